@@ -1,0 +1,1 @@
+"""How models and machines are watched: prediction log, outcomes, drift, triggers, retraining."""

@@ -1,0 +1,1 @@
+"""How models are made: sources, features, templates, architectures, stages and jobs."""

@@ -1,0 +1,101 @@
+"""Architectures: algorithms. Build, fit, predict, and hand over a native model.
+
+Extension point: one file per family here, one line in `ARCHITECTURES`, one line in
+docs/architectures.md; `tests/conformance/test_architectures.py` then runs on it.
+
+Guarantees of every architecture:
+- `fit` is deterministic for the same rows, parameters, seed and thread count;
+- `Estimator.predict` returns raw scores: the margin for trees (before exp or softmax), the same
+  quantity from a network, so that one template decodes both;
+- scaling is fitted on the rows given to `fit` and lives inside the native model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.catalog import Catalog
+from registry.contract import Json
+from registry.flavors import NativeModel
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What the scores mean and which loss is minimised.
+
+    - `gamma`: one score s, the forecast is exp(s); loss is the gamma deviance of y > 0.
+    - `softmax`: `n_scores` logits; y holds class numbers 0 .. n_scores - 1; loss is log loss.
+    - `squared`: one score, the forecast itself; loss is squared error.
+    """
+
+    loss: Literal["gamma", "softmax", "squared"]
+    n_scores: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """Rows for one fit.
+
+    `X` is float32, (n, n_features) or (n, window, n_features); `y` is float64 (n,);
+    `weight` is float64 (n,), mean 1.
+    """
+
+    X: NDArray[np.float32]
+    y: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+
+class Estimator(Protocol):
+    """A fitted model."""
+
+    n_scores: int
+
+    def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return raw scores, shape (n, n_scores)."""
+        ...
+
+    def importance(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return non-negative importance per feature summing to 1, shape (n_features,)."""
+        ...
+
+    def native(self) -> NativeModel:
+        """Return the model in its library's own safe format."""
+        ...
+
+
+class Architecture(Protocol):
+    """An algorithm."""
+
+    name: str
+    native_format: str
+    default_window: int
+
+    def parameters(self, objective: Objective) -> dict[str, Json]:
+        """Return the default parameters, all JSON values."""
+        ...
+
+    def fit(
+        self,
+        rows: TrainingRows,
+        objective: Objective,
+        parameters: Mapping[str, Json],
+        seed: int,
+    ) -> Estimator:
+        """Fit on the rows, which are in time order.
+
+        Raises:
+            ParameterError: an unknown parameter or a value of the wrong kind.
+        """
+        ...
+
+
+ARCHITECTURES: Catalog[Architecture] = Catalog(
+    "architecture",
+    {
+        "xgboost": "pipelines.architectures.boosting:XGBOOST",
+        "lstm": "pipelines.architectures.recurrent:LSTM",
+    },
+)

@@ -1,0 +1,114 @@
+"""Feature sets: one definition of what a model sees, for training and serving alike.
+
+Extension point: one file per set here, one line in `FEATURE_SETS`, one line in docs/features.md;
+`tests/conformance/test_features.py` then runs on it.
+
+Guarantees of every set:
+- causal: `compute(series.slice(0, t + 1))[t]` equals `compute(series)[t]`;
+- per symbol, and scale-free: multiplying every price by a constant changes nothing;
+- rows that cannot be computed yet are NaN, never a guess;
+- over the newest `min_history` bars the last row equals its full-history value to 1e-6.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.bars import BarSeries
+from registry.catalog import Catalog
+from registry.errors import MissingColumnsError
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAlias:
+    """A name under which a request may override one feature.
+
+    `unit` says what the caller's number is: `feature` is the feature's own unit, `price` is quote
+    currency and is divided by the newest close, `percent` is divided by 100.
+    """
+
+    feature: str
+    unit: Literal["feature", "price", "percent"] = "feature"
+
+
+class FeatureSet(Protocol):
+    """A named list of features of one symbol's bars."""
+
+    name: str
+    feature_names: tuple[str, ...]
+    needs: tuple[str, ...]
+    aliases: Mapping[str, RequestAlias]
+    min_history: int
+
+    def compute(self, series: BarSeries) -> NDArray[np.float64]:
+        """Return the features, shape (n_bars, n_features), NaN while warming up."""
+        ...
+
+
+FEATURE_SETS: Catalog[FeatureSet] = Catalog(
+    "feature set",
+    {
+        "close_only": "pipelines.features.close_only:FEATURE_SET",
+        "ohlcv": "pipelines.features.ohlcv:FEATURE_SET",
+    },
+)
+
+
+def check_columns(feature_set: FeatureSet, series: BarSeries) -> None:
+    """Refuse bars that lack a column the set needs.
+
+    Raises:
+        MissingColumnsError: a needed column is entirely null.
+    """
+    missing = [c for c in feature_set.needs if np.isnan(getattr(series, c)).all()]
+    if missing:
+        hint = f"{series.symbol} has none; choose feature_set=close_only or another source"
+        raise MissingColumnsError(f"feature set {feature_set.name!r}", missing, hint)
+
+
+def fingerprint(feature_set: FeatureSet) -> str:
+    """Return a digest of what the set computes, not of how its source reads.
+
+    The set is run on a fixed seeded series and its values, rounded to six significant digits, are
+    hashed with the names. A renamed variable keeps the fingerprint; a changed formula does not.
+    """
+    values = feature_set.compute(_probe(max(600, feature_set.min_history)))[-50:]
+    text = "\n".join(",".join(f"{v:.6g}" for v in row) for row in values)
+    return hashlib.sha256(f"{feature_set.feature_names}\n{text}".encode()).hexdigest()
+
+
+def windows(
+    values: NDArray[np.float64], rows: Sequence[int] | NDArray[np.intp], window: int
+) -> NDArray[np.float32]:
+    """Return float32 inputs for the given row numbers.
+
+    Args:
+        values: (n_bars, n_features) of one symbol.
+        rows: row numbers, each at least `window - 1`.
+
+    Returns:
+        (n_rows, n_features) when window is 1, else (n_rows, window, n_features), step in time
+        order, newest last.
+    """
+    index = np.asarray(rows, dtype=np.intp)
+    if window == 1:
+        return np.ascontiguousarray(values[index], dtype=np.float32)
+    steps = index[:, None] + np.arange(1 - window, 1)
+    return np.ascontiguousarray(values[steps], dtype=np.float32)
+
+
+def _probe(n: int) -> BarSeries:
+    rng = np.random.default_rng(20260101)
+    close = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(n)))
+    span = 0.01 * rng.random((2, n))
+    opened = close * np.exp(0.003 * rng.standard_normal(n))
+    high = np.maximum(opened, close) * (1 + span[0])
+    low = np.minimum(opened, close) * (1 - span[1])
+    volume = 1e6 * np.exp(0.3 * rng.standard_normal(n))
+    stamp = np.arange(n, dtype=np.int64) * 86_400_000_000
+    typical = (high + low + close) / 3
+    return BarSeries("PROBE", stamp, opened, high, low, close, volume, typical, np.full(n, 1e-4))

@@ -1,0 +1,181 @@
+"""Templates: everything about one model type in one file.
+
+Which inputs it needs, how bars become labels and context, what an architecture fits, how scores
+become an answer, which numbers judge it and which gates its versions must pass. Training and
+serving use the same file, so there is one definition and no skew. Templates import numpy and
+polars only (import-linter holds that).
+
+Extension point: one file per model type here, one line in `TEMPLATES`, one line in
+docs/templates.md; `tests/conformance/test_templates.py` then runs on it.
+
+Guarantees of every template:
+- `context` is causal: its value at bar t depends on bars up to t only;
+- `label(...)` at bar t is NaN (y) and -1 (t1) until the label is complete;
+- `decode` is deterministic, row by row independent, and never raises on finite scores;
+- `loss` is a proper score: lower is better, finite for finite scores and labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.architectures import Objective
+from pipelines.bars import BarSeries
+from pipelines.datasets import LabelledRows, OutOfFold
+from registry.catalog import Catalog
+from registry.contract import Json, ModelContract
+from registry.decoder import Decoder
+from registry.gates import GateRow
+
+Arrays = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels of one symbol, one entry per bar (n = number of bars).
+
+    `y`: float64, NaN where unknown; `t1`: int64 microseconds UTC, -1 where unknown;
+    `outcome`: further float64 arrays known at t1 only.
+    """
+
+    y: NDArray[np.float64]
+    t1: NDArray[np.int64]
+    outcome: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What out-of-fold predictions are worth.
+
+    `metrics` go to MLflow as they are named; `gates` are the template's own quality rows (serve
+    and trade); `tables` feed the pictures (see `pipelines/pictures.py` for the names it draws);
+    `returns` is the net return series of the strategy (None where there is none), for trials.
+    """
+
+    metrics: Mapping[str, float]
+    gates: tuple[GateRow, ...]
+    tables: Mapping[str, pl.DataFrame]
+    returns: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFamily:
+    """How many recipes this family has tried, and their Sharpe ratios per period."""
+
+    n_trials: int
+    sharpe_per_period: tuple[float, ...]
+
+
+class Template(Protocol):
+    """One model type."""
+
+    name: str
+    feature_set: str
+    architectures: tuple[str, ...]
+    horizon_bars: int
+    loss_margin: float
+    """Non-inferiority margin on `loss` against a champion (METHODS: 0.01 QLIKE, 0.002 log loss)."""
+    is_action: bool
+    """Whether the answer is an action, so that a trade lock applies."""
+
+    def objective(self) -> Objective:
+        """Return what architectures fit for this template."""
+        ...
+
+    def label_spec(
+        self, horizon_bars: int | None, training: Sequence[BarSeries]
+    ) -> dict[str, Json]:
+        """Return the label's parameters, fitted on the given series where they are fitted.
+
+        `training` ends before the first test fold. The result is stored in the contract.
+        """
+        ...
+
+    def cost_spec(self) -> dict[str, Json]:
+        """Return the cost assumptions, per unit of turnover in fractions; empty without actions."""
+        ...
+
+    def context(self, series: BarSeries) -> Arrays:
+        """Return what is known at each bar and needed to label and decode; float64 (n_bars,)."""
+        ...
+
+    def label(self, series: BarSeries, context: Arrays, spec: Mapping[str, Json]) -> Labels:
+        """Return the label of each bar."""
+        ...
+
+    def target(
+        self, y: NDArray[np.float64], context: Arrays
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return what an architecture fits, and which rows a fit may use; both (n,)."""
+        ...
+
+    def fit_decoder(self, oof: OutOfFold, training: LabelledRows) -> Decoder:
+        """Fit everything after the scores.
+
+        Args:
+            oof: out-of-fold predictions made before the rows that will be decoded; may be empty
+                (then the decoder is the identity with the widest honest interval: null).
+            training: rows of the fit whose scores will be decoded (for input statistics).
+        """
+        ...
+
+    def decode(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Turn raw scores into answers, one per row.
+
+        Args:
+            scores: (n, n_scores).
+            features: (n, n_features), the newest step of the inputs.
+            context: float64 (n,) each; NaN where the caller does not know it: the fields that
+                need it are then None.
+            refusals: failed gates of the trade lock; non-empty means every signal is HOLD with
+                `abstained: "no_edge"`.
+        """
+        ...
+
+    def loss(
+        self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder
+    ) -> NDArray[np.float64]:
+        """Return the proper score of each row, lower is better, (n,)."""
+        ...
+
+    def baseline_loss(self, rows: LabelledRows) -> NDArray[np.float64]:
+        """Return the same score for the template's baseline forecast, (n,)."""
+        ...
+
+    def evaluate(
+        self,
+        oof: OutOfFold,
+        decoders: Mapping[int, Decoder],
+        spec: Mapping[str, Json],
+        family: TrialFamily,
+        interval: str,
+    ) -> Evaluation:
+        """Judge pooled out-of-fold predictions.
+
+        Args:
+            decoders: fold -> the decoder fitted on earlier folds only.
+            family: trials of the family, this recipe included.
+            interval: of the bars, for annualising.
+        """
+        ...
+
+
+TEMPLATES: Catalog[Template] = Catalog(
+    "template",
+    {
+        "volatility_forecast": "pipelines.templates.volatility_forecast:TEMPLATE",
+        "trading_signals": "pipelines.templates.trading_signals:TEMPLATE",
+    },
+)

@@ -1,0 +1,100 @@
+"""Backends: hardware that executes artifacts.
+
+Extension point: one file per kind of hardware here, one line in `BACKENDS`, one line in
+docs/flavors.md; `tests/conformance/test_backends.py` then runs on it. Convert, score and serving
+ask the same questions, so this stands in `registry`.
+
+Guarantees of every backend:
+- `unavailable_reason` is cheap, never raises, and names what is missing;
+- `load` parses only the bytes it is given (the caller has checked their digest) and needs no
+  class of this repository;
+- a predictor is safe to call from one thread at a time and does not change its input.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.catalog import Catalog
+from registry.contract import ModelContract
+
+BATCH_SIZES = (1, 16, 256, 2048)
+MAX_SECONDS_PER_POINT = 0.15
+
+
+class Predictor(Protocol):
+    """A loaded model: float32 features `(sample, [step,] feature)` -> float32 `(sample, score)`."""
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+
+class Backend(Protocol):
+    """One kind of hardware."""
+
+    name: str
+    flavors: tuple[str, ...]
+
+    def unavailable_reason(self) -> str | None:
+        """Return why this machine cannot use the backend, or None when it can."""
+        ...
+
+    def load(self, flavor: str, payload: bytes, contract: ModelContract) -> Predictor:
+        """Return a predictor for the artifact.
+
+        Raises:
+            ArtifactError: the bytes cannot be parsed as this flavor.
+            BackendUnavailableError: the hardware is not here.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyCurve:
+    """Median milliseconds per call at each batch size, measured on this machine."""
+
+    flavor: str
+    backend: str
+    batch_sizes: tuple[int, ...]
+    latency_ms: tuple[float, ...]
+
+    def latency_at(self, n_rows: int) -> float:
+        """Return the interpolated milliseconds for `n_rows`; linear beyond the last point."""
+        last, last_ms = self.batch_sizes[-1], self.latency_ms[-1]
+        if n_rows > last:
+            return last_ms * n_rows / last
+        return float(np.interp(n_rows, self.batch_sizes, self.latency_ms))
+
+
+def measure(
+    predictor: Predictor,
+    flavor: str,
+    backend: str,
+    sample: NDArray[np.float32],
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+) -> LatencyCurve:
+    """Measure a predictor at several batch sizes.
+
+    Args:
+        sample: at least one real input row; rows are repeated to fill a batch.
+
+    Each point is the median of repeated calls for at most `MAX_SECONDS_PER_POINT`, after one
+    call that is not counted.
+    """
+    medians = []
+    for size in batch_sizes:
+        batch = np.ascontiguousarray(np.resize(sample, (size, *sample.shape[1:])))
+        predictor(batch)
+        taken: list[float] = []
+        while sum(taken) < MAX_SECONDS_PER_POINT and len(taken) < 50:
+            started = perf_counter()
+            predictor(batch)
+            taken.append(perf_counter() - started)
+        medians.append(float(np.median(taken)) * 1e3)
+    return LatencyCurve(flavor, backend, tuple(batch_sizes), tuple(medians))
+
+
+BACKENDS: Catalog[Backend] = Catalog("backend", {"cpu": "registry.backends.cpu:BACKEND"})

@@ -1,0 +1,84 @@
+"""Settings that every process shares: where data, the engine database and MLflow are.
+
+Environment variables, read once per process by `PlatformSettings()` in `main()` or
+`create_app()` and passed down. MLflow itself reads its own `MLFLOW_*` variables.
+"""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from registry.errors import ForeignTrackingError, SettingValueError
+
+DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class PlatformSettings(BaseSettings):
+    """Variables of every process; the field name in capitals is the variable's name."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default=Path("var"), description="Everything the engine writes.")
+    database_url: str = Field(
+        default="",
+        description="Engine database; empty means SQLite at DATA_DIR/engine.db.",
+    )
+    mlflow_tracking_uri: str = Field(
+        default=DEFAULT_TRACKING_URI, description="The platform's MLflow; the only one used."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @property
+    def engine_url(self) -> str:
+        """SQLAlchemy URL of the engine database."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'engine.db'}"
+
+    @property
+    def bars_dir(self) -> Path:
+        """Parquet files of the bars this engine has received."""
+        return self.data_dir / "bars"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Local copies of version artifacts."""
+        return self.data_dir / "cache"
+
+    @property
+    def predictions_dir(self) -> Path:
+        """Parquet files of the prediction log."""
+        return self.data_dir / "predictions"
+
+
+def read_settings(kind: type[S]) -> S:
+    """Read settings from the environment.
+
+    Raises:
+        SettingValueError: a variable cannot be read; one line that names it.
+    """
+    try:
+        return kind()
+    except ValidationError as exc:
+        problem = exc.errors()[0]
+        variable = "_".join(str(part) for part in problem["loc"]).upper()
+        raise SettingValueError(variable, problem["input"], problem["msg"]) from exc
+
+
+def check_tracking_uri(active: str, settings: PlatformSettings) -> None:
+    """Refuse to work against another MLflow than the platform's.
+
+    Without this a stage started with no MLFLOW_TRACKING_URI writes `./mlflow.db`, where serving
+    never looks.
+
+    Raises:
+        ForeignTrackingError: `active` is not the platform's address.
+    """
+    if active.rstrip("/") != settings.mlflow_tracking_uri.rstrip("/"):
+        raise ForeignTrackingError(active, settings.mlflow_tracking_uri)

@@ -1,0 +1,195 @@
+"""The whole SQL schema of the engine database on one screen.
+
+MLflow keeps runs and versions in its own database; here stands what MLflow has no place for:
+digests, gate records, the history of aliases, trial counts, jobs, drift, retraining.
+Every time is timezone-aware UTC. Alembic (`migrations/`) makes the tables; this page is what its
+migrations must add up to, which a test compares.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+Facts = sa.JSON().with_variant(JSONB(), "postgresql")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A timezone-aware UTC time on every database (SQLite drops the zone; this restores it)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without zone cannot be stored: {value!r}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# What was registered: contract, digests of every artifact file, gate record.
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("model_id", sa.String(200), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.String(32), nullable=False),
+    sa.Column("contract", Facts, nullable=False),
+    sa.Column("digests", Facts, nullable=False),  # relative path -> sha256
+    sa.Column("record", Facts, nullable=False),  # list of gate rows
+    sa.Column("may_trade", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+# Where each alias points and how often it has moved; the row that promotions lock.
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("model_id", sa.String(200), primary_key=True),
+    sa.Column("alias", sa.String(50), primary_key=True),
+    sa.Column("number", sa.Integer),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("moved_at", UtcDateTime, nullable=False),
+)
+
+# Who serves: one open row (ended_at null) per model names the champion.
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model_id", sa.String(200), nullable=False),
+    sa.Column("champion", sa.Integer, nullable=False),
+    sa.Column("challenger", sa.Integer),
+    sa.Column("strategy", sa.String(20), nullable=False),  # direct
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("verdict", sa.String(20)),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Index(
+        "uq_deployments_open",
+        "model_id",
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+)
+
+# Append-only: the audit trail.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("kind", sa.String(50), nullable=False),
+    sa.Column("model_id", sa.String(200)),
+    sa.Column("number", sa.Integer),
+    sa.Column("actor", sa.String(100), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("run_id", sa.String(32)),
+    sa.Column("facts", Facts, nullable=False),
+    sa.Index("ix_events_model_id_id", "model_id", "id"),
+)
+
+# Every distinct recipe tried in a family: the N of the deflated Sharpe ratio.
+trials = sa.Table(
+    "trials",
+    metadata,
+    sa.Column("family", sa.String(64), primary_key=True),
+    sa.Column("recipe", sa.String(64), primary_key=True),
+    sa.Column("model_id", sa.String(200), nullable=False),
+    sa.Column("run_id", sa.String(32), nullable=False),
+    sa.Column("sharpe_per_period", sa.Float),
+    sa.Column("first_seen_at", UtcDateTime, nullable=False),
+)
+
+# Durable work with lease, heartbeat and fencing.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("model_id", sa.String(200)),
+    sa.Column("payload", Facts, nullable=False),
+    sa.Column("idempotency_key", sa.String(64), unique=True),
+    sa.Column("state", sa.String(10), nullable=False),  # queued leased done failed cancelled
+    sa.Column("due_at", UtcDateTime, nullable=False),
+    sa.Column("owner", sa.String(100)),
+    sa.Column("fence", sa.Integer, nullable=False),  # grows with each claim
+    sa.Column("lease_until", UtcDateTime),
+    sa.Column("max_attempts", sa.Integer, nullable=False),
+    sa.Column("result", Facts),
+    sa.Column("error", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Index("ix_jobs_state_due_at", "state", "due_at"),
+)
+
+# What runs on an interval; survives a restart of the worker.
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("interval_seconds", sa.Float, nullable=False),
+    sa.Column("next_due_at", UtcDateTime, nullable=False),
+)
+
+# One row per judged window of one version.
+drift_reports = sa.Table(
+    "drift_reports",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model_id", sa.String(200), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("window_start", UtcDateTime, nullable=False),
+    sa.Column("window_end", UtcDateTime, nullable=False),
+    sa.Column("n_rows", sa.Integer, nullable=False),
+    sa.Column("verdict", sa.String(20), nullable=False),  # drift no_drift no_verdict bad_data
+    sa.Column("drifted_share", sa.Float),
+    sa.Column("columns", Facts, nullable=False),  # column -> statistic, threshold, importance
+    sa.Column("quality", Facts, nullable=False),  # data-quality checks
+    sa.Column("performance", Facts, nullable=False),  # realised on labels known at window_end
+    sa.Column("run_id", sa.String(32)),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("model_id", "number", "window_start", "window_end"),
+)
+
+# The retraining state machine: one row per cycle, at most one open per model.
+retraining_cycles = sa.Table(
+    "retraining_cycles",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model_id", sa.String(200), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("champion", sa.Integer, nullable=False),
+    sa.Column("challenger", sa.Integer),
+    sa.Column("trigger", sa.String(40), nullable=False),
+    sa.Column("as_of", UtcDateTime, nullable=False),  # end of the window that confirmed
+    sa.Column("job_id", sa.String(32)),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("evidence", Facts, nullable=False),
+    sa.Column("opened_at", UtcDateTime, nullable=False),
+    sa.Column("cooldown_until", UtcDateTime),
+    sa.Column("closed_at", UtcDateTime),
+    sa.Index(
+        "uq_retraining_cycles_open",
+        "model_id",
+        unique=True,
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""How models are called: the HTTP application, the engine, the router, wire schemas."""
