@@ -123,6 +123,14 @@ class ParameterError(InvalidInputError):
         super().__init__(f"{name}={value!r}: expected {expected}")
 
 
+class FitError(InvalidInputError):
+    """An architecture cannot be fitted on these rows with these parameters."""
+
+    def __init__(self, architecture: str, problem: str, hint: str) -> None:
+        self.architecture, self.problem, self.hint = architecture, problem, hint
+        super().__init__(f"{architecture} cannot be fitted: {problem}; {hint}")
+
+
 class HorizonError(InvalidInputError):
     """A prediction horizon other than the version's."""
 
@@ -168,6 +176,14 @@ class RunNotFoundError(NotFoundError):
         super().__init__(f"run {run_id!r} has no {needed}")
 
 
+class JobNotFoundError(NotFoundError):
+    """No job of this id."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"no job {job_id!r} in the engine database")
+
+
 class PromotionConflictError(ConflictError):
     """Another promotion of the same alias won."""
 
@@ -176,6 +192,27 @@ class PromotionConflictError(ConflictError):
         super().__init__(
             f"another promotion of {model_id}@{alias} came first (generation {generation} is "
             "no longer current); look at the version it set and ask again"
+        )
+
+
+class VersionInUseError(ConflictError):
+    """A version that an alias points at cannot be deleted."""
+
+    def __init__(self, model_id: str, number: int, aliases: Iterable[str]) -> None:
+        self.model_id, self.number, self.aliases = model_id, number, tuple(aliases)
+        super().__init__(
+            f"{model_id} version {number} is in use as {_listed(self.aliases)}; "
+            "move the alias first"
+        )
+
+
+class NoPreviousVersionError(ConflictError):
+    """There is no earlier champion to roll back to."""
+
+    def __init__(self, model_id: str) -> None:
+        self.model_id = model_id
+        super().__init__(
+            f"model {model_id!r} has no earlier champion to roll back to; promote a version instead"
         )
 
 
@@ -225,6 +262,27 @@ class BackendUnavailableError(UnavailableError):
         super().__init__(f"backend {backend!r} is not available here: {reason}")
 
 
+class DatabaseUnavailableError(UnavailableError):
+    """The engine database does not answer."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        self.url, self.cause = url, cause
+        super().__init__(
+            f"engine database {url} does not answer ({cause}); start it or correct DATABASE_URL"
+        )
+
+
+class MissingPackageError(UnavailableError):
+    """A part needs a package that is not installed here."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        self.what, self.package, self.extra = what, package, extra
+        super().__init__(
+            f"{what} needs the package {package!r}, which is not installed; "
+            f"pip install 'nautilus-ml-engine[{extra}]'"
+        )
+
+
 class DatabaseNotMigratedError(UnavailableError):
     """The engine database's schema is not the one this code needs."""
 
@@ -266,6 +324,24 @@ class DigestMismatchError(ArtifactError):
             f"artifact {path} has sha256 {found[:12]} but {expected[:12]} was registered; "
             "it is not loaded"
         )
+
+
+class UnreadableArtifactError(ArtifactError):
+    """A file that cannot be parsed as the flavor it is stored as."""
+
+    def __init__(self, flavor: str, cause: str) -> None:
+        self.flavor, self.cause = flavor, cause
+        super().__init__(
+            f"the artifact cannot be read as flavor {flavor!r} ({cause}); convert the model again"
+        )
+
+
+class DamagedFileError(ArtifactError):
+    """A file that this engine wrote beside its cache cannot be read."""
+
+    def __init__(self, path: str, cause: str) -> None:
+        self.path, self.cause = path, cause
+        super().__init__(f"{path} cannot be read ({cause}); delete it, it is written anew")
 
 
 class MissingArtifactError(ArtifactError):
