@@ -2,16 +2,24 @@
 
 A frame has exactly the columns of `SCHEMA`, sorted by symbol and time, unique in both, with
 positive finite prices and high >= low. A column that the source does not have is null, never
-invented. `check_bars` makes such a frame or says in one line why it cannot.
+invented. `check_bars` makes such a frame or says in one line why it cannot; its rules are in
+`pipelines/bar_rules.py`.
+
+Times are UTC. A daily bar is labelled with 00:00 UTC of its date.
 """
 
+import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from pipelines.bar_rules import RULES, Ledger
+from registry.errors import BarsError, MissingColumnsError, ParameterError, TooLittleHistoryError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 PRICES = ("open", "high", "low", "close")
@@ -106,3 +114,119 @@ class Bars:
             self.note,
             self.repairs,
         )
+
+
+def check_bars(
+    frame: pl.DataFrame, *, policy: str, where: str
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the checked frame, and one line per kind of repair or notice.
+
+    Columns of `SCHEMA` that are absent become null; others are dropped, but for `row`: where the
+    bar stood in what was read (1, 2, ... if absent), which messages name. Naive times are UTC.
+    Law: a checked frame passes unchanged, without repairs (notices may come again).
+
+    Args:
+        frame: at least symbol, timestamp and close.
+        policy: `strict` (any problem is an error) or `repair` (duplicates dropped, disorder
+            sorted, bad rows removed, each reported).
+        where: what the bars were read from, as messages name it.
+
+    Raises:
+        MissingColumnsError: no symbol, timestamp or close.
+        BarsError: a rule is broken and the policy does not allow a repair; no row is left.
+    """
+    ledger = Ledger(where, policy)
+    frame = _conform(frame, where)
+    for rule in RULES:
+        frame = rule(frame, ledger)
+    if frame.is_empty():
+        raise BarsError("there is no usable row", where)
+    return frame.select(*SCHEMA), tuple(ledger.lines)
+
+
+def _conform(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    missing = [c for c in ("symbol", "timestamp", "close") if c not in frame.columns]
+    if missing:
+        raise MissingColumnsError(where or "a bar frame", missing, f"it has {frame.columns}")
+    times = frame.schema["timestamp"]
+    stamp = pl.col("timestamp")
+    if isinstance(times, pl.Datetime) and times.time_zone is None:
+        stamp = stamp.dt.replace_time_zone("UTC")
+    try:
+        return frame.select(
+            pl.col("row") if "row" in frame.columns else pl.int_range(1, pl.len() + 1).alias("row"),
+            stamp.cast(TIMESTAMP),
+            *(
+                (pl.col(c) if c in frame.columns else pl.lit(None)).cast(kind).alias(c)
+                for c, kind in SCHEMA.items()
+                if c != "timestamp"
+            ),
+        )
+    except pl.exceptions.InvalidOperationError as exc:
+        reason = str(exc).splitlines()[0]
+        raise BarsError(f"a column has the wrong type ({reason})", where) from exc
+
+
+def digest(bars: Bars) -> str:
+    """Return the SHA-256 of what the bars say: symbols, times, values, interval, price basis.
+
+    Equal bars have equal digests whatever source, file format or row order they came from.
+    """
+    sha = hashlib.sha256(f"{bars.interval}\n{bars.price_basis}\n".encode())
+    for series in bars.series():
+        sha.update(f"{series.symbol}\n{len(series)}\n".encode())
+        sha.update(np.ascontiguousarray(series.timestamp, dtype="<i8").tobytes())
+        for column in list(SCHEMA)[2:]:
+            values = getattr(series, column)
+            known = np.where(np.isnan(values), np.nan, values)  # one bit pattern for every NaN
+            sha.update(np.ascontiguousarray(known, dtype="<f8").tobytes())
+    return sha.hexdigest()
+
+
+UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+
+
+def parse_interval(interval: str) -> timedelta:
+    """Return the length of an interval written like `30s`, `5m`, `1h`, `1d`, `1w`.
+
+    Law: `parse_interval(format_interval(length)) == length` for whole seconds.
+
+    Raises:
+        ParameterError: it is not written so.
+    """
+    found = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", interval)
+    if found is None:
+        raise ParameterError("interval", interval, "a number and s, m, h, d or w, like 1d or 5m")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def format_interval(length: timedelta) -> str:
+    """Return the interval with the largest unit that divides it."""
+    for unit in ("w", "d", "h", "m"):
+        if length % UNITS[unit] == timedelta(0):
+            return f"{length // UNITS[unit]}{unit}"
+    return f"{length // UNITS['s']}s"
+
+
+def infer_interval(frame: pl.DataFrame) -> str:
+    """Return the interval of a checked frame: the most frequent step between bars of a symbol.
+
+    Nights, weekends and holes are rarer than the interval itself, so they do not count. Calendar
+    months (steps of 28 to 31 days) are `30d`.
+
+    Raises:
+        TooLittleHistoryError: no symbol has two bars.
+    """
+    steps = frame.select(pl.col("timestamp").diff().over("symbol").drop_nulls().alias("step"))
+    if steps.is_empty():
+        raise TooLittleHistoryError("reading the interval off the bars", 2, 1, "give interval=")
+    step: timedelta = steps["step"].mode().sort()[0]
+    if timedelta(days=28) <= step <= timedelta(days=31):
+        return "30d"
+    return format_interval(max(step, UNITS["s"]))

@@ -1,0 +1,110 @@
+"""Feature set `close_only`: what the closes of one symbol tell; for bars without high and low.
+
+Variances are relative to EWMA(0.94), the forecast that `volatility_forecast` corrects: the set is
+the one whose skill METHODS section 9 measures, plus the classical momentum indicators. All are
+free of the price's scale and, but for `log_ewma_variance`, of the bars' interval.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.bars import BarSeries
+from pipelines.features import RequestAlias
+from pipelines.features import indicators as ind
+
+VARIANCE_BARS = (1, 5, 10, 22, 66, 252)
+RETURN_BARS = (1, 5, 22, 66, 252)
+MEAN_BARS = (10, 50, 200)
+
+SLOW_DECAY = 0.99
+
+RATIO_OFFSET = 0.0025
+"""Added to variance ratios before the logarithm: a return of zero is -6, not minus infinity."""
+
+FEATURE_NAMES = (
+    *(f"log_variance_{k}" for k in VARIANCE_BARS),
+    "log_ewma_variance",
+    "log_slow_variance",
+    "upside_share_22",
+    *(f"scaled_return_{k}" for k in RETURN_BARS),
+    "log_absolute_return_5",
+    "drawdown_252",
+    "rsi_14",
+    "macd_12_26_9",
+    "macd_histogram_12_26_9",
+    "bollinger_position_20",
+    "bollinger_width_20",
+    *(f"log_close_to_mean_{k}" for k in MEAN_BARS),
+)
+
+ALIASES = {name: RequestAlias(name) for name in FEATURE_NAMES} | {
+    "rsi": RequestAlias("rsi_14"),
+    "macd": RequestAlias("macd_12_26_9", "price"),
+    "macd_line": RequestAlias("macd_12_26_9", "price"),
+    "macd_histogram": RequestAlias("macd_histogram_12_26_9", "price"),
+    "macd_hist": RequestAlias("macd_histogram_12_26_9", "price"),
+    "bb_position": RequestAlias("bollinger_position_20"),
+    "bb_width": RequestAlias("bollinger_width_20"),
+    "drawdown": RequestAlias("drawdown_252"),
+}
+
+
+class CloseOnly:
+    """The set; see `docs/features.md` for each feature's formula."""
+
+    name = "close_only"
+    feature_names = FEATURE_NAMES
+    needs: tuple[str, ...] = ("close",)
+    aliases: Mapping[str, RequestAlias] = ALIASES
+    min_history = 520
+
+    def compute(self, series: BarSeries) -> NDArray[np.float64]:
+        """Return the features, shape (n_bars, n_features), NaN while warming up."""
+        if not len(series):
+            return np.empty((0, len(self.feature_names)))
+        close = np.ascontiguousarray(series.close)
+        columns = [*_variances(close), *_moves(close), *_momentum(close)]
+        return np.column_stack(columns)
+
+
+def _variances(close: ind.Array) -> list[ind.Array]:
+    returns = ind.log_returns(close)
+    squares = returns**2
+    fast = ind.ewma_variance(returns)
+    slow = ind.ewma_variance(returns, SLOW_DECAY, warm_up=252)
+    realised = [ind.rolling_mean(squares, k) for k in VARIANCE_BARS]
+    return [
+        *(np.log(variance / fast + RATIO_OFFSET) for variance in realised),
+        np.log(fast),
+        np.log(slow / fast + RATIO_OFFSET),
+        ind.upside_share(returns, 22),
+    ]
+
+
+def _moves(close: ind.Array) -> list[ind.Array]:
+    returns = ind.log_returns(close)
+    deviation = np.sqrt(ind.ewma_variance(returns))
+    absolute = ind.rolling_mean(np.abs(returns), 5)
+    return [
+        *(ind.log_returns(close, k) / (deviation * np.sqrt(k)) for k in RETURN_BARS),
+        np.log(absolute / deviation + RATIO_OFFSET),
+        ind.drawdown(close, 252),
+    ]
+
+
+def _momentum(close: ind.Array) -> list[ind.Array]:
+    line, histogram = ind.macd(close, 12, 26, 9)
+    position, width = ind.bollinger(close, 20, 2.0)
+    return [
+        ind.rsi(close, 14),
+        line,
+        histogram,
+        position,
+        width,
+        *(ind.log_price_to_mean(close, k) for k in MEAN_BARS),
+    ]
+
+
+FEATURE_SET = CloseOnly()
