@@ -57,12 +57,17 @@ versions = sa.Table(
 )
 
 # Where each alias points and how often it has moved; the row that promotions lock.
+# `number` is what serves, `pending` a promotion begun and not settled, `seen` where MLflow's own
+# alias pointed when it was last moved or looked at (it differs from `number` while a move made by
+# hand in the MLflow UI is refused).
 aliases = sa.Table(
     "aliases",
     metadata,
     sa.Column("model_id", sa.String(200), primary_key=True),
     sa.Column("alias", sa.String(50), primary_key=True),
     sa.Column("number", sa.Integer),
+    sa.Column("pending", sa.Integer),
+    sa.Column("seen", sa.Integer),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("moved_at", UtcDateTime, nullable=False),
 )

@@ -1,0 +1,151 @@
+"""The engine database: one SQLAlchemy engine, its pragmas, its migrations.
+
+`open_engine` is the only way in. An embedded SQLite file is created and migrated by the first
+process that opens it, under a file lock; a PostgreSQL server is never migrated implicitly:
+`make migrate` (`python -m registry.database`) does that, once, by a person's decision.
+
+Transactions: on SQLite `engine.begin()` takes the write lock at once (BEGIN IMMEDIATE), so that a
+read followed by a write inside it is never based on a stale snapshot and waits instead of
+failing. `reading(engine)` is a snapshot that waits for nobody.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from filelock import FileLock
+from sqlalchemy.dialects import postgresql, sqlite
+
+from registry.errors import DatabaseNotMigratedError, DatabaseUnavailableError
+from registry.settings import PlatformSettings, read_settings
+
+REVISION = "0001"
+"""The schema this code needs; a test compares it with the newest file in migrations/versions."""
+
+VERSION_TABLE = "engine_alembic_version"
+BUSY_TIMEOUT_SECONDS = 30
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def open_engine(settings: PlatformSettings) -> sa.Engine:
+    """Return an engine whose schema is the one this code needs.
+
+    Safe to call from several processes at once.
+
+    Raises:
+        DatabaseNotMigratedError: PostgreSQL at another revision, or a SQLite file written by a
+            newer version of this code.
+        DatabaseUnavailableError: the server does not answer.
+    """
+    engine = connect(settings)
+    try:
+        _ensure_current(engine)
+    except Exception:
+        engine.dispose()
+        raise
+    return engine
+
+
+def connect(settings: PlatformSettings) -> sa.Engine:
+    """Return an engine without looking at its schema; creates an embedded file's directory."""
+    url = sa.make_url(settings.engine_url)
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    sa.event.listen(engine, "connect", _set_pragmas)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the schema to `REVISION`; does nothing when it is there already.
+
+    Raises:
+        DatabaseNotMigratedError: the database is at a revision this code does not know.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config(str(_ROOT / "alembic.ini"))
+    found = found_revision(engine)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise DatabaseNotMigratedError(_shown(engine), found, REVISION)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def found_revision(engine: sa.Engine) -> str | None:
+    """Return the schema's revision, None for a database without our tables.
+
+    Raises:
+        DatabaseUnavailableError: the server does not answer.
+    """
+    try:
+        with reading(engine) as connection:
+            if not sa.inspect(connection).has_table(VERSION_TABLE):
+                return None
+            found = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 (a constant)
+    except sa.exc.OperationalError as exc:
+        cause = str(exc.orig).strip().splitlines()[0]
+        raise DatabaseUnavailableError(_shown(engine), cause) from exc
+    return None if found is None else str(found)
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection that only reads and never waits for a writer (SQLite WAL, PostgreSQL)."""
+    with engine.connect().execution_options(reading=True) as connection:
+        yield connection
+
+
+def insert_for(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
+    """Return the dialect's INSERT, the one that has `on_conflict_do_...`."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def _ensure_current(engine: sa.Engine) -> None:
+    found = found_revision(engine)
+    if found == REVISION:
+        return
+    if engine.dialect.name != "sqlite":
+        raise DatabaseNotMigratedError(_shown(engine), found, REVISION)
+    with FileLock(f"{engine.url.database}.lock", timeout=120):
+        migrate(engine)
+
+
+def _shown(engine: sa.Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself; `_begin` does
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    is_reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+
+
+def main() -> None:
+    """Migrate the database that DATABASE_URL names."""
+    engine = connect(read_settings(PlatformSettings))
+    migrate(engine)
+    print(f"{_shown(engine)} is at revision {found_revision(engine)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Fixtures that every package's tests share: settings on tmp_path, the engine database, MLflow.
+
+An empty MLflow SQLite file takes seconds to make, so one is prepared per test run (shared by the
+pytest-xdist workers) and copied per test.
+"""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from filelock import FileLock
+
+from registry.database import connect, migrate, open_engine
+from registry.settings import PlatformSettings
+
+PREPARE = (
+    "import sys; from mlflow import MlflowClient; "
+    "MlflowClient(tracking_uri=sys.argv[1], registry_uri=sys.argv[1])"
+    ".create_experiment('tests', artifact_location='file:///artifacts-of-this-test')"
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlatformSettings:
+    """Settings of a fresh embedded installation; MLflow is at the default address (not started)."""
+    for variable in ("DATABASE_URL", "DATA_DIR", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    return PlatformSettings(data_dir=tmp_path / "var")
+
+
+@pytest.fixture
+def engine(settings: PlatformSettings) -> Iterator[sa.Engine]:
+    """A migrated engine database."""
+    opened = open_engine(settings)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def postgres_settings(settings: PlatformSettings) -> Iterator[PlatformSettings]:
+    """Settings of an empty PostgreSQL schema of this test alone.
+
+    Skips without TEST_POSTGRES_URL on a laptop; in CI the missing service is a failure.
+    """
+    address = os.environ.get("TEST_POSTGRES_URL")
+    if not address:
+        if os.environ.get("CI"):
+            pytest.fail("TEST_POSTGRES_URL is not set")
+        pytest.skip("needs TEST_POSTGRES_URL")
+    schema = f"test_{uuid.uuid4().hex}"
+    server = sa.create_engine(address)
+    with server.begin() as connection:
+        connection.execute(sa.schema.CreateSchema(schema))
+    url = sa.make_url(address).update_query_dict({"options": f"-csearch_path={schema}"})
+    yield settings.model_copy(update={"database_url": url.render_as_string(hide_password=False)})
+    with server.begin() as connection:
+        connection.execute(sa.schema.DropSchema(schema, cascade=True))
+    server.dispose()
+
+
+@pytest.fixture
+def postgres_engine(postgres_settings: PlatformSettings) -> Iterator[sa.Engine]:
+    """A migrated engine database on PostgreSQL."""
+    opened = connect(postgres_settings)
+    migrate(opened)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture(scope="session")
+def prepared_mlflow(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """An MLflow SQLite file with one experiment called `tests`, made once per test run."""
+    root = tmp_path_factory.getbasetemp()
+    shared = root if worker_id == "master" else root.parent
+    prepared = shared / "prepared-mlflow.db"
+    with FileLock(f"{prepared}.lock"):
+        if not prepared.exists():
+            making = prepared.with_suffix(".making")
+            environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+            command = [sys.executable, "-c", PREPARE, f"sqlite:///{making}"]
+            subprocess.run(command, check=True, env=environment, capture_output=True)
+            making.rename(prepared)
+    return prepared
+
+
+@pytest.fixture
+def tracking_uri(
+    settings: PlatformSettings,
+    prepared_mlflow: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Address of an empty MLflow of this test alone; MLFLOW_TRACKING_URI points there too."""
+    database = tmp_path / "mlflow.db"
+    shutil.copy(prepared_mlflow, database)
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ? || '/' || experiment_id",
+            [(tmp_path / "mlartifacts").as_uri()],
+        )
+    connection.close()
+    uri = f"sqlite:///{database}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    return uri

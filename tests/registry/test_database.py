@@ -1,0 +1,136 @@
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+
+from registry import database, tables
+from registry.database import REVISION, VERSION_TABLE, found_revision, open_engine, reading
+from registry.errors import DatabaseNotMigratedError, DatabaseUnavailableError
+
+OPEN = (
+    "import sys; from pathlib import Path; from registry.database import open_engine; "
+    "from registry.settings import PlatformSettings; "
+    "open_engine(PlatformSettings(data_dir=Path(sys.argv[1])))"
+)
+
+
+def schema_differences(engine):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with engine.connect() as connection:
+        options = {"compare_type": True, "version_table": VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        return compare_metadata(context, tables.metadata)
+
+
+def test_migrations_add_up_to_the_tables_page(engine):
+    assert schema_differences(engine) == []
+
+
+@pytest.mark.postgres
+def test_migrations_add_up_to_the_tables_page_on_postgresql(postgres_engine):
+    assert schema_differences(postgres_engine) == []
+
+
+def test_revision_constant_is_the_newest_migration():
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config(str(database._ROOT / "alembic.ini"))
+    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+
+
+def test_embedded_database_has_wal_foreign_keys_and_patience(engine):
+    with reading(engine) as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+
+
+def test_opening_again_finds_the_same_data_and_migrates_nothing(settings, engine):
+    with engine.begin() as connection:
+        values = {
+            "name": "drift",
+            "interval_seconds": 60.0,
+            "next_due_at": datetime.now(UTC),
+        }
+        connection.execute(sa.insert(tables.schedules).values(values))
+    again = open_engine(settings)
+    with reading(again) as connection:
+        assert connection.scalar(sa.select(tables.schedules.c.name)) == "drift"
+    again.dispose()
+
+
+def test_opening_a_current_database_does_not_import_alembic(settings, engine):
+    command = OPEN + "; assert 'alembic' not in sys.modules, 'alembic was imported'"
+    subprocess.run([sys.executable, "-c", command, str(settings.data_dir)], check=True)
+
+
+@pytest.mark.integration
+def test_several_processes_may_open_a_new_database_at_once(settings):
+    started = [
+        subprocess.Popen([sys.executable, "-c", OPEN, str(settings.data_dir)]) for _ in range(3)
+    ]
+    assert [process.wait(timeout=60) for process in started] == [0, 0, 0]
+    assert found_revision(database.connect(settings)) == REVISION
+
+
+def test_a_database_of_a_newer_release_is_refused(settings, engine):
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(DatabaseNotMigratedError, match="at revision 9999 but 0001 is needed"):
+        open_engine(settings)
+
+
+@pytest.mark.postgres
+def test_postgresql_is_never_migrated_implicitly(postgres_settings):
+    with pytest.raises(DatabaseNotMigratedError, match="run `make migrate`"):
+        open_engine(postgres_settings)
+
+
+@pytest.mark.postgres
+def test_postgresql_opens_once_it_is_migrated(postgres_settings, postgres_engine):
+    open_engine(postgres_settings).dispose()
+
+
+def test_a_server_that_does_not_answer_is_one_clear_line_without_the_password(settings):
+    url = "postgresql+psycopg://engine:secret@127.0.0.1:1/engine"
+    with pytest.raises(DatabaseUnavailableError) as raised:
+        open_engine(settings.model_copy(update={"database_url": url}))
+    assert "does not answer" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_read_then_write_transactions_wait_for_each_other(engine):
+    table = tables.schedules
+    with engine.begin() as connection:
+        values = {
+            "name": "n",
+            "interval_seconds": 0.0,
+            "next_due_at": datetime.now(UTC),
+        }
+        connection.execute(sa.insert(table).values(values))
+    barrier = threading.Barrier(4)
+
+    def add_one(_):
+        barrier.wait()
+        for _ in range(10):
+            with engine.begin() as connection:
+                found = connection.scalar(sa.select(table.c.interval_seconds))
+                connection.execute(sa.update(table).values(interval_seconds=found + 1))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add_one, range(4)))
+    with reading(engine) as connection:
+        assert connection.scalar(sa.select(table.c.interval_seconds)) == 40.0
+
+
+def test_reading_does_not_wait_for_a_writer(engine):
+    with engine.begin() as writer, reading(engine) as reader:
+        writer.execute(sa.delete(tables.schedules))
+        assert reader.scalar(sa.select(sa.func.count()).select_from(tables.schedules)) == 0
