@@ -1,13 +1,22 @@
 """Gates: what a version must show before an alias may point at it. Closed by default.
 
-`validate` writes rows (gate, value, limit); this module knows which rows each lock requires and
-compares. It computes nothing: a row that is missing or reads `not computed` is a refusal.
+`validate` and `convert` write rows (gate, value, limit); this module knows which rows each lock
+requires and compares. It computes nothing: a row that is missing or reads `not computed` is a
+refusal, and so is a row whose own limit would accept more than the platform's: a template or an
+override may be stricter than `GATES` says, never looser.
+
+Extension point: another distribution's template declares its gates as a `TemplateGates` under the
+entry-point group `nautilus_ml_engine.template_gates`, named like the template. A template without
+an entry has both locks shut.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from registry.catalog import Catalog
+from registry.errors import UnknownNameError
 
 Comparison = Literal["<", "<=", ">", ">=", "between", "is"]
 
@@ -79,3 +88,158 @@ def not_computed(gate: str, comparison: Comparison, limit: float, why: str) -> G
 
 
 Record = Sequence[GateRow]
+Lock = Literal["serve", "trade"]
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A gate that a lock requires, with the loosest limit the platform accepts.
+
+    `comparison` and `limit` read as in `GateRow`; without them only the row's own limit counts.
+    `may_be_inapplicable` says whether a row may declare that the gate has no meaning here.
+    """
+
+    gate: str
+    comparison: Comparison | None = None
+    limit: float | tuple[float, float] = math.nan
+    may_be_inapplicable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateGates:
+    """What one template requires beyond the serve gates that all share (`COMMON_SERVE`)."""
+
+    serve: tuple[Requirement, ...] = ()
+    trade: tuple[Requirement, ...] = ()
+
+
+# Limits: METHODS.md sections 5, 11 and 12. A one-sided 5 % test on a HAC t statistic is -1.645.
+COMMON_SERVE = (
+    Requirement("data.checks", "<=", 0.0),
+    Requirement("causality", "<=", 1e-6),
+    Requirement("feature_parity", "<=", 1e-6),
+    Requirement("golden_rows", "<=", 1e-4),
+    Requirement("digests", "<=", 0.0),
+    Requirement("parity.native", "<=", 1e-3),
+    Requirement("parity.onnx", "<=", 1e-3),
+)
+BETTER = Requirement("champion.better", "<", 0.1)
+NON_INFERIOR = Requirement("champion.non_inferior")  # the margin is the template's
+
+VOLATILITY_FORECAST = TemplateGates(
+    serve=(
+        Requirement("quality.dm_ewma", "<", -1.645),
+        Requirement("quality.dm_scaled_ewma", "<", -1.645),
+        Requirement("quality.bias", "between", (0.8, 1.25)),
+        Requirement("quality.qlike_vs_ewma", "<", 0.0),
+    )
+)
+TRADING_SIGNALS = TemplateGates(
+    trade=(
+        Requirement("edge.log_loss", "<", -1.645),
+        Requirement("edge.direction", "<", -1.645),
+        Requirement("edge.dsr", ">=", 0.95),
+        Requirement("edge.pbo", "<", 0.5),
+        Requirement("edge.net_sharpe_2x", ">", 0.0),
+        Requirement("edge.ece", "<=", 0.05),
+        Requirement("edge.coverage"),
+    )
+)
+GATES: Catalog[TemplateGates] = Catalog(
+    "template gates",
+    {
+        "volatility_forecast": "registry.gates:VOLATILITY_FORECAST",
+        "trading_signals": "registry.gates:TRADING_SIGNALS",
+    },
+)
+
+
+def refusals(
+    record: Record, lock: Lock, template: str, against_champion: bool = False
+) -> tuple[str, ...]:
+    """Return one line per gate that keeps the lock shut; empty means open.
+
+    Args:
+        lock: `serve` (an alias may move to the version) or `trade` (it may emit BUY and SELL).
+        against_champion: another version serves now, so the record must hold exactly one passed
+            comparison with it (serve lock only).
+    """
+    try:
+        declared = GATES.get(template)
+    except UnknownNameError:
+        return (f"template {template!r}: no gates declared, so every lock stays shut",)
+    if lock == "trade":
+        return tuple(_shut(record, declared.trade)) or _without_gates(declared.trade, template)
+    lines = list(_shut(record, (*COMMON_SERVE, *_other_parity(record), *declared.serve)))
+    if against_champion:
+        lines += _comparison_refusals(record)
+    return tuple(lines)
+
+
+def _without_gates(trade: Sequence[Requirement], template: str) -> tuple[str, ...]:
+    return () if trade else (f"template {template!r}: its answers are not actions",)
+
+
+def _other_parity(record: Record) -> tuple[Requirement, ...]:
+    """Every further flavor that was written must agree with native too."""
+    known = {requirement.gate for requirement in COMMON_SERVE}
+    others = {row.gate for row in record if row.gate.startswith("parity.")} - known
+    return tuple(Requirement(gate) for gate in sorted(others))
+
+
+def _comparison_refusals(record: Record) -> list[str]:
+    rows = [row for row in record if row.gate in (BETTER.gate, NON_INFERIOR.gate)]
+    if len(rows) != 1:
+        found = ", ".join(row.gate for row in rows) or "none"
+        return [
+            f"{BETTER.gate}: needs exactly one comparison with the champion ({BETTER.gate}, or "
+            f"{NON_INFERIOR.gate} after a forced refresh) but the record has {found}"
+        ]
+    requirement = BETTER if rows[0].gate == BETTER.gate else NON_INFERIOR
+    return list(_shut(rows, (requirement,)))
+
+
+def _shut(record: Record, required: Sequence[Requirement]) -> Iterator[str]:
+    for requirement in required:
+        rows = [row for row in record if row.gate == requirement.gate]
+        if not rows:
+            yield f"{requirement.gate}: missing from the record"
+        for row in rows:
+            if line := _refusal(row, requirement):
+                yield line
+
+
+def _refusal(row: GateRow, requirement: Requirement) -> str | None:
+    if not row.applicable:
+        if requirement.may_be_inapplicable:
+            return None
+        return f"{row.line()}: not applicable, but this lock requires it"
+    if requirement.comparison is not None and not _is_within(row, requirement):
+        floor = GateRow(row.gate, row.value, requirement.comparison, requirement.limit)
+        return f"{row.line()}: looser than the platform's limit ({floor.line()})"
+    return None if row.passed else row.line()
+
+
+def _is_within(row: GateRow, requirement: Requirement) -> bool:
+    """Whether every value that the row's limit accepts is one that the requirement accepts."""
+    assert requirement.comparison is not None
+    (low, low_open), (high, high_open) = _accepted(row.comparison, row.limit)
+    (least, least_open), (most, most_open) = _accepted(requirement.comparison, requirement.limit)
+    above = low > least or (low == least and (low_open or not least_open))
+    below = high < most or (high == most and (high_open or not most_open))
+    return above and below
+
+
+def _accepted(
+    comparison: Comparison, limit: float | tuple[float, float]
+) -> tuple[tuple[float, bool], tuple[float, bool]]:
+    """Return the accepted interval as (lower end, is open), (upper end, is open)."""
+    if isinstance(limit, tuple):
+        return (limit[0], False), (limit[1], False)
+    if comparison == "is":
+        return (limit, False), (limit, False)
+    if comparison in ("<", "<="):
+        return (-math.inf, True), (limit, comparison == "<")
+    if comparison in (">", ">="):
+        return (limit, comparison == ">"), (math.inf, True)
+    return (-math.inf, True), (math.inf, True)  # a `between` without a pair accepts nothing we know

@@ -1,0 +1,205 @@
+import math
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from registry import catalog, gates
+from registry.gates import GateRow, Requirement, not_computed, refusals
+
+PASSING_LIMITS = {"<": -0.5, "<=": 0.0, ">": 0.5, ">=": 1.0}
+
+
+def passing(requirement: Requirement) -> GateRow:
+    if requirement.comparison is None:
+        return GateRow(requirement.gate, 0.0, "<", 0.01)
+    limit = requirement.limit
+    if isinstance(limit, tuple):
+        return GateRow(requirement.gate, sum(limit) / 2, requirement.comparison, limit)
+    return GateRow(
+        requirement.gate,
+        limit + PASSING_LIMITS[requirement.comparison],
+        requirement.comparison,
+        limit,
+    )
+
+
+def serve_record(template="volatility_forecast"):
+    required = (*gates.COMMON_SERVE, *gates.GATES.get(template).serve)
+    return [passing(requirement) for requirement in required]
+
+
+def trade_record():
+    return [passing(requirement) for requirement in gates.TRADING_SIGNALS.trade]
+
+
+def replaced(record, row):
+    return [row if old.gate == row.gate else old for old in record]
+
+
+@pytest.mark.parametrize("template", ["volatility_forecast", "trading_signals"])
+def test_a_complete_passing_record_opens_the_serve_lock(template):
+    assert refusals(serve_record(template), "serve", template) == ()
+
+
+def test_a_complete_passing_record_opens_the_trade_lock():
+    assert refusals(trade_record(), "trade", "trading_signals") == ()
+
+
+@pytest.mark.parametrize("lock", ["serve", "trade"])
+@pytest.mark.parametrize("template", ["volatility_forecast", "trading_signals"])
+def test_an_empty_record_opens_nothing(lock, template):
+    assert refusals([], lock, template)
+
+
+def test_every_gate_of_the_serve_lock_refuses_when_it_is_missing():
+    record = serve_record()
+    for row in record:
+        rest = [other for other in record if other is not row]
+        assert refusals(rest, "serve", "volatility_forecast") == (
+            f"{row.gate}: missing from the record",
+        )
+
+
+def test_every_gate_of_the_trade_lock_refuses_when_it_is_missing():
+    record = trade_record()
+    for row in record:
+        rest = [other for other in record if other is not row]
+        assert refusals(rest, "trade", "trading_signals") == (
+            f"{row.gate}: missing from the record",
+        )
+
+
+def test_a_failed_gate_is_refused_with_name_value_and_limit():
+    record = replaced(serve_record(), GateRow("quality.dm_ewma", -1.2, "<", -1.645, "HAC"))
+    assert refusals(record, "serve", "volatility_forecast") == (
+        "quality.dm_ewma: -1.2, needs < -1.645 (HAC)",
+    )
+
+
+def test_a_gate_that_was_not_computed_is_refused():
+    record = replaced(trade_record(), not_computed("edge.pbo", "<", 0.5, "needs CSCV"))
+    (line,) = refusals(record, "trade", "trading_signals")
+    assert line.startswith("edge.pbo: not computed, needs < 0.5")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_refused(value):
+    record = replaced(serve_record(), GateRow("quality.dm_ewma", value, "<", -1.645))
+    assert len(refusals(record, "serve", "volatility_forecast")) == 1
+
+
+@pytest.mark.parametrize(
+    "loosened",
+    [
+        GateRow("quality.dm_ewma", -1.0, "<", -0.5),
+        GateRow("quality.dm_ewma", -1.645, "<=", -1.645),
+        GateRow("quality.dm_ewma", 3.0, ">", 0.0),
+        GateRow("quality.dm_ewma", 0.0, "is", 0.0),
+        GateRow("quality.dm_ewma", 0.0, "between", (-9.0, 9.0)),
+        GateRow("quality.dm_ewma", 0.0, "<", math.nan),
+        GateRow("quality.bias", 1.3, "between", (0.8, 1.4)),
+        GateRow("quality.bias", 0.5, "<", 1.25),
+        GateRow("data.checks", 2.0, "<=", 5.0),
+        GateRow("parity.onnx", 0.1, "<=", 0.5),
+    ],
+    ids=lambda row: row.line(),
+)
+def test_a_gate_is_never_loosened_by_its_own_row(loosened):
+    record = replaced(serve_record(), loosened)
+    (line,) = refusals(record, "serve", "volatility_forecast")
+    assert line.startswith(loosened.gate)
+    assert "looser than the platform's limit" in line
+
+
+@pytest.mark.parametrize(
+    "stricter",
+    [
+        GateRow("quality.dm_ewma", -3.0, "<", -2.0),
+        GateRow("quality.dm_ewma", -3.0, "<=", -2.0),
+        GateRow("quality.bias", 1.0, "between", (0.9, 1.1)),
+        GateRow("quality.bias", 1.0, "is", 1.0),
+    ],
+    ids=lambda row: row.line(),
+)
+def test_a_stricter_row_is_compared_with_its_own_limit(stricter):
+    assert refusals(replaced(serve_record(), stricter), "serve", "volatility_forecast") == ()
+    outside = replace(stricter, value=1.24 if stricter.gate == "quality.bias" else -1.9)
+    assert refusals(replaced(serve_record(), outside), "serve", "volatility_forecast") == (
+        outside.line(),
+    )
+
+
+def test_a_row_cannot_declare_a_required_gate_inapplicable():
+    row = GateRow("edge.dsr", None, ">=", 0.95, "no returns", applicable=False)
+    (line,) = refusals(replaced(trade_record(), row), "trade", "trading_signals")
+    assert "not applicable, but this lock requires it" in line
+
+
+def test_a_further_flavor_must_agree_with_native_too():
+    record = [*serve_record(), GateRow("parity.coreml", 0.2, "<=", 1e-3)]
+    assert refusals(record, "serve", "volatility_forecast") == (
+        "parity.coreml: 0.2, needs <= 0.001",
+    )
+
+
+def test_every_row_of_a_gate_must_pass():
+    record = [*serve_record(), GateRow("parity.onnx", 0.2, "<=", 1e-3, "on another backend")]
+    assert len(refusals(record, "serve", "volatility_forecast")) == 1
+
+
+BETTER = GateRow("champion.better", 0.02, "<", 0.1)
+NON_INFERIOR = GateRow("champion.non_inferior", 0.001, "<", 0.01)
+
+
+@pytest.mark.parametrize("row", [BETTER, NON_INFERIOR])
+def test_one_passed_comparison_opens_the_lock_against_a_champion(row):
+    assert refusals([*serve_record(), row], "serve", "volatility_forecast", True) == ()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [BETTER, NON_INFERIOR],
+        [GateRow("champion.better", 0.5, "<", 0.1)],
+        [GateRow("champion.better", 0.5, "<", 0.9)],
+        [GateRow("champion.non_inferior", 0.02, "<", 0.01)],
+        [not_computed("champion.non_inferior", "<", 0.01, "the window overlaps the training span")],
+    ],
+    ids=["none", "both", "not better", "loosened", "inferior", "not computed"],
+)
+def test_anything_else_keeps_the_lock_shut_against_a_champion(rows):
+    record = [*serve_record(), *rows]
+    (line,) = refusals(record, "serve", "volatility_forecast", True)
+    assert line.startswith("champion.")
+    assert refusals(record, "serve", "volatility_forecast") == ()
+
+
+def test_an_unknown_template_has_both_locks_shut():
+    for lock in ("serve", "trade"):
+        (line,) = refusals([*serve_record(), *trade_record()], lock, "martingale")
+        assert "no gates declared" in line
+
+
+def test_a_template_without_actions_may_not_trade():
+    (line,) = refusals(serve_record(), "trade", "volatility_forecast")
+    assert "not actions" in line
+
+
+def test_another_distribution_declares_the_gates_of_its_template(monkeypatch):
+    name = "nautilus_ml_engine.template_gates"
+    point = EntryPoint("return_forecast", "registry.gates:VOLATILITY_FORECAST", name)
+    monkeypatch.setattr(catalog, "entry_points", lambda *, group: {name: [point]}[group])
+    monkeypatch.setattr(gates, "GATES", catalog.Catalog("template gates", {}))
+    record = [
+        passing(requirement)
+        for requirement in (*gates.COMMON_SERVE, *gates.VOLATILITY_FORECAST.serve)
+    ]
+    assert refusals(record, "serve", "return_forecast") == ()
+    assert len(refusals(record[:-1], "serve", "return_forecast")) == 1
+
+
+def test_a_row_survives_json():
+    for row in (*serve_record(), not_computed("edge.pbo", "<", 0.5, "needs CSCV")):
+        assert GateRow.from_json(row.to_json()) == row
