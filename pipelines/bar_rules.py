@@ -157,15 +157,12 @@ def holes(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
 
 
 Rule = Callable[[pl.DataFrame, Ledger], pl.DataFrame]
-RULES: tuple[Rule, ...] = (
-    usable_rows,
-    time_order,
-    unique_times,
-    known_volume,
-    uncrossed_quotes,
-    enclosed_prices,
-    holes,
-)
+
+BAR_RULES: tuple[Rule, ...] = (usable_rows, time_order, unique_times, uncrossed_quotes)
+"""What holds for any handful of bars."""
+
+HISTORY_RULES: tuple[Rule, ...] = (known_volume, enclosed_prices, holes)
+"""What can be judged only on a whole history."""
 
 _KEY = ("symbol", "timestamp")
 

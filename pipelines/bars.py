@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.bar_rules import RULES, Ledger
+from pipelines.bar_rules import BAR_RULES, HISTORY_RULES, Ledger
 from registry.errors import BarsError, MissingColumnsError, ParameterError, TooLittleHistoryError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
@@ -117,7 +117,7 @@ class Bars:
 
 
 def check_bars(
-    frame: pl.DataFrame, *, policy: str, where: str
+    frame: pl.DataFrame, *, policy: str, where: str, is_history: bool = True
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the checked frame, and one line per kind of repair or notice.
 
@@ -130,6 +130,8 @@ def check_bars(
         policy: `strict` (any problem is an error) or `repair` (duplicates dropped, disorder
             sorted, bad rows removed, each reported).
         where: what the bars were read from, as messages name it.
+        is_history: whether this is all there is of its symbols; if false, volumes that are all
+            zero and holes are not judged.
 
     Raises:
         MissingColumnsError: no symbol, timestamp or close.
@@ -137,7 +139,7 @@ def check_bars(
     """
     ledger = Ledger(where, policy)
     frame = _conform(frame, where)
-    for rule in RULES:
+    for rule in (*BAR_RULES, *HISTORY_RULES) if is_history else BAR_RULES:
         frame = rule(frame, ledger)
     if frame.is_empty():
         raise BarsError("there is no usable row", where)

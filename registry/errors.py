@@ -227,6 +227,17 @@ class GateRefusedError(ConflictError):
         )
 
 
+class PriceBasisConflictError(ConflictError):
+    """Bars of another price basis than those already held for the interval."""
+
+    def __init__(self, interval: str, held: str, offered: str) -> None:
+        self.interval, self.held, self.offered = interval, held, offered
+        super().__init__(
+            f"the store holds {held!r} prices for interval {interval}, not {offered!r}; mixing them "
+            "would look like a price jump: use another store folder"
+        )
+
+
 class StaleLeaseError(ConflictError):
     """A worker reports on a job whose lease another worker holds now."""
 
@@ -262,6 +273,24 @@ class BackendUnavailableError(UnavailableError):
         super().__init__(f"backend {backend!r} is not available here: {reason}")
 
 
+class OverloadedError(UnavailableError):
+    """More requests wait than the process takes."""
+
+    retry_after_seconds = 1
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        self.waiting, self.limit = waiting, limit
+        super().__init__(f"{waiting} requests are waiting already (MAX_WAITING={limit}); retry")
+
+
+class TimeLimitError(DeadlineError):
+    """The answer was not ready in time; the request's work is given up."""
+
+    def __init__(self, what: str, limit_seconds: float, variable: str) -> None:
+        self.what, self.limit_seconds, self.variable = what, limit_seconds, variable
+        super().__init__(f"{what} took longer than {limit_seconds:g} s ({variable}); ask for less")
+
+
 class DatabaseUnavailableError(UnavailableError):
     """The engine database does not answer."""
 
@@ -269,6 +298,16 @@ class DatabaseUnavailableError(UnavailableError):
         self.url, self.cause = url, cause
         super().__init__(
             f"engine database {url} does not answer ({cause}); start it or correct DATABASE_URL"
+        )
+
+
+class StoreBusyError(UnavailableError):
+    """Another process holds the lock of a bars folder for too long."""
+
+    def __init__(self, where: str, waited_seconds: float) -> None:
+        self.where, self.waited_seconds = where, waited_seconds
+        super().__init__(
+            f"{where} is locked by another process for {waited_seconds:g} s; try again"
         )
 
 

@@ -146,8 +146,8 @@ def log_price_to_mean(price: Array, bars: int) -> Array:
 
 def parkinson_variance(high: Array, low: Array) -> Array:
     """Return each bar's variance from its range: log(high/low)^2 / (4 ln 2) (Parkinson 1980)."""
-    span: Array = np.log(high / low)
-    return span**2 / (4 * np.log(2))
+    variance: Array = np.log(high / low) ** 2 / (4 * np.log(2))
+    return variance
 
 
 def garman_klass_variance(opened: Array, high: Array, low: Array, close: Array) -> Array:
@@ -156,10 +156,9 @@ def garman_klass_variance(opened: Array, high: Array, low: Array, close: Array) 
     0.5 log(high/low)^2 - (2 ln 2 - 1) log(close/open)^2, not below zero (it can be where the open
     lies outside low..high).
     """
-    span: Array = np.log(high / low)
-    body: Array = np.log(close / opened)
-    inside = 0.5 * span**2 - (2 * np.log(2) - 1) * body**2
-    return np.maximum(inside, 0.0)
+    span, body = np.log(high / low), np.log(close / opened)
+    variance: Array = np.maximum(0.5 * span**2 - (2 * np.log(2) - 1) * body**2, 0.0)
+    return variance
 
 
 def close_location(high: Array, low: Array, close: Array) -> Array:
