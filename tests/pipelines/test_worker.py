@@ -1,0 +1,235 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from pipelines import jobs
+from pipelines.worker import (
+    Worker,
+    WorkerSettings,
+    enqueue_watch,
+    newest_prediction,
+    read_interval,
+)
+from registry.errors import SettingValueError
+from registry.settings import read_settings
+from registry.tables import aliases, retraining_cycles
+
+ROOT = Path(__file__).parents[2]
+MLPROJECT = """
+name: tiny
+entry_points:
+  main:
+    parameters: {text: {type: str, default: none}}
+    command: "echo {text} > $OUT/main.txt"
+  failing:
+    command: "echo 'error: the bars are gone' >&2; exit 2"
+  sleeping:
+    command: "echo $$ > $OUT/pid; sleep 60"
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "MLproject").write_text(MLPROJECT)
+    monkeypatch.setenv("OUT", str(tmp_path))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("900", 900), ("0", 0), ("15m", 900), ("1h", 3600), ("1.5d", 129600)]
+)
+def test_an_interval_is_read_in_its_unit(text, seconds):
+    assert read_interval(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "h", "", "inf"])
+def test_an_interval_that_cannot_be_read_names_the_variable(text, monkeypatch):
+    monkeypatch.setenv("DRIFT_INTERVAL", text)
+    with pytest.raises(SettingValueError, match="DRIFT_INTERVAL"):
+        read_settings(WorkerSettings)
+
+
+def serve(engine: sa.Engine, model_id: str) -> None:
+    row = {"model_id": model_id, "alias": "production", "number": 1, "generation": 1}
+    with engine.begin() as connection:
+        connection.execute(aliases.insert().values(row | {"moved_at": datetime.now(UTC)}))
+
+
+def log_prediction(settings, model_id: str) -> Path:
+    folder = settings.predictions_dir / model_id
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "1.parquet"
+    path.touch()
+    return path
+
+
+def test_drift_is_enqueued_for_served_models_with_new_predictions_only(engine, settings):
+    serve(engine, "watched")
+    serve(engine, "silent")
+    log_prediction(settings, "watched")
+    log_prediction(settings, "not_served")
+    enqueue_watch(engine, settings)
+    enqueue_watch(engine, settings)  # the first one still waits
+    assert [(j.kind, j.payload) for j in jobs.list_jobs(engine)] == [
+        ("drift", {"model_name": "watched"})
+    ]
+
+
+def test_drift_is_not_enqueued_again_until_something_new_is_logged(engine, settings):
+    serve(engine, "m")
+    path = log_prediction(settings, "m")
+    enqueue_watch(engine, settings)
+    jobs.finish(engine, jobs.claim(engine, "w"), {})
+    enqueue_watch(engine, settings)
+    assert len(jobs.list_jobs(engine)) == 1
+    later = time.time() + 5
+    os.utime(path, (later, later))
+    enqueue_watch(engine, settings)
+    assert len(jobs.list_jobs(engine)) == 2
+
+
+def test_advance_is_enqueued_once_while_a_cycle_is_open(engine, settings):
+    now = datetime.now(UTC)
+    facts = {"state": "TRAINING", "champion": 1, "trigger": "data_drift", "reason": "r"}
+    with engine.begin() as connection:
+        connection.execute(
+            retraining_cycles.insert().values(
+                facts | {"model_id": "m", "as_of": now, "evidence": {}, "opened_at": now}
+            )
+        )
+    enqueue_watch(engine, settings)
+    enqueue_watch(engine, settings)
+    assert [j.kind for j in jobs.list_jobs(engine)] == ["advance"]
+
+
+def test_newest_prediction_is_none_without_a_log(settings):
+    assert newest_prediction(settings, "m") is None
+
+
+def wait_for(condition, seconds: float = 20.0):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    if status.parent.parent.joinpath("self").exists():
+        return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return subprocess.run(["kill", "-0", str(pid)], capture_output=True).returncode == 0
+
+
+def stage_pid(tmp_path: Path) -> int:
+    path = tmp_path / "pid"
+    return int(wait_for(lambda: path.exists() and path.read_text().strip()))
+
+
+@pytest.fixture
+def worker(engine, settings, tracking_uri, project):
+    platform = settings.model_copy(update={"mlflow_tracking_uri": tracking_uri})
+    wanted = WorkerSettings(drift_interval="0", job_lease_seconds=3, mlproject_uri=str(project))
+    return Worker(engine, platform, wanted)
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # inside MLflow's own store
+def test_a_job_runs_its_entry_point_and_the_result_names_the_run(worker, engine, tmp_path):
+    from mlflow import MlflowClient
+
+    job = jobs.enqueue(engine, "main", {"text": "hello"}, model_id="tiny_model")
+    assert worker.run_once()
+    done = jobs.get(engine, job.id)
+    assert done.state == "done" and done.result["status"] == "FINISHED", done.error
+    assert (tmp_path / "main.txt").read_text() == "hello\n"
+    run = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(done.result["run_id"])
+    assert run.info.status == "FINISHED" and run.data.params == {"text": "hello"}
+    assert [j.kind for j in jobs.list_jobs(engine, state="queued")] == ["advance"]
+
+
+@pytest.mark.integration
+def test_a_failing_stage_is_queued_again_with_its_own_line(worker, engine):
+    job = jobs.enqueue(engine, "failing", {})
+    worker.run_once()
+    failed = jobs.get(engine, job.id)
+    assert failed.state == "queued" and failed.error.startswith("the bars are gone (output: ")
+
+
+@pytest.mark.integration
+def test_an_unknown_entry_point_is_a_clear_failure(worker, engine):
+    job = jobs.enqueue(engine, "nonsense", {}, max_attempts=1)
+    worker.run_once()
+    failed = jobs.get(engine, job.id)
+    assert failed.state == "failed" and "nonsense" in failed.error
+
+
+@pytest.mark.integration
+def test_a_job_whose_mlflow_is_down_waits_for_it_in_the_queue(engine, settings, project):
+    platform = settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
+    job = jobs.enqueue(engine, "main", {})
+    Worker(engine, platform, WorkerSettings(mlproject_uri=str(project))).run_once()
+    waiting = jobs.get(engine, job.id)
+    assert waiting.state == "queued" and "http://127.0.0.1:9 does not answer" in waiting.error
+
+
+@pytest.mark.integration
+def test_cancelling_a_running_job_kills_its_stage(worker, engine, tmp_path):
+    job = jobs.enqueue(engine, "sleeping", {})
+    thread = threading.Thread(target=worker.run_once)
+    thread.start()
+    pid = stage_pid(tmp_path)
+    assert is_alive(pid)
+    jobs.cancel(engine, job.id)
+    thread.join(20)
+    assert not thread.is_alive() and not is_alive(pid)
+    assert jobs.get(engine, job.id).state == "cancelled"
+
+
+def start_worker(settings, tracking_uri, project) -> subprocess.Popen:
+    environment = os.environ | {
+        "DATA_DIR": str(settings.data_dir),
+        "MLFLOW_TRACKING_URI": tracking_uri,
+        "MLPROJECT_URI": str(project),
+        "JOB_LEASE_SECONDS": "2",
+        "DRIFT_INTERVAL": "0",
+    }
+    return subprocess.Popen([sys.executable, "-m", "pipelines.worker"], env=environment, cwd=ROOT)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_worker_gives_its_job_back_and_leaves_no_stage(
+    engine, settings, tracking_uri, project, tmp_path, number
+):
+    job = jobs.enqueue(engine, "sleeping", {}, max_attempts=1)
+    with start_worker(settings, tracking_uri, project) as worker:
+        pid = stage_pid(tmp_path)
+        worker.send_signal(number)
+        assert worker.wait(15) == 0
+    assert not is_alive(pid)
+    assert jobs.get(engine, job.id).state == "queued"
+
+
+@pytest.mark.integration
+def test_after_kill_9_the_stage_dies_too_and_another_worker_takes_the_job(
+    engine, settings, tracking_uri, project, tmp_path
+):
+    job = jobs.enqueue(engine, "sleeping", {})
+    with start_worker(settings, tracking_uri, project) as worker:
+        pid = stage_pid(tmp_path)
+        worker.send_signal(signal.SIGKILL)
+    wait_for(lambda: not is_alive(pid))
+    assert jobs.get(engine, job.id).state == "leased"
+    heir = jobs.claim(engine, "heir", now=datetime.now(UTC) + timedelta(seconds=5))
+    assert (heir.id, heir.fence) == (job.id, 2)
