@@ -65,10 +65,8 @@ class BarSeries:
     @classmethod
     def from_frame(cls, symbol: str, frame: pl.DataFrame) -> "BarSeries":
         """Return one symbol's rows of a checked frame (already filtered, sorted by time)."""
-        arrays = {
-            c: frame[c].cast(pl.Float64).fill_null(np.nan).to_numpy()
-            for c in SCHEMA
-            if c not in ("symbol", "timestamp")
+        arrays = {  # `to_numpy` turns the nulls of a float column into NaN
+            c: frame[c].to_numpy() for c in SCHEMA if c not in ("symbol", "timestamp")
         }
         return cls(symbol, frame["timestamp"].to_physical().to_numpy(), **arrays)
 
