@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from registry.catalog import Catalog
 from registry.contract import Json
+from registry.errors import ShapeError, ValueRangeError
 from registry.flavors import NativeModel
 
 
@@ -99,3 +100,38 @@ ARCHITECTURES: Catalog[Architecture] = Catalog(
         "lstm": "pipelines.architectures.recurrent:LSTM",
     },
 )
+
+
+def check_rows(rows: TrainingRows, objective: Objective) -> None:
+    """Refuse rows that no architecture can fit.
+
+    Raises:
+        ShapeError: no rows, or `X`, `y` and `weight` differ in length.
+        ValueRangeError: a weight that is not positive and finite, a target outside the
+            objective's domain, or an infinite feature (NaN is the architecture's own business).
+    """
+    n = len(rows.X)
+    if n == 0:
+        raise ShapeError("training rows", "at least 1 row", "0")
+    if rows.y.shape != (n,) or rows.weight.shape != (n,):
+        found = f"y {rows.y.shape} and weight {rows.weight.shape}"
+        raise ShapeError("training rows", f"y and weight of shape ({n},)", found)
+    if np.isinf(rows.X).any():
+        raise ValueRangeError("training features", np.inf, "finite float32 numbers or NaN")
+    _check_all(rows.weight, rows.weight > 0, "training weight", "a finite number above 0")
+    if objective.loss == "gamma":
+        _check_all(rows.y, rows.y > 0, "gamma target", "a finite number above 0")
+    elif objective.loss == "softmax":
+        is_class = np.isin(rows.y, np.arange(objective.n_scores))
+        wanted = f"a class number 0 .. {objective.n_scores - 1}"
+        _check_all(rows.y, is_class, "softmax target", wanted)
+    else:
+        _check_all(rows.y, np.isfinite(rows.y), "squared target", "a finite number")
+
+
+def _check_all(
+    values: NDArray[np.float64], good: NDArray[np.bool_], name: str, expected: str
+) -> None:
+    bad = values[~(good & np.isfinite(values))]
+    if len(bad):
+        raise ValueRangeError(name, float(bad[0]), expected)

@@ -1,0 +1,37 @@
+"""Flavor `native`: the fitted model exactly as its library saved it.
+
+It is the parity reference of every other flavor. Formats: XGBoost's UBJSON and the `.pt2` file of
+`torch.export`; both need no class of this repository. A `.pt2` file is a program: it is loaded
+only after its digest was checked against the one recorded at registration.
+"""
+
+from registry.contract import ModelContract
+from registry.errors import UnsupportedModelError
+from registry.flavors import NativeModel
+
+_FILE_NAMES = {"xgboost-ubj": "native/model.ubj", "torch-export": "native/model.pt2"}
+
+
+class Native:
+    """The library's own format."""
+
+    name = "native"
+
+    def file_name(self, native_format: str) -> str:
+        """Return `native/model.ubj` or `native/model.pt2`.
+
+        Raises:
+            UnsupportedModelError: a format that no backend can load.
+        """
+        if native_format not in _FILE_NAMES:
+            known = ", ".join(sorted(_FILE_NAMES))
+            raise UnsupportedModelError(self.name, native_format, f"known formats: {known}")
+        return _FILE_NAMES[native_format]
+
+    def write(self, native: NativeModel, contract: ModelContract) -> bytes:
+        """Return the payload unchanged."""
+        self.file_name(native.format)
+        return native.payload
+
+
+FLAVOR = Native()
