@@ -1,0 +1,145 @@
+"""The columns-per-symbol form: lists in the order of `symbols` -> what is known per symbol.
+
+`price_data[i]` is the bar of `symbols[i]` that is forming now, after the last one held.
+`technical_indicators` override what the engine computes for the newest step, through the names
+that the feature set declares (`RequestAlias`) or the features' own. Whatever a version does not
+use is listed, never silently dropped. A bad value is that symbol's error; a list of the wrong
+length is the request's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.bars import PRICES
+from pipelines.features import FeatureSet, RequestAlias
+from registry.errors import MLEngineError, ParameterError, ShapeError, ValueRangeError
+from serving.rows import FLOAT32_MAX, finite
+from serving.schemas import ColumnFeatures
+
+TINIEST_PRICE = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Forming:
+    """What the caller knows of one symbol's newest step.
+
+    `bar` holds the prices and volume given (empty: the last bar held is the newest step);
+    `overrides` is indicator name -> value in the unit its alias declares.
+    """
+
+    bar: Mapping[str, float] = field(default_factory=dict)
+    overrides: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The whole form: per symbol what is known or what is wrong, and what nobody uses."""
+
+    forming: Mapping[str, Forming]
+    errors: Mapping[str, MLEngineError]
+    ignored: tuple[str, ...]
+
+
+def read(
+    features: ColumnFeatures | None, symbols: Sequence[str], feature_set: FeatureSet
+) -> Columns:
+    """Return what `features` says about each symbol.
+
+    Raises:
+        ShapeError: a list that is used has another length than `symbols`.
+    """
+    if features is None:
+        return Columns({symbol: Forming() for symbol in symbols}, {}, ())
+    indicators, ignored = _split(features, feature_set)
+    lists = {"price_data": features.price_data, "volume": features.volume} | {
+        f"technical_indicators.{name}": values for name, values in indicators.items()
+    }
+    for name, values in lists.items():
+        _check_length(name, values, len(symbols))
+    forming: dict[str, Forming] = {}
+    errors: dict[str, MLEngineError] = {}
+    for i, symbol in enumerate(symbols):
+        try:
+            forming[symbol] = _one(features, indicators, i)
+        except (ValueRangeError, ParameterError) as problem:
+            errors[symbol] = problem
+    return Columns(forming, errors, tuple(ignored))
+
+
+def alias_of(name: str, feature_set: FeatureSet) -> RequestAlias:
+    """Return what the indicator `name` overrides; a feature's own name is its own alias."""
+    return feature_set.aliases.get(name) or RequestAlias(name)
+
+
+def in_feature_unit(value: float, alias: RequestAlias, close: float) -> float:
+    """Return an override in the feature's own unit, given the newest close."""
+    if alias.unit == "price":
+        return value / close
+    return value / 100 if alias.unit == "percent" else value
+
+
+def _split(features: ColumnFeatures, feature_set: FeatureSet) -> tuple[dict[str, Any], list[str]]:
+    used: dict[str, str] = {}  # feature -> the name that gave it
+    kept: dict[str, Any] = {}
+    ignored: list[str] = []
+    for name, values in (features.technical_indicators or {}).items():
+        feature = alias_of(name, feature_set).feature
+        if feature not in feature_set.feature_names:
+            ignored.append(f"technical_indicators.{name}")
+        elif feature in used:
+            ignored.append(f"technical_indicators.{name} ({used[feature]} is given)")
+        else:
+            used[feature], kept[name] = name, values
+    ignored += list(features.model_extra or {})
+    if features.price_data is None and features.volume is not None:
+        ignored.append("volume (it belongs to a forming bar: give price_data)")
+    return kept, ignored
+
+
+def _check_length(name: str, values: Any, n_symbols: int) -> None:
+    if values is None:
+        return
+    if not isinstance(values, list):
+        raise ShapeError(f"features.{name}", "a list", type(values).__name__)
+    if len(values) != n_symbols:
+        expected = f"{n_symbols} values, one per symbol"
+        raise ShapeError(f"features.{name}", expected, str(len(values)))
+
+
+def _one(features: ColumnFeatures, indicators: Mapping[str, Any], i: int) -> Forming:
+    prices = features.price_data
+    bar = _bar(prices[i], f"features.price_data[{i}]") if prices is not None else {}
+    volume = features.volume[i] if features.volume is not None else None
+    if bar and volume is not None:
+        bar["volume"] = finite(volume, f"features.volume[{i}]", low=0.0)
+    overrides = {
+        name: finite(values[i], f"features.technical_indicators.{name}[{i}]")
+        for name, values in indicators.items()
+        if values is not None and values[i] is not None
+    }
+    return Forming(bar, overrides)
+
+
+def _bar(value: Any, where: str) -> dict[str, float]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        return {"close": _price(value, where)}
+    unknown = sorted(set(value) - set(PRICES))
+    if unknown:
+        raise ParameterError(f"{where}.{unknown[0]}", value[unknown[0]], "open, high, low, close")
+    if value.get("close") is None:
+        raise ParameterError(where, value, "an object with close")
+    bar = {n: _price(value[n], f"{where}.{n}") for n in PRICES if value.get(n) is not None}
+    low, high = bar.get("low", min(bar.values())), bar.get("high", max(bar.values()))
+    if low > min(bar.values()) or high < max(bar.values()):
+        raise ParameterError(where, value, "low <= open, close <= high")
+    return bar
+
+
+def _price(value: Any, where: str) -> float:
+    price = finite(value, where)
+    if not TINIEST_PRICE <= price <= FLOAT32_MAX:
+        raise ValueRangeError(where, value, "a positive price")
+    return price

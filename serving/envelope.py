@@ -1,0 +1,94 @@
+"""What surrounds every request: an id, a limit on the body, metrics, and the answer to a bug.
+
+Plain ASGI, outside of all routes. Deliberate errors are answered inside (`serving.errors`); what
+arrives here as an exception is a bug: it is logged with its traceback and answered 500 with the
+request's id, never with the traceback.
+"""
+
+import re
+from time import perf_counter
+from uuid import uuid4
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import response
+from serving.metrics import Metrics
+
+REQUEST_ID = re.compile(r"^[A-Za-z0-9_.\-]{1,64}$")
+UNKNOWN_ROUTE = "none"
+
+log = structlog.get_logger("serving")
+
+
+class Envelope:
+    """ASGI middleware around the whole application.
+
+    Takes `X-Request-Id` when it is plain (64 letters, digits, `._-`), makes one otherwise, and
+    puts it on every answer.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
+        self._app, self._metrics, self._max_body_bytes = app, metrics, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, request_id)
+        started = perf_counter()
+        try:
+            await self._app(scope, self._limited(receive), answer.send)
+        except Exception:
+            log.exception("bug", path=scope["path"], request_id=request_id)
+            if answer.status is not None:
+                raise
+            text = f"internal error; the log says more under request id {request_id}"
+            body = response(500, "internal_error", text, {"request_id": request_id})
+            await body(scope, receive, answer.send)
+        finally:
+            self._count(scope, answer.status, perf_counter() - started)
+
+    def _limited(self, receive: Receive) -> Receive:
+        left = self._max_body_bytes
+
+        async def limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                limit = f"the body is longer than {self._max_body_bytes} bytes (MAX_BODY_SIZE)"
+                raise HTTPException(413, limit, headers={"Connection": "close"})
+            return message
+
+        return limited
+
+    def _count(self, scope: Scope, status: int | None, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
+        self._metrics.requests.labels(route, scope["method"], status or 499).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+
+
+class _Answer:
+    """The way out: remembers the status and adds the request id."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self._request_id = send, request_id
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message.get("headers", []), (b"x-request-id", self._request_id.encode())]
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.match(text := value.decode("latin-1")):
+            return text
+    return uuid4().hex

@@ -1,0 +1,148 @@
+"""The one table from error to HTTP status, and the one shape of every error.
+
+`{"error": {"code", "message", "details"?}}`: `code` is stable and made from the error's class
+name, `message` is one line for people, `details` are the error's facts. It is the shape of every
+answer that is not 2xx, whatever raised it: a deliberate error, a schema, the router (404, 405),
+or a bug (500, with the request id and without a traceback).
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from registry import errors
+
+# The first family that an error belongs to gives its status.
+STATUS: tuple[tuple[type[errors.MLEngineError], int], ...] = (
+    (errors.NotFoundError, 404),
+    (errors.ConflictError, 409),
+    (errors.InvalidInputError, 422),
+    (errors.UnavailableError, 503),
+    (errors.ArtifactError, 503),
+    (errors.DeadlineError, 504),
+    (errors.ConversionError, 500),
+    (errors.SettingsError, 500),
+    (errors.MLEngineError, 500),
+)
+MAX_PROBLEMS = 20
+MAX_VALUE_CHARS = 60
+
+
+def status_of(error: errors.MLEngineError) -> int:
+    """Return the HTTP status of a deliberate error."""
+    return next(status for family, status in STATUS if isinstance(error, family))
+
+
+def code_of(error: errors.MLEngineError) -> str:
+    """Return the stable code: the class name in snake case without `Error`."""
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def entry(code: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the inside of an error answer; no NaN or infinity in it."""
+    body: dict[str, Any] = {"code": code, "message": " ".join(message.split())}
+    if details:
+        body["details"] = {name: _plain(value) for name, value in details.items()}
+    return body
+
+
+def entry_of(error: errors.MLEngineError) -> dict[str, Any]:
+    """Return the inside of a deliberate error's answer; also used per symbol."""
+    return entry(code_of(error), str(error), vars(error))
+
+
+def response(
+    status: int,
+    code: str,
+    message: str,
+    details: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return an error answer in the one shape."""
+    body = {"error": entry(code, message, details)}
+    return JSONResponse(body, status, headers=dict(headers) if headers else None)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` leave in the one shape (500s leave in `serving.envelope`)."""
+    app.add_exception_handler(errors.MLEngineError, _deliberate)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _deliberate(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.MLEngineError)
+    status = status_of(error)
+    headers = None
+    if status == 503:
+        headers = {"Retry-After": str(getattr(error, "retry_after_seconds", 5))}
+    return response(status, code_of(error), str(error), vars(error), headers)
+
+
+async def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = error.errors()
+    first = problems[0]
+    if first["type"] == "json_invalid":
+        reason = str(first.get("ctx", {}).get("error", first["msg"]))
+        at = f"{reason} at character {first['loc'][-1]}"
+        return response(400, "invalid_json", f"the body is not JSON: {at}")
+    lines = [_problem_line(problem) for problem in problems[:MAX_PROBLEMS]]
+    more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    details = {"problems": lines, "n_problems": len(problems)}
+    return response(422, "invalid_request", lines[0] + more, details)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    message = {
+        400: f"the body of {where} cannot be read as JSON",
+        404: f"nothing is at {where}; the addresses are listed at /openapi.json",
+        405: f"{where} is not possible; allowed: {headers.get('allow', 'see /openapi.json')}",
+    }.get(error.status_code, str(error.detail))
+    code = HTTPStatus(error.status_code).name.lower()
+    return response(error.status_code, code, message, headers=error.headers)
+
+
+def _problem_line(problem: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in problem["loc"] if part != "body") or "body"
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return f"{place}: unknown field"
+    if kind == "missing":
+        return f"{place}: this field is required"
+    found = _shown(problem.get("input"))
+    expected = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {expected[:1].lower()}{expected[1:]}, got {found}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 3]}..."
+
+
+def _plain(value: object) -> object:
+    """Return `value` as JSON holds it; a number that is not finite becomes its text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str | bool | int | float | None):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
+        return [_plain(item) for item in value]
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return _shown(value)

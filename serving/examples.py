@@ -1,0 +1,69 @@
+"""Example bodies of the wire contract, shown in OpenAPI; a test sends each of them."""
+
+from typing import Any
+
+COLUMNS: dict[str, Any] = {
+    "model_type": "trading_signals",
+    "symbols": ["AAPL", "MSFT", "GOOGL"],
+    "features": {
+        "price_data": [150.25, 305.5, 2750.8],
+        "volume": [1_000_000, 800_000, 500_000],
+        "technical_indicators": {"rsi": [65.2, 58.7, 72.1], "macd": [1.2, 0.8, 2.1]},
+    },
+    "prediction_horizon": "1d",
+}
+HELD: dict[str, Any] = {"model": "volatility_forecast", "symbols": ["AAPL", "MSFT"]}
+OWN_BARS: dict[str, Any] = {
+    "model": "volatility_forecast",
+    "bars": {
+        "AAPL": [
+            {"timestamp": "2007-01-03T21:00:00Z", "close": 2.99, "volume": 309_000_000},
+            {"timestamp": "2007-01-04T21:00:00Z", "close": 3.06, "volume": 211_000_000},
+        ]
+    },
+    "price_basis": "adjusted",
+}
+ROWS: dict[str, Any] = {"model": "volatility_forecast", "rows": [[0.01, -0.02, 0.3]]}
+PREDICT: dict[str, dict[str, Any]] = {
+    "columns per symbol, one of which has no history": COLUMNS,
+    "the bars held": HELD,
+    "bars of the caller (as many as min_history)": OWN_BARS,
+    "feature rows": ROWS,
+}
+BARS: dict[str, Any] = {
+    "bars": [
+        {"symbol": "AAPL", "timestamp": "2007-01-03T21:00:00Z", "close": 2.99},
+        {"symbol": "MSFT", "timestamp": "2007-01-03T21:00:00Z", "close": 21.2},
+    ],
+    "interval": "1d",
+    "price_basis": "adjusted",
+}
+ANSWER: dict[str, Any] = {
+    "model_id": "trading_signals",
+    "model_type": "trading_signals",
+    "model_version": 1,
+    "predictions": {
+        "AAPL": {
+            "signal": "HOLD",
+            "confidence": 0.41,
+            "target_price": 150.6,
+            "abstained": "no_edge",
+            "as_of": "2006-12-30T21:00:00Z",
+            "history_end": "2006-12-29T21:00:00Z",
+            "price_basis": "adjusted",
+        }
+    },
+    "errors": {
+        "GOOGL": {
+            "code": "no_history",
+            "message": "no history for 'GOOGL'; post its bars to /bars first; held: AAPL, MSFT",
+            "details": {"symbol": "GOOGL", "known": ["AAPL", "MSFT"]},
+        }
+    },
+    "ignored": ["technical_indicators.macd_histogram"],
+    "processing_time_ms": 3.2,
+    "hardware_used": "cpu",
+    "flavor": "onnx",
+    "fallback": None,
+    "request_id": "6e0c8f6b1c1d4f0e9a41f0a1d9a5b7c2",
+}

@@ -1,0 +1,86 @@
+"""Prometheus metrics of the serving process: one object per application, labels bound once.
+
+Names start with `ml_engine_`; docs/api.md lists them and a test compares. A value that is not
+known has no sample; nothing is invented.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+LATENCY_BUCKETS = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    *(1.0, 2.0, 5.0, 10.0, 30.0),
+)
+
+
+class Metrics:
+    """Counters, histograms and gauges of one application, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "ml_engine_requests", "Answers sent.", ["route", "method", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "ml_engine_request_seconds",
+            "Seconds from the first byte of a request to the last of its answer.",
+            ["route"],
+            registry=registry,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.predict_seconds = Histogram(
+            "ml_engine_predict_seconds",
+            "Seconds of computing one prediction request, waiting not counted.",
+            ["model"],
+            registry=registry,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.predictions = Counter(
+            "ml_engine_predictions",
+            "Rows answered.",
+            ["model", "version", "flavor", "backend"],
+            registry=registry,
+        )
+        self.prediction_errors = Counter(
+            "ml_engine_prediction_errors",
+            "Symbols that could not be answered inside an answered request.",
+            ["model", "code"],
+            registry=registry,
+        )
+        self.fallbacks = Counter(
+            "ml_engine_fallbacks",
+            "Requests answered by another backend than the one asked for.",
+            ["model", "backend"],
+            registry=registry,
+        )
+        self.bars = Counter(
+            "ml_engine_bars", "Bars posted, by outcome.", ["outcome"], registry=registry
+        )
+        self.poll_failures = Counter(
+            "ml_engine_alias_poll_failures",
+            "Looks at the registry that got no answer.",
+            registry=registry,
+        )
+        self.load_failures = Counter(
+            "ml_engine_load_failures",
+            "Versions that could not be loaded; what served before goes on serving.",
+            ["model"],
+            registry=registry,
+        )
+        self.loaded = Gauge(
+            "ml_engine_loaded_version",
+            "1 for every version that is loaded.",
+            ["model", "version", "role"],
+            registry=registry,
+        )
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Add a gauge whose value is read when it is asked for."""
+        Gauge(name, text, registry=self.registry).set_function(read)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,71 @@
+"""Router: which (flavor, backend) answers a batch of a given size.
+
+It chooses among latency curves measured on this machine when the version was loaded, and does
+not guess. A backend that was asked for and is absent falls back to the fastest one, and says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from registry.backends import BACKENDS, LatencyCurve, Predictor
+from registry.errors import BackendUnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One loaded artifact; `curve` is None when nothing was measured."""
+
+    flavor: str
+    backend: str
+    predictor: Predictor
+    curve: LatencyCurve | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The option that answers; `fallback` says why it is not on the backend asked for."""
+
+    option: Option
+    fallback: str | None = None
+
+
+def choose(
+    options: Sequence[Option], n_rows: int, backend: str | None = None, strict: bool = False
+) -> Route:
+    """Return the fastest option for `n_rows`, on `backend` where it is possible.
+
+    Args:
+        options: at least one, in order of preference; the order decides between options that
+            were not measured.
+        backend: the hardware asked for; None leaves the choice open.
+
+    Raises:
+        BackendUnavailableError: `strict`, and no option runs on `backend`.
+    """
+    if backend is None:
+        return Route(_fastest(options, n_rows))
+    wanted = [option for option in options if option.backend == backend]
+    if wanted:
+        return Route(_fastest(wanted, n_rows))
+    absent = BackendUnavailableError(backend, _reason(backend))
+    if strict:
+        raise absent
+    return Route(_fastest(options, n_rows), str(absent))
+
+
+def unavailable_backends() -> Mapping[str, str]:
+    """Return backend -> why this machine cannot use it, for the catalog's names."""
+    reasons = {name: BACKENDS.get(name).unavailable_reason() for name in BACKENDS}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _fastest(options: Sequence[Option], n_rows: int) -> Option:
+    if any(option.curve is None for option in options):
+        return options[0]
+    return min(options, key=lambda o: o.curve.latency_at(n_rows) if o.curve else 0.0)
+
+
+def _reason(backend: str) -> str:
+    if backend not in BACKENDS:
+        return f"this engine has {', '.join(BACKENDS)}"
+    return BACKENDS.get(backend).unavailable_reason() or "this version has no flavor for it"

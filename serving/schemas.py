@@ -1,0 +1,250 @@
+"""The wire contract: what POST /predict and POST /bars take and give, as OpenAPI shows it.
+
+Types are strict: text is not a number, `true` is not 1, an unknown field is refused by name.
+Fields whose elements deserve their own error messages (`rows`, the columns of `features`) are
+declared as plain lists here and checked in `serving.rows` and `serving.columns`.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from serving import examples
+
+SYMBOL_PATTERN = r"^[A-Za-z0-9^][A-Za-z0-9._:/^=\-]{0,31}$"
+INTERVAL_PATTERN = r"^[1-9][0-9]{0,3}(s|m|h|d|w)$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$"
+
+
+def _is_text(value: object) -> object:
+    if not isinstance(value, str | datetime):
+        raise ValueError("expected an ISO 8601 time with its zone, like 2007-01-03T21:00:00Z")
+    return value
+
+
+def _to_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_is_text), AfterValidator(_to_utc)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Symbol = Annotated[str, Field(strict=True, pattern=SYMBOL_PATTERN)]
+Interval = Annotated[str, Field(strict=True, pattern=INTERVAL_PATTERN)]
+Name = Annotated[str, Field(strict=True, pattern=NAME_PATTERN)]
+PriceBasis = Literal["adjusted", "raw", "mid", "unknown"]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class HistoryBar(_Body):
+    """One bar of a symbol; `timestamp` is its close. A column that is absent is unknown (null)."""
+
+    timestamp: Time
+    open: Number | None = None
+    high: Number | None = None
+    low: Number | None = None
+    close: Number
+    volume: Number | None = None
+    vwap: Number | None = None
+    spread: Number | None = Field(default=None, description="Fraction of the mid price.")
+
+
+class SymbolBar(HistoryBar):
+    """One bar with its symbol."""
+
+    symbol: Symbol
+
+
+class BarsRequest(_Body):
+    """Bars to keep: accepted all together or not at all."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [examples.BARS]}
+    )
+
+    bars: list[SymbolBar] = Field(min_length=1, max_length=100_000)
+    interval: Interval = Field(description="Length of one bar: 1d, 1h, 5m, ...")
+    price_basis: PriceBasis = Field(
+        default="unknown", description="Whether prices are adjusted for splits and dividends."
+    )
+
+
+class BarsResponse(BaseModel):
+    """What happened to the bars; when this is answered, they are on disk."""
+
+    accepted: int = Field(description="New bars, now on disk and used by the next /predict.")
+    duplicates: int = Field(description="Bars that were held already with the same values.")
+    conflicts: list[str] = Field(
+        description="Bars that were held already with other values; what was held is kept."
+    )
+    processing_time_ms: float
+    request_id: str
+
+
+class ColumnFeatures(BaseModel):
+    """One value per symbol in each list, in the order of `symbols`; null means: compute it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    price_data: list[Any] | None = Field(
+        default=None,
+        description=(
+            "The forming bar after the last one held: a price (the close), or an object with "
+            "open, high, low, close; null: the last bar held is the newest."
+        ),
+    )
+    volume: list[Any] | None = Field(default=None, description="Volume of the forming bar.")
+    technical_indicators: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "Indicator name -> one value per symbol, replacing what the engine computes for the "
+            "newest step; the names a version takes are at GET /models/{id}. Names it does not "
+            "take are listed in `ignored`."
+        ),
+    )
+
+
+class PredictRequest(_Body):
+    """A question to one model, in one of three forms: `rows`, `bars`, or `symbols`.
+
+    `symbols` alone predicts from the bars held (POST /bars); with `features` the newest step is
+    replaced or extended by what the caller knows.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        json_schema_extra={"examples": list(examples.PREDICT.values())},
+    )
+
+    model: Name | None = Field(default=None, description="Registered model; or give model_type.")
+    model_type: Name | None = Field(default=None, description="The same as `model`.")
+    version: Annotated[int, Field(strict=True, ge=1)] | None = Field(
+        default=None, description="Exactly this version, loaded on demand."
+    )
+    alias: Name | None = Field(default=None, description="Alias to ask; default production.")
+    symbols: list[Symbol] | None = Field(default=None, min_length=1)
+    features: ColumnFeatures | None = None
+    timestamp: Time | None = Field(
+        default=None, description="Close of the forming bar; default: last bar + one interval."
+    )
+    bars: dict[Symbol, list[HistoryBar]] | None = Field(
+        default=None, min_length=1, description="History to use instead of what is held."
+    )
+    price_basis: PriceBasis | None = Field(default=None, description="Of `bars`.")
+    rows: list[Any] | None = Field(
+        default=None,
+        description=(
+            "Feature rows: lists in the contract's order, objects by feature name, or lists of "
+            "`window` steps for a sequence model."
+        ),
+    )
+    context: dict[str, list[Any]] | None = Field(
+        default=None,
+        description="With `rows`: what decoding needs besides features, one value per row.",
+    )
+    prediction_horizon: str | list[str | None] | None = Field(
+        default=None, description="Must be the version's; one for all, or one per symbol."
+    )
+    hardware: Name | None = Field(
+        default=None, description="Backend wanted (cpu, ...); absent or auto: the fastest."
+    )
+    backend: Name | None = Field(default=None, description="The same as `hardware`.")
+    strict: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="True: 503 instead of falling back to another backend."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if (self.model is None) == (self.model_type is None):
+            raise ValueError("give exactly one of model and model_type")
+        if self.version is not None and self.alias is not None:
+            raise ValueError("give version or alias, not both")
+        if self.hardware is not None and self.backend is not None:
+            raise ValueError("give hardware or backend, not both")
+        if self.rows is None and self.bars is None and self.symbols is None:
+            raise ValueError("give rows, or bars, or symbols")
+        return self._fitting_fields()
+
+    def _fitting_fields(self) -> Self:
+        if self.rows is not None:
+            unfit = {"bars": self.bars, "features": self.features, "timestamp": self.timestamp}
+            given = [name for name, value in unfit.items() if value is not None]
+            if given:
+                raise ValueError(f"rows cannot be combined with {', '.join(given)}")
+        elif self.context is not None:
+            raise ValueError("context belongs to rows; with bars or symbols it is computed")
+        if self.price_basis is not None and self.bars is None:
+            raise ValueError("price_basis belongs to bars; of the bars held it is known")
+        return self
+
+    @property
+    def model_id(self) -> str:
+        """Name of the registered model asked for."""
+        return self.model or self.model_type or ""
+
+    @property
+    def wanted_backend(self) -> str | None:
+        """Backend asked for; None when the fastest will do."""
+        wanted = self.hardware or self.backend
+        return None if wanted == "auto" else wanted
+
+
+class ErrorEntry(BaseModel):
+    """What went wrong, in one line."""
+
+    code: str
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class ErrorResponse(BaseModel):
+    """The one shape of every answer that is not 2xx."""
+
+    error: ErrorEntry
+
+
+class Prediction(BaseModel):
+    """One answer: the template's fields (see the examples) and where its inputs end."""
+
+    model_config = ConfigDict(extra="allow")
+
+    as_of: datetime | None = Field(description="Close of the newest bar used; null for rows.")
+    history_end: datetime | None = Field(description="Last bar held, or last of `bars`.")
+    price_basis: str | None
+
+
+class PredictResponse(BaseModel):
+    """Answers and errors, one of the two per symbol (per row number where there are none)."""
+
+    model_config = ConfigDict(
+        protected_namespaces=(), json_schema_extra={"examples": [examples.ANSWER]}
+    )
+
+    model_id: str
+    model_type: str
+    model_version: int
+    predictions: dict[str, Prediction]
+    errors: dict[str, ErrorEntry] = Field(
+        description="Symbols that could not be answered, each with its reason."
+    )
+    ignored: list[str] = Field(description="Values of the request that this version does not use.")
+    processing_time_ms: float
+    hardware_used: str
+    flavor: str
+    fallback: str | None = Field(
+        description="Why another backend than the one asked for answered; null if none did."
+    )
+    request_id: str

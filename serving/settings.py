@@ -1,0 +1,57 @@
+"""Settings of the serving process; the field name in capitals is the variable's name.
+
+Read once in `main()` or handed to `create_app()`; docs/settings.md lists every one and a test
+compares the two. Where data, database and MLflow are stands in `registry.settings`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ByteSize, Field, PlainSerializer
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+Bytes = Annotated[ByteSize, PlainSerializer(int)]
+
+
+class ServingSettings(BaseSettings):
+    """Variables of the serving process."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    ml_engine_host: str = Field(
+        default="127.0.0.1", description="Address to listen on; 0.0.0.0 opens it to the network."
+    )
+    ml_engine_port: int = Field(default=8400, ge=0, le=65535, description="Port to listen on.")
+    log_level: LogLevel = Field(default="INFO", description="Least severe line that is written.")
+    metrics_enabled: bool = Field(
+        default=True, description="Whether GET /metrics answers; false makes it 404."
+    )
+    model_cache_size: Bytes = Field(
+        default=ByteSize(1_000_000_000),
+        description=(
+            "Artifact bytes of versions kept loaded on demand (explicit version or alias), "
+            "least recently used first out; production versions are not counted and always stay."
+        ),
+    )
+    max_batch_size: int = Field(
+        default=1000, ge=1, description="Most rows or symbols in one POST /predict."
+    )
+    max_body_size: Bytes = Field(
+        default=ByteSize(16_000_000), description="Most bytes in one request body (413 beyond)."
+    )
+    max_waiting: int = Field(
+        default=256, ge=1, description="Most predictions waiting for the CPU at once (503 beyond)."
+    )
+    default_timeout: float = Field(
+        default=30.0, gt=0, description="Seconds after which a request is answered 504."
+    )
+    alias_poll_interval: float = Field(
+        default=2.0, gt=0, description="Seconds between two looks at the registry's aliases."
+    )
+    auto_hardware_routing: bool = Field(
+        default=True,
+        description=(
+            "Measure every flavor and backend at load and use the fastest for the batch size; "
+            "false skips measuring and uses each backend's first flavor."
+        ),
+    )
