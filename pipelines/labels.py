@@ -1,0 +1,154 @@
+"""What bars become in hindsight: realised variance, and the touch of a triple barrier.
+
+Also the two causal volatilities that labels are measured in. Numpy and polars only. Arrays have
+one entry per bar of one symbol; NaN means not known.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+EWMA_DECAY = 0.94
+"""RiskMetrics' decay of daily variance (J.P. Morgan/Reuters 1996, section 5.3.2)."""
+
+VARIANCE_FLOOR = 1e-12
+"""Squared log return per bar below any tick; keeps ratios finite on flat prices."""
+
+WARM_UP_BARS = 22
+SIGMA_SPAN = 100
+
+BUY, HOLD, SELL = 2.0, 1.0, 0.0
+
+
+def log_returns(close: Array) -> Array:
+    """Return log(close_t / close_{t-1}), NaN at the first bar."""
+    return np.diff(np.log(close), prepend=np.nan)
+
+
+def ewma_variance(close: Array) -> Array:
+    """Return the EWMA(0.94) of squared log returns, NaN for the first 22 bars, floored.
+
+    Weights 0.94^k normalised by their sum; the same number as the feature `log_ewma_variance`.
+    """
+    squares = pl.Series(log_returns(close)[1:] ** 2)
+    mean = squares.ewm_mean(alpha=1 - EWMA_DECAY, adjust=True, min_samples=WARM_UP_BARS)
+    return _after_first(np.maximum(mean.to_numpy(), VARIANCE_FLOOR), len(close))
+
+
+def ewma_deviation(close: Array) -> Array:
+    """Return the EWMA (span 100) standard deviation of log returns (AFML snippet 3.1)."""
+    returns = pl.Series(log_returns(close)[1:])
+    deviation = returns.ewm_std(span=SIGMA_SPAN, adjust=True, min_samples=WARM_UP_BARS)
+    return _after_first(np.maximum(deviation.to_numpy(), VARIANCE_FLOOR**0.5), len(close))
+
+
+def _after_first(values: Array, n: int) -> Array:
+    out = np.full(n, np.nan)
+    out[1:] = values
+    return out
+
+
+def realised_variance(close: Array, horizon: int) -> Array:
+    """Return at bar t the mean squared log return over t+1 .. t+horizon; NaN where incomplete."""
+    out = np.full(len(close), np.nan)
+    squares = log_returns(close)[1:] ** 2
+    if len(squares) >= horizon:
+        means = sliding_window_view(squares, horizon).mean(axis=1)
+        out[: len(means)] = means
+    return out
+
+
+def end_times(timestamp: Times, bars: int) -> Times:
+    """Return the time `bars` later, -1 where the series has ended by then."""
+    out = np.full(len(timestamp), -1, dtype=np.int64)
+    if len(timestamp) > bars:
+        out[: len(timestamp) - bars] = timestamp[bars:]
+    return out
+
+
+# Triple barrier --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Prices of one symbol that a position lives through; all float64 (n,).
+
+    `fill` at bar t is the price at which a decision at the close of t is executed. `first` is how
+    many bars after t the first bar of the path lies: 1 after a fill at the next open, 2 after one
+    at the next close. Where paths are made of closes, `high` and `low` are the closes and `open`
+    is None.
+    """
+
+    fill: Array
+    first: int
+    open: Array | None
+    high: Array
+    low: Array
+    close: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Touches:
+    """How each decision's path ended.
+
+    `y`: BUY, HOLD or SELL as a class number, NaN where unknown. `bars`: bars from the decision to
+    the exit, -1 where unknown. `log_return`: fill to exit. `ambiguous`: 1 where one bar touched
+    both barriers, else 0.
+    """
+
+    y: Array
+    bars: NDArray[np.int64]
+    log_return: Array
+    ambiguous: Array
+
+
+def later(values: Array, bars: int) -> Array:
+    """Return the value `bars` later, NaN where the series has ended by then."""
+    out = np.full(len(values), np.nan)
+    if len(values) > bars:
+        out[: len(values) - bars] = values[bars:]
+    return out
+
+
+def triple_barrier(path: Path, width: Array, horizon: int) -> Touches:
+    """Label each decision by the barrier its path touches first (AFML ch. 3).
+
+    Args:
+        width: log distance of both barriers from the fill, (n,).
+        horizon: bars of the path; the vertical barrier is the close of the last.
+
+    A touch exits at the barrier, or at the nearest price the bar traded at when all of it lies
+    beyond (with closes: at that close); an open beyond a barrier exits at that open. When one bar
+    touches both, the adverse barrier of the long position that is being labelled counts, the
+    lower. A label is known as soon as a barrier is touched; the vertical barrier is the close of
+    the last bar, `horizon` bars after the fill.
+    """
+    n = len(width)
+    upper, lower = path.fill * np.exp(width), path.fill * np.exp(-width)
+    y, bars = np.full(n, np.nan), np.full(n, -1, dtype=np.int64)
+    exit_price, ambiguous = np.full(n, np.nan), np.zeros(n)
+    for step in range(path.first, path.first + horizon):
+        waiting = np.isnan(y)
+        high, low = later(path.high, step), later(path.low, step)
+        up, down = high >= upper, low <= lower
+        price = np.where(down, np.minimum(lower, high), np.maximum(upper, low))
+        if path.open is not None and step > path.first:
+            opened = later(path.open, step)
+            gap_up, gap_down = opened >= upper, opened <= lower
+            up, down = np.where(gap_up | gap_down, gap_up, up), gap_down | (down & ~gap_up)
+            price = np.where(gap_up | gap_down, opened, price)
+        touched = waiting & (up | down)
+        y[touched] = np.where(down, SELL, BUY)[touched]
+        bars[touched], exit_price[touched] = step, price[touched]
+        ambiguous[touched] = (up & down)[touched]
+    last = path.first + horizon - 1
+    expired = np.isnan(y) & np.isfinite(later(path.close, last) * upper)
+    y[expired], bars[expired] = HOLD, last
+    exit_price[expired] = later(path.close, last)[expired]
+    return Touches(y, bars, np.log(exit_price / path.fill), ambiguous)

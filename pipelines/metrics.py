@@ -1,0 +1,214 @@
+"""Scores of forecasts, probabilities and returns. Numpy and polars only.
+
+Losses come per row, so that callers average them per date, symbol or fold; a mean that leaves
+rows out says which.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from registry.errors import ShapeError
+
+Array = NDArray[np.float64]
+N_BINS = 15
+MICROSECONDS_PER_YEAR = 365.25 * 86_400e6
+
+
+# Variance forecasts ----------------------------------------------------------------------------
+
+
+def log_score(forecast: Array, realised: Array) -> Array:
+    """Return ln f + rv/f per row: finite at rv = 0, ranks as QLIKE does (Patton 2011)."""
+    return np.asarray(np.log(forecast) + realised / forecast, dtype=np.float64)
+
+
+def qlike(forecast: Array, realised: Array) -> Array:
+    """Return rv/f - ln(rv/f) - 1 per row, 0 when exact; NaN where rv is not positive."""
+    ratio = np.where(realised > 0, realised / forecast, np.nan)
+    return np.asarray(ratio - np.log(ratio) - 1, dtype=np.float64)
+
+
+# Probabilities ---------------------------------------------------------------------------------
+
+
+def log_loss(probabilities: Array, classes: Array) -> Array:
+    """Return -ln p(class) per row.
+
+    Args:
+        probabilities: (n, n_classes), rows summing to 1.
+        classes: (n,) class numbers.
+    """
+    chosen = probabilities[np.arange(len(classes)), classes.astype(np.intp)]
+    return np.asarray(-np.log(np.maximum(chosen, 1e-300)), dtype=np.float64)
+
+
+def brier(probabilities: Array, classes: Array) -> Array:
+    """Return the sum over classes of (p - indicator)^2 per row, in [0, 2]."""
+    indicator = np.eye(probabilities.shape[1])[classes.astype(np.intp)]
+    return np.asarray(((probabilities - indicator) ** 2).sum(axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class BrierParts:
+    """Murphy's decomposition (1973) of a binary Brier score over bins.
+
+    score == reliability - resolution + uncertainty + within, where `within` is what the spread of
+    forecasts inside the bins adds (Stephenson, Coelho and Jolliffe 2008).
+    """
+
+    score: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+
+
+def brier_parts(confidence: Array, hit: Array, n_bins: int = N_BINS) -> BrierParts:
+    """Decompose the Brier score of a binary forecast over equal-mass bins.
+
+    Args:
+        confidence: (n,) forecast probability of the event.
+        hit: (n,) 1 where it happened, else 0.
+    """
+    bins = equal_mass_bins(confidence, n_bins)
+    count = np.bincount(bins).astype(np.float64)
+    forecast = np.bincount(bins, confidence) / count
+    observed = np.bincount(bins, hit) / count
+    base, share = float(hit.mean()), count / count.sum()
+    score = float(((confidence - hit) ** 2).mean())
+    reliability = float((share * (forecast - observed) ** 2).sum())
+    resolution = float((share * (observed - base) ** 2).sum())
+    uncertainty = base * (1 - base)
+    within = score - (reliability - resolution + uncertainty)
+    return BrierParts(score, reliability, resolution, uncertainty, within)
+
+
+def equal_mass_bins(confidence: Array, n_bins: int = N_BINS) -> NDArray[np.intp]:
+    """Return the bin of each row, 0 .. at most n_bins - 1, each holding about n / n_bins rows.
+
+    Equal confidences share a bin, so ties give fewer and larger bins; no bin is empty.
+    """
+    if not len(confidence):
+        raise ShapeError("confidence", "at least one row", "none")
+    inner = np.quantile(confidence, np.arange(1, n_bins) / n_bins)
+    raw = np.searchsorted(np.unique(inner), confidence, side="left")
+    return np.asarray(np.unique(raw, return_inverse=True)[1], dtype=np.intp)
+
+
+def calibration_error(confidence: Array, hit: Array, n_bins: int = N_BINS) -> float:
+    """Return the expected calibration error (Guo et al. 2017) over equal-mass bins."""
+    bins = equal_mass_bins(confidence, n_bins)
+    return float(np.abs(np.bincount(bins, confidence - hit)).sum() / len(confidence))
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInterval:
+    """Expected calibration error with a two-sided 90 % bootstrap interval, in [0, 1]."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+
+def calibration_error_interval(
+    confidence: Array,
+    hit: Array,
+    t0: NDArray[np.int64],
+    *,
+    block: int = 21,
+    repetitions: int = 400,
+    seed: int = 0,
+) -> ErrorInterval:
+    """Return ECE with its block-bootstrap interval.
+
+    Circular blocks of `block` dates are drawn (all symbols of a date together); bins stay those
+    of the whole sample. The interval is the basic (reflected) one, cut to [0, 1]: resampling adds
+    to an absolute error what sampling has already added, and reflection removes it.
+    """
+    bins = equal_mass_bins(confidence)
+    dates, date = np.unique(t0, return_inverse=True)
+    n_dates, n_bins = len(dates), int(bins.max()) + 1
+    cell, shape = date * n_bins + bins, (n_dates, n_bins)
+    gap = np.bincount(cell, confidence - hit, n_dates * n_bins).reshape(shape).astype(np.float64)
+    count = np.bincount(date, minlength=n_dates).astype(np.float64)
+    estimate = float(np.abs(gap.sum(axis=0)).sum() / len(confidence))
+    length = min(block, n_dates)
+    n_blocks = math.ceil(n_dates / length)
+    wrap = np.concatenate((np.arange(n_dates), np.arange(length - 1)))
+    gap_sum = _window_sums(gap[wrap], length)
+    count_sum = _window_sums(count[wrap][:, None], length)[:, 0]
+    starts = np.random.default_rng(seed).integers(0, n_dates, (repetitions, n_blocks))
+    drawn = np.abs(gap_sum[starts].sum(axis=1)).sum(axis=1) / count_sum[starts].sum(axis=1)
+    low, high = np.quantile(drawn, (0.05, 0.95))
+    bounds = np.clip((2 * estimate - high, 2 * estimate - low), 0.0, 1.0)
+    return ErrorInterval(estimate, float(bounds[0]), float(bounds[1]))
+
+
+def _window_sums(values: Array, length: int) -> Array:
+    total = np.concatenate((np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)))
+    return np.asarray(total[length:] - total[:-length], dtype=np.float64)
+
+
+def reliability_table(confidence: Array, hit: Array, n_bins: int = N_BINS) -> pl.DataFrame:
+    """Return one line per equal-mass bin: confidence, frequency (both means), n_rows."""
+    bins = equal_mass_bins(confidence, n_bins)
+    count = np.bincount(bins)
+    return pl.DataFrame(
+        {
+            "confidence": np.bincount(bins, confidence) / count,
+            "frequency": np.bincount(bins, hit) / count,
+            "n_rows": count,
+        }
+    )
+
+
+def confusion(actual: Array, predicted: Array, names: tuple[str, ...]) -> pl.DataFrame:
+    """Return counts: one line per actual class (`realised`), one column per predicted class.
+
+    Args:
+        actual, predicted: (n,) class numbers into `names`.
+    """
+    k = len(names)
+    pair = actual.astype(np.intp) * k + predicted.astype(np.intp)
+    counts = np.bincount(pair, minlength=k * k).reshape(k, k)
+    return pl.DataFrame({"realised": names} | {name: counts[:, i] for i, name in enumerate(names)})
+
+
+# Returns ---------------------------------------------------------------------------------------
+
+
+def equity(returns: Array) -> Array:
+    """Return the wealth after each period, starting from 1, of simple returns."""
+    return np.asarray(np.cumprod(1 + returns), dtype=np.float64)
+
+
+def drawdown(wealth: Array) -> Array:
+    """Return wealth / highest wealth so far (the initial 1 included) - 1, at most 0."""
+    peak = np.maximum(np.maximum.accumulate(wealth), 1.0)
+    return np.asarray(wealth / peak - 1, dtype=np.float64)
+
+
+def turnover(positions: Array) -> Array:
+    """Return the sum over symbols of |change of position| per date; the first enters from flat.
+
+    Args:
+        positions: (n_dates, n_symbols) fractions of capital.
+    """
+    flat = np.zeros((1, positions.shape[1]))
+    return np.asarray(np.abs(np.diff(positions, axis=0, prepend=flat)).sum(axis=1))
+
+
+def bars_per_year(t0: NDArray[np.int64], symbol: NDArray[np.int32]) -> float:
+    """Return how many bars a year holds, counted on the symbol with the most rows.
+
+    Counted rather than derived from the interval: a day of stocks is 1/252 of a year, a day of
+    bitcoin 1/365, and only the data know.
+    """
+    times = np.sort(t0[symbol == np.bincount(symbol).argmax()])
+    if len(times) < 2:
+        raise ShapeError("rows to count the bars of a year", "at least 2", str(len(times)))
+    return float((len(times) - 1) * MICROSECONDS_PER_YEAR / (times[-1] - times[0]))
