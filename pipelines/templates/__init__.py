@@ -53,7 +53,9 @@ class Evaluation:
 
     `metrics` go to MLflow as they are named; `gates` are the template's own quality rows (serve
     and trade); `tables` feed the pictures (see `pipelines/pictures.py` for the names it draws);
-    `returns` is the net return series of the strategy (None where there is none), for trials.
+    `returns` is the active net return series per period of the strategy (None where there is
+    none): its `statistics.sharpe_ratio` is what the family's trial record keeps. It does not
+    depend on the family given to `evaluate`.
     """
 
     metrics: Mapping[str, float]
@@ -150,8 +152,15 @@ class Template(Protocol):
         """Return the proper score of each row, lower is better, (n,)."""
         ...
 
-    def baseline_loss(self, rows: LabelledRows) -> NDArray[np.float64]:
-        """Return the same score for the template's baseline forecast, (n,)."""
+    def baseline_loss(
+        self, rows: LabelledRows, decoder: Decoder | None = None
+    ) -> NDArray[np.float64]:
+        """Return the same score for the template's baseline forecast, (n,).
+
+        Args:
+            decoder: holds what a baseline takes from the training slice (class frequencies);
+                without it such a baseline takes it from `rows`, which flatters the baseline.
+        """
         ...
 
     def evaluate(
