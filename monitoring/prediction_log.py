@@ -1,0 +1,152 @@
+"""PredictionLog: every answer that was given, appended in batches, never slowing a request.
+
+A request hands its rows over and goes on; one thread of the log writes them as Parquet files
+`<directory>/<model_id>/<first as_of>_<last as_of>_<unique>.parquet` (microseconds UTC in the name,
+so that a reader of a span opens only what it needs). A file appears whole or not at all. Rows that
+do not fit into the bounded queue, or that cannot be written, are dropped and counted; a crash loses
+at most what was not flushed yet. This is the record that drift and outcomes are computed from; it
+is not the audit trail of decisions (that is `registry/events.py`).
+"""
+
+import os
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import structlog
+
+from monitoring.settings import PredictionLogSettings
+from pipelines.bars import TIMESTAMP
+from registry.settings import read_settings
+
+SCHEMA: dict[str, pl.DataType] = {
+    "request_id": pl.String(),
+    "served_at": TIMESTAMP,
+    "as_of": TIMESTAMP,
+    "model_id": pl.String(),
+    "version": pl.Int32(),
+    "flavor": pl.String(),
+    "backend": pl.String(),
+    "symbol": pl.String(),
+    "latency_ms": pl.Float32(),
+    "features": pl.List(pl.Float32()),  # newest step, in the contract's order
+    "scores": pl.List(pl.Float32()),
+    "answer": pl.String(),  # JSON
+    "source_kind": pl.String(),  # bars | rows
+}
+NO_TIME = 0
+
+log = structlog.get_logger(__name__)
+
+
+class PredictionLog:
+    """Writes rows of `SCHEMA` from any thread; `close` writes what is left.
+
+    Args:
+        directory: one folder per model is made below it.
+        settings: None reads them from the environment.
+    """
+
+    def __init__(self, directory: Path, settings: PredictionLogSettings | None = None) -> None:
+        self.directory = directory
+        self.written = 0
+        self.dropped = 0
+        self._settings = settings or read_settings(PredictionLogSettings)
+        self._pending: list[Mapping[str, Any]] = []
+        self._lock = threading.Lock()
+        self._full = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._write_out, name="prediction-log", daemon=True)
+        self._thread.start()
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Hand rows over and return at once.
+
+        Args:
+            records: values for the columns of `SCHEMA`; a missing one is null. Times are
+                timezone-aware; `features` and `scores` are lists of floats.
+        """
+        with self._lock:
+            room = self._settings.prediction_log_queue_rows - len(self._pending)
+            room = 0 if self._closing else room
+            self._pending.extend(records[:room])
+            self.dropped += max(0, len(records) - room)
+            is_full = len(self._pending) >= self._settings.prediction_log_batch_rows
+        if is_full:
+            self._full.set()
+
+    def close(self) -> None:
+        """Write what is left and end the thread; rows appended from now on are dropped."""
+        with self._lock:
+            self._closing = True
+        self._full.set()
+        self._thread.join()
+
+    def _write_out(self) -> None:
+        while True:
+            self._full.wait(self._settings.prediction_log_flush_seconds)
+            self._full.clear()
+            with self._lock:
+                closing, rows, self._pending = self._closing, self._pending, []
+            self._write(rows)
+            if closing:
+                return
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not rows:
+            return
+        try:
+            frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+            for (model_id,), part in frame.partition_by("model_id", as_dict=True).items():
+                _write_file(self.directory / str(model_id), part)
+                self.written += len(part)
+                rows = rows[len(part) :]
+        except Exception:  # the thread must live on: what is lost is counted and shown
+            self.dropped += len(rows)
+            log.exception("predictions not logged", rows=len(rows))
+
+
+def read_predictions(
+    directory: Path,
+    model_id: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> pl.DataFrame:
+    """Return the logged rows with start <= as_of <= end, by as_of, symbol and served_at.
+
+    None leaves a side open. A model without a log has no rows.
+    """
+    first = None if start is None else _microseconds(start)
+    last = None if end is None else _microseconds(end)
+    frames = []
+    for path in sorted((directory / model_id).glob("*.parquet")):
+        low, high = (int(part) for part in path.stem.split("_")[:2])
+        if (first is None or high >= first) and (last is None or low <= last):
+            frames.append(pl.read_parquet(path, schema=SCHEMA))
+    if not frames:
+        return pl.DataFrame(schema=SCHEMA)
+    together = pl.concat(frames).sort("as_of", "symbol", "served_at")
+    if start is not None:
+        together = together.filter(pl.col("as_of") >= start)
+    return together if end is None else together.filter(pl.col("as_of") <= end)
+
+
+def _write_file(folder: Path, rows: pl.DataFrame) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    times = rows["as_of"].drop_nulls().to_physical().to_numpy()
+    low, high = (int(times.min()), int(times.max())) if len(times) else (NO_TIME, NO_TIME)
+    path = folder / f"{low}_{high}_{uuid.uuid4().hex}.parquet"
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        rows.write_parquet(file, compression="zstd", statistics=False)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
+def _microseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1e6)

@@ -1,0 +1,64 @@
+"""Settings of monitoring: environment variables, read once per process and passed down."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class PredictionLogSettings(BaseSettings):
+    """How the prediction log is written; the field name in capitals is the variable's name."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    prediction_log_flush_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        description="A logged prediction is on disk after this; a crash loses it.",
+    )
+    prediction_log_batch_rows: int = Field(
+        default=5_000, gt=0, description="Rows that are written without waiting for the interval."
+    )
+    prediction_log_queue_rows: int = Field(
+        default=100_000, gt=0, description="Rows held in memory; beyond them rows are dropped."
+    )
+
+
+class MonitoringSettings(BaseSettings):
+    """When drift is confirmed and what a confirmed drift may start; see docs/operations.md."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    drift_step_bars: int = Field(
+        default=5, gt=0, description="Bar times from one judged window to the next."
+    )
+    drift_min_rows: int = Field(
+        default=30, gt=1, description="Fewer logged rows in a window give no verdict."
+    )
+    drift_windows_of: int = Field(default=5, gt=0, description="n of the k-of-n rule.")
+    drift_windows_needed: int = Field(default=2, gt=0, description="k of the k-of-n rule.")
+    performance_fall: float = Field(
+        default=0.05, gt=0, description="Loss above the validation loss that counts as a fall."
+    )
+    retrain_enabled: bool = Field(
+        default=True, description="The kill switch: false enqueues no retraining run."
+    )
+    retrain_clock: Literal["wall", "as_of"] = Field(
+        default="wall",
+        description="What cool-down and budgets are measured on: real time, or the windows' ends "
+        "(for a replay faster than real time).",
+    )
+    retrain_cooldown_days: float = Field(
+        default=7.0, ge=0, description="Pause after every attempt; doubled by each reject in a row."
+    )
+    retrain_runs_per_day: int = Field(default=1, gt=0, description="Run budget per model.")
+    retrain_runs_per_week: int = Field(default=3, gt=0, description="Run budget per model.")
+    retrain_min_new_bars: int = Field(
+        default=126, ge=0, description="Newly labelled bar times since training (novelty gate)."
+    )
+    retrain_max_rejects: int = Field(
+        default=3, gt=0, description="Rejects in a row after which a person must resume."
+    )
+    retrain_floor_days: float = Field(
+        default=0.0, ge=0, description="Retrain at least this often without any drift; 0 is never."
+    )
