@@ -1,0 +1,190 @@
+"""Times as files write them, read into UTC.
+
+One column has one format: it is found once, over all rows, and a row that does not fit is an error
+that names it. Day-first and month-first dates are told apart by the data or not at all. Rules:
+
+- times with an offset (ISO 8601) are instants; offsets more than an hour apart (daylight saving)
+  are mixed zones, an error;
+- dates without a time of day, and naive columns that are midnight in every row, are daily labels:
+  00:00 UTC of that date, whatever the time zone;
+- other naive times are wall-clock times of `timezone`. An hour that the clocks repeat is daylight
+  time where it comes first in its symbol's rows and standard time where it comes again. An hour
+  that the clocks skip does not exist: an error, or under policy `repair` a removed row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import available_timezones
+
+import polars as pl
+
+from registry.errors import BarsError, ParameterError
+
+DATES = (
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
+    *("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y"),
+    *("%d-%b-%Y", "%d %b %Y", "%b %d, %Y"),
+)
+ISO_DATES = ("%Y-%m-%d", "%Y%m%d")
+CLOCKS = ("%H:%M", "%H:%M:%S%.f", "%H%M%S")
+CLOCKS_AM_PM = ("%I:%M %p", "%I:%M:%S %p")
+COMPACT = ("%Y%m%d%H%M%S", "%Y%m%d%H%M")
+ZONE = "%#z"
+
+EPOCH_DIGITS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
+PLAUSIBLE_YEARS = (1900, 2200)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeColumn:
+    """Times read from a file: `values` is UTC or naive microseconds, one per row, no nulls."""
+
+    values: pl.Series
+    is_naive: bool
+
+
+def parse_times(column: pl.Series, rows: Sequence[int] | pl.Series, where: str) -> TimeColumn:
+    """Read a column of text, integers, dates or datetimes.
+
+    Args:
+        column: one value per row.
+        rows: the rows' numbers in the file, for messages.
+
+    Raises:
+        BarsError: a missing time, no format known, mixed formats or zones, or dates that may be
+            day first or month first.
+    """
+    if column.null_count():
+        row = rows[int(column.is_null().arg_max() or 0)]
+        raise BarsError(f"row {row} has no time", where, "remove the row or fill its time in")
+    if isinstance(column.dtype, pl.Datetime):
+        values = column.cast(pl.Datetime("us", column.dtype.time_zone))
+        if column.dtype.time_zone is None:
+            return TimeColumn(values, is_naive=True)
+        return TimeColumn(values.dt.convert_time_zone("UTC"), is_naive=False)
+    if column.dtype == pl.Date:
+        return TimeColumn(column.cast(pl.Datetime("us")), is_naive=True)
+    if column.dtype.is_float():
+        column = column.cast(pl.Int64)
+    texts = column.cast(pl.String).str.strip_chars()
+    epoch = _epoch(texts)
+    if epoch is not None:
+        return TimeColumn(epoch.dt.replace_time_zone("UTC"), is_naive=False)
+    return _parse_texts(texts, rows, where)
+
+
+def to_utc(frame: pl.DataFrame, timezone: str) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Read the naive `timestamp` of a frame (with `symbol`) as wall-clock time of `timezone`.
+
+    Returns:
+        The frame with UTC times, the rows whose time does not exist (left out of it), and how many
+        times stood in a repeated hour.
+
+    Raises:
+        ParameterError: no such time zone.
+    """
+    if timezone not in available_timezones():
+        raise ParameterError("timezone", timezone, "an IANA time zone like America/New_York")
+    stamp = pl.col("timestamp")
+    if timezone == "UTC" or frame.select((stamp.dt.time() == pl.time(0)).all()).item():
+        return frame.with_columns(stamp.dt.replace_time_zone("UTC")), frame.clear(), 0
+
+    def zoned(which: pl.Expr) -> pl.Expr:
+        return stamp.dt.replace_time_zone(timezone, ambiguous=which, non_existent="null")
+
+    earliest, latest = pl.lit("earliest"), pl.lit("latest")
+    again = pl.struct("symbol", "timestamp").is_first_distinct().not_()
+    local = zoned(pl.when(again).then(latest).otherwise(earliest))
+    exists = frame.select(local.is_not_null()).to_series()
+    n_repeated = frame.select((zoned(earliest) != zoned(latest)).sum()).item()
+    utc = frame.with_columns(local.dt.convert_time_zone("UTC")).filter(exists)
+    return utc, frame.filter(~exists), n_repeated
+
+
+def _epoch(texts: pl.Series) -> pl.Series | None:
+    """Return times counted from 1970, by their number of digits; None if these are none."""
+    if not texts.str.contains(r"^\d{9,20}$").all():
+        return None
+    digits = set(texts.str.len_chars().to_list())
+    n, shortest = max(digits), min(digits)
+    unit = EPOCH_DIGITS.get(n) or EPOCH_DIGITS.get(n + 1)  # nine digits: before September 2001
+    if unit is None or n - shortest > 1 or _fits(texts, COMPACT):
+        return None
+    counts = texts.cast(pl.Int64)
+    if unit == "s":
+        return (counts * 1_000_000).cast(pl.Datetime("us"))
+    return counts.cast(pl.Datetime(unit)).cast(pl.Datetime("us"))  # type: ignore[arg-type]
+
+
+def _fits(texts: pl.Series, formats: Sequence[str]) -> bool:
+    return any(_read(texts, f).null_count() == 0 for f in formats)
+
+
+def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) -> TimeColumn:
+    head = texts.head(1)
+    formats = [f for f in _formats() if _read(head, f).null_count() == 0]
+    if not formats:
+        raise BarsError(
+            f"row {rows[0]}: time {texts[0]!r} has no format known here",
+            where,
+            "write it like 2024-01-31, 2024-01-31 16:00 or 2024-01-31T16:00:00Z",
+        )
+    read = {f: _read(texts, f) for f in formats}
+    whole = {f: values for f, values in read.items() if values.null_count() == 0}
+    if not whole:
+        likely = min(read, key=lambda f: read[f].null_count())
+        odd = int(read[likely].is_null().arg_max() or 0)
+        raise BarsError(
+            f"row {rows[odd]}: time {texts[odd]!r} is not written like {texts[0]!r} in row "
+            f"{rows[0]} ({likely})",
+            where,
+            "use one format in the whole column",
+        )
+    first, *others = whole
+    for other in others:
+        if not whole[first].equals(whole[other]):
+            raise BarsError(
+                f"row {rows[0]}: time {texts[0]!r} may be {first} or {other}, and no row tells",
+                where,
+                "write dates like 2024-01-31",
+            )
+    if first.endswith(ZONE):
+        _refuse_mixed_zones(texts, rows, where)
+    return TimeColumn(whole[first], is_naive=not first.endswith(ZONE))
+
+
+def _formats() -> list[str]:
+    clocked = [f"{d} {c}" for d in DATES for c in CLOCKS]
+    american = [f"{d} {c}" for d in DATES if "%m" in d for c in CLOCKS_AM_PM]
+    iso = [f"{d}T{c}" for d in ISO_DATES for c in CLOCKS]
+    zoned = [f"{f}{gap}{ZONE}" for f in (*iso, *clocked[:3]) for gap in ("", " ")]
+    return [*DATES, *COMPACT, *clocked, *american, *iso, *zoned]
+
+
+def _read(texts: pl.Series, form: str) -> pl.Series:
+    """Return the times, null where a text has another format or an implausible year."""
+    if form in DATES:
+        values = texts.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+    elif form.endswith(ZONE):
+        plain = texts.str.replace(r"\s*(UTC|GMT)$", "Z")
+        values = plain.str.to_datetime(form, time_unit="us", strict=False)
+    else:
+        values = texts.str.to_datetime(form, time_unit="us", strict=False)
+    plausible = values.dt.year().is_between(*PLAUSIBLE_YEARS)
+    return values.set(~plausible.fill_null(value=True), None)
+
+
+def _refuse_mixed_zones(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) -> None:
+    parts = texts.str.extract_groups(r"([+-])(\d{2}):?(\d{2})?$").struct.unnest()
+    sign, hours, minutes = (parts[c] for c in parts.columns)
+    offset = hours.cast(pl.Int32).fill_null(0) * 60 + minutes.cast(pl.Int32).fill_null(0)
+    offset = offset * (1 - 2 * (sign == "-").fill_null(value=False).cast(pl.Int32))
+    far = (offset - offset[0]).abs() > 60
+    if far.any():
+        odd = int(far.arg_max() or 0)
+        raise BarsError(
+            f"row {rows[odd]}: time {texts[odd]!r} has another zone than {texts[0]!r} in row "
+            f"{rows[0]}",
+            where,
+            "write all times in one zone",
+        )
