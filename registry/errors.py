@@ -195,6 +195,17 @@ class PromotionConflictError(ConflictError):
         )
 
 
+class VersionExistsError(ConflictError):
+    """The engine database already knows this version, from another MLflow."""
+
+    def __init__(self, model_id: str, number: int) -> None:
+        self.model_id, self.number = model_id, number
+        super().__init__(
+            f"the engine database already has {model_id} version {number}, registered in another "
+            "MLflow; point DATABASE_URL and MLFLOW_TRACKING_URI at one installation"
+        )
+
+
 class VersionInUseError(ConflictError):
     """A version that an alias points at cannot be deleted."""
 

@@ -65,16 +65,21 @@ class GateRow:
         return f"{self.gate}: {shown}, needs {wanted}{f' ({self.note})' if self.note else ''}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, with `passed` for readers."""
-        return asdict(self) | {"passed": self.passed}
+        """Return plain JSON values, with `passed` for readers.
+
+        A value that is not finite has no JSON number and becomes text (`"inf"`).
+        """
+        value = self.value
+        shown = value if value is None or math.isfinite(value) else str(value)
+        return asdict(self) | {"value": shown, "passed": self.passed}
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> "GateRow":
         """Return the row that `to_json` wrote."""
-        limit = facts["limit"]
+        limit, value = facts["limit"], facts["value"]
         return cls(
             facts["gate"],
-            facts["value"],
+            None if value is None else float(value),
             facts["comparison"],
             (limit[0], limit[1]) if isinstance(limit, list | tuple) else limit,
             facts["note"],

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -203,3 +204,11 @@ def test_another_distribution_declares_the_gates_of_its_template(monkeypatch):
 def test_a_row_survives_json():
     for row in (*serve_record(), not_computed("edge.pbo", "<", 0.5, "needs CSCV")):
         assert GateRow.from_json(row.to_json()) == row
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_row_that_is_not_finite_survives_strict_json(value):
+    row = GateRow("golden_rows", value, "<=", 1e-5)
+    again = GateRow.from_json(json.loads(json.dumps(row.to_json(), allow_nan=False)))
+    assert again.line() == row.line()
+    assert not again.passed

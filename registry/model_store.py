@@ -1,0 +1,288 @@
+"""MLflow's side of a version: logged model, registered version, tags, aliases, files.
+
+The only module that imports MLflow for the registry (inside functions: the import takes seconds
+and serving starts without it). Everything goes through a client bound to one address, so nothing
+depends on MLflow's process-wide state, except that MLflow's own SQLite store looks logged models
+up at MLFLOW_TRACKING_URI; `log_version` therefore refuses another address there.
+
+A call that gets no answer is a `RegistryUnavailableError`. How long that takes is MLflow's
+setting: a process that serves sets MLFLOW_HTTP_REQUEST_MAX_RETRIES=0 and
+MLFLOW_HTTP_REQUEST_TIMEOUT=2 in its main; a stage that uploads keeps MLflow's patient defaults.
+"""
+
+import json
+import platform
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version as installed
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from registry.artifacts import CONTRACT_FILE, RECORD_FILE, digest_directory, model_files
+from registry.contract import ModelContract
+from registry.errors import (
+    ForeignTrackingError,
+    MissingArtifactError,
+    RegistryUnavailableError,
+    RunNotFoundError,
+)
+from registry.gates import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models.signature import ModelSignature
+
+LOADER_MODULE = "pipelines.pyfunc"
+REQUIREMENTS = ("mlflow-skinny", "numpy", "polars", "pandas", "onnxruntime", "pydantic-settings")
+"""What the pyfunc loader needs besides a checkout of this repository; pinned as installed."""
+
+PROBE_TIMEOUT_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class VersionContent:
+    """What becomes a version.
+
+    `directory` holds its files; contract and record are written there from these values.
+    `run_id` is the run that made it; `context_names` are further columns, known at prediction
+    time, that the pyfunc loader passes to the template beside the features.
+    """
+
+    directory: Path
+    contract: ModelContract
+    record: Record
+    run_id: str
+    context_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version as MLflow holds it: its number and the SHA-256 of every file."""
+
+    number: int
+    digests: Mapping[str, str]
+
+
+class ModelStore:
+    """The MLflow at one address: an HTTP server, or a database URI in tests."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        from mlflow import MlflowClient
+
+        with self._answering():
+            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def log_version(
+        self, content: "VersionContent", tags: Mapping[str, str], description: str
+    ) -> StoredVersion:
+        """Log one MLflow model with all files and register it as a new version.
+
+        The directory is not changed. One `MLmodel` names every flavor and the pyfunc loader.
+
+        Raises:
+            ForeignTrackingError: MLFLOW_TRACKING_URI is another address.
+            RunNotFoundError: MLflow has no such run.
+            RegistryUnavailableError: no answer.
+        """
+        import mlflow
+        from mlflow.entities import LoggedModelOutput
+
+        if (active := mlflow.get_tracking_uri()).rstrip("/") != self.uri.rstrip("/"):
+            raise ForeignTrackingError(active, self.uri)
+        client, name, run_id = self._client, content.contract.model_id, content.run_id
+        with self._answering(), TemporaryDirectory() as folder:
+            experiment = self._experiment_of(run_id)
+            logged = client.create_logged_model(experiment, name, run_id, dict(tags))
+            staged = Path(shutil.copytree(content.directory, Path(folder) / "model"))
+            _package(staged, content, logged.model_id)
+            client.log_model_artifacts(logged.model_id, str(staged))
+            client.finalize_logged_model(logged.model_id, "READY")
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
+            self._ensure_registered_model(name)
+            source = f"models:/{logged.model_id}"
+            made = client.create_model_version(
+                name, source, run_id, dict(tags), None, description, model_id=logged.model_id
+            )
+            return StoredVersion(int(made.version), digest_directory(staged))
+
+    def aliases(self, model_id: str) -> dict[str, int]:
+        """Return alias -> version number as MLflow has them; empty for an unknown model."""
+        with self._answering():
+            found = self._unless_absent(self._client.get_registered_model, model_id)
+        return {} if found is None else {a: int(n) for a, n in found.aliases.items()}
+
+    def set_alias(self, model_id: str, alias: str, number: int) -> None:
+        """Point the alias at a version."""
+        with self._answering():
+            self._client.set_registered_model_alias(model_id, alias, str(number))
+
+    def delete_version(self, model_id: str, number: int) -> None:
+        """Delete a registered version; one that is gone already is fine."""
+        with self._answering():
+            self._unless_absent(self._client.delete_model_version, model_id, str(number))
+
+    def download(self, model_id: str, number: int, directory: Path) -> None:
+        """Download a version's files into an existing directory.
+
+        Raises:
+            MissingArtifactError: MLflow has no such version, or its storage lacks the files.
+            RegistryUnavailableError: no answer.
+        """
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        which = f"{model_id}/{number}"
+        with self._answering():
+            uri = self._unless_absent(
+                self._client.get_model_version_download_uri, model_id, str(number)
+            )
+        if uri is None:
+            raise MissingArtifactError(which, f"MLflow at {self.uri} does not have this version")
+        try:
+            download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.uri)
+        except (MlflowException, OSError) as exc:
+            self.probe()
+            first_line = str(exc).strip().splitlines()[0]
+            raise MissingArtifactError(which, f"its files cannot be read: {first_line}") from exc
+
+    def probe(self) -> None:
+        """Ask an HTTP server whether it is there, within two seconds whatever MLflow's settings.
+
+        Raises:
+            RegistryUnavailableError: no answer.
+        """
+        if not self.uri.startswith(("http://", "https://")):
+            return
+        try:
+            urllib.request.urlopen(  # noqa: S310 (http or https, checked above)
+                f"{self.uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_SECONDS
+            ).close()
+        except urllib.error.HTTPError as exc:  # it answers; a proxy may hide /health
+            if exc.code >= 500:
+                raise RegistryUnavailableError(self.uri, f"HTTP {exc.code}") from exc
+        except OSError as exc:
+            reason = getattr(exc, "reason", exc)
+            raise RegistryUnavailableError(self.uri, str(reason)) from exc
+
+    def _experiment_of(self, run_id: str) -> str:
+        run = self._unless_absent(self._client.get_run, run_id)
+        if run is None:
+            raise RunNotFoundError(run_id, f"entry in MLflow at {self.uri}")
+        return str(run.info.experiment_id)
+
+    def _ensure_registered_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _unless_absent(self, call: Any, *arguments: str) -> Any:
+        """Return what the call returns, None when MLflow says that the thing does not exist."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return call(*arguments)
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException
+        from requests.exceptions import RequestException
+
+        try:
+            yield
+        except (MlflowException, RequestException) as exc:
+            if (cause := _no_answer(exc)) is None:
+                raise
+            raise RegistryUnavailableError(self.uri, cause) from exc
+
+
+def _no_answer(exc: BaseException) -> str | None:
+    """Return why there was no answer, None when there was one (an error is an answer)."""
+    from requests.exceptions import ConnectionError as NoConnection
+    from requests.exceptions import Timeout
+    from sqlalchemy.exc import OperationalError
+
+    if getattr(exc, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
+        return "temporarily unavailable"
+    link: BaseException | None = exc
+    while link is not None:
+        if isinstance(link, Timeout):
+            return "timed out"
+        if isinstance(link, NoConnection):
+            return "connection failed"
+        if isinstance(link, OperationalError):
+            return str(link.orig)
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _package(directory: Path, content: VersionContent, logged_model_id: str) -> None:
+    """Write contract, record, `MLmodel` and the environment files that MLflow's tools read."""
+    from mlflow.models import Model
+
+    contract = content.contract
+    (directory / CONTRACT_FILE).write_text(contract.to_json())
+    rows = [row.to_json() for row in content.record]
+    (directory / RECORD_FILE).write_text(json.dumps(rows, indent=2))
+    _write_environment(directory)
+    model = Model(
+        run_id=content.run_id,
+        model_uuid=logged_model_id,
+        model_id=logged_model_id,
+        signature=_signature(contract, content.context_names),
+        metadata={"template": contract.template, "feature_set": contract.feature_set},
+    )
+    for flavor, path in sorted(model_files(digest_directory(directory)).items()):
+        name = contract.native_format if flavor == "native" else flavor
+        model.add_flavor(name.replace("-", "_"), data=path)
+    model.add_flavor(  # what `mlflow.pyfunc.add_to_model` writes, without its slow import
+        "python_function",
+        loader_module=LOADER_MODULE,
+        python_version=platform.python_version(),
+        env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+    )
+    model.save(str(directory / "MLmodel"))
+
+
+def _signature(contract: ModelContract, context_names: Sequence[str]) -> "ModelSignature":
+    """Name the inputs: one column per feature, or one tensor when the model sees a window."""
+    import numpy as np
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+    if contract.window > 1:
+        shape = tuple(-1 if size is None else size for size in contract.inputs.shape)
+        return ModelSignature(Schema([TensorSpec(np.dtype("float32"), shape)]))
+    features = [ColSpec("double", name) for name in contract.feature_names]
+    context = [ColSpec("double", name, required=False) for name in context_names]
+    return ModelSignature(Schema([*features, *context]))
+
+
+def _write_environment(directory: Path) -> None:
+    pinned = [f"{name}=={installed(name)}" for name in REQUIREMENTS]
+    python = platform.python_version()
+    (directory / "requirements.txt").write_text("\n".join(pinned) + "\n")
+    (directory / "python_env.yaml").write_text(
+        f"python: {python}\nbuild_dependencies: [pip]\ndependencies: [-r requirements.txt]\n"
+    )
+    (directory / "conda.yaml").write_text(
+        f"name: mlflow-env\nchannels: [conda-forge]\ndependencies:\n- python={python}\n- pip\n"
+        "- pip:\n" + "".join(f"  - {line}\n" for line in pinned)
+    )

@@ -1,0 +1,382 @@
+"""Versions: register, look up, promote, roll back, delete. The front door of the registry.
+
+A version lives in two places: MLflow holds the files and the alias, the engine database what
+MLflow has no place for: digests, the gate record, whether it may trade, and the history. What is
+only in MLflow (somebody registered it there) is not a version of this engine and never serves.
+
+Looking up needs the engine database alone and works while MLflow is down; moving an alias needs
+both. Laws: numbers come from MLflow and never repeat; `get(m, n)` returns what `register`
+returned, for ever; of two promotions at once one wins and the other is told.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from registry import events, promotion, tables
+from registry.contract import ModelContract
+from registry.database import reading
+from registry.errors import (
+    GateRefusedError,
+    ModelNotFoundError,
+    NoPreviousVersionError,
+    NotFoundError,
+    ParameterError,
+    PromotionConflictError,
+    VersionExistsError,
+    VersionInUseError,
+    VersionNotFoundError,
+)
+from registry.gates import GateRow, Record, refusals
+from registry.model_store import ModelStore, VersionContent
+from registry.promotion import PRODUCTION, STAGING, AliasState, Deployment, Move
+from registry.settings import PlatformSettings
+from registry.version_card import describe, version_tags
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
+_VERSIONS = tables.versions
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One registered version.
+
+    `digests` are relative path -> SHA-256 of every file; `record` is the gate record it was
+    registered with; `may_trade` says whether its trade lock is open.
+    """
+
+    model_id: str
+    number: int
+    run_id: str
+    contract: ModelContract
+    digests: Mapping[str, str]
+    record: tuple[GateRow, ...]
+    may_trade: bool
+    created_at: datetime
+
+
+class Registry:
+    """The registry of one installation: its MLflow and its engine database."""
+
+    def __init__(self, settings: PlatformSettings, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._store = ModelStore(settings.mlflow_tracking_uri)
+
+    def register(
+        self,
+        directory: Path,
+        contract: ModelContract,
+        record: Record,
+        run_id: str,
+        context_names: Sequence[str] = (),
+    ) -> Version:
+        """Register all files of a directory as a new version; the directory is not changed.
+
+        A version is registered whether its locks are open or shut: a refused candidate stays
+        visible, with its reasons.
+
+        Args:
+            record: every gate row; contract and record are written beside the files.
+            run_id: the MLflow run that made the version.
+            context_names: the template's context, offered as optional pyfunc input columns.
+
+        Raises:
+            ParameterError: a model name that cannot be a folder and a registry name.
+            RunNotFoundError, RegistryUnavailableError, ForeignTrackingError: see `ModelStore`.
+            VersionExistsError: the engine database belongs to another MLflow.
+        """
+        if not NAME.fullmatch(contract.model_id):
+            raise ParameterError("model_name", contract.model_id, "letters, digits, '_' and '-'")
+        content = VersionContent(directory, contract, record, run_id, tuple(context_names))
+        tags = version_tags(contract, record)
+        stored = self._store.log_version(content, tags, describe(contract, record))
+        may_trade = tags["may_trade"] == "true"
+        version = Version(
+            contract.model_id,
+            stored.number,
+            run_id,
+            contract,
+            stored.digests,
+            tuple(record),
+            may_trade,
+            datetime.now(UTC),
+        )
+        self._record(version)
+        return version
+
+    def get(self, model_id: str, number: int) -> Version:
+        """Return a version.
+
+        Raises:
+            ModelNotFoundError: no version of this model was registered.
+            VersionNotFoundError: the model has no such version.
+        """
+        versions = {version.number: version for version in self.list_versions(model_id)}
+        if number not in versions:
+            known = [str(n) for n in sorted(versions)]
+            raise VersionNotFoundError(model_id, f"version {number}", known)
+        return versions[number]
+
+    def list_versions(self, model_id: str) -> list[Version]:
+        """Return the model's versions, oldest first.
+
+        Raises:
+            ModelNotFoundError: no version of this model was registered.
+        """
+        query = sa.select(_VERSIONS).where(_VERSIONS.c.model_id == model_id)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(_VERSIONS.c.number)).mappings().all()
+        if not rows:
+            raise ModelNotFoundError(model_id, self.model_ids())
+        return [_version(row) for row in rows]
+
+    def model_ids(self) -> list[str]:
+        """Return the registered models' names in alphabetical order."""
+        query = sa.select(_VERSIONS.c.model_id).distinct().order_by(_VERSIONS.c.model_id)
+        with reading(self._engine) as connection:
+            return list(connection.scalars(query))
+
+    def aliases(self, model_id: str) -> dict[str, int]:
+        """Return alias -> version number as MLflow has them now.
+
+        Raises:
+            RegistryUnavailableError: MLflow does not answer.
+        """
+        return self._store.aliases(model_id)
+
+    def find_deployment(self, model_id: str) -> Deployment | None:
+        """Return who serves the model, None when nothing was promoted yet."""
+        return promotion.find_deployment(self._engine, model_id)
+
+    def alias_state(self, model_id: str, alias: str = PRODUCTION) -> AliasState:
+        """Return where the alias stands in the engine database, without asking MLflow."""
+        return promotion.state(self._engine, model_id, alias)
+
+    def resolve_alias(self, model_id: str, alias: str = PRODUCTION) -> AliasState:
+        """Return the version to serve under an alias, following MLflow where that is allowed.
+
+        An alias moved outside of this engine (in the MLflow UI) appends `alias_moved_outside`,
+        once per move. It is followed when the version's record passes the serve lock; otherwise
+        the state's `number` stays what it was, `outside` and `refusals` say what was refused.
+
+        Raises:
+            RegistryUnavailableError: MLflow does not answer.
+        """
+
+        def judge(number: int) -> tuple[str, ...]:
+            return self._why_not(model_id, number, alias)
+
+        return promotion.observe(self._engine, self._store, model_id, alias, judge)
+
+    def set_alias_staging(
+        self,
+        model_id: str,
+        number: int,
+        *,
+        actor: str = "main",
+        reason: str = "newest candidate",
+        run_id: str | None = None,
+    ) -> Version:
+        """Point `staging` at a version; no lock guards it, it is where candidates wait.
+
+        Raises:
+            NotFoundError, RegistryUnavailableError: as `get`; MLflow does not answer.
+        """
+        version = self.get(model_id, number)
+        move = Move(model_id, STAGING, number, actor, reason, run_id, done="staged")
+        promotion.set_freely(self._engine, self._store, move)
+        return version
+
+    def promote(
+        self,
+        model_id: str,
+        number: int,
+        *,
+        actor: str,
+        reason: str,
+        alias: str = PRODUCTION,
+        expected_generation: int | None = None,
+        run_id: str | None = None,
+    ) -> Version:
+        """Move an alias to a version whose serve lock is open.
+
+        Where another version serves, its record must hold the comparison with a champion. A
+        version that serves already is returned as it is. A refusal appends `promotion_refused`.
+
+        Args:
+            expected_generation: the alias's generation that the caller decided on (from
+                `alias_state`); None takes the one found now.
+            run_id: the run that holds the evidence.
+
+        Raises:
+            GateRefusedError: the serve lock is shut; each gate with its value and limit.
+            PromotionConflictError: the alias moved since, or another promotion is under way.
+            NotFoundError: as `get`.
+            RegistryUnavailableError: MLflow does not answer. When it stopped answering in the
+                middle, the promotion stays pending until `reconcile`.
+        """
+        version = self.get(model_id, number)
+        if promotion.is_abandoned(self._engine, model_id, alias):
+            promotion.settle(self._engine, self._store, model_id, alias)
+        found = self.resolve_alias(model_id, alias)
+        wanted = found.generation if expected_generation is None else expected_generation
+        if found.pending is not None or found.generation != wanted:
+            raise PromotionConflictError(model_id, alias, wanted)
+        if found.number == number and found.outside is None:
+            return version
+        move = Move(model_id, alias, number, actor, reason, run_id)
+        is_contest = found.number is not None and found.number != number
+        self._check_serve_lock(version, move, against_champion=is_contest)
+        return self._move(version, move, wanted)
+
+    def roll_back(self, model_id: str, *, actor: str, reason: str) -> Version:
+        """Return `production` to the champion before the present one.
+
+        Versions that were themselves rolled back or deleted are passed over.
+
+        Raises:
+            NoPreviousVersionError: there is none.
+            GateRefusedError: its serve lock is shut under today's limits.
+            PromotionConflictError, RegistryUnavailableError: as `promote`.
+        """
+        if promotion.is_abandoned(self._engine, model_id, PRODUCTION):
+            promotion.settle(self._engine, self._store, model_id, PRODUCTION)
+        found = self.resolve_alias(model_id, PRODUCTION)
+        if found.pending is not None:
+            raise PromotionConflictError(model_id, PRODUCTION, found.generation)
+        known = {version.number: version for version in self.list_versions(model_id)}
+        earlier = promotion.earlier_champions(self._engine, model_id)
+        usable = [known[n] for n in earlier if n != found.number and n in known]
+        if not usable:
+            raise NoPreviousVersionError(model_id)
+        version = usable[0]
+        move = Move(
+            model_id, PRODUCTION, version.number, actor, reason, None, "rolling_back", "rolled_back"
+        )
+        self._check_serve_lock(version, move, against_champion=False)
+        return self._move(version, move, found.generation)
+
+    def delete(self, model_id: str, number: int, *, actor: str, reason: str) -> None:
+        """Delete a version that no alias points at; its record stays in the event log.
+
+        Raises:
+            VersionInUseError: an alias points at it.
+            NotFoundError, RegistryUnavailableError: as `get`; MLflow does not answer.
+        """
+        version = self.get(model_id, number)
+        self._store.probe()
+        with self._engine.begin() as connection:
+            using = self._aliases_using(connection, model_id, number)
+            if using:
+                raise VersionInUseError(model_id, number, using)
+            key = (_VERSIONS.c.model_id == model_id) & (_VERSIONS.c.number == number)
+            connection.execute(sa.delete(_VERSIONS).where(key))
+            self._store.delete_version(model_id, number)
+            _append(connection, "deleted", version, actor, reason)
+
+    def reconcile(self) -> list[tuple[str, str]]:
+        """Write the history of every move whose process died; call it at start-up.
+
+        Returns:
+            (model_id, alias) of each move that was settled. Asks MLflow only if there is one.
+
+        Raises:
+            RegistryUnavailableError: there is one and MLflow does not answer.
+        """
+        waiting = promotion.unsettled(self._engine)
+        return [w for w in waiting if promotion.settle(self._engine, self._store, *w)]
+
+    def _move(self, version: Version, move: Move, generation: int) -> Version:
+        claimed = promotion.begin(self._engine, move, generation)
+        promotion.finish(self._engine, self._store, move, claimed)
+        return version
+
+    def _check_serve_lock(self, version: Version, move: Move, against_champion: bool) -> None:
+        lines = refusals(version.record, "serve", version.contract.template, against_champion)
+        if not lines:
+            return
+        with self._engine.begin() as connection:
+            events.append(
+                connection,
+                "promotion_refused",
+                actor=move.actor,
+                reason=move.reason,
+                model_id=version.model_id,
+                number=version.number,
+                run_id=move.run_id,
+                facts={"alias": move.alias, "refusals": list(lines)},
+            )
+        raise GateRefusedError(version.model_id, version.number, "serve", lines)
+
+    def _why_not(self, model_id: str, number: int, alias: str) -> tuple[str, ...]:
+        try:
+            version = self.get(model_id, number)
+        except NotFoundError:
+            return (f"digests: version {number} was not registered by this engine",)
+        if alias == STAGING:
+            return ()
+        return refusals(version.record, "serve", version.contract.template)
+
+    def _aliases_using(self, connection: sa.Connection, model_id: str, number: int) -> set[str]:
+        table = tables.aliases
+        points = (table.c.number == number) | (table.c.pending == number)
+        query = sa.select(table.c.alias).where(table.c.model_id == model_id, points)
+        in_mlflow = {a for a, n in self._store.aliases(model_id).items() if n == number}
+        return in_mlflow | set(connection.scalars(query))
+
+    def _record(self, version: Version) -> None:
+        values = {
+            "model_id": version.model_id,
+            "number": version.number,
+            "run_id": version.run_id,
+            "contract": asdict(version.contract),
+            "digests": dict(version.digests),
+            "record": [row.to_json() for row in version.record],
+            "may_trade": version.may_trade,
+            "created_at": version.created_at,
+        }
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.insert(_VERSIONS).values(values))
+                _append(connection, "registered", version, "main", "a candidate was made")
+        except sa.exc.IntegrityError as exc:
+            raise VersionExistsError(version.model_id, version.number) from exc
+
+
+def _append(
+    connection: sa.Connection, kind: str, version: Version, actor: str, reason: str
+) -> None:
+    events.append(
+        connection,
+        kind,
+        actor=actor,
+        reason=reason,
+        model_id=version.model_id,
+        number=version.number,
+        run_id=version.run_id,
+        facts={
+            "may_trade": version.may_trade,
+            "record": [row.to_json() for row in version.record],
+            "digests": dict(version.digests),
+        },
+    )
+
+
+def _version(row: sa.RowMapping) -> Version:
+    facts: dict[str, Any] = dict(row)
+    return Version(
+        facts["model_id"],
+        facts["number"],
+        facts["run_id"],
+        ModelContract.from_json(json.dumps(facts["contract"])),
+        facts["digests"],
+        tuple(GateRow.from_json(gate) for gate in facts["record"]),
+        facts["may_trade"],
+        facts["created_at"],
+    )
