@@ -6,7 +6,10 @@ so a version can be converted without the code that trained it. Trees become one
 TreeEnsembleRegressor node built from the booster's own dump; networks go through `torch.onnx`.
 """
 
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,11 +17,12 @@ import numpy as np
 from registry.contract import ModelContract
 from registry.errors import UnsupportedModelError
 from registry.flavors import NativeModel
+from registry.flavors.programs import open_program
 from registry.flavors.trees import TreeEnsemble, read_xgboost
 
 INPUT, OUTPUT = "features", "scores"
 OPSET, TREE_OPSET, IR_VERSION = 20, 3, 10
-"""Operator sets and file version; onnxruntime 1.24 and later runs them."""
+"""Operator sets and file version that onnxruntime 1.32 runs."""
 
 
 class Onnx:
@@ -87,7 +91,45 @@ def _attributes(trees: TreeEnsemble) -> dict[str, Any]:
     }
 
 
+def _from_torch(payload: bytes) -> bytes:
+    import torch
+
+    program = open_program(payload)
+    with warnings.catch_warnings(), _quiet(_EXPORTER_LOG):
+        # the exporter itself still uses a deprecated spelling of torch's tree utilities
+        warnings.filterwarnings("ignore", message="`isinstance\\(treespec", category=FutureWarning)
+        try:
+            written = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as exc:
+            first = str(exc).strip().partition("\n")[0]
+            raise UnsupportedModelError("onnx", "torch-export", first) from exc
+    assert written is not None  # only a destination makes it None
+    return bytes(written.model_proto.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _quiet(log: logging.Logger) -> Iterator[None]:
+    """Silence the exporter's four lines about torchvision operators, which no model here has."""
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+_EXPORTER_LOG = logging.getLogger("torch.onnx._internal.exporter._registration")
+
 _WRITERS: dict[str, Callable[[bytes], bytes]] = {
+    "torch-export": _from_torch,
     "xgboost-ubj": _from_xgboost,
 }
 

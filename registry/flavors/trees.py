@@ -8,12 +8,15 @@ The arrays are float32 as XGBoost compares them, so that a flavor that follows
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import UnreadableArtifactError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import xgboost as xgb
 
 _IDENTITY = ("reg:squarederror", "multi:softprob")  # base_score is already a margin
 _LOG = ("reg:gamma",)  # base_score is the mean
@@ -46,6 +49,22 @@ class TreeEnsemble:
         return self.left < 0
 
 
+def open_booster(payload: bytes) -> "xgb.Booster":
+    """Return the Booster of an XGBoost UBJSON file.
+
+    Raises:
+        UnreadableArtifactError: the bytes are not an XGBoost model.
+    """
+    import xgboost as xgb
+
+    if not payload.startswith(b"{L"):  # XGBoost 3.2 ends the process when it gets no bytes at all
+        raise UnreadableArtifactError("native", "not an XGBoost UBJSON file")
+    try:
+        return xgb.Booster(model_file=bytearray(payload))
+    except (xgb.core.XGBoostError, ValueError) as exc:
+        raise UnreadableArtifactError("native", "XGBoost cannot parse it") from exc
+
+
 def read_xgboost(payload: bytes, flavor: str) -> TreeEnsemble:
     """Return the trees of an XGBoost UBJSON file.
 
@@ -57,12 +76,7 @@ def read_xgboost(payload: bytes, flavor: str) -> TreeEnsemble:
         UnsupportedModelError: dart, linear boosters, categorical splits, vector leaves, or an
             objective whose margin is not known here.
     """
-    import xgboost as xgb
-
-    try:
-        booster = xgb.Booster(model_file=bytearray(payload))
-    except (xgb.core.XGBoostError, ValueError) as exc:
-        raise UnreadableArtifactError("native", "not an XGBoost model") from exc
+    booster = open_booster(payload)
     learner = json.loads(booster.save_raw("json"))["learner"]
     if learner["gradient_booster"]["name"] != "gbtree":
         kind = learner["gradient_booster"]["name"]
