@@ -192,16 +192,6 @@ def drawdown(wealth: Array) -> Array:
     return np.asarray(wealth / peak - 1, dtype=np.float64)
 
 
-def turnover(positions: Array) -> Array:
-    """Return the sum over symbols of |change of position| per date; the first enters from flat.
-
-    Args:
-        positions: (n_dates, n_symbols) fractions of capital.
-    """
-    flat = np.zeros((1, positions.shape[1]))
-    return np.asarray(np.abs(np.diff(positions, axis=0, prepend=flat)).sum(axis=1))
-
-
 def bars_per_year(t0: NDArray[np.int64], symbol: NDArray[np.int32]) -> float:
     """Return how many bars a year holds, counted on the symbol with the most rows.
 

@@ -105,7 +105,7 @@ def _most_probable(forecast: SignalForecast) -> Array:
 
 
 def _hit(rows: LabelledRows, forecast: SignalForecast) -> Array:
-    return (rows.y == forecast.emitted).astype(np.float64)
+    return np.asarray(rows.y == forecast.emitted, dtype=np.float64)
 
 
 # Probabilities ---------------------------------------------------------------------------------
