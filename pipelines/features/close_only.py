@@ -23,6 +23,10 @@ SLOW_DECAY = 0.99
 RATIO_OFFSET = 0.0025
 """Added to variance ratios before the logarithm: a return of zero is -6, not minus infinity."""
 
+MIN_HISTORY = 520
+"""Bars from which the newest row is that of the full history: the slow variance needs 505 closes
+exactly; TA-Lib's recursions have forgotten their start to 1e-12 by then."""
+
 FEATURE_NAMES = (
     *(f"log_variance_{k}" for k in VARIANCE_BARS),
     "log_ewma_variance",
@@ -58,7 +62,7 @@ class CloseOnly:
     feature_names = FEATURE_NAMES
     needs: tuple[str, ...] = ("close",)
     aliases: Mapping[str, RequestAlias] = ALIASES
-    min_history = 520
+    min_history = MIN_HISTORY
 
     def compute(self, series: BarSeries) -> NDArray[np.float64]:
         """Return the features, shape (n_bars, n_features), NaN while warming up."""

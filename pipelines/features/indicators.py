@@ -195,8 +195,11 @@ def chaikin_money_flow(high: Array, low: Array, close: Array, volume: Array, bar
 
 
 def chaikin_oscillator(high: Array, low: Array, close: Array, volume: Array) -> Array:
-    """Return TA-Lib's ADOSC(3, 10) over the mean volume of 22 bars; 0 without volume."""
-    oscillator = talib.ADOSC(high, low, close, volume, 3, 10)
+    """Return TA-Lib's ADOSC(3, 10) over the mean volume of 22 bars; 0 without volume.
+
+    A missing volume counts as none in the oscillator and makes 22 bars NaN, not all later ones.
+    """
+    oscillator = talib.ADOSC(high, low, close, np.nan_to_num(volume), 3, 10)
     return ratio(oscillator, rolling_mean(volume, 22), neutral=0.0)
 
 

@@ -1,0 +1,147 @@
+"""What every feature set guarantees (see `pipelines.features`), for all names of the catalog."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.bars import BarSeries
+from pipelines.features import FEATURE_SETS, FeatureSet, check_columns, fingerprint, windows
+from pipelines.sources import SOURCES, BarQuery
+from registry.errors import MissingColumnsError
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "features.md"
+N_BARS = 700
+
+
+@pytest.fixture(params=list(FEATURE_SETS), scope="module")
+def feature_set(request) -> FeatureSet:
+    return FEATURE_SETS.get(request.param)
+
+
+def random_series(seed: int, n: int = N_BARS) -> BarSeries:
+    """Bars with fat tails, stretches of flat prices, bars without range and without volume."""
+    rng = np.random.default_rng(seed)
+    returns = 0.01 * rng.standard_t(3, n) * (rng.random(n) > 0.1)
+    returns[200:230] = 0
+    close = 50 * np.exp(np.cumsum(returns))
+    opened = close * np.exp(0.004 * rng.standard_normal(n) * (rng.random(n) > 0.2))
+    wick = 0.01 * rng.random((2, n)) * (rng.random(n) > 0.2)
+    high = np.maximum(opened, close) * (1 + wick[0])
+    low = np.minimum(opened, close) * (1 - wick[1])
+    volume = np.round(1e5 * rng.random(n)) * (rng.random(n) > 0.1)
+    none = np.full(n, np.nan)
+    time = np.arange(n, dtype=np.int64) * 86_400_000_000
+    return BarSeries("TEST", time, opened, high, low, close, volume, none, none)
+
+
+def real_and_synthetic_series() -> list[BarSeries]:
+    sample = SOURCES.get("sample").read(BarQuery(symbols=("SP500", "NASDAQ")))
+    synthetic = SOURCES.get("synthetic").read(BarQuery(symbols=("S1", "S2"), seed=1))
+    return [*sample.series(), *synthetic.series()]
+
+
+def scaled(series: BarSeries, price: float, volume: float) -> BarSeries:
+    arrays = {c: getattr(series, c) * price for c in ("open", "high", "low", "close", "vwap")}
+    return BarSeries(
+        series.symbol,
+        series.timestamp,
+        volume=series.volume * volume,
+        spread=series.spread,
+        **arrays,
+    )
+
+
+def largest_tail_error(feature_set: FeatureSet, n_bars: int) -> float:
+    """Return how far the newest row over n bars is from its full-history value, at worst."""
+    worst = 0.0
+    for series in real_and_synthetic_series():
+        full = feature_set.compute(series)
+        for end in range(800, len(series) + 1, 275):
+            newest = feature_set.compute(series.slice(end - n_bars, end))[-1]
+            error = np.abs(newest - full[end - 1]) / np.maximum(1, np.abs(full[end - 1]))
+            worst = max(worst, float(np.nan_to_num(error, nan=np.inf).max()))
+    return worst
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), t=st.integers(1, N_BARS - 1))
+def test_no_feature_looks_ahead(feature_set, seed, t):
+    series = random_series(seed)
+    past, all_of_it = feature_set.compute(series.slice(0, t + 1)), feature_set.compute(series)
+    np.testing.assert_allclose(past[t], all_of_it[t], rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_scale_of_price_and_volume_changes_nothing(feature_set, seed):
+    series = random_series(seed)
+    values = feature_set.compute(series)
+    for price, volume in ((1000.0, 1.0), (1e-4, 1e-6), (1.0, 1e4)):
+        other = feature_set.compute(scaled(series, price, volume))
+        np.testing.assert_allclose(other, values, rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_values_are_finite_once_warm(feature_set, seed):
+    values = feature_set.compute(random_series(seed))
+    assert not np.isinf(values).any()
+    assert np.isfinite(values[feature_set.min_history - 1 :]).all()
+
+
+def test_flat_prices_without_volume_give_finite_values(feature_set):
+    n = N_BARS
+    flat, none = np.full(n, 7.5), np.full(n, np.nan)
+    time = np.arange(n, dtype=np.int64)
+    series = BarSeries("FLAT", time, flat, flat, flat, flat, np.zeros(n), none, none)
+    assert np.isfinite(feature_set.compute(series)[feature_set.min_history - 1 :]).all()
+
+
+def test_min_history_is_enough_and_half_of_it_is_not(feature_set):
+    assert largest_tail_error(feature_set, feature_set.min_history) < 1e-6
+    assert largest_tail_error(feature_set, feature_set.min_history // 2) > 1e-6
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 30])
+def test_few_bars_give_rows_of_nan(feature_set, n):
+    values = feature_set.compute(random_series(1, N_BARS).slice(0, n))
+    assert values.shape == (n, len(feature_set.feature_names))
+    assert np.isnan(values).any(axis=1).all()
+
+
+def test_names_are_unique_and_aliases_lead_to_them(feature_set):
+    assert len(set(feature_set.feature_names)) == len(feature_set.feature_names)
+    assert set(feature_set.feature_names) <= set(feature_set.aliases)
+    assert {a.feature for a in feature_set.aliases.values()} == set(feature_set.feature_names)
+
+
+def test_absent_columns_are_refused(feature_set):
+    series = random_series(1)
+    check_columns(feature_set, series)
+    for column in feature_set.needs:
+        arrays = {c: getattr(series, c) for c in BarSeries.__slots__}
+        arrays[column] = np.full(len(series), np.nan)
+        with pytest.raises(MissingColumnsError, match=f"needs the columns {column}"):
+            check_columns(feature_set, BarSeries(**arrays))
+
+
+def test_fingerprint_tells_definitions_apart(feature_set):
+    assert fingerprint(feature_set) == fingerprint(feature_set)
+    prints = {fingerprint(FEATURE_SETS.get(name)) for name in FEATURE_SETS}
+    assert len(prints) == len(list(FEATURE_SETS))
+
+
+def test_windows_end_at_their_row(feature_set):
+    values = feature_set.compute(random_series(2))
+    inputs = windows(values, [600, 601], window=3)
+    assert inputs.shape == (2, 3, len(feature_set.feature_names))
+    np.testing.assert_array_equal(inputs[0, -1], values[600].astype(np.float32))
+
+
+def test_every_feature_and_alias_is_documented(feature_set):
+    text = DOCUMENTATION.read_text()
+    assert f"`{feature_set.name}`" in text
+    assert [n for n in feature_set.aliases if f"`{n}`" not in text] == []
