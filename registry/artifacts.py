@@ -94,7 +94,7 @@ class VersionFiles:
         try:
             content = (self.directory / path).read_bytes()
         except FileNotFoundError as exc:
-            raise MissingArtifactError(which, "it is gone from the cache") from exc
+            raise MissingArtifactError(which, "the version lists it") from exc
         if (found := _sha256(content)) != self.digests[path]:
             raise DigestMismatchError(which, self.digests[path], found)
         return content
@@ -185,9 +185,9 @@ class ArtifactCache:
 
     def _download(self, wanted: VersionFiles) -> None:
         with TemporaryDirectory(dir=wanted.directory.parent, prefix=".download-") as folder:
-            raw, kept = Path(folder) / "raw", Path(folder) / "kept"
-            raw.mkdir()
-            self._store().download(wanted.model_id, wanted.number, raw)
+            kept = Path(folder) / "kept"
+            kept.mkdir()
+            raw = self._store().download(wanted.model_id, wanted.number, Path(folder) / "raw")
             for path in wanted.digests:
                 _move(raw, kept, path)
             VersionFiles(wanted.model_id, wanted.number, kept, wanted.digests).check()

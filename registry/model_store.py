@@ -131,8 +131,8 @@ class ModelStore:
         with self._answering():
             self._unless_absent(self._client.delete_model_version, model_id, str(number))
 
-    def download(self, model_id: str, number: int, directory: Path) -> None:
-        """Download a version's files into an existing directory.
+    def download(self, model_id: str, number: int, directory: Path) -> Path:
+        """Download a version's files below a directory; return the folder they are in.
 
         Raises:
             MissingArtifactError: MLflow has no such version, or its storage lacks the files.
@@ -149,7 +149,9 @@ class ModelStore:
         if uri is None:
             raise MissingArtifactError(which, f"MLflow at {self.uri} does not have this version")
         try:
-            download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.uri)
+            return Path(
+                download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.uri)
+            )
         except (MlflowException, OSError) as exc:
             self.probe()
             first_line = str(exc).strip().splitlines()[0]

@@ -29,6 +29,7 @@ PRODUCTION, STAGING = "production", "staging"
 UNSETTLED_AFTER = timedelta(seconds=10)
 """A pending move older than this is settled by the next one; a younger one is still running."""
 
+_REMOVED = ("the alias was removed in MLflow",)
 _ALIASES, _DEPLOYMENTS, _EVENTS = tables.aliases, tables.deployments, tables.events
 
 
@@ -51,7 +52,8 @@ class AliasState:
     """Where an alias stands.
 
     `number` is the version that serves under it (None: none yet). `outside` is where MLflow's own
-    alias points when somebody moved it there and it is not followed, `refusals` say why.
+    alias points when somebody moved it there and it is not followed; `refusals` say why (also when
+    somebody removed it: then `outside` is None).
     `generation` grows with every move; `pending` is a move begun and not finished.
     """
 
@@ -231,7 +233,7 @@ def _record_outside_move(
     pointed: int | None,
     judge: Callable[[int], tuple[str, ...]],
 ) -> None:
-    reasons = _why_not(pointed, judge)
+    reasons = _REMOVED if pointed is None else judge(pointed)
     number = row.number if reasons or pointed is None else pointed
     move = Move(row.model_id, row.alias, pointed or 0, "unknown", "moved outside of this engine")
     generation = row.generation + (number != row.number)
@@ -258,10 +260,6 @@ def _record_outside_move(
     _update(connection, row.model_id, row.alias, (), values)
 
 
-def _why_not(pointed: int | None, judge: Callable[[int], tuple[str, ...]]) -> tuple[str, ...]:
-    return ("the alias was removed in MLflow",) if pointed is None else judge(pointed)
-
-
 def _with_refusals(found: AliasState, judge: Callable[[int], tuple[str, ...]]) -> AliasState:
     if found.outside is None:
         return found
@@ -271,8 +269,10 @@ def _with_refusals(found: AliasState, judge: Callable[[int], tuple[str, ...]]) -
 def _state(row: sa.Row[tuple[object, ...]] | None, model_id: str, alias: str) -> AliasState:
     if row is None:
         return AliasState(model_id, alias, None, 0)
-    outside = row.seen if row.seen != row.number else None
-    return AliasState(model_id, alias, row.number, row.generation, row.pending, outside)
+    if row.seen == row.number:
+        return AliasState(model_id, alias, row.number, row.generation, row.pending)
+    reasons = _REMOVED if row.seen is None else ()
+    return AliasState(model_id, alias, row.number, row.generation, row.pending, row.seen, reasons)
 
 
 def _deploy(connection: sa.Connection, move: Move, generation: int) -> None:

@@ -228,7 +228,7 @@ class Registry:
         wanted = found.generation if expected_generation is None else expected_generation
         if found.pending is not None or found.generation != wanted:
             raise PromotionConflictError(model_id, alias, wanted)
-        if found.number == number and found.outside is None:
+        if found.number == number and not found.refusals:
             return version
         move = Move(model_id, alias, number, actor, reason, run_id)
         is_contest = found.number is not None and found.number != number

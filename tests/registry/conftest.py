@@ -134,3 +134,9 @@ def challenger():
 def failing():
     """A record with one failed quality gate."""
     return failing_record()
+
+
+@pytest.fixture
+def version_folder(tmp_path):
+    """A folder with the files of a version."""
+    return write_version(tmp_path / "made")
