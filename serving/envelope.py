@@ -89,6 +89,6 @@ class _Answer:
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and REQUEST_ID.match(text := value.decode("latin-1")):
+        if name == b"x-request-id" and REQUEST_ID.match(text := str(value, "latin-1")):
             return text
     return uuid4().hex

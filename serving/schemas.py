@@ -27,7 +27,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$"
 
 def _is_text(value: object) -> object:
     if not isinstance(value, str | datetime):
-        raise ValueError("expected an ISO 8601 time with its zone, like 2007-01-03T21:00:00Z")
+        raise ValueError(  # noqa: TRY004 (pydantic makes a problem of a ValueError only)
+            "expected an ISO 8601 time with its zone, like 2007-01-03T21:00:00Z"
+        )
     return value
 
 

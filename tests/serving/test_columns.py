@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import pytest
 
 from pipelines.features import RequestAlias
@@ -10,7 +12,7 @@ class TwoFeatures:
     name = "two"
     feature_names = ("rsi_14", "macd")
     needs = ("close",)
-    aliases = {"rsi": RequestAlias("rsi_14"), "macd_line": RequestAlias("macd", "price")}
+    aliases: ClassVar = {"rsi": RequestAlias("rsi_14"), "macd_line": RequestAlias("macd", "price")}
     min_history = 5
 
 

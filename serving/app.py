@@ -1,0 +1,193 @@
+"""The serving process: composition of its parts, the HTTP application, `main`.
+
+`python -m serving.app` listens on 127.0.0.1:8400 and answers as soon as the port is open: MLflow
+is imported and asked by the follower's thread. SIGINT and SIGTERM finish what has begun, write
+the prediction log out and end with exit code 0. Importing this module imports no model library.
+"""
+
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from monitoring.prediction_log import PredictionLog
+from monitoring.settings import PredictionLogSettings
+from pipelines.sources.store import BarStore
+from registry.artifacts import ArtifactCache
+from registry.database import open_engine
+from registry.errors import MLEngineError, PortInUseError, SettingValueError
+from registry.model_store import ModelStore
+from registry.settings import PlatformSettings, read_settings
+from registry.versions import Registry
+from serving import errors
+from serving.engine import Engine, Parts
+from serving.envelope import Envelope
+from serving.follower import Follower, Recorded
+from serving.history import History
+from serving.lanes import Lane
+from serving.metrics import Metrics
+from serving.models import Models
+from serving.routes import bars, front_page, health, metrics, models, predict
+from serving.service import Service
+from serving.settings import LogLevel, ServingSettings
+
+DESCRIPTION = """Answers of registered models, from feature rows, from bars, or from the bars this
+engine has received. Every error has one shape: `{"error": {"code", "message", "details"?}}`.
+Numbers are strict (text and `true` are refused), times are ISO 8601 with a zone, unknown fields
+are named and refused."""
+REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
+DRAIN_SECONDS = 10
+
+
+def create_app(
+    platform: PlatformSettings,
+    serving: ServingSettings,
+    logged: PredictionLogSettings,
+) -> FastAPI:
+    """Return the application; its parts start with its lifespan and end with it.
+
+    Raises:
+        UnavailableError: the engine database does not answer or is not migrated.
+    """
+    service = _service(platform, serving, logged)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        try:
+            yield
+        finally:
+            service.close()
+
+    app = FastAPI(
+        title="Nautilus ML Engine",
+        version=_installed_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    app.add_middleware(Envelope, metrics=service.metrics, max_body_bytes=int(serving.max_body_size))
+    errors.install(app)
+    for part in (health, models, predict, bars, metrics, front_page):
+        app.include_router(part.router)
+    return app
+
+
+def _service(
+    platform: PlatformSettings, serving: ServingSettings, logged: PredictionLogSettings
+) -> Service:
+    database = open_engine(platform)
+    cache = ArtifactCache(platform, database)
+    counted = Metrics()
+    loaded = Models(
+        cache, counted, int(serving.model_cache_size), is_measured=serving.auto_hardware_routing
+    )
+    history = History(BarStore(platform.bars_dir))
+    log = PredictionLog(platform.predictions_dir, logged)
+    engine = Engine(Parts(loaded, history, log, counted), serving)
+    counted.watch(
+        "ml_engine_prediction_log_dropped", "Predictions not logged.", lambda: log.dropped
+    )
+    counted.watch(
+        "ml_engine_waiting_predictions",
+        "Predictions that wait or run now.",
+        lambda: engine.predicting.waiting,
+    )
+    registry = Registry(platform, database)
+    recorded = Recorded(registry, ModelStore(platform.mlflow_tracking_uri), cache, database)
+    return Service(
+        settings=serving,
+        database=database,
+        metrics=counted,
+        registry=registry,
+        models=loaded,
+        history=history,
+        log=log,
+        engine=engine,
+        follower=Follower(recorded, loaded, counted, serving),
+        writing=Lane("bars", serving.max_waiting),
+    )
+
+
+def main() -> int:
+    """Run the server until a signal; return the exit code (2: it could not start)."""
+    for name, value in REGISTRY_PATIENCE.items():
+        os.environ.setdefault(name, value)
+    try:
+        serving = read_settings(ServingSettings)
+        configure_logging(serving.log_level)
+        listener = listen(serving.ml_engine_host, serving.ml_engine_port)
+        app = create_app(
+            read_settings(PlatformSettings), serving, read_settings(PredictionLogSettings)
+        )
+    except MLEngineError as error:
+        print(f"serving: {error}", file=sys.stderr)
+        return 2
+    config = uvicorn.Config(
+        app,
+        log_level=serving.log_level.lower(),
+        access_log=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    # uvicorn raises the signal again after its shutdown; by then there is nothing left to end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, bound before anything is loaded.
+
+    Raises:
+        PortInUseError: another process has the port.
+        SettingValueError: the address is not this machine's, or the port is not allowed.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as exc:
+        listener.close()
+        if exc.errno == errno.EADDRINUSE:
+            raise PortInUseError(port, "ML_ENGINE_PORT") from exc
+        raise SettingValueError("ML_ENGINE_HOST", f"{host}:{port}", str(exc.strerror)) from exc
+    return listener
+
+
+def configure_logging(level: LogLevel) -> None:
+    """Write one JSON line per event to stderr, from `level` on."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _installed_version() -> str:
+    try:
+        return version("nautilus-ml-engine")
+    except PackageNotFoundError:
+        return "0.0.0+source"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Engine: one prediction request from body to answer.
+
+Resolve the version, gather inputs, choose (flavor, backend), execute, decode, answer, log.
+Everything that computes runs in a lane (`serving.lanes`), never on the event loop, and the
+prediction log never delays an answer.
+"""
+
+import asyncio
+import math
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.prediction_log import PredictionLog
+from registry.errors import MLEngineError, TimeLimitError, ValueRangeError
+from registry.promotion import PRODUCTION
+from serving.errors import code_of, entry_of
+from serving.history import History
+from serving.inputs import Inputs, gather
+from serving.lanes import Lane
+from serving.loading import LoadedVersion
+from serving.metrics import Metrics
+from serving.models import Models
+from serving.predictions import records
+from serving.router import Route, choose
+from serving.schemas import ErrorEntry, Prediction, PredictRequest, PredictResponse
+from serving.settings import ServingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an engine works with."""
+
+    models: Models
+    history: History
+    log: PredictionLog
+    metrics: Metrics
+
+
+class Engine:
+    """Answers prediction requests. Owned by the application, which closes it."""
+
+    def __init__(self, parts: Parts, settings: ServingSettings) -> None:
+        self._parts, self._settings = parts, settings
+        self.predicting = Lane("predict", settings.max_waiting)
+        self.loading = Lane("load", settings.max_waiting)
+
+    async def predict(self, request: PredictRequest, request_id: str) -> PredictResponse:
+        """Answer a request.
+
+        Raises:
+            MLEngineError: the request as a whole cannot be answered; what concerns one symbol is
+                in the answer's `errors` instead.
+        """
+        started, limit = perf_counter(), self._settings.default_timeout
+        try:
+            async with asyncio.timeout(limit):
+                version = await self._resolve(request)
+                return await self.predicting.run(
+                    lambda: self._answer(request, version, request_id, started)
+                )
+        except TimeoutError as exc:
+            if isinstance(exc, MLEngineError):
+                raise
+            raise TimeLimitError("the prediction", limit, "DEFAULT_TIMEOUT") from exc
+
+    def close(self) -> None:
+        """Finish what has begun."""
+        self.predicting.close()
+        self.loading.close()
+
+    async def _resolve(self, request: PredictRequest) -> LoadedVersion:
+        models, number = self._parts.models, request.version
+        if request.alias not in (None, PRODUCTION):
+            number = models.number_of(request.model_id, str(request.alias))
+        found = models.find(request.model_id, number)
+        if found is not None:
+            return found
+        wanted = number or 0
+        return await self.loading.run(lambda: models.load(request.model_id, wanted))
+
+    def _answer(
+        self, request: PredictRequest, version: LoadedVersion, request_id: str, started: float
+    ) -> PredictResponse:
+        began = perf_counter()
+        inputs = gather(request, version, self._parts.history, self._settings.max_batch_size)
+        route = choose(
+            version.options, max(1, len(inputs.keys)), request.wanted_backend, request.strict
+        )
+        scores = _scores(inputs, version, route)
+        answers, errors = _decoded(inputs, scores, version)
+        errors = {**inputs.errors, **errors}
+        ended = perf_counter()
+        took_ms = (ended - started) * 1e3
+        self._count(request, version, route, len(answers), errors, ended - began)
+        shared = {"request_id": request_id, "latency_ms": took_ms}
+        logged = records(inputs, scores, answers, version, route.option)
+        self._parts.log.append([record | shared for record in logged])
+        return PredictResponse(
+            model_id=version.model_id,
+            model_type=version.contract.template,
+            model_version=version.number,
+            predictions={key: Prediction(**answer) for key, answer in answers.items()},
+            errors={key: ErrorEntry(**entry_of(error)) for key, error in errors.items()},
+            ignored=list(inputs.ignored),
+            processing_time_ms=round(took_ms, 3),
+            hardware_used=route.option.backend,
+            flavor=route.option.flavor,
+            fallback=route.fallback,
+            request_id=request_id,
+        )
+
+    def _count(
+        self,
+        request: PredictRequest,
+        version: LoadedVersion,
+        route: Route,
+        n_answers: int,
+        errors: dict[str, MLEngineError],
+        seconds: float,
+    ) -> None:
+        metrics, model, option = self._parts.metrics, version.model_id, route.option
+        labels = (model, str(version.number), option.flavor, option.backend)
+        metrics.predictions.labels(*labels).inc(n_answers)
+        metrics.predict_seconds.labels(model).observe(seconds)
+        for error in errors.values():
+            metrics.prediction_errors.labels(model, code_of(error)).inc()
+        if route.fallback is not None:
+            metrics.fallbacks.labels(model, option.backend).inc()
+
+
+def _scores(inputs: Inputs, version: LoadedVersion, route: Route) -> NDArray[np.float32]:
+    if not inputs.keys:
+        return np.empty((0, version.contract.outputs.shape[1] or 0), dtype=np.float32)
+    return route.option.predictor(inputs.X)
+
+
+def _decoded(
+    inputs: Inputs, scores: NDArray[np.float32], version: LoadedVersion
+) -> tuple[dict[str, dict[str, Any]], dict[str, MLEngineError]]:
+    """Return the answer of every row with finite scores, and the error of every other."""
+    usable = np.isfinite(scores).all(axis=1)
+    errors: dict[str, MLEngineError] = {
+        inputs.keys[i]: ValueRangeError("scores", str(scores[i].tolist()), "finite scores")
+        for i in np.flatnonzero(~usable)
+    }
+    rows = np.flatnonzero(usable)
+    if not len(rows):
+        return {}, errors
+    decoded = version.template.decode(
+        scores[rows],
+        inputs.newest_step[rows],
+        {name: values[rows] for name, values in inputs.context.items()},
+        version.decoder,
+        version.contract,
+        version.refusals,
+    )
+    answers = {}
+    for i, answer in zip(rows, decoded, strict=True):
+        place = inputs.places[i]
+        answers[inputs.keys[i]] = _without_nan(answer) | {
+            "as_of": place.as_of,
+            "history_end": place.history_end,
+            "price_basis": place.price_basis,
+        }
+    return answers, errors
+
+
+def _without_nan(answer: Any) -> Any:
+    """Return the answer with None for every number that is not finite."""
+    if isinstance(answer, dict):
+        return {name: _without_nan(value) for name, value in answer.items()}
+    if isinstance(answer, list | tuple):
+        return [_without_nan(value) for value in answer]
+    if isinstance(answer, np.generic):
+        return _without_nan(answer.item())
+    if isinstance(answer, float) and not math.isfinite(answer):
+        return None
+    return answer

@@ -1,0 +1,259 @@
+"""Follower: keeps what is served equal to what the registry's `production` aliases name.
+
+One thread. First it loads what was served last, from the local cache, without asking MLflow: a
+restart needs nobody. Then it looks at the aliases every `ALIAS_POLL_INTERVAL`. Whether a moved
+alias may be followed is decided by `registry.versions`; a version that does not load leaves the
+one before it serving, and the reason shows in /models, in an event and in a counter.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+
+import sqlalchemy as sa
+import structlog
+
+from registry import events
+from registry.artifacts import ArtifactCache
+from registry.errors import MLEngineError, UnavailableError
+from registry.model_store import ModelStore
+from registry.promotion import PRODUCTION, AliasState
+from registry.versions import Registry
+from serving.loading import LoadedVersion, load
+from serving.metrics import Metrics
+from serving.models import Models
+from serving.settings import ServingSettings
+
+RETRY_SECONDS = 60.0
+"""Pause before a version that failed to load is tried again."""
+
+log = structlog.get_logger("serving.follower")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the last look at the registry gave; `is_reachable` is None before the first."""
+
+    is_reachable: bool | None = None
+    detail: str = "not asked yet"
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Where versions are recorded and their files are."""
+
+    registry: Registry
+    store: ModelStore
+    cache: ArtifactCache
+    database: sa.Engine
+
+
+class Follower:
+    """The thread that follows. `start` once, `close` once."""
+
+    def __init__(
+        self,
+        recorded: Recorded,
+        models: Models,
+        metrics: Metrics,
+        settings: ServingSettings,
+    ) -> None:
+        self._registry, self._cache = recorded.registry, recorded.cache
+        self._database, self._store = recorded.database, recorded.store
+        self._models, self._metrics, self._settings = models, metrics, settings
+        self._failed: dict[tuple[str, int], float] = {}  # (model, number) -> when to try again
+        self._remembered: Mapping[str, Mapping[str, int]] = {}
+        self._is_reconciled = False
+        self._ready, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self.heard = Heard()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything that was served last answers again, as far as it can."""
+        return self._ready.is_set()
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def close(self, timeout_seconds: float = 5.0) -> None:
+        """Stop; a look that hangs is left behind after the time-out (the thread is a daemon)."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+
+    def wait_until_ready(self, timeout_seconds: float) -> bool:
+        """Return whether the process became ready within the time."""
+        return self._ready.wait(timeout_seconds)
+
+    def _run(self) -> None:
+        try:
+            unfinished = self._restore()
+        except Exception:  # a damaged cache must not keep the process from serving
+            log.exception("nothing restored")
+            unfinished = []
+        self._ready.set()
+        for model_id, number, versions in unfinished:
+            self._take(model_id, number, versions)
+        while not self._stop.is_set():
+            self._look()
+            self._stop.wait(self._settings.alias_poll_interval)
+
+    # At start: what was served last, from the cache --------------------------------------------
+
+    def _restore(self) -> list[tuple[str, int, Iterator[LoadedVersion]]]:
+        """Serve the last known versions with one artifact each; return what is still to load."""
+        self._remembered = self._cache.last_known_aliases()
+        if not self._remembered:
+            return []
+        self._models.learn(self._remembered)
+        unfinished = []
+        for model_id, aliases in self._remembered.items():
+            recorded = self._registry.alias_state(model_id).number
+            for number in dict.fromkeys((recorded, aliases.get(PRODUCTION))):
+                if number is None:
+                    continue
+                versions = self._loads(model_id, number)
+                if self._take(model_id, number, versions, only_first=True):
+                    unfinished.append((model_id, number, versions))
+                    break
+        return unfinished
+
+    # From then on: what the aliases say --------------------------------------------------------
+
+    def _look(self) -> None:
+        try:
+            self._store.probe()  # fails at once, without importing MLflow
+            if not self._is_reconciled:
+                self._registry.reconcile()
+                self._is_reconciled = True
+            states = {m: self._registry.resolve_alias(m) for m in self._registry.model_ids()}
+            aliases = {m: self._registry.aliases(m) for m in states}
+        except (UnavailableError, sa.exc.SQLAlchemyError) as error:
+            self._metrics.poll_failures.inc()
+            self._hear(False, str(error).splitlines()[0])
+            return
+        except Exception as error:  # the thread must live on; the state says what happened
+            self._metrics.poll_failures.inc()
+            log.exception("look failed")
+            self._hear(False, f"{type(error).__name__}: {str(error)[:200]}")
+            return
+        self._hear(True, self._store.uri)
+        self._models.learn({m: _known(aliases[m], state.number) for m, state in states.items()})
+        for model_id, state in states.items():
+            self._follow(model_id, state)
+        self._remember(aliases)
+
+    def _hear(self, is_reachable: bool, detail: str) -> None:
+        if self.heard.is_reachable is not is_reachable:
+            say = log.info if is_reachable else log.warning
+            say("registry answers" if is_reachable else "registry does not answer", detail=detail)
+        self.heard = Heard(is_reachable, detail, datetime.now(UTC))
+
+    def _follow(self, model_id: str, state: AliasState) -> None:
+        serving = self._models.production().get(model_id)
+        number = state.number
+        if number is None:
+            self._models.withdraw(model_id, _no_version(state))
+            return
+        if serving is None or serving.number != number:
+            if self._failed.get((model_id, number), 0.0) > monotonic():
+                return
+            if not self._take(model_id, number, self._loads(model_id, number)):
+                return
+        if state.outside is not None:
+            self._models.report(model_id, _not_followed(state), state.outside)
+        else:
+            self._models.settle(model_id)
+
+    def _loads(self, model_id: str, number: int) -> Iterator[LoadedVersion]:
+        files = self._cache.fetch(model_id, number)
+        is_measured = self._settings.auto_hardware_routing
+        yield from load(files, model_id, number, is_measured=is_measured)
+
+    def _take(
+        self,
+        model_id: str,
+        number: int,
+        versions: Iterator[LoadedVersion],
+        only_first: bool = False,
+    ) -> bool:
+        """Serve what loads; return whether it did.
+
+        Nothing waits for a model that answers already, so it is replaced by the whole version;
+        a model that does not answer yet gets each artifact as soon as it is verified.
+        """
+        serving = self._models.production().get(model_id)
+        is_replacing = serving is not None and serving.number != number
+        try:
+            for version in versions:
+                last = version
+                if not is_replacing:
+                    self._models.serve(version)
+                if only_first:
+                    return True
+            if is_replacing:
+                self._models.serve(last)
+        except MLEngineError as error:
+            self._fail(model_id, number, str(error))
+            return False
+        except Exception as error:  # one version must not stop the others; it is reported
+            log.exception("load failed", model=model_id, version=number)
+            self._fail(model_id, number, f"{type(error).__name__}: {str(error)[:200]}")
+            return False
+        self._failed.pop((model_id, number), None)
+        log.info("serving", model=model_id, version=number)
+        return True
+
+    def _fail(self, model_id: str, number: int, reason: str) -> None:
+        self._failed[(model_id, number)] = monotonic() + RETRY_SECONDS
+        self._metrics.load_failures.labels(model_id).inc()
+        serving = self._models.production().get(model_id)
+        kept = f"; version {serving.number} goes on serving" if serving else ""
+        is_news = self._models.report(model_id, f"version {number}: {reason}{kept}", number)
+        if not is_news:
+            return
+        log.error("version not loaded", model=model_id, version=number, reason=reason)
+        with self._database.begin() as connection:
+            events.append(
+                connection,
+                "load_failed",
+                actor="serving",
+                reason=reason,
+                model_id=model_id,
+                number=number,
+            )
+
+    def _remember(self, aliases: Mapping[str, Mapping[str, int]]) -> None:
+        """Keep the aliases with the versions that really serve, for the next start."""
+        serving = self._models.production()
+        known = {
+            m: _known(found, serving[m].number if m in serving else None)
+            for m, found in aliases.items()
+        }
+        if known != self._remembered:
+            self._cache.remember_aliases(known)
+            self._remembered = known
+
+
+def _known(aliases: Mapping[str, int], production: int | None) -> dict[str, int]:
+    others = {alias: number for alias, number in aliases.items() if alias != PRODUCTION}
+    return others if production is None else others | {PRODUCTION: production}
+
+
+def _no_version(state: AliasState) -> str:
+    if state.outside is not None:
+        return _not_followed(state)
+    return "no version has the alias production; promote one"
+
+
+def _not_followed(state: AliasState) -> str:
+    reasons = "; ".join(state.refusals)
+    return (
+        f"the alias production was moved outside of this engine to version {state.outside}, "
+        f"which its serve lock refuses: {reasons}"
+    )

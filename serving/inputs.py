@@ -1,0 +1,260 @@
+"""Inputs: a request's rows, bars or symbols -> arrays for one model call.
+
+Whatever concerns one symbol is that symbol's error and leaves the others alone; whatever makes
+the whole request meaningless is raised. Bars of a request are used and never written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.bars import SCHEMA, BarSeries, check_bars, parse_interval
+from pipelines.features import check_columns, windows
+from registry.errors import (
+    BarsError,
+    HorizonError,
+    MLEngineError,
+    NoHistoryError,
+    ParameterError,
+    ShapeError,
+    TooLittleHistoryError,
+    ValueRangeError,
+)
+from serving import columns, rows
+from serving.bar_frames import frame_of
+from serving.columns import Forming
+from serving.history import Held, History
+from serving.loading import LoadedVersion
+from serving.rows import FLOAT32_MAX
+from serving.schemas import PredictRequest
+
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one answer's inputs end: newest bar used, last bar held, basis of the prices."""
+
+    as_of: datetime | None = None
+    history_end: datetime | None = None
+    price_basis: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything for one model call; one entry of `keys`, `X`, `context`, `places` per answer.
+
+    `keys` are symbols, or row numbers as text. `X` is float32 (n, n_features) or
+    (n, window, n_features), `context` float64 (n,) each. `errors` are the symbols left out.
+    """
+
+    keys: tuple[str, ...]
+    X: NDArray[np.float32]
+    context: Mapping[str, NDArray[np.float64]]
+    places: tuple[Place, ...]
+    errors: Mapping[str, MLEngineError]
+    ignored: tuple[str, ...]
+    kind: Literal["bars", "rows"]
+
+    @property
+    def newest_step(self) -> NDArray[np.float32]:
+        """Features of the newest step, (n, n_features)."""
+        return self.X if self.X.ndim == 2 else np.ascontiguousarray(self.X[:, -1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One symbol's part of the inputs."""
+
+    x: NDArray[np.float32]
+    context: Mapping[str, float]
+    place: Place
+
+
+def gather(
+    request: PredictRequest, version: LoadedVersion, history: History, max_rows: int
+) -> Inputs:
+    """Return the inputs of a request.
+
+    Raises:
+        InvalidInputError: the request as a whole cannot be answered.
+    """
+    if request.rows is not None:
+        return _from_rows(request, version, max_rows)
+    return _from_symbols(request, version, history, max_rows)
+
+
+def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -> Inputs:
+    X = rows.matrix(request.rows or [], version.contract, max_rows)
+    context = rows.columns(request.context or {}, version.context_names, len(X))
+    keys = tuple(str(i) for i in range(len(X)))
+    if request.symbols is not None:
+        keys = _distinct(request.symbols, max_rows)
+        if len(keys) != len(X):
+            raise ShapeError("symbols", f"{len(X)} symbols, one per row", str(len(keys)))
+    for asked in set(_horizons(request, keys).values()):
+        _check_horizon(asked, version)
+    return Inputs(keys, X, context, (Place(),) * len(X), {}, (), "rows")
+
+
+def _from_symbols(
+    request: PredictRequest, version: LoadedVersion, history: History, max_rows: int
+) -> Inputs:
+    symbols = _distinct(request.symbols or list(request.bars or {}), max_rows)
+    given = columns.read(request.features, symbols, version.feature_set)
+    if request.timestamp is not None and (request.features is None or not _has_price(given)):
+        raise ParameterError("timestamp", request.timestamp.isoformat(), "price_data beside it")
+    horizons = _horizons(request, symbols)
+    errors = dict(given.errors)
+    steps: dict[str, _Step] = {}
+    for symbol in symbols:
+        if symbol in errors:
+            continue
+        try:
+            _check_horizon(horizons[symbol], version)
+            held = _held(symbol, request, version, history)
+            forming = given.forming[symbol]
+            steps[symbol] = _step(symbol, held, forming, request.timestamp, version)
+        except MLEngineError as error:
+            errors[symbol] = error
+    unused = [f"bars.{symbol}" for symbol in request.bars or {} if symbol not in symbols]
+    return _stacked(steps, errors, (*given.ignored, *unused), version)
+
+
+def _stacked(
+    steps: Mapping[str, _Step],
+    errors: Mapping[str, MLEngineError],
+    ignored: tuple[str, ...],
+    version: LoadedVersion,
+) -> Inputs:
+    shape = (0, *(size or 0 for size in version.contract.inputs.shape[1:]))
+    X = np.concatenate([s.x for s in steps.values()]) if steps else np.empty(shape, np.float32)
+    context = {
+        name: np.array([s.context[name] for s in steps.values()], dtype=np.float64)
+        for name in version.context_names
+    }
+    places = tuple(s.place for s in steps.values())
+    return Inputs(tuple(steps), X, context, places, errors, ignored, "bars")
+
+
+def _distinct(symbols: Sequence[str], max_rows: int) -> tuple[str, ...]:
+    if len(symbols) > max_rows:
+        expected = f"at most {max_rows} symbols (MAX_BATCH_SIZE)"
+        raise ShapeError("symbols", expected, str(len(symbols)))
+    seen: set[str] = set()
+    for symbol in symbols:
+        if symbol in seen:
+            raise ParameterError("symbols", symbol, "each symbol once")
+        seen.add(symbol)
+    return tuple(symbols)
+
+
+def _has_price(given: columns.Columns) -> bool:
+    return any(forming.bar for forming in given.forming.values()) or bool(given.errors)
+
+
+def _horizons(request: PredictRequest, keys: Sequence[str]) -> dict[str, str | None]:
+    asked = request.prediction_horizon
+    if not isinstance(asked, list):
+        return dict.fromkeys(keys, asked)
+    if len(asked) != len(keys):
+        raise ShapeError("prediction_horizon", f"{len(keys)} horizons", str(len(asked)))
+    return dict(zip(keys, asked, strict=True))
+
+
+def _check_horizon(asked: str | None, version: LoadedVersion) -> None:
+    contract = version.contract
+    if asked is not None and asked.strip().lower() != contract.horizon:
+        raise HorizonError(asked, contract.horizon, f"{version.model_id} v{version.number}")
+
+
+def _held(symbol: str, request: PredictRequest, version: LoadedVersion, history: History) -> Held:
+    """Return the bars to predict from: the request's where it has any, else those held."""
+    interval, needed = version.contract.interval, _needed(version)
+    if request.bars is None:
+        found = history.newest(symbol, interval, needed)
+        if found is None:
+            raise NoHistoryError(symbol, history.symbols(interval))
+        return found
+    if symbol not in request.bars:
+        raise NoHistoryError(symbol, request.bars)
+    frame = frame_of((symbol, bar) for bar in request.bars[symbol])
+    checked, _ = check_bars(frame, policy="strict", where=f"bars.{symbol}")
+    series = BarSeries.from_frame(symbol, checked)
+    basis = request.price_basis or "unknown"
+    return Held(series.slice(max(0, len(series) - needed), len(series)), basis)
+
+
+def _needed(version: LoadedVersion) -> int:
+    contract = version.contract
+    return max(contract.min_history, version.feature_set.min_history + contract.window - 1)
+
+
+def _step(
+    symbol: str,
+    held: Held,
+    forming: Forming,
+    timestamp: datetime | None,
+    version: LoadedVersion,
+) -> _Step:
+    series, needed = held.series, _needed(version)
+    end = int(series.timestamp[-1]) if len(series) else 0
+    if forming.bar and len(series):
+        at = _forming_time(end, timestamp, version.contract.interval)
+        series = _with_forming(series, forming.bar, at)
+        series = series.slice(max(0, len(series) - needed), len(series))
+    if len(series) < needed:
+        what = f"{version.model_id} v{version.number} for {symbol}"
+        raise TooLittleHistoryError(what, needed, len(series), "post earlier bars to /bars")
+    check_columns(version.feature_set, series)
+    x = _features(series, forming, version)
+    known = version.template.context(series)
+    context = {name: float(known[name][-1]) for name in version.context_names}
+    place = Place(_time(int(series.timestamp[-1])), _time(end), held.price_basis)
+    return _Step(x, context, place)
+
+
+def _features(series: BarSeries, forming: Forming, version: LoadedVersion) -> NDArray[np.float32]:
+    values = version.feature_set.compute(series)
+    names, close = version.contract.feature_names, float(series.close[-1])
+    for given, value in forming.overrides.items():
+        alias = columns.alias_of(given, version.feature_set)
+        values[-1, names.index(alias.feature)] = columns.in_feature_unit(value, alias, close)
+    used = values[len(values) - version.contract.window :]
+    if not np.isfinite(used).all():
+        feature = names[int(np.flatnonzero(~np.isfinite(used).all(axis=0))[0])]
+        problem = f"feature {feature!r} cannot be computed from the newest bars"
+        hint = f"give all of {', '.join(version.feature_set.needs)}"
+        raise BarsError(problem, series.symbol, hint)
+    if np.abs(used).max() > FLOAT32_MAX:
+        feature = names[int(np.abs(used).max(axis=0).argmax())]
+        raise ValueRangeError(f"{series.symbol}.{feature}", float(np.abs(used).max()))
+    return windows(values, [len(values) - 1], version.contract.window)
+
+
+def _forming_time(end: int, timestamp: datetime | None, interval: str) -> int:
+    if timestamp is None:
+        return end + parse_interval(interval) // MICROSECOND
+    at = (timestamp - EPOCH) // MICROSECOND
+    if at <= end:
+        expected = f"a time after the last bar held, {_time(end).isoformat()}"
+        raise ParameterError("timestamp", timestamp.isoformat(), expected)
+    return at
+
+
+def _with_forming(series: BarSeries, bar: Mapping[str, float], at: int) -> BarSeries:
+    """Return the series with one more bar; a column that was not given is NaN."""
+    arrays = {
+        name: np.append(getattr(series, name), bar.get(name, np.nan))
+        for name in SCHEMA
+        if name not in ("symbol", "timestamp")
+    }
+    return BarSeries(series.symbol, np.append(series.timestamp, at), **arrays)
+
+
+def _time(microseconds: int) -> datetime:
+    return EPOCH + microseconds * MICROSECOND

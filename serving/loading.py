@@ -1,0 +1,158 @@
+"""Loading: a version's checked files -> something that answers, or one line why not.
+
+Nothing is parsed that was not hashed (`VersionFiles.read`), nothing answers that does not
+reproduce its golden rows, no version loads whose features this code would compute differently.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.bars import BarSeries
+from pipelines.features import FEATURE_SETS, FeatureSet, fingerprint
+from pipelines.templates import TEMPLATES, Template
+from registry import gates
+from registry.artifacts import GOLDEN_FILE, VersionFiles
+from registry.backends import BACKENDS, Predictor, measure
+from registry.contract import ModelContract
+from registry.decoder import Decoder
+from registry.errors import (
+    BackendUnavailableError,
+    FingerprintMismatchError,
+    GoldenRowsError,
+    MissingPackageError,
+    ModelNotLoadedError,
+)
+from registry.flavors.parity import LIMITS, difference
+from serving.router import Option
+
+PROBE_BARS = 64
+GOLDEN_LIMIT = 1e-5
+"""Least difference from the golden rows that refuses an artifact: another processor may add a
+float32 sum in another order; a flavor with a wider parity limit gets that."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVersion:
+    """One version, ready to answer.
+
+    `options` are the artifacts that were loaded and verified, in order of preference;
+    `absent` is `flavor/backend` -> why this machine cannot run it. `refusals` are the failed
+    gates of the trade lock (empty where the template is no action). `context_names` are what the
+    template needs besides features to decode.
+    """
+
+    model_id: str
+    number: int
+    contract: ModelContract
+    decoder: Decoder
+    template: Template
+    feature_set: FeatureSet
+    refusals: tuple[str, ...]
+    context_names: tuple[str, ...]
+    n_bytes: int
+    options: tuple[Option, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
+    loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def load(
+    files: VersionFiles, model_id: str, number: int, *, is_measured: bool = True
+) -> Iterator[LoadedVersion]:
+    """Yield the version with its first verified artifact, then with one more, to the last.
+
+    The first value answers correctly but leaves nothing to choose; take the last one unless
+    somebody is waiting. An artifact is verified and measured before it is yielded, so that no
+    predictor is ever called by two threads.
+
+    Raises:
+        DigestMismatchError, MissingArtifactError: a file is not what was registered.
+        FingerprintMismatchError: this code computes the features differently.
+        GoldenRowsError: an artifact does not reproduce the recorded scores.
+        ModelNotLoadedError: this machine can run none of the version's flavors.
+    """
+    models = {flavor: files.read(path) for flavor, path in files.model_files().items()}
+    n_bytes = sum(len(content) for content in models.values())
+    version = replace(_described(files, model_id, number), n_bytes=n_bytes)
+    features, scores = _golden(files)
+    for backend, flavor in _pairs(models):
+        try:
+            predictor = BACKENDS.get(backend).load(flavor, models[flavor], version.contract)
+        except (BackendUnavailableError, MissingPackageError, ModuleNotFoundError) as exc:
+            absent = {**version.absent, f"{flavor}/{backend}": str(exc)}
+            version = replace(version, absent=absent)
+            continue
+        _check_golden(flavor, predictor, features, scores)
+        curve = measure(predictor, flavor, backend, features) if is_measured else None
+        option = Option(flavor, backend, predictor, curve)
+        version = replace(version, options=(*version.options, option))
+        yield version
+    if not version.options:
+        why = "; ".join(f"{pair}: {reason}" for pair, reason in version.absent.items())
+        raise ModelNotLoadedError(model_id, f"version {number} cannot run here ({why})")
+
+
+def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion:
+    contract = files.contract
+    template = TEMPLATES.get(contract.template)
+    feature_set = FEATURE_SETS.get(contract.feature_set)
+    found = fingerprint(feature_set)
+    if found != contract.feature_fingerprint:
+        raise FingerprintMismatchError(contract.feature_set, contract.feature_fingerprint, found)
+    refusals: tuple[str, ...] = ()
+    if template.is_action:
+        refusals = gates.refusals(files.record, "trade", template.name)
+    return LoadedVersion(
+        model_id=model_id,
+        number=number,
+        contract=contract,
+        decoder=files.decoder,
+        template=template,
+        feature_set=feature_set,
+        refusals=refusals,
+        context_names=tuple(template.context(_flat_series(contract.min_history))),
+        n_bytes=0,
+    )
+
+
+def _golden(files: VersionFiles) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    content = io.BytesIO(files.read(GOLDEN_FILE))
+    with np.load(content, allow_pickle=False) as stored:
+        return stored["features"], stored["scores"]
+
+
+def _pairs(models: Mapping[str, bytes]) -> Sequence[tuple[str, str]]:
+    """Return (backend, flavor) that this machine can run, each backend's preference first."""
+    return [
+        (name, flavor)
+        for name in BACKENDS
+        if BACKENDS.get(name).unavailable_reason() is None
+        for flavor in BACKENDS.get(name).flavors
+        if flavor in models
+    ]
+
+
+def _check_golden(
+    flavor: str,
+    predictor: Predictor,
+    features: NDArray[np.float32],
+    scores: NDArray[np.float32],
+) -> None:
+    limit = max(GOLDEN_LIMIT, LIMITS[flavor])
+    found = predictor(features)
+    worst = difference(scores, found) if found.shape == scores.shape else float("inf")
+    if not worst <= limit:
+        raise GoldenRowsError(flavor, worst, limit)
+
+
+def _flat_series(n_bars: int) -> BarSeries:
+    """Return bars of a gently waving price: enough to ask a template what its context holds."""
+    n = max(n_bars, PROBE_BARS)
+    close = 100 + np.sin(np.arange(n))
+    stamps = np.arange(n, dtype=np.int64) * 86_400_000_000
+    volume, spread = np.full(n, 1e6), np.full(n, 1e-4)
+    return BarSeries("PROBE", stamps, close, close, close, close, volume, close, spread)

@@ -1,0 +1,199 @@
+"""Which versions are loaded: one per model in production, a bounded few on demand.
+
+A production version is replaced in one assignment; a request that began with the old one keeps
+it until it has answered, then nothing holds it any more. Versions asked for by number or alias
+are loaded on demand and dropped least recently used first. A version that fails to load changes
+nothing but the list of problems.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+
+from registry.artifacts import ArtifactCache
+from registry.errors import ModelNotFoundError, ModelNotLoadedError, VersionNotFoundError
+from registry.promotion import PRODUCTION
+from serving.loading import LoadedVersion, load
+from serving.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a model's production version is not the one its alias names, or is none."""
+
+    reason: str
+    number: int | None = None
+    at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Models:
+    """The loaded versions of this process. Safe for threads.
+
+    Args:
+        cache: gives checked files of versions.
+        max_bytes: artifact bytes that on-demand versions may hold together (one always fits).
+        is_measured: whether latency curves are measured at load.
+    """
+
+    def __init__(
+        self, cache: ArtifactCache, metrics: Metrics, max_bytes: int, is_measured: bool = True
+    ) -> None:
+        self._cache, self._metrics = cache, metrics
+        self._max_bytes, self._is_measured = max_bytes, is_measured
+        self._loading = Lock()  # one load on demand at a time
+        self._lock = Lock()  # guards everything below
+        self._production: dict[str, LoadedVersion] = {}
+        self._on_demand: OrderedDict[tuple[str, int], LoadedVersion] = OrderedDict()
+        self._aliases: dict[str, dict[str, int]] = {}
+        self._has_heard = False
+        self._problems: dict[str, Problem] = {}
+
+    # What the registry says, told by the follower -----------------------------------------------
+
+    def learn(self, aliases: Mapping[str, Mapping[str, int]]) -> None:
+        """Take the registry's models and aliases; production of a vanished model is dropped."""
+        with self._lock:
+            self._aliases = {model_id: dict(found) for model_id, found in aliases.items()}
+            self._has_heard = True
+            for model_id in set(self._production) - set(self._aliases):
+                self._count(self._production.pop(model_id), PRODUCTION, 0)
+            for model_id in set(self._problems) - set(self._aliases):
+                del self._problems[model_id]
+
+    def serve(self, version: LoadedVersion) -> None:
+        """Let this version answer for its model from the next request on."""
+        with self._lock:
+            before = self._production.get(version.model_id)
+            self._production[version.model_id] = version
+            self._problems.pop(version.model_id, None)
+            if before is not None:
+                self._count(before, PRODUCTION, 0)
+            self._count(version, PRODUCTION, 1)
+
+    def withdraw(self, model_id: str, reason: str) -> None:
+        """Stop answering for a model that has no production version any more."""
+        with self._lock:
+            before = self._production.pop(model_id, None)
+            if before is not None:
+                self._count(before, PRODUCTION, 0)
+            self._problems[model_id] = Problem(reason, None, datetime.now(UTC))
+
+    def report(self, model_id: str, reason: str, number: int | None) -> bool:
+        """Remember why a version is not served; returns whether this is news."""
+        with self._lock:
+            known = self._problems.get(model_id)
+            self._problems[model_id] = Problem(reason, number, datetime.now(UTC))
+            return known is None or (known.reason, known.number) != (reason, number)
+
+    def settle(self, model_id: str) -> None:
+        """Forget the model's problem: what is served is what the alias names."""
+        with self._lock:
+            self._problems.pop(model_id, None)
+
+    # What is there ------------------------------------------------------------------------------
+
+    def production(self) -> dict[str, LoadedVersion]:
+        """Return model -> the version that answers."""
+        with self._lock:
+            return dict(self._production)
+
+    def on_demand(self) -> tuple[LoadedVersion, ...]:
+        """Return the versions loaded because somebody asked for them."""
+        with self._lock:
+            return tuple(self._on_demand.values())
+
+    def aliases(self) -> dict[str, dict[str, int]]:
+        """Return model -> alias -> number, as last heard from the registry."""
+        with self._lock:
+            return {model_id: dict(found) for model_id, found in self._aliases.items()}
+
+    def problem(self, model_id: str) -> Problem | None:
+        """Return why the model's production version is not what its alias names."""
+        with self._lock:
+            return self._problems.get(model_id)
+
+    def problems(self) -> dict[str, Problem]:
+        """Return every model that is not served as its alias says, with the reason."""
+        with self._lock:
+            return dict(self._problems)
+
+    def number_of(self, model_id: str, alias: str) -> int:
+        """Return the version that an alias names, as last heard.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            ModelNotLoadedError: the registry has not been heard yet.
+            VersionNotFoundError: the model has no such alias.
+        """
+        with self._lock:
+            if model_id not in self._aliases:
+                raise self._absent(model_id)
+            known = self._aliases[model_id]
+            if alias not in known:
+                raise VersionNotFoundError(model_id, f"alias {alias!r}", known)
+            return known[alias]
+
+    def find(self, model_id: str, number: int | None = None) -> LoadedVersion | None:
+        """Return a loaded version (None: the production one), None if it must be loaded first.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            ModelNotLoadedError: the model has no production version, or it could not be loaded.
+        """
+        with self._lock:
+            serving = self._production.get(model_id)
+            if number is None and serving is None:
+                raise self._absent(model_id)
+            if serving is not None and number in (None, serving.number):
+                return serving
+            wanted = (model_id, number or 0)
+            if wanted in self._on_demand:
+                self._on_demand.move_to_end(wanted)
+                return self._on_demand[wanted]
+            if model_id not in self._aliases:
+                raise self._absent(model_id)
+        return None
+
+    def load(self, model_id: str, number: int) -> LoadedVersion:
+        """Load a version on demand; minutes are possible, so call it off the event loop.
+
+        Raises:
+            VersionNotFoundError: no such version.
+            ArtifactError: its files are not what was registered.
+        """
+        with self._loading:
+            found = self.find(model_id, number)
+            if found is not None:
+                return found
+            files = self._cache.fetch(model_id, number)
+            *_, version = load(files, model_id, number, is_measured=self._is_measured)
+            with self._lock:
+                self._on_demand[(model_id, number)] = version
+                self._count(version, "on_demand", 1)
+                self._evict()
+            return version
+
+    def _evict(self) -> None:
+        while len(self._on_demand) > 1 and (
+            sum(version.n_bytes for version in self._on_demand.values()) > self._max_bytes
+        ):
+            _, oldest = self._on_demand.popitem(last=False)
+            self._count(oldest, "on_demand", 0)
+
+    def _absent(self, model_id: str) -> ModelNotFoundError | ModelNotLoadedError:
+        if model_id in self._problems:
+            return ModelNotLoadedError(model_id, self._problems[model_id].reason)
+        if model_id in self._aliases:
+            return ModelNotLoadedError(model_id, "it is being loaded")
+        if not self._has_heard:
+            return ModelNotLoadedError(model_id, "the registry has not been heard yet")
+        return ModelNotFoundError(model_id, self._aliases)
+
+    def _count(self, version: LoadedVersion, role: str, value: int) -> None:
+        labels = (version.model_id, str(version.number), role)
+        if value:
+            self._metrics.loaded.labels(*labels).set(1)
+        else:
+            self._metrics.loaded.remove(*labels)

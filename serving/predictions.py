@@ -1,0 +1,45 @@
+"""Predictions as the prediction log takes them: one record per answer."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.inputs import Inputs
+from serving.loading import LoadedVersion
+from serving.router import Option
+
+
+def records(
+    inputs: Inputs,
+    scores: NDArray[np.float32],
+    answers: Mapping[str, Mapping[str, Any]],
+    version: LoadedVersion,
+    option: Option,
+) -> list[dict[str, Any]]:
+    """Return one record per answer, columns as `monitoring.prediction_log.SCHEMA` names them.
+
+    `request_id` and `latency_ms` belong to the whole request and are added by the engine.
+    """
+    served_at = datetime.now(UTC)
+    features = inputs.newest_step
+    return [
+        {
+            "served_at": served_at,
+            "as_of": inputs.places[i].as_of,
+            "model_id": version.model_id,
+            "version": version.number,
+            "flavor": option.flavor,
+            "backend": option.backend,
+            "symbol": key,
+            "features": features[i].tolist(),
+            "scores": scores[i].tolist(),
+            "answer": json.dumps(answers[key], default=str),
+            "source_kind": inputs.kind,
+        }
+        for i, key in enumerate(inputs.keys)
+        if key in answers
+    ]

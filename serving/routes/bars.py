@@ -1,0 +1,58 @@
+"""POST /bars: bars to keep, on disk before they are acknowledged."""
+
+import asyncio
+from time import perf_counter
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request
+
+from pipelines.sources.store import AppendReport
+from registry.errors import MLEngineError, TimeLimitError
+from serving import examples
+from serving.bar_frames import frame_of
+from serving.routes import errors
+from serving.schemas import BarsRequest, BarsResponse
+from serving.service import Service, service_of
+
+router = APIRouter(tags=["bars"])
+BODY = Body(openapi_examples={"two daily bars": {"value": examples.BARS}})
+
+
+@router.post("/bars", responses=errors(400, 409, 413, 422, 500, 503, 504))
+async def post_bars(body: Annotated[BarsRequest, BODY], request: Request) -> BarsResponse:
+    """Keep bars.
+
+    All bars of a request are kept or, when one breaks a rule, none; the message names it. Sending
+    the same bars again changes nothing and is counted in `duplicates`. A bar that differs from
+    the one held for its time is not stored and is named in `conflicts`. The next /predict sees
+    the new bars.
+    """
+    service, started = service_of(request), perf_counter()
+    limit = service.settings.default_timeout
+    try:
+        async with asyncio.timeout(limit):
+            report = await service.writing.run(lambda: _append(service, body))
+    except TimeoutError as exc:
+        if isinstance(exc, MLEngineError):
+            raise
+        raise TimeLimitError("storing the bars", limit, "DEFAULT_TIMEOUT") from exc
+    _count(service, report)
+    return BarsResponse(
+        accepted=report.accepted,
+        duplicates=report.duplicates,
+        conflicts=list(report.conflicts),
+        processing_time_ms=round((perf_counter() - started) * 1e3, 3),
+        request_id=request.state.request_id,
+    )
+
+
+def _append(service: Service, body: BarsRequest) -> AppendReport:
+    frame = frame_of((bar.symbol, bar) for bar in body.bars)
+    return service.history.append(frame, body.interval, body.price_basis)
+
+
+def _count(service: Service, report: AppendReport) -> None:
+    bars = service.metrics.bars
+    bars.labels("accepted").inc(report.accepted)
+    bars.labels("duplicate").inc(report.duplicates)
+    bars.labels("conflict").inc(len(report.conflicts))

@@ -1,0 +1,51 @@
+"""Service: the parts of one serving process, made together and closed together."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from fastapi import Request
+
+from monitoring.prediction_log import PredictionLog
+from registry.versions import Registry
+from serving.engine import Engine
+from serving.follower import Follower
+from serving.history import History
+from serving.lanes import Lane
+from serving.metrics import Metrics
+from serving.models import Models
+from serving.settings import ServingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything a route may ask for."""
+
+    settings: ServingSettings
+    database: sa.Engine
+    metrics: Metrics
+    registry: Registry
+    models: Models
+    history: History
+    log: PredictionLog
+    engine: Engine
+    follower: Follower
+    writing: Lane
+
+    def start(self) -> None:
+        """Begin to follow the registry; returns at once."""
+        self.follower.start()
+
+    def close(self) -> None:
+        """Stop following, finish what has begun, write the prediction log out."""
+        self.follower.close()
+        self.engine.close()
+        self.writing.close()
+        self.log.close()
+        self.database.dispose()
+
+
+def service_of(request: Request) -> Service:
+    """Return the service of the application that a request reached."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service

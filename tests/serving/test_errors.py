@@ -1,0 +1,114 @@
+import pytest
+from structlog.testing import capture_logs
+
+from registry import errors as all_errors
+from registry.errors import MLEngineError, ModelNotFoundError, OverloadedError, ValueRangeError
+from serving.errors import code_of, entry_of, status_of
+
+JSON = {"content-type": "application/json"}
+FAMILIES = [
+    kind
+    for kind in vars(all_errors).values()
+    if isinstance(kind, type) and issubclass(kind, MLEngineError)
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status(family):
+    error = family.__new__(family)
+    assert status_of(error) in {404, 409, 422, 500, 503, 504}
+
+
+def test_codes_are_made_from_class_names():
+    assert code_of(ModelNotFoundError("m", [])) == "model_not_found"
+    assert code_of(OverloadedError(1, 1)) == "overloaded"
+
+
+def test_details_carry_no_nan():
+    assert entry_of(ValueRangeError("x", float("nan")))["details"]["value"] == "nan"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("get", "/nowhere", 404, "not_found"),
+        ("put", "/predict", 405, "method_not_allowed"),
+        ("get", "/predict", 405, "method_not_allowed"),
+        ("get", "/models/no_such", 404, "model_not_found"),
+    ],
+)
+def test_the_router_s_errors_have_the_one_shape(client, method, path, status, code):
+    answer = getattr(client, method)(path)
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == code
+    assert set(answer.json()) == {"error"}
+
+
+@pytest.mark.parametrize("path", ["/predict", "/bars"])
+@pytest.mark.parametrize("body", [b"{", b"not json", b"{'a': 1}", b'{"a": }'])
+def test_a_body_that_is_not_json_is_400(client, path, body):
+    answer = client.post(path, content=body, headers=JSON)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_json"
+    assert "not JSON" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff\xfe\x00", b"[" * 100_000, b'{"rows": ' + b"1" * 5000 + b"}"]
+)
+def test_a_body_that_breaks_the_parser_is_400_too(client, body):
+    answer = client.post("/predict", content=body, headers=JSON)
+    assert answer.status_code in (400, 422)
+    assert set(answer.json()) == {"error"}
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"7", b'"text"'])
+def test_json_that_is_no_object_is_422(client, body):
+    answer = client.post("/predict", content=body, headers=JSON)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "invalid_request"
+
+
+def test_another_content_type_is_422(client):
+    answer = client.post("/predict", content=b"{}", headers={"content-type": "text/plain"})
+    assert answer.status_code == 422
+
+
+def test_a_body_beyond_the_limit_is_413(app, running, loaded):
+    from serving.envelope import Envelope
+
+    small = Envelope(app, app.state.service.metrics, max_body_bytes=100)
+    small.router, small.state = app.router, app.state
+    with running(small) as client:
+        answer = client.post("/predict", content=b'{"a": "' + b"x" * 200 + b'"}', headers=JSON)
+    assert answer.status_code == 413
+    assert "100 bytes" in answer.json()["error"]["message"]
+
+
+def test_a_bug_is_500_with_the_request_id_and_no_traceback(client, app):
+    app.state.service.models.find = None
+    with capture_logs() as logged:
+        answer = client.post(
+            "/predict",
+            json={"model": "volatility_forecast", "symbols": ["A"]},
+            headers={"x-request-id": "abc-1"},
+        )
+    assert [(line["event"], line["request_id"]) for line in logged] == [("bug", "abc-1")]
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] == "abc-1"
+    assert answer.json()["error"]["details"] == {"request_id": "abc-1"}
+    assert "Traceback" not in answer.text
+    assert "NoneType" not in answer.text
+
+
+def test_every_answer_has_a_request_id_of_its_own(client):
+    ids = {client.get("/health").headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert client.get("/health", headers={"x-request-id": "a b"}).headers["x-request-id"] != "a b"
+
+
+def test_many_problems_are_counted_and_listed(client):
+    answer = client.post("/predict", json={"model": 7, "symbols": [1, 2], "nonsense": 0})
+    details = answer.json()["error"]["details"]
+    assert details["n_problems"] == 4
+    assert "nonsense: unknown field" in details["problems"]
