@@ -1,0 +1,71 @@
+"""Every backend keeps the promises of `registry.backends` for every flavor it names."""
+
+import numpy as np
+import pytest
+
+from registry.backends import BACKENDS, measure
+from registry.errors import ArtifactError, ShapeError, UnsupportedModelError
+from registry.flavors import parity
+
+PAIRS = [(backend, flavor) for backend in BACKENDS for flavor in BACKENDS.get(backend).flavors]
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def loaded(request, problem, written):
+    backend, flavor = request.param
+    if (reason := BACKENDS.get(backend).unavailable_reason()) is not None:
+        pytest.skip(reason)
+    predictor = BACKENDS.get(backend).load(flavor, written(flavor), problem.contract())
+    return predictor, flavor, backend
+
+
+def test_one_row_alone_scores_as_it_does_in_a_batch(problem, loaded):
+    predictor, _, _ = loaded
+    rows = problem.test.X[:600]  # more than one chunk
+    alone = np.concatenate([predictor(rows[i : i + 1]) for i in range(0, 600, 60)])
+    assert parity.difference(predictor(rows)[::60], alone) <= 1e-6
+
+
+def test_input_is_not_changed_and_may_be_read_only_or_strided(problem, loaded):
+    predictor, _, _ = loaded
+    rows = problem.test.X[:40].copy()
+    rows.flags.writeable = False
+    first = predictor(rows)
+    np.testing.assert_array_equal(rows, problem.test.X[:40])
+    np.testing.assert_array_equal(predictor(rows[::2]), first[::2])
+
+
+def test_no_rows_give_no_scores(problem, loaded):
+    predictor, _, _ = loaded
+    assert predictor(problem.test.X[:0]).shape == (0, problem.objective.n_scores)
+
+
+def test_another_shape_or_dtype_is_refused(problem, loaded):
+    predictor, _, _ = loaded
+    rows = problem.test.X[:3]
+    for wrong in (rows[..., :-1], rows[0], rows.astype(np.float64), rows[None]):
+        with pytest.raises(ShapeError, match="features: expected float32 of shape"):
+            predictor(wrong)
+
+
+def test_latency_is_measured_at_every_batch_size(problem, loaded):
+    predictor, flavor, backend = loaded
+    curve = measure(predictor, flavor, backend, problem.test.X[:2], (1, 8))
+    assert curve.batch_sizes == (1, 8)
+    assert min(curve.latency_ms) > 0
+
+
+@pytest.mark.parametrize(("backend", "flavor"), PAIRS)
+@pytest.mark.parametrize("damage", ["empty", "garbage", "cut"])
+def test_damaged_bytes_are_one_clear_line(problem, written, backend, flavor, damage):
+    payload = written(flavor)
+    broken = {"empty": b"", "garbage": b"{Lgarbage" * 9, "cut": payload[: len(payload) // 2]}
+    with pytest.raises(ArtifactError, match=f"cannot be read as flavor '{flavor}'") as caught:
+        BACKENDS.get(backend).load(flavor, broken[damage], problem.contract())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", tuple(BACKENDS))
+def test_an_unknown_flavor_is_refused(problem, backend):
+    with pytest.raises(UnsupportedModelError, match="no_such"):
+        BACKENDS.get(backend).load("no_such", b"", problem.contract())

@@ -1,0 +1,53 @@
+"""Every flavor holds every architecture and agrees with the native model."""
+
+import numpy as np
+import pytest
+
+from registry.backends import BACKENDS
+from registry.errors import UnsupportedModelError
+from registry.flavors import FLAVORS, NativeModel, parity
+
+
+@pytest.mark.parametrize("name", tuple(FLAVORS))
+def test_agrees_with_the_estimator_within_its_limit(problem, estimator, written, name):
+    predictor = BACKENDS.get("cpu").load(name, written(name), problem.contract())
+    found = parity.difference(estimator.predict(problem.test.X), predictor(problem.test.X))
+    assert found <= parity.LIMITS[name]
+    assert found <= 1e-5  # what is measured; the limit leaves room for larger models
+
+
+@pytest.mark.parametrize("name", tuple(FLAVORS))
+def test_survives_a_crash_day_and_the_ends_of_float32(problem, estimator, written, name):
+    X = problem.test.X[:64].copy()
+    X[:16] *= 1e3
+    X[16:32] = np.float32(3e38)
+    X[32:48] = np.float32(-3e38)
+    X[48:] = np.float32(1e-45)
+    predictor = BACKENDS.get("cpu").load(name, written(name), problem.contract())
+    scores = predictor(X)
+    assert np.isfinite(scores).all()
+    assert parity.difference(estimator.predict(X), scores) <= parity.LIMITS[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tuple(FLAVORS))
+def test_the_same_native_model_gives_the_same_bytes(problem, native, written, name):
+    assert FLAVORS.get(name).write(native, problem.contract()) == written(name)
+
+
+@pytest.mark.parametrize("name", tuple(FLAVORS))
+def test_file_lies_in_a_folder_of_the_flavors_name(native, name):
+    path = FLAVORS.get(name).file_name(native.format)
+    assert path.startswith(f"{name}/model.")
+
+
+@pytest.mark.parametrize("name", tuple(FLAVORS))
+def test_refuses_a_format_it_does_not_know(problem, name):
+    with pytest.raises(
+        UnsupportedModelError, match=r"pickle.*known formats: torch-export, xgboost"
+    ):
+        FLAVORS.get(name).write(NativeModel("pickle", b""), problem.contract())
+
+
+def test_every_flavor_has_a_parity_limit():
+    assert set(parity.LIMITS) == set(FLAVORS)
