@@ -62,7 +62,8 @@ class TradingSignals:
 
         `fill` is `next_open` where every training bar has an open, else `next_close`; `path` is
         `high_low` where every one has both, else `close`. `width` is a = b in units of
-        sigma * sqrt(h).
+        sigma * sqrt(h). `fitted` names the parameters that the data chose: they do not make
+        another family of trials.
 
         Raises:
             ParameterError: `horizon_bars` below 1.
@@ -248,7 +249,8 @@ def _fit_width(
         middle = (low * high) ** 0.5
         low, high = (middle, high) if hold_share(middle) < HOLD_SHARE else (low, middle)
     width = round((low * high) ** 0.5, 3)
-    return {"width": width, "hold_share": round(hold_share(width), 4)}
+    fitted: dict[str, Json] = {"width": width, "hold_share": round(hold_share(width), 4)}
+    return fitted | {"fitted": sorted(fitted)}
 
 
 def _path(series: BarSeries, spec: Mapping[str, Json]) -> labels.Path:

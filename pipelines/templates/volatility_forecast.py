@@ -32,6 +32,8 @@ Array = NDArray[np.float64]
 LEVEL = 0.9
 HAC_LAGS = 21
 LARGEST_TARGET, SMALLEST_TARGET = 50.0, 1e-4
+LARGEST_SCORE = 30.0
+"""exp(30) is 1e13: beyond any forecast, and still finite in every loss."""
 EWMA_FEATURE = "log_ewma_variance"
 SIGNIFICANT = -1.645
 """One-sided 5 % of a standard normal."""
@@ -126,7 +128,7 @@ class VolatilityForecast:
         (EWMA, annualised). Volatilities are fractions: 0.2 is 20 %.
         """
         baseline = _baseline(features, context, contract.feature_names)
-        growth = np.exp(scores[:, 0].astype(np.float64))
+        growth = _growth(scores)
         return [
             _answer(float(e), float(g), decoder.facts)
             for e, g in zip(baseline, growth, strict=True)
@@ -168,9 +170,14 @@ class VolatilityForecast:
 # Answers ---------------------------------------------------------------------------------------
 
 
+def _growth(scores: NDArray[np.float32]) -> Array:
+    """Return exp(s), the forecast as a multiple of EWMA."""
+    bounded = np.clip(scores[:, 0].astype(np.float64), -LARGEST_SCORE, LARGEST_SCORE)
+    return np.asarray(np.exp(bounded), dtype=np.float64)
+
+
 def _forecast(rows: LabelledRows, scores: NDArray[np.float32]) -> Array:
-    growth = np.exp(scores[:, 0].astype(np.float64))
-    return np.asarray(growth * rows.context["ewma_variance"], dtype=np.float64)
+    return np.asarray(_growth(scores) * rows.context["ewma_variance"], dtype=np.float64)
 
 
 def _baseline(features: NDArray[np.float32], context: Arrays, names: tuple[str, ...]) -> Array:

@@ -1,0 +1,261 @@
+"""What every template guarantees, whatever it forecasts; runs on each name of the catalog."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.bars import BarSeries
+from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.features import FEATURE_SETS
+from pipelines.templates import TEMPLATES, TrialFamily
+from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.decoder import Decoder
+
+N = 900
+FEATURES = ("first", "second")
+DOCS = Path(__file__).parents[2] / "docs" / "templates.md"
+
+
+def random_series(seed=0, ranged=True):
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(N)))
+    opened = close * np.exp(0.003 * rng.standard_normal(N))
+    high, low = np.maximum(opened, close) * 1.004, np.minimum(opened, close) * 0.996
+    stamp, unknown = np.arange(N, dtype=np.int64) * 86_400_000_000, np.full(N, np.nan)
+    if not ranged:
+        opened, high, low = unknown, unknown, unknown
+    volume = 1e6 * rng.random(N) if ranged else unknown
+    return BarSeries("AAA", stamp, opened, high, low, close, volume, unknown, unknown)
+
+
+@pytest.fixture(params=sorted(TEMPLATES))
+def template(request):
+    return TEMPLATES.get(request.param)
+
+
+@pytest.fixture(params=[True, False], ids=["ohlcv", "closes"])
+def series(request):
+    return random_series(ranged=request.param)
+
+
+@pytest.fixture
+def spec(template, series):
+    return template.label_spec(None, [series])
+
+
+@pytest.fixture
+def rows(template, series, spec):
+    context = template.context(series)
+    found = template.label(series, context, spec)
+    keep = np.flatnonzero(np.isfinite(found.y) & (np.arange(N) > 100))
+    context = {name: array[keep] for name, array in context.items()}
+    target, fit = template.target(found.y[keep], context)
+    X = np.random.default_rng(1).standard_normal((len(keep), 2)).astype(np.float32)
+    return LabelledRows(
+        X=X,
+        y=found.y[keep],
+        target=target,
+        context=context,
+        outcome={name: array[keep] for name, array in found.outcome.items()},
+        symbol=np.zeros(len(keep), dtype=np.int32),
+        symbols=("AAA",),
+        t0=series.timestamp[keep],
+        t1=found.t1[keep],
+        fit=fit,
+        spec=spec,
+    )
+
+
+@pytest.fixture
+def oof(template, rows):
+    shape = (len(rows), template.objective().n_scores)
+    scores = (0.2 * np.random.default_rng(2).standard_normal(shape)).astype(np.float32)
+    return OutOfFold(rows, scores, np.arange(len(rows)) * 2 // len(rows))
+
+
+@pytest.fixture
+def decoder(template, rows, oof):
+    return template.fit_decoder(oof, rows)
+
+
+@pytest.fixture
+def contract(template, spec):
+    n_scores = template.objective().n_scores
+    return ModelContract(
+        model_id=template.name,
+        template=template.name,
+        architecture=template.architectures[0],
+        feature_set=template.feature_set,
+        feature_names=FEATURES,
+        feature_fingerprint="",
+        window=1,
+        inputs=tensor_input(2, 1),
+        outputs=TensorSpec("scores", "float32", (None, n_scores)),
+        horizon="1d",
+        horizon_bars=template.horizon_bars,
+        interval="1d",
+        min_history=1,
+        symbols=("AAA",),
+        price_basis="raw",
+        native_format="xgboost-ubj",
+        label_spec=spec,
+        cost_spec=template.cost_spec(),
+        parameters={},
+        data=DataSpan("test", "", "", "", N),
+        trained_until="",
+        seed=0,
+        git_commit="",
+        lock_sha256="",
+        created_at="",
+    )
+
+
+def test_names_and_defaults_can_be_resolved(template):
+    assert TEMPLATES.get(template.name) is template
+    assert template.feature_set in FEATURE_SETS
+    assert template.architectures
+    assert template.horizon_bars >= 1
+    assert template.loss_margin > 0
+
+
+def test_specs_are_json(template, spec):
+    assert json.loads(json.dumps(spec)) == spec
+    assert json.loads(json.dumps(template.cost_spec())) == template.cost_spec()
+    assert spec["horizon_bars"] == template.horizon_bars
+    assert bool(template.cost_spec()) == template.is_action
+
+
+def test_context_at_a_bar_depends_on_bars_up_to_it(template, series):
+    whole, cut = template.context(series), template.context(series.slice(0, 600))
+    for name, array in cut.items():
+        np.testing.assert_allclose(array, whole[name][:600], rtol=1e-9, err_msg=name)
+
+
+def test_a_label_is_unknown_until_complete_and_does_not_change_afterwards(template, series, spec):
+    whole = template.label(series, template.context(series), spec)
+    short = series.slice(0, 600)
+    cut = template.label(short, template.context(short), spec)
+    known = cut.t1 >= 0
+    assert (np.isfinite(cut.y) == known).all()
+    np.testing.assert_array_equal(
+        known,
+        (whole.t1[:600] >= 0)
+        & (whole.t1[:600] <= short.timestamp[-1])
+        & np.isfinite(whole.y[:600]),
+    )
+    np.testing.assert_allclose(cut.y[known], whole.y[:600][known], rtol=1e-9)
+    np.testing.assert_array_equal(cut.t1[known], whole.t1[:600][known])
+    assert (cut.t1[known] > short.timestamp[known]).all()
+
+
+def test_labels_and_context_do_not_depend_on_the_price_scale(template, series, spec):
+    scaled = BarSeries(
+        series.symbol,
+        series.timestamp,
+        *(getattr(series, c) * 8 for c in ("open", "high", "low", "close")),
+        series.volume,
+        series.vwap,
+        series.spread,
+    )
+    found = template.label(series, template.context(series), spec)
+    other = template.label(scaled, template.context(scaled), spec)
+    np.testing.assert_allclose(found.y, other.y, rtol=1e-9)
+
+
+def test_targets_fit_the_objective(template, rows):
+    assert np.isfinite(rows.target).all()
+    assert rows.fit.mean() > 0.9
+    objective = template.objective()
+    allowed = {"gamma": rows.target[rows.fit] > 0, "squared": np.isfinite(rows.target)}
+    is_class = np.isin(rows.target, np.arange(objective.n_scores))
+    assert allowed.get(objective.loss, is_class).all()
+
+
+def test_answers_are_json_and_the_same_after_the_decoder_was_saved(
+    template, rows, oof, decoder, contract
+):
+    saved = Decoder.from_files(decoder.to_files())
+    answers = template.decode(oof.scores, rows.X, rows.context, decoder, contract)
+    assert len(answers) == len(rows)
+    json.dumps(answers, allow_nan=False)
+    assert template.decode(oof.scores, rows.X, rows.context, saved, contract) == answers
+
+
+def test_answers_are_independent_of_the_other_rows(template, rows, oof, decoder, contract):
+    together = template.decode(oof.scores, rows.X, rows.context, decoder, contract)
+    for i in (0, 7):
+        one = {name: array[i : i + 1] for name, array in rows.context.items()}
+        alone = template.decode(oof.scores[i : i + 1], rows.X[i : i + 1], one, decoder, contract)
+        assert alone == [together[i]]
+
+
+@pytest.mark.parametrize("size", [0.0, 1e3, -1e3, 3e38])
+def test_extreme_scores_have_answers_and_finite_losses(template, rows, decoder, contract, size):
+    scores = np.zeros((len(rows), template.objective().n_scores), dtype=np.float32)
+    scores[:, 0] = size
+    json.dumps(template.decode(scores, rows.X, rows.context, decoder, contract), allow_nan=False)
+    assert np.isfinite(template.loss(rows, scores, decoder)).all()
+
+
+def test_unknown_context_gives_answers_without_what_needs_it(template, oof, decoder, contract):
+    features = np.zeros((1, 2), dtype=np.float32)
+    answers = template.decode(oof.scores[:1], features, {}, decoder, contract)
+    json.dumps(answers, allow_nan=False)
+    assert None in answers[0].values()
+
+
+def test_a_shut_trade_lock_never_acts(template, rows, oof, decoder, contract):
+    refusals = ("edge.dsr: 0.1, needs >= 0.95",)
+    answers = template.decode(oof.scores, rows.X, rows.context, decoder, contract, refusals)
+    signals = {answer.get("signal") for answer in answers}
+    assert signals == ({"HOLD"} if template.is_action else {None})
+
+
+def test_a_decoder_can_be_fitted_before_there_are_predictions(template, rows, oof, contract):
+    nothing = oof.take(np.zeros(0, dtype=np.intp))
+    early = template.fit_decoder(nothing, rows)
+    answers = template.decode(oof.scores[:3], rows.X[:3], {}, early, contract)
+    assert all(answer["interval"] is None for answer in answers)
+
+
+def test_evaluation_is_complete_and_reproducible(template, rows, oof, decoder, spec):
+    early = template.fit_decoder(oof.take(np.zeros(0, dtype=np.intp)), rows)
+    decoders, family = {0: early, 1: decoder}, TrialFamily(1, ())
+    found = template.evaluate(oof, decoders, spec, family, "1d")
+    names = [gate.gate for gate in found.gates]
+    assert len(set(names)) == len(names)
+    assert {name.split(".")[0] for name in names} == {"edge" if template.is_action else "quality"}
+    assert np.isfinite(list(found.metrics.values())).all()
+    assert all(len(table) for table in found.tables.values())
+    assert (found.returns is not None) == template.is_action
+    again = template.evaluate(oof, decoders, spec, family, "1d")
+    assert (again.metrics, again.gates) == (found.metrics, found.gates)
+
+
+def test_baseline_loss_is_finite(template, rows, decoder):
+    for found in (template.baseline_loss(rows), template.baseline_loss(rows, decoder)):
+        assert np.isfinite(found).all()
+
+
+def test_documentation_names_the_template_and_its_gates(template, rows, oof, decoder, spec):
+    text = DOCS.read_text()
+    evaluation = template.evaluate(oof, {0: decoder, 1: decoder}, spec, TrialFamily(1, ()), "1d")
+    missing = [g.gate for g in evaluation.gates if f"`{g.gate}`" not in text]
+    missing += [] if f"`{template.name}`" in text else [template.name]
+    missing += [name for name in evaluation.tables if f"`{name}`" not in text]
+    assert not missing
+
+
+def test_templates_load_no_heavy_library():
+    heavy = ("torch", "xgboost", "sklearn", "scipy", "arch", "pandas", "mlflow")
+    code = (
+        "import sys; from pipelines.templates import TEMPLATES; "
+        "[TEMPLATES.get(n) for n in TEMPLATES]; "
+        f"print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
