@@ -42,6 +42,8 @@ GUESSES = (
     ("date", "time", *QUOTE_PRICES),
 )
 THOUSANDS = r"^-?\d{1,3}(,\d{3})+(\.\d+)?$"
+PLAINLY_THOUSANDS = r"^-?\d{1,3}(,\d{3})+(\.|,\d{3})"
+DECIMAL_COMMA = r"^-?\d+,\d+$"
 MISSING_TEXTS = ("null", "none", "na", "n/a", "nan", "-")
 
 
@@ -70,33 +72,39 @@ def find_columns(table: Table, mapping: Mapping[str, str], ledger: Ledger) -> di
 def read_number(table: Table, column: str, name: str, ledger: Ledger) -> pl.Series:
     """Return a column as float64; empty and missing values are null.
 
-    Thousands separators are an error, or under policy `repair` removed.
+    Decimal commas are read where some value can be nothing else (`1,0850`). Thousands separators
+    are an error, or under policy `repair` removed.
 
     Raises:
-        BarsError: a text that is no number.
+        BarsError: a text that is no number, or one that may be either (`1;1,234` in a file that
+            is not separated by commas).
     """
     values = table.frame[column]
     if values.dtype != pl.String:
         return values.cast(pl.Float64)
     values = values.set(values.str.to_lowercase().is_in(MISSING_TEXTS).fill_null(value=False), None)
     numbers = values.cast(pl.Float64, strict=False)
-    odd = values.is_not_null() & numbers.is_null()
-    if not odd.any():
+    odd = table.frame.filter(values.is_not_null() & numbers.is_null()).select("row", column)
+    if odd.is_empty():
         return numbers
-    row, text = table.frame["row"].filter(odd)[0], values.filter(odd)[0]
-    if not values.filter(odd).str.contains(THOUSANDS).all():
-        bad = values.filter(odd).str.contains(THOUSANDS)
-        row, text = (
-            table.frame["row"].filter(odd).filter(~bad)[0],
-            values.filter(odd).filter(~bad)[0],
-        )
+    texts = odd[column]
+    grouped = texts.str.contains(THOUSANDS)
+    if texts.str.contains(DECIMAL_COMMA).all() and not grouped.all():
+        ledger.note(f"{name} has decimal commas")
+        return values.str.replace(",", ".").cast(pl.Float64)
+    if not grouped.all():
+        row, text = odd.filter(~grouped).row(0)
         problem = f"row {row}: {name} is {text!r}, expected a number like 1234.5"
         raise BarsError(problem, table.where, "correct it")
-    problem = f"row {row}: {name} is {text!r}, with thousands separators"
-    repaired = (
-        f"removed thousands separators from {int(odd.sum())} values of {name}, first {text!r}"
+    row, text = odd.row(0)
+    if table.separator != "," and not texts.str.contains(PLAINLY_THOUSANDS).any():
+        problem = f"row {row}: {name} is {text!r}: thousands or decimals, no row tells"
+        raise BarsError(problem, table.where, "write it with a decimal point")
+    ledger.repair(
+        f"row {row}: {name} is {text!r}, with thousands separators",
+        f"write {text.replace(',', '')}",
+        f"removed thousands separators from {len(odd)} values of {name}, first {text!r}",
     )
-    ledger.repair(problem, f"write {text.replace(',', '')}", repaired)
     return values.str.replace_all(",", "").cast(pl.Float64)
 
 
@@ -109,6 +117,8 @@ def _by_name(table: Table) -> dict[str, str]:
         match = next((theirs[n] for n in names if n in theirs), None)
         if match is not None:
             found[ours] = match
+    if not {"timestamp", "date", "time"} & set(found) and "unnamed_0" in table.columns:
+        found["timestamp"] = "unnamed_0"  # how pandas writes an index without a name
     return found
 
 

@@ -89,6 +89,8 @@ def _read_file(
 ) -> tuple[pl.DataFrame, str, tuple[str, ...]]:
     table = read_table(path)
     ledger = Ledger(table.where, query.policy)
+    for note in table.notes:
+        ledger.note(note)
     columns = find_columns(table, query.columns, ledger)
     stamps, is_naive = _stamps(table, columns)
     frame = table.frame.select(

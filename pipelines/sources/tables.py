@@ -1,14 +1,16 @@
 """Tables: one CSV or Parquet file as a frame, before anybody knows what its columns mean.
 
 A CSV becomes text columns and `row`, the line of each row in the file. Separator (comma,
-semicolon, tab, bar) and header are found in the file: a first line without any number is a header.
-A file without one has the columns `0`, `1`, ...
+semicolon, tab, bar) and header are found in the file: lines before the table, shorter than it, are
+left out; a first line of the table without any number is its header. A file without one has the
+columns `0`, `1`, ...
 """
 
 import csv
 import gzip
 import io
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +21,25 @@ from registry.errors import BarsError, ParameterError
 TEXT_SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
+HEAD_LINES = 20
+"""Lines from which separator and width are read."""
+
 NUMBER = re.compile(r"-?\d+([.,]\d+)*([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of one file. `frame` has `row` and the file's columns, text or typed."""
+    """The rows of one file.
+
+    `frame` has `row` and the file's columns, text or typed; `separator` is empty for Parquet;
+    `notes` say what was left out.
+    """
 
     frame: pl.DataFrame
     has_header: bool
     where: str
+    separator: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -79,15 +90,20 @@ def _read_text(path: Path) -> Table:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as exc:
         raise BarsError(f"it is not UTF-8 text (byte {exc.start})", path.name) from exc
-    known = [line for line in lines[:20] if line.strip()]
-    if not known:
+    head = [line for line in lines[:HEAD_LINES] if line.strip()]
+    if not head:
         raise BarsError("the file is empty", path.name)
-    separator = max(",;\t|", key=known[-1].count)
-    cells = _cells(known[0], separator)
+    separator = max(",;\t|", key=head[-1].count)
+    widths = [len(_cells(line, separator)) for line in head]
+    start = widths.index(Counter(widths).most_common(1)[0][0])
+    if start:
+        first = lines.index(head[start])
+        lines[:first] = [""] * first
+    cells = _cells(head[start], separator)
     has_header = not any(NUMBER.fullmatch(cell) for cell in cells)
     frame = _parse(lines, separator, len(cells), path.name)
     if has_header:
-        names = [cell or f"column_{i}" for i, cell in enumerate(cells)]
+        names = [cell or f"unnamed_{i}" for i, cell in enumerate(cells)]
         repeated = sorted({n for n in names if names.count(n) > 1})
         if repeated:
             raise BarsError(f"two columns are called {', '.join(repeated)}", path.name)
@@ -96,7 +112,8 @@ def _read_text(path: Path) -> Table:
         frame = frame.rename(dict(zip(frame.columns[1:], names, strict=True)))
     if frame.is_empty():
         raise BarsError("the file has a header and no rows", path.name)
-    return Table(frame, has_header, path.name)
+    notes = (f"left out {start} line(s) before the table",) if start else ()
+    return Table(frame, has_header, path.name, separator, notes)
 
 
 def _parse(lines: list[str], separator: str, width: int, where: str) -> pl.DataFrame:

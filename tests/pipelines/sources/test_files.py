@@ -66,6 +66,9 @@ def test_a_plain_file_is_one_symbol_called_like_the_file(tmp_path):
         (PLAIN.split("\n", 1)[1], {}),
         (PLAIN.replace("Close", "Px"), {"columns": {"close": "px"}}),
         (PLAIN.split("\n", 1)[1], {"columns": {"timestamp": "0", "close": "4"}}),
+        ("Bars of ABC\n\n" + PLAIN, {}),
+        (PLAIN.replace("Date", ""), {}),
+        (PLAIN.replace("Date", "id,Date").replace("\n2024", "\n7,2024"), {}),
         ("close,volume,date\n11,100,20240102\n12,200,20240103\n13,300,20240104\n", {}),
     ],
     ids=[
@@ -77,6 +80,9 @@ def test_a_plain_file_is_one_symbol_called_like_the_file(tmp_path):
         "headerless",
         "name",
         "position",
+        "preamble",
+        "index",
+        "id",
         "order",
     ],
 )
@@ -301,6 +307,15 @@ def test_policy_repair_reads_thousands_separators(tmp_path):
     bars = read(tmp_path, text, policy="repair")
     assert bars.frame["close"].to_list() == [1234.5, 1234567, 999]
     assert "removed thousands separators from 2 values of close" in bars.repairs[0]
+
+
+def test_decimal_commas_are_read_where_a_row_tells(tmp_path):
+    text = "date;close\n2024-01-02;1,0850\n2024-01-03;1,085\n2024-01-04;1\n"
+    bars = read(tmp_path, text)
+    assert bars.frame["close"].to_list() == [1.085, 1.085, 1]
+    assert bars.repairs == ("ABC.csv: close has decimal commas",)
+    with pytest.raises(BarsError, match="row 3: close is '1,085': thousands or decimals"):
+        read(tmp_path, text.replace("1,0850", "1"), policy="repair")
 
 
 def test_repair_never_chooses_between_two_bars_of_one_time(tmp_path):
