@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from registry.errors import ForeignTrackingError, SettingValueError
 
 DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
+TRACKING_URI_FILE = "tracking_uri"
+"""Where the tracking server writes its address, below DATA_DIR."""
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -74,11 +76,20 @@ def read_settings(kind: type[S]) -> S:
 def check_tracking_uri(active: str, settings: PlatformSettings) -> None:
     """Refuse to work against another MLflow than the platform's.
 
-    Without this a stage started with no MLFLOW_TRACKING_URI writes `./mlflow.db`, where serving
-    never looks.
+    The platform's is the address that its tracking server last wrote down; where none did (a
+    server elsewhere), any http address, or a database inside DATA_DIR. Without this check a stage
+    started with no MLFLOW_TRACKING_URI writes `./mlflow.db`, where serving never looks.
+
+    Args:
+        active: what MLflow would use (`mlflow.get_tracking_uri()`).
 
     Raises:
         ForeignTrackingError: `active` is not the platform's address.
     """
-    if active.rstrip("/") != settings.mlflow_tracking_uri.rstrip("/"):
-        raise ForeignTrackingError(active, settings.mlflow_tracking_uri)
+    record = settings.data_dir / TRACKING_URI_FILE
+    expected = record.read_text().strip() if record.is_file() else ""
+    if active.startswith(f"sqlite:///{settings.data_dir}/"):
+        return
+    is_server = active.startswith(("http://", "https://"))
+    if not is_server or (expected and active.rstrip("/") != expected):
+        raise ForeignTrackingError(active, expected or DEFAULT_TRACKING_URI)

@@ -1,0 +1,1 @@
+"""The closed loop walked once on real bars, for people to watch: `make demo`."""

@@ -1,0 +1,320 @@
+"""What the demo asks of the platform, and how it prints the answers.
+
+Everything goes through what users have: `mlflow run`, HTTP requests to serving, jobs for the
+worker. The engine database is read only to show what the parts have recorded.
+"""
+
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import sqlalchemy as sa
+
+from demo.market import Message, Replay
+from demo.processes import ROOT
+from pipelines import jobs
+from registry import events
+from registry.database import open_engine
+from registry.errors import MLEngineError, UnavailableError
+from registry.gates import GateRow
+from registry.settings import PlatformSettings
+from registry.tables import drift_reports, retraining_cycles, versions
+from registry.versions import Registry
+
+CHUNK = 20_000
+JOB_SECONDS = 300
+
+
+class StepFailedError(UnavailableError):
+    """A step of the demo did not end as it must."""
+
+    def __init__(self, what: str, why: str) -> None:
+        self.what, self.why = what, why
+        super().__init__(f"{what}: {why}")
+
+
+class Client:
+    """One connection to the running platform."""
+
+    def __init__(self, url: str, settings: PlatformSettings) -> None:
+        self.url, self.settings = url, settings
+        self.engine = open_engine(settings)
+        self._http = httpx.Client(base_url=url, timeout=60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._http.close()
+        self.engine.dispose()
+
+    # MLflow ------------------------------------------------------------------------------------
+
+    def mlflow_run(self, entry_point: str, **parameters: str) -> None:
+        """Run an entry point as a person would, its output indented.
+
+        Raises:
+            StepFailedError: it ended with another status than 0.
+        """
+        given = [part for k, v in parameters.items() for part in ("-P", f"{k}={v}")]
+        line = ["mlflow", "run", ".", "-e", entry_point, "--env-manager", "local"]
+        line += ["--experiment-name", parameters["template"], *given]
+        print("  $ " + " ".join(line), flush=True)
+        process = subprocess.Popen(
+            line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout is not None
+        said = [text.rstrip() for text in process.stdout]
+        for text in (t for t in said if not _is_noise(t)):
+            print("    " + text, flush=True)
+        if process.wait():
+            raise StepFailedError("mlflow run", said[-1] if said else "no output")
+
+    # Serving -----------------------------------------------------------------------------------
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return its answer.
+
+        Raises:
+            StepFailedError: the answer is an error.
+        """
+        answer = self._http.post(path, json=body)
+        if answer.is_error:
+            raise StepFailedError(f"POST {path}", answer.text)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def post_history(self, bars: Sequence[Message]) -> None:
+        """Post many bars at once, so that serving has the past of every symbol."""
+        started = time.monotonic()
+        for at in range(0, len(bars), CHUNK):
+            self._post_bars(bars[at : at + CHUNK])
+        print(f"  POST /bars: {len(bars):,} bars in {time.monotonic() - started:.1f} s")
+
+    def wait_for_version(self, model: str, number: int, seconds: float = 30) -> None:
+        """Wait until serving answers with a version.
+
+        Raises:
+            StepFailedError: it does not in time; says what serving reports instead.
+        """
+        deadline = time.monotonic() + seconds
+        state: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            answer = self._http.get(f"/models/{model}")
+            state = answer.json()
+            if answer.is_success and self.production(state) == number:
+                print(f"  serving answers with {model} version {number}")
+                return
+            time.sleep(0.3)
+        raise StepFailedError(f"{model} version {number} is not served", str(state)[:500])
+
+    @staticmethod
+    def production(state: dict[str, Any]) -> int | None:
+        """Return the version that GET /models/{id} says is loaded for production."""
+        serving = state.get("production") or {}
+        number = serving.get("version")
+        return int(number) if number is not None else None
+
+    def predict(self, model: str, symbols: Sequence[str], **more: Any) -> dict[str, Any]:
+        """Ask a model for answers from the bars held."""
+        return self.post("/predict", {"model": model, "symbols": list(symbols), **more})
+
+    def show_forecasts(self, model: str, symbols: Sequence[str]) -> None:
+        """Print volatility forecasts as a table."""
+        answer = self.predict(model, symbols)
+        print("  symbol  as of       vol. p.a.  90 % interval     version flavor  backend     ms")
+        for symbol, found in answer["predictions"].items():
+            low, high = found["interval"]["lower"], found["interval"]["upper"]
+            print(
+                f"  {symbol:7} {found['as_of'][:10]}  {found['volatility_annualised']:8.1%}  "
+                f"{low:6.1%} - {high:6.1%}  {answer['model_version']:>7} {answer['flavor']:7} "
+                f"{answer['hardware_used']:7} {answer['processing_time_ms']:6.1f}"
+            )
+
+    def replay(self, model: str, days: Iterable[tuple[datetime, list[Message]]]) -> None:
+        """Post each day's bars, then ask for a prediction of every symbol."""
+        started, n_days, slowest = time.monotonic(), 0, 0.0
+        for day, bars in days:
+            self._post_bars(bars)
+            asked = time.perf_counter()
+            self.predict(model, [str(bar["symbol"]) for bar in bars])
+            slowest = max(slowest, time.perf_counter() - asked)
+            n_days += 1
+            if n_days % 126 == 0:
+                print(f"  {day:%Y-%m-%d}: {n_days} days", flush=True)
+        taken = time.monotonic() - started
+        print(
+            f"  {n_days} days in {taken:.1f} s, {taken / n_days * 1e3:.0f} ms a day "
+            f"(slowest prediction {slowest * 1e3:.0f} ms)"
+        )
+
+    def show_signals(self, symbols: Sequence[str], replay: Replay) -> None:
+        """Send the columns-per-symbol form and print what comes back; GOOGL has no history."""
+        asked = [*symbols, "GOOGL"]
+        newest = [round(replay.last_close(s, "2008-12-31") * 1.002, 4) for s in symbols]
+        body = {
+            "model_type": "trading_signals",
+            "symbols": asked,
+            "features": {
+                "price_data": [*newest, 100.0],
+                "volume": [None, None, None],
+                "technical_indicators": {"rsi": [55.0, None, 50.0], "mood": [1, 2, 3]},
+            },
+            "prediction_horizon": "1d",
+        }
+        answer = self.post("/predict", body)
+        for symbol, found in answer["predictions"].items():
+            shares = ", ".join(f"{k} {v:.2f}" for k, v in found["probabilities"].items())
+            print(
+                f"  {symbol}: {found['signal']} ({found['abstained']}), {shares}, "
+                f"confidence {found['confidence']:.2f}"
+            )
+        for symbol, error in answer["errors"].items():
+            print(f"  {symbol}: {error['message']}")
+        print(f"  ignored: {', '.join(answer['ignored'])}")
+
+    def _post_bars(self, bars: Sequence[Message]) -> None:
+        self.post("/bars", {"bars": list(bars), "interval": "1d", "price_basis": "adjusted"})
+
+    # Jobs --------------------------------------------------------------------------------------
+
+    def enqueue(self, kind: str, payload: dict[str, str], wait: bool = True) -> jobs.Job:
+        """Enqueue a job for the worker and wait until it has ended.
+
+        Raises:
+            StepFailedError: it failed, or takes too long.
+        """
+        job = jobs.enqueue(self.engine, kind, payload, model_id=payload.get("model_name"))
+        print(f"  job {job.id[:8]}: {kind} {payload}", flush=True)
+        return self.wait_for_job(job.id) if wait else job
+
+    def wait_for_job(self, job_id: str) -> jobs.Job:
+        """Wait until a job has ended well."""
+        started = time.monotonic()
+        while time.monotonic() - started < JOB_SECONDS:
+            job = jobs.get(self.engine, job_id)
+            if job.state == "done":
+                print(f"  job {job.id[:8]}: done in {time.monotonic() - started:.0f} s", flush=True)
+                return job
+            if job.state in ("failed", "cancelled"):
+                raise StepFailedError(f"job {job.id}", f"{job.state}: {job.error}")
+            time.sleep(0.3)
+        raise StepFailedError(f"job {job_id}", f"not done after {JOB_SECONDS} s")
+
+    def follow_retraining(self, model: str) -> datetime | None:
+        """Print what drift found, wait for the retraining it asked for, print the verdict.
+
+        Returns:
+            The end of the window that confirmed drift; None when none did.
+        """
+        self.show_drift(model)
+        cycle = self.cycle(model)
+        if cycle is None or cycle.job_id is None:
+            print("  drift was not confirmed; nothing is retrained")
+            return None
+        print(f"  {cycle.trigger} confirmed at {cycle.as_of:%Y-%m-%d}: retraining job enqueued")
+        self.wait_for_job(cycle.job_id)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            cycle = self.cycle(model)
+            if cycle is not None and cycle.state in ("PROMOTED", "REJECTED", "COOLDOWN", "OBSERVE"):
+                break
+            time.sleep(0.5)
+        assert cycle is not None
+        if cycle.challenger is not None:
+            self.show_gates(model, cycle.challenger, "champion.")
+        print(f"  verdict: {cycle.state}: {cycle.reason}")
+        return cycle.as_of
+
+    def show_drift(self, model: str) -> None:
+        """Print one line per judged quarter and the first violating windows."""
+        table = drift_reports
+        query = sa.select(table).where(table.c.model_id == model).order_by(table.c.window_end)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).all()
+        print("  windows judged per quarter (violating / all):")
+        quarters: dict[str, list[bool]] = {}
+        for row in rows:
+            name = f"{row.window_end:%Y} Q{(row.window_end.month + 2) // 3}"
+            quarters.setdefault(name, []).append(row.verdict == "drift")
+        shown = [f"{name}: {sum(hits)}/{len(hits)}" for name, hits in quarters.items()]
+        print("    " + "   ".join(shown))
+
+    def cycle(self, model: str) -> Any:
+        """Return the newest retraining cycle of a model, or None."""
+        table = retraining_cycles
+        query = sa.select(table).where(table.c.model_id == model).order_by(table.c.id.desc())
+        with self.engine.connect() as connection:
+            return connection.execute(query).first()
+
+    def refused_challenger(self, model: str, as_of: datetime | None) -> None:
+        """Run a challenger that has seen one year only, and ask for its promotion.
+
+        It stands against version 1, as the first challenger did.
+        """
+        if as_of is None:
+            return
+        print("  a second challenger, fitted on the newest 252 days only:")
+        self.enqueue(
+            "main",
+            {
+                "template": model,
+                "model_name": model,
+                "source": "store",
+                "end": as_of.isoformat(),
+                "recent_bars": "252",
+                "champion": "1",
+                "trigger": "data_drift",
+            },
+        )
+        number = max(self.version_numbers(model))
+        self.show_gates(model, number, "champion.")
+        try:
+            Registry(self.settings, self.engine).promote(
+                model, number, actor="demo", reason="shows a refusal"
+            )
+        except MLEngineError as exc:
+            print(f"  {exc}")
+
+    def version_numbers(self, model: str) -> list[int]:
+        """Return the registered version numbers."""
+        query = sa.select(versions.c.number).where(versions.c.model_id == model)
+        with self.engine.connect() as connection:
+            return sorted(connection.execute(query).scalars())
+
+    def show_gates(self, model: str, number: int, prefix: str = "") -> None:
+        """Print a version's gate rows whose name starts with `prefix`."""
+        for row in Registry(self.settings, self.engine).get(model, number).record:
+            if row.gate.startswith(prefix):
+                print(f"    {_mark(row)} {row.line()}")
+
+    def history_of(self, model: str) -> list[str]:
+        """Return the event log of a model, one line per event."""
+        return [
+            f"{e.at:%H:%M:%S} {e.kind} {f'version {e.number}' if e.number else ''} "
+            f"by {e.actor}: {e.reason}"[:150]
+            for e in events.read(self.engine, model)
+        ]
+
+
+def _mark(row: GateRow) -> str:
+    return "passed " if row.passed else "refused"
+
+
+def _is_noise(text: str) -> bool:
+    return (
+        not text.strip()
+        or "INFO mlflow" in text
+        or text.startswith("View run")
+        or "🏃" in text
+        or "🧪" in text
+    )

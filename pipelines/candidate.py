@@ -1,0 +1,150 @@
+"""Candidate: what `train` hands to `validate` and `convert`.
+
+In one driver process it passes as a value; between processes as the artifacts of the train run,
+from which `load_candidate` rebuilds the same value (the bars are read again and must have the
+same digest).
+"""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.bars import Bars, digest
+from pipelines.datasets import Fold, LabelledRows, OutOfFold, build_rows, walk_forward
+from pipelines.manifest import Manifest
+from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.recipe import Recipe, first_test_time, fold_step
+from pipelines.sources import SOURCES
+from registry.artifacts import CONTRACT_FILE, MANIFEST_FILE
+from registry.contract import Json, ModelContract
+from registry.decoder import ARRAYS_FILE, JSON_FILE, Decoder
+from registry.errors import BarsError, RunNotFoundError
+from registry.settings import PlatformSettings
+
+VERSION_FOLDER = "version"
+EVIDENCE_FILE = "evidence/out_of_fold.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Bars turned into labelled rows and folds for one recipe."""
+
+    bars: Bars
+    rows: LabelledRows
+    folds: tuple[Fold, ...]
+    label_spec: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A fitted recipe with its evidence, not yet a version.
+
+    `directory` holds the version's files; `oof` are the walk-forward predictions of the recipe.
+    """
+
+    run_id: str
+    directory: Path
+    source: SourceParameters
+    wanted: RecipeParameters
+    recipe: Recipe
+    contract: ModelContract
+    decoder: Decoder
+    dataset: Dataset
+    oof: OutOfFold
+
+
+def read_dataset(
+    source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
+) -> tuple[Recipe, Dataset]:
+    """Read the bars and make rows and folds.
+
+    Raises:
+        MLEngineError: an unknown name, unusable bars, too little history; one line each.
+    """
+    recipe = Recipe.resolve(wanted)
+    query = source.query(wanted.seed)
+    if source.source == "store" and query.path is None:
+        query = replace(query, path=settings.bars_dir)
+    bars = SOURCES.get(source.source).read(query)
+    return recipe, make_dataset(recipe, bars, wanted.first_test)
+
+
+def make_dataset(recipe: Recipe, bars: Bars, first_test: str = "") -> Dataset:
+    """Label the bars and cut the walk-forward folds of the recipe."""
+    cut = first_test_time(bars, first_test)
+    before = list(bars.between(None, cut).series())
+    spec = recipe.template.label_spec(recipe.horizon_bars, before)
+    rows = build_rows(recipe.template, recipe.feature_set, bars, recipe.window, spec)
+    folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))
+    return Dataset(bars, rows, tuple(folds), dict(spec))
+
+
+def save_evidence(oof: OutOfFold) -> bytes:
+    """Return the out-of-fold scores keyed by symbol number and time, as an npz file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, scores=oof.scores, fold=oof.fold, t0=oof.rows.t0, symbol=oof.rows.symbol
+    )
+    return buffer.getvalue()
+
+
+def load_evidence(content: bytes, rows: LabelledRows) -> OutOfFold:
+    """Return the predictions that `save_evidence` wrote, joined to their rows.
+
+    Raises:
+        BarsError: a stored prediction has no row: the data is not what was trained on.
+    """
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        scores, fold = stored["scores"], stored["fold"]
+        keys = list(zip(stored["t0"].tolist(), stored["symbol"].tolist(), strict=True))
+    position = {
+        k: i for i, k in enumerate(zip(rows.t0.tolist(), rows.symbol.tolist(), strict=True))
+    }
+    try:
+        index = np.array([position[k] for k in keys], dtype=np.intp)
+    except KeyError as exc:
+        raise BarsError("the bars differ from those of the train run", hint="train again") from exc
+    return OutOfFold(rows.take(index), scores, fold)
+
+
+def write_files(directory: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write files below a directory, making folders as needed."""
+    for name, content in files:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def load_candidate(run_id: str, settings: PlatformSettings, directory: Path) -> Candidate:
+    """Rebuild the candidate of a finished train run.
+
+    Args:
+        directory: an empty folder that outlives the candidate; artifacts are copied there.
+
+    Raises:
+        RunNotFoundError: no such run, or it is not a finished train run.
+        BarsError: the source now gives other bars than the run saw.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        local = Path(mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(directory)))
+    except (MlflowException, OSError) as exc:
+        raise RunNotFoundError(run_id, "artifacts of a train run") from exc
+    version, evidence = local / VERSION_FOLDER, local / EVIDENCE_FILE
+    if not (version / CONTRACT_FILE).is_file() or not evidence.is_file():
+        raise RunNotFoundError(run_id, "artifacts of a train run")
+    contract = ModelContract.from_json((version / CONTRACT_FILE).read_text())
+    manifest = Manifest.from_json((version / MANIFEST_FILE).read_text())
+    source, wanted = SourceParameters(**manifest.source), RecipeParameters(**manifest.recipe)
+    recipe, dataset = read_dataset(source, wanted, settings)
+    if (found := digest(dataset.bars)) != contract.data.sha256:
+        problem = f"bars have digest {found[:12]} but the run saw {contract.data.sha256[:12]}"
+        raise BarsError(problem, source.source, "train again")
+    decoder = Decoder.from_files({n: (version / n).read_bytes() for n in (JSON_FILE, ARRAYS_FILE)})
+    oof = load_evidence(evidence.read_bytes(), dataset.rows)
+    return Candidate(run_id, version, source, wanted, recipe, contract, decoder, dataset, oof)

@@ -1,0 +1,126 @@
+"""Challenger against champion, on the newest labelled window that neither fit has seen.
+
+The challenger's recipe is fitted a second time on rows whose labels end before the window; the
+champion is scored as it was registered. A window that overlaps the champion's training span is
+refused as evidence.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.bootstrap import compare_losses
+from pipelines.recipe import newest
+from pipelines.score import per_time, score
+from registry.artifacts import VersionFiles
+from registry.errors import TooLittleHistoryError
+from registry.gates import GateRow, not_computed
+
+if TYPE_CHECKING:
+    from pipelines.candidate import Candidate
+
+MARGIN_OF_GAIN = 0.02
+P_WORSE_LIMIT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Mean loss per bar time of both, on the same rows, with the gate rows that follow."""
+
+    champion: int
+    start: datetime
+    end: datetime
+    timestamp: NDArray[np.int64]
+    champion_loss: NDArray[np.float64]
+    challenger_loss: NDArray[np.float64]
+    baseline_loss: NDArray[np.float64]
+    gates: tuple[GateRow, ...]
+
+    def table(self) -> pl.DataFrame:
+        """Return one row per bar time, for the picture."""
+        return pl.DataFrame(
+            {
+                "timestamp": pl.Series(self.timestamp)
+                .cast(pl.Datetime("us"))
+                .dt.replace_time_zone("UTC"),
+                "champion": self.champion_loss,
+                "challenger": self.challenger_loss,
+                "baseline": self.baseline_loss,
+            }
+        )
+
+
+def challenge(
+    candidate: "Candidate", champion: VersionFiles, trigger: str, n_times: int
+) -> Challenge:
+    """Score candidate and champion on the newest `n_times` labelled bar times.
+
+    Args:
+        trigger: what forced the refresh (then non-inferiority is enough); empty means nothing
+            did, and the challenger must be better.
+
+    Raises:
+        TooLittleHistoryError: not enough labelled times, or nothing left to fit on.
+    """
+    rows = candidate.dataset.rows
+    window = newest(rows, n_times)
+    start = int(window.t0.min())
+    earlier = rows.take(rows.t1 < start)
+    if len(np.unique(window.t0)) < n_times or not len(earlier):
+        found = len(np.unique(rows.t0))
+        raise TooLittleHistoryError("the challenge window", 2 * n_times, found)
+    recipe = candidate.recipe
+    refit = recipe.fit(earlier)
+    known = candidate.oof.take(candidate.oof.rows.t1 < start)
+    decoder = recipe.template.fit_decoder(known, newest(earlier, recipe.recent_bars))
+    challenger_loss = recipe.template.loss(window, refit.predict(window.X), decoder)
+    champion_loss = score(champion, candidate.dataset.bars, window)
+    baseline = recipe.template.baseline_loss(window)
+    times, means = per_time(window, champion_loss, challenger_loss, baseline)
+    gates = _gates(candidate, champion, trigger, start, means)
+    return Challenge(
+        int(champion.number),
+        _time(start),
+        _time(int(window.t1.max())),
+        times,
+        means[0],
+        means[1],
+        means[2],
+        gates,
+    )
+
+
+def _gates(
+    candidate: "Candidate",
+    champion: VersionFiles,
+    trigger: str,
+    start: int,
+    means: NDArray[np.float64],
+) -> tuple[GateRow, ...]:
+    forced = bool(trigger)
+    name = "champion.non_inferior" if forced else "champion.better"
+    limit = P_WORSE_LIMIT
+    trained_until = datetime.fromisoformat(champion.contract.trained_until)
+    if trained_until >= _time(start):
+        why = f"the champion was trained until {trained_until:%F}, inside the window"
+        return (not_computed(name, "<", limit, why),)
+    champion_loss, challenger_loss, baseline = means
+    worse = compare_losses(challenger_loss - champion_loss, seed=candidate.recipe.seed)
+    note = (
+        f"{len(champion_loss)} bar times from {_time(start):%F}; mean loss champion "
+        f"{champion_loss.mean():.4f}, challenger {challenger_loss.mean():.4f}, baseline "
+        f"{baseline.mean():.4f}; P(worse) {worse.p_worse:.3f}"
+    )
+    if not forced:
+        return (GateRow(name, worse.p_worse, "<", limit, note),)
+    gain = max(0.0, float((baseline - champion_loss).mean()))
+    margin = max(candidate.recipe.template.loss_margin, MARGIN_OF_GAIN * gain)
+    return (GateRow(name, worse.upper, "<", margin, f"{note}; one-sided 95 % bound"),)
+
+
+def _time(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -1,0 +1,116 @@
+"""Checks that every candidate passes before its quality is discussed.
+
+Each returns one gate row: data, causality, feature parity, golden rows. They recompute; they
+trust nothing that the train stage said about itself.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.bars import BarSeries
+from pipelines.candidate import Candidate, Dataset
+from pipelines.features import FeatureSet
+from pipelines.recipe import Recipe
+from registry.backends import BACKENDS
+from registry.flavors import FLAVORS
+from registry.gates import GateRow
+
+CAUSALITY_LIMIT = 1e-9
+FEATURE_PARITY_LIMIT = 1e-6
+GOLDEN_LIMIT = 1e-5
+N_CUTS = 4
+N_SYMBOLS = 3
+
+
+def data_checks(dataset: Dataset) -> GateRow:
+    """Count what makes rows unfit to learn from; the limit is none."""
+    rows = dataset.rows
+    problems = []
+    if not np.isfinite(rows.X).all():
+        problems.append("inputs that are not finite")
+    if not np.isfinite(rows.y).all():
+        problems.append("labels that are not finite")
+    if np.ptp(rows.target) == 0:
+        problems.append("constant labels")
+    flat = rows.X.reshape(-1, rows.X.shape[-1])
+    if (constant := int((np.ptp(flat, axis=0) == 0).sum())) > 0:
+        problems.append(f"{constant} constant features")
+    if not (rows.t1 > rows.t0).all():
+        problems.append("labels that end before they start")
+    note = ", ".join(problems) or f"{len(rows)} rows, {len(dataset.bars.repairs)} repairs"
+    return GateRow("data.checks", float(len(problems)), "<=", 0.0, note)
+
+
+def causality(recipe: Recipe, dataset: Dataset) -> GateRow:
+    """Largest relative change of features and context at t when bars after t are removed."""
+
+    def compare(series: BarSeries, cut: int) -> float:
+        past = series.slice(0, cut + 1)
+        feature = difference(
+            recipe.feature_set.compute(series)[cut], recipe.feature_set.compute(past)[cut]
+        )
+        full, short = recipe.template.context(series), recipe.template.context(past)
+        context = max(difference(full[k][cut], short[k][cut]) for k in full)
+        return max(feature, context)
+
+    worst = _worst(recipe.feature_set, dataset, compare)
+    note = f"f(x[:t])[t] against f(x)[t] at {N_CUTS} cuts of up to {N_SYMBOLS} symbols"
+    return GateRow("causality", worst, "<=", CAUSALITY_LIMIT, note)
+
+
+def feature_parity(recipe: Recipe, dataset: Dataset) -> GateRow:
+    """Largest relative difference between a training row and what serving computes for it."""
+
+    def compare(series: BarSeries, cut: int) -> float:
+        held = series.slice(max(0, cut + 1 - recipe.feature_set.min_history), cut + 1)
+        return difference(
+            recipe.feature_set.compute(series)[cut], recipe.feature_set.compute(held)[-1]
+        )
+
+    worst = _worst(recipe.feature_set, dataset, compare)
+    note = f"whole history against the newest {recipe.feature_set.min_history} bars"
+    return GateRow("feature_parity", worst, "<=", FEATURE_PARITY_LIMIT, note)
+
+
+def golden_rows(
+    candidate: Candidate, features: NDArray[np.float32], scores: NDArray[np.float32]
+) -> GateRow:
+    """Largest difference between the recorded scores and those of the stored native artifact."""
+    flavor = FLAVORS.get("native")
+    payload = candidate.directory / flavor.file_name(candidate.contract.native_format)
+    predictor = BACKENDS.get("cpu").load("native", payload.read_bytes(), candidate.contract)
+    worst = difference(scores, predictor(features))
+    note = f"{len(features)} rows through the stored native artifact"
+    return GateRow("golden_rows", worst, "<=", GOLDEN_LIMIT, note)
+
+
+def difference(expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:
+    """Return max |a - b| / max(1, |a|); two NaN agree, one NaN is infinitely far."""
+    a, b = np.asarray(expected, dtype=np.float64), np.asarray(found, dtype=np.float64)
+    if (np.isnan(a) != np.isnan(b)).any():
+        return float("inf")
+    return float(np.nanmax(np.abs(a - b) / np.maximum(1.0, np.abs(a)), initial=0.0))
+
+
+def _worst(
+    feature_set: FeatureSet, dataset: Dataset, compare: Callable[[BarSeries, int], float]
+) -> float | None:
+    found = [compare(series, cut) for series, cut in _cuts(feature_set, dataset)]
+    return max(found) if found else None
+
+
+def _cuts(feature_set: FeatureSet, dataset: Dataset) -> Iterator[tuple[BarSeries, int]]:
+    """Yield bars and seeded cut positions of symbols spread over the universe."""
+    symbols = dataset.bars.symbols
+    chosen = {symbols[i] for i in np.linspace(0, len(symbols) - 1, N_SYMBOLS).astype(int)}
+    frame = dataset.bars.frame
+    rng = np.random.default_rng(0)
+    for symbol in sorted(chosen):
+        series = BarSeries.from_frame(symbol, frame.filter(pl.col("symbol") == symbol))
+        low, high = feature_set.min_history, len(series) - 1
+        if low < high:
+            for cut in rng.integers(low, high, N_CUTS):
+                yield series, int(cut)

@@ -1,0 +1,152 @@
+"""Stage `convert`: a validated candidate -> every flavor, compared and measured -> a version.
+
+Each flavor is written from the native model, run on the backends of this machine, compared with
+native beyond what its limit allows (a gate row, which refuses), and measured at several batch
+sizes. Then the version is registered with digests of every file and gets the alias `staging`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.candidate import Candidate, load_candidate, write_files
+from pipelines.parameters import PromotionParameters, parse
+from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.validate import TRAIN_RUN_TAG, record_json
+from registry.artifacts import CURVES_FILE, RECORD_FILE, digest_directory
+from registry.backends import BACKENDS, LatencyCurve, measure
+from registry.database import open_engine
+from registry.errors import GateRefusedError, RunNotFoundError
+from registry.flavors import FLAVORS, NativeModel
+from registry.flavors.parity import LIMITS, difference
+from registry.gates import GateRow
+from registry.settings import PlatformSettings
+from registry.versions import Registry, Version
+
+N_PARITY_ROWS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertParameters:
+    """Which validated candidate to convert."""
+
+    validate_run: str = ""
+
+
+def convert(
+    candidate: Candidate,
+    record: Sequence[GateRow],
+    evidence_run: str,
+    settings: PlatformSettings,
+    promotion: PromotionParameters,
+) -> tuple[Version, str]:
+    """Write, compare, measure and register; return the version and what became of `promote`.
+
+    Args:
+        evidence_run: the run whose record the version carries (validate, or the whole `main`).
+
+    Raises:
+        MLEngineError: the registry does not answer.
+    """
+    with stage_run("convert", candidate.contract.model_id, promotion) as run_id:
+        rows, curves = write_flavors(candidate)
+        log_metrics({f"latency_ms.{c.flavor}.{c.backend}.1": c.latency_ms[0] for c in curves})
+        log_metrics({row.gate: row.value for row in rows if row.value is not None})
+        complete = (*record, *rows, _digests(candidate.directory))
+        files = {
+            RECORD_FILE: record_json(complete),
+            CURVES_FILE: json.dumps([asdict(c) for c in curves], indent=2),
+        }
+        write_files(candidate.directory, [(k, v.encode()) for k, v in files.items()])
+        engine = open_engine(settings)
+        registry = Registry(settings, engine)
+        version = registry.register(candidate.directory, candidate.contract, complete, run_id)
+        registry.set_alias_staging(version.model_id, version.number)
+        outcome = "staging"
+        if promotion.promote:
+            outcome = _promote(registry, version, evidence_run)
+        engine.dispose()
+    return version, outcome
+
+
+def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[LatencyCurve]]:
+    """Write every flavor that can hold the model; return parity rows and latency curves."""
+    contract, directory = candidate.contract, candidate.directory
+    native_path = FLAVORS.get("native").file_name(contract.native_format)
+    native = NativeModel(contract.native_format, (directory / native_path).read_bytes())
+    sample = _sample(candidate)
+    rows, curves = [], []
+    expected: NDArray[np.float32] | None = None
+    for name in sorted(FLAVORS, key=lambda flavor: flavor != "native"):
+        flavor = FLAVORS.get(name)
+        payload = flavor.write(native, contract)
+        write_files(directory, [(flavor.file_name(contract.native_format), payload)])
+        for backend in (BACKENDS.get(b) for b in BACKENDS):
+            if name not in backend.flavors or backend.unavailable_reason():
+                continue
+            predictor = backend.load(name, payload, contract)
+            scores = predictor(sample)
+            expected = scores if expected is None else expected
+            note = f"{len(sample)} rows on {backend.name} against native"
+            worst = difference(expected, scores)
+            rows.append(GateRow(f"parity.{name}", worst, "<=", LIMITS[name], note))
+            curves.append(measure(predictor, name, backend.name, sample))
+    return tuple(rows), curves
+
+
+def _sample(candidate: Candidate) -> NDArray[np.float32]:
+    X = candidate.dataset.rows.X
+    index = np.linspace(0, len(X) - 1, min(N_PARITY_ROWS, len(X))).astype(np.intp)
+    return np.ascontiguousarray(X[index])
+
+
+def _digests(directory: Path) -> GateRow:
+    """Hash every file twice from disk; a difference means that storage cannot be trusted."""
+    first, second = digest_directory(directory), digest_directory(directory)
+    changed = sum(first[name] != second.get(name) for name in first)
+    return GateRow("digests", float(changed), "<=", 0.0, f"{len(first)} files hashed")
+
+
+def _promote(registry: Registry, version: Version, evidence_run: str) -> str:
+    try:
+        registry.promote(
+            version.model_id,
+            version.number,
+            actor="main",
+            reason="promote=true",
+            run_id=evidence_run,
+        )
+    except GateRefusedError as exc:
+        return f"refused: {exc}"
+    return "production"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage from the command line."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    which, promotion = parse(
+        argv, "pipelines.convert", __doc__.splitlines()[0], ConvertParameters, PromotionParameters
+    )
+    settings = platform_settings()
+    try:
+        run = mlflow.get_run(which.validate_run)
+        stored = json.loads(mlflow.artifacts.load_text(f"runs:/{which.validate_run}/{RECORD_FILE}"))
+        train_run = run.data.tags[TRAIN_RUN_TAG]
+    except (MlflowException, KeyError, OSError) as exc:
+        raise RunNotFoundError(which.validate_run, "record of a validate run") from exc
+    with TemporaryDirectory() as folder:
+        candidate = load_candidate(train_run, settings, Path(folder))
+        record = [GateRow.from_json(row) for row in stored]
+        version, outcome = convert(candidate, record, which.validate_run, settings, promotion)
+    print(f"{version.model_id} version {version.number}: {outcome}", flush=True)
+
+
+if __name__ == "__main__":
+    exit_with(main)

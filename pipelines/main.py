@@ -1,0 +1,81 @@
+"""Stage `main`: train, validate, convert and register in one driver process.
+
+The stages are nested runs of one run, so that the MLflow UI shows a model's making as a tree.
+It ends at alias `staging` and a validation record; `promote=true` also asks the serve lock for
+`production`. A retraining run never passes `promote`: `monitoring.retraining` decides.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from pipelines.convert import convert
+from pipelines.parameters import (
+    JudgementParameters,
+    PromotionParameters,
+    RecipeParameters,
+    SourceParameters,
+    parse,
+)
+from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.templates import TEMPLATES
+from pipelines.train import train
+from pipelines.validate import validate
+from registry.gates import Lock, refusals
+from registry.settings import PlatformSettings
+from registry.versions import Version
+
+GROUPS = (SourceParameters, RecipeParameters, JudgementParameters, PromotionParameters)
+
+
+def make_version(
+    source: SourceParameters,
+    wanted: RecipeParameters,
+    judgement: JudgementParameters,
+    promotion: PromotionParameters,
+    settings: PlatformSettings,
+) -> tuple[Version, str]:
+    """Make and register a version; return it and what became of it.
+
+    Raises:
+        MLEngineError: anything the caller can mend, in one line; nothing is registered then.
+    """
+    import mlflow
+
+    with stage_run("main", wanted.model_id, source, wanted, judgement, promotion) as run_id:
+        started = perf_counter()
+        with TemporaryDirectory() as folder:
+            candidate = train(source, wanted, settings, Path(folder))
+            judged = validate(candidate, judgement, settings)
+            version, outcome = convert(candidate, judged.record, run_id, settings, promotion)
+        log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
+        mlflow.set_tags({"version": str(version.number), "outcome": outcome})
+        _say(version, judgement, outcome)
+    return version, outcome
+
+
+def _say(version: Version, wanted: JudgementParameters, outcome: str) -> None:
+    for row in version.record:
+        print(("  passed  " if row.passed else "  refused ") + row.line())
+    locks: list[Lock] = ["serve"]
+    if TEMPLATES.get(version.contract.template).is_action:
+        locks.append("trade")
+    for lock in locks:
+        shut = refusals(
+            version.record, lock, version.contract.template, against_champion=bool(wanted.champion)
+        )
+        print(f"  {lock} lock: {'shut' if shut else 'open'}")
+    print(f"{version.model_id} version {version.number}: {outcome}", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage from the command line."""
+    source, wanted, judgement, promotion = parse(
+        argv, "pipelines.main", __doc__.splitlines()[0], *GROUPS
+    )
+    make_version(source, wanted, judgement, promotion, platform_settings())
+
+
+if __name__ == "__main__":
+    exit_with(main)

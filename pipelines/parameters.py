@@ -1,0 +1,190 @@
+"""Parameters of the stages: one frozen dataclass per group, read from the command line.
+
+An MLproject entry point and `python -m pipelines.<stage>` take the same names; a test holds the
+two against each other. Every value is typed here once; a wrong one is a single clear line.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipelines.sources import BarQuery
+from registry.contract import Json
+from registry.errors import ParameterError
+
+P = TypeVar("P")
+
+
+def _described(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceParameters:
+    """Which bars to use."""
+
+    source: str = _described("sample", "where bars come from: sample, files, store, synthetic")
+    path: str = _described("", "file, folder or glob (files), bars folder (store)")
+    columns: str = _described("", "our name=file's name or position, comma separated")
+    symbols: str = _described("", "comma separated; empty means all the source has")
+    start: str = _described("", "first bar, ISO date or time; empty means the earliest")
+    end: str = _described("", "last bar, ISO date or time; empty means the newest")
+    interval: str = _described("", "1d, 1h, ...; empty means read it off the data")
+    timezone: str = _described("UTC", "IANA zone of times written without one")
+    policy: str = _described("strict", "strict refuses bad bars, repair mends and reports them")
+
+    def query(self, seed: int = 0) -> BarQuery:
+        """Return the query for `Source.read`.
+
+        Raises:
+            ParameterError: a date, mapping or policy that cannot be read.
+        """
+        if self.policy not in ("strict", "repair"):
+            raise ParameterError("policy", self.policy, "strict or repair")
+        return BarQuery(
+            symbols=tuple(s.strip() for s in self.symbols.split(",") if s.strip()),
+            start=parse_time("start", self.start),
+            end=parse_time("end", self.end),
+            path=Path(self.path) if self.path else None,
+            columns=parse_mapping("columns", self.columns),
+            interval=self.interval,
+            timezone=self.timezone,
+            policy=self.policy,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeParameters:
+    """How to make a model from bars; with the source these are everything a fit depends on."""
+
+    template: str = _described("volatility_forecast", "model type")
+    architecture: str = _described("xgboost", "algorithm")
+    feature_set: str = _described("", "feature set; empty means the template's own")
+    window: int = _described(0, "steps fed to the model; 0 means the architecture's own")
+    horizon: int = _described(0, "bars ahead; 0 means the template's own")
+    first_test: str = _described(
+        "", "start of the first test fold; empty means 10 years in, or half the span if short"
+    )
+    recent_bars: int = _described(0, "fit on the newest n bar times only; 0 means on all")
+    parameters: str = _described("", "JSON object of architecture parameters to change")
+    seed: int = _described(0, "seed of every random choice")
+    model_name: str = _described("", "registered model; empty means the template's name")
+
+    @property
+    def model_id(self) -> str:
+        """Name of the registered model."""
+        return self.model_name or self.template
+
+    def changed_parameters(self) -> dict[str, Json]:
+        """Return the architecture parameters to change.
+
+        Raises:
+            ParameterError: not a JSON object.
+        """
+        if not self.parameters:
+            return {}
+        try:
+            changed = json.loads(self.parameters)
+        except json.JSONDecodeError as exc:
+            raise ParameterError("parameters", self.parameters, "a JSON object") from exc
+        if not isinstance(changed, dict):
+            raise ParameterError("parameters", self.parameters, "a JSON object")
+        return changed
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementParameters:
+    """How a candidate is judged beside its own gates."""
+
+    champion: int = _described(0, "version that the candidate must stand against; 0 means none")
+    trigger: str = _described("", "what forced the refresh; empty means that nothing did")
+    challenge_bars: int = _described(126, "newest labelled bar times, seen by neither fit")
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionParameters:
+    """What happens to the registered version."""
+
+    promote: bool = _described(False, "ask for alias production after staging")
+
+
+def parse(argv: Sequence[str] | None, program: str, summary: str, *groups: type[Any]) -> list[Any]:
+    """Read the command line into one instance per group.
+
+    Args:
+        argv: arguments; None means those of the process.
+        program: module name, as people type it.
+        summary: one sentence for `--help`.
+
+    Raises:
+        ParameterError: a value of the wrong type. (An unknown name exits as argparse does.)
+    """
+    parser = argparse.ArgumentParser(f"python -m {program}", description=summary)
+    for group in groups:
+        for item in fields(group):
+            shown = f" (default: {item.default!r})" if item.default != "" else ""
+            parser.add_argument(
+                f"--{item.name}",
+                default=str(item.default),
+                metavar=getattr(item.type, "__name__", str(item.type)),
+                help=item.metadata["help"] + shown,
+            )
+    given = vars(parser.parse_args(argv))
+    return [_build(group, given) for group in groups]
+
+
+def parse_time(name: str, text: str) -> datetime | None:
+    """Return the UTC time written as ISO 8601; None when empty; no zone means UTC.
+
+    Raises:
+        ParameterError: not ISO 8601.
+    """
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise ParameterError(name, text, "an ISO date or time such as 2006-12-31") from exc
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def parse_mapping(name: str, text: str) -> dict[str, str]:
+    """Return `a=b,c=d` as a dict.
+
+    Raises:
+        ParameterError: a part without `=`.
+    """
+    mapping = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        key, sign, value = part.partition("=")
+        if not sign or not key.strip() or not value.strip():
+            raise ParameterError(name, text, "our_name=file_name pairs separated by commas")
+        mapping[key.strip()] = value.strip()
+    return mapping
+
+
+def _build(group: type[P], given: dict[str, str]) -> P:
+    values = {f.name: _typed(f.name, given[f.name], f.type) for f in fields(group)}  # type: ignore[arg-type]
+    return group(**values)
+
+
+def _typed(name: str, text: str, kind: Any) -> str | int | bool:
+    if kind is bool:
+        lowered = text.strip().lower()
+        if lowered not in ("true", "false", "1", "0"):
+            raise ParameterError(name, text, "true or false")
+        return lowered in ("true", "1")
+    if kind is int:
+        try:
+            number = int(text)
+        except ValueError as exc:
+            raise ParameterError(name, text, "a whole number") from exc
+        if number < 0:
+            raise ParameterError(name, number, "0 or more")
+        return number
+    return text

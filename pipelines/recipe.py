@@ -1,0 +1,228 @@
+"""Recipe: names from the command line turned into the parts that make a model.
+
+A version is a recipe fitted on all rows; its evidence comes from walk-forward folds of the same
+recipe. `fit_folds` makes that evidence: each fold is predicted by a fit that has not seen it and
+decoded by what earlier folds alone have taught.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from pipelines.architectures import ARCHITECTURES, Architecture, Estimator, TrainingRows
+from pipelines.bars import Bars
+from pipelines.datasets import Fold, LabelledRows, OutOfFold
+from pipelines.features import FEATURE_SETS, FeatureSet
+from pipelines.parameters import RecipeParameters, parse_time
+from pipelines.templates import TEMPLATES, Template
+from registry.contract import Json
+from registry.decoder import Decoder
+from registry.errors import ParameterError, TooLittleHistoryError
+
+FIRST_TEST_YEARS = 10
+ENOUGH_TO_TEST = timedelta(days=5 * 365)
+UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to make a model, every name resolved."""
+
+    template: Template
+    architecture: Architecture
+    feature_set: FeatureSet
+    window: int
+    horizon_bars: int
+    parameters: Mapping[str, Json]
+    seed: int
+    recent_bars: int
+
+    @classmethod
+    def resolve(cls, wanted: RecipeParameters) -> "Recipe":
+        """Return the recipe for these names; defaults come from template and architecture.
+
+        Raises:
+            UnknownNameError: a name that no catalog has.
+            ParameterError: a pair that does not go together, or an unknown parameter.
+        """
+        template = TEMPLATES.get(wanted.template)
+        if wanted.architecture not in ARCHITECTURES:
+            ARCHITECTURES.get(wanted.architecture)
+        if wanted.architecture not in template.architectures:
+            expected = f"one of {', '.join(template.architectures)} for {template.name}"
+            raise ParameterError("architecture", wanted.architecture, expected)
+        architecture = ARCHITECTURES.get(wanted.architecture)
+        known = architecture.parameters(template.objective())
+        changed = wanted.changed_parameters()
+        if unknown := sorted(set(changed) - set(known)):
+            raise ParameterError("parameters", unknown[0], f"one of {', '.join(sorted(known))}")
+        return cls(
+            template=template,
+            architecture=architecture,
+            feature_set=FEATURE_SETS.get(wanted.feature_set or template.feature_set),
+            window=wanted.window or architecture.default_window,
+            horizon_bars=wanted.horizon or template.horizon_bars,
+            parameters=known | changed,
+            seed=wanted.seed,
+            recent_bars=wanted.recent_bars,
+        )
+
+    def fit(self, rows: LabelledRows) -> Estimator:
+        """Fit on the rows that a fit may use, of the newest `recent_bars` times if that is set."""
+        recent = newest(rows, self.recent_bars)
+        chosen = recent.take(recent.fit)
+        weight = np.ones(len(chosen))
+        return self.architecture.fit(
+            TrainingRows(chosen.X, chosen.target, weight),
+            self.template.objective(),
+            self.parameters,
+            self.seed,
+        )
+
+    def digest(self) -> str:
+        """Return what makes this recipe another trial of its family: any changed parameter."""
+        return _sha256(
+            {
+                "architecture": self.architecture.name,
+                "feature_set": self.feature_set.name,
+                "window": self.window,
+                "parameters": dict(self.parameters),
+                "seed": self.seed,
+                "recent_bars": self.recent_bars,
+            }
+        )
+
+    def family(self, spec: Mapping[str, Json], symbols: Sequence[str]) -> str:
+        """Return the family whose trials count together; never depends on the data's digest."""
+        return _sha256(
+            {
+                "template": self.template.name,
+                "label": dict(spec),
+                "cost": self.template.cost_spec(),
+                "symbols": sorted(symbols),
+            }
+        )
+
+
+def fit_folds(
+    recipe: Recipe, rows: LabelledRows, folds: Sequence[Fold]
+) -> tuple[OutOfFold, dict[int, Decoder]]:
+    """Predict every test row by a fit that has not seen it.
+
+    Returns:
+        Pooled predictions in time order, and for each fold the decoder fitted on the predictions
+        of earlier folds only.
+    """
+    parts: list[OutOfFold] = []
+    decoders: dict[int, Decoder] = {}
+    for fold in folds:
+        train, test = rows.take(fold.train), rows.take(fold.test)
+        estimator = recipe.fit(train)
+        decoders[fold.number] = recipe.template.fit_decoder(pool(parts, rows), train)
+        number = np.full(len(test), fold.number, dtype=np.int64)
+        parts.append(OutOfFold(test, estimator.predict(test.X), number))
+    return pool(parts, rows), decoders
+
+
+def refit_decoders(
+    recipe: Recipe, rows: LabelledRows, folds: Sequence[Fold], oof: OutOfFold
+) -> dict[int, Decoder]:
+    """Return the decoder of each fold from stored out-of-fold predictions."""
+    return {
+        fold.number: recipe.template.fit_decoder(
+            oof.take(oof.fold < fold.number), rows.take(fold.train)
+        )
+        for fold in folds
+    }
+
+
+def pool(parts: Sequence[OutOfFold], rows: LabelledRows) -> OutOfFold:
+    """Return the parts as one, in time order; of no parts, an empty one shaped like `rows`."""
+    if not parts:
+        nothing = np.zeros(0, dtype=np.intp)
+        scores = np.zeros((0, 1), dtype=np.float32)
+        return OutOfFold(rows.take(nothing), scores, np.zeros(0, dtype=np.int64))
+    first = parts[0].rows
+    together = LabelledRows(
+        X=np.concatenate([p.rows.X for p in parts]),
+        y=np.concatenate([p.rows.y for p in parts]),
+        target=np.concatenate([p.rows.target for p in parts]),
+        context={k: np.concatenate([p.rows.context[k] for p in parts]) for k in first.context},
+        outcome={k: np.concatenate([p.rows.outcome[k] for p in parts]) for k in first.outcome},
+        symbol=np.concatenate([p.rows.symbol for p in parts]),
+        symbols=first.symbols,
+        t0=np.concatenate([p.rows.t0 for p in parts]),
+        t1=np.concatenate([p.rows.t1 for p in parts]),
+        fit=np.concatenate([p.rows.fit for p in parts]),
+    )
+    scores = np.concatenate([p.scores for p in parts])
+    return OutOfFold(together, scores, np.concatenate([p.fold for p in parts]))
+
+
+def first_test_time(bars: Bars, wanted: str) -> datetime:
+    """Return when the first test fold starts: as wanted, or 10 years in, or half the span in.
+
+    Ten calendar years where at least five remain to be tested; short histories are halved.
+
+    Raises:
+        ParameterError: not a time inside the bars' span.
+    """
+    first, last = bar_span(bars)
+    chosen = parse_time("first_test", wanted)
+    if chosen is None:
+        ten_years = datetime(first.year + FIRST_TEST_YEARS, 1, 1, tzinfo=UTC)
+        half = first + (last - first) / 2
+        return ten_years if last - ten_years >= ENOUGH_TO_TEST else half
+    if not first < chosen < last:
+        raise ParameterError("first_test", wanted, f"a time between {first:%F} and {last:%F}")
+    return chosen
+
+
+def fold_step(bars: Bars, first_test: datetime) -> str | int:
+    """Return the walk-forward step: a year, or a quarter of the tested bar times if shorter."""
+    _, last = bar_span(bars)
+    if last - first_test >= timedelta(days=4 * 365):
+        return "1y"
+    tested = bars.frame["timestamp"].unique() >= first_test
+    return max(1, int(tested.sum()) // 4)
+
+
+def bar_span(bars: Bars) -> tuple[datetime, datetime]:
+    """Return the first and the last bar close.
+
+    Raises:
+        TooLittleHistoryError: there are no bars at all.
+    """
+    first, last = bars.frame["timestamp"].min(), bars.frame["timestamp"].max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        raise TooLittleHistoryError(f"source {bars.source!r}", 1, 0, "widen start and end")
+    return first, last
+
+
+def span(interval: str, n_bars: int) -> str:
+    """Return `n_bars` of an interval in the interval's own unit: `5d`, `60m`.
+
+    Raises:
+        ParameterError: an interval not written like 1d, 1h, 15m.
+    """
+    count, unit = interval[:-1], interval[-1:]
+    if unit not in UNITS or not count.isdigit() or int(count) < 1:
+        raise ParameterError("interval", interval, "a number and one of m, h, d, w, such as 1d")
+    return f"{int(count) * n_bars}{unit}"
+
+
+def newest(rows: LabelledRows, n_times: int) -> LabelledRows:
+    """Return the rows of the newest `n_times` decision times; all of them when 0."""
+    if not n_times:
+        return rows
+    times = np.unique(rows.t0)[-n_times:]
+    return rows.take(rows.t0 >= times[0])
+
+
+def _sha256(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,58 @@
+"""Score registered versions on labelled bars, as they were registered.
+
+The one way a version is judged after its making: the challenge of a retraining run and the
+comparison after a promotion both ask here, so that they cannot disagree.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.bars import Bars
+from pipelines.datasets import LabelledRows, build_rows
+from pipelines.features import FEATURE_SETS
+from pipelines.templates import TEMPLATES
+from registry.artifacts import VersionFiles
+from registry.backends import BACKENDS
+
+
+def score(version: VersionFiles, bars: Bars, window: LabelledRows) -> NDArray[np.float64]:
+    """Return a version's loss on the rows of the window, in their order.
+
+    The version computes its own inputs from the bars with its own label; a row that it cannot
+    answer is NaN.
+    """
+    contract = version.contract
+    template = TEMPLATES.get(contract.template)
+    predictor = BACKENDS.get("cpu").load(
+        "native", version.read(version.model_files()["native"]), contract
+    )
+    feature_set = FEATURE_SETS.get(contract.feature_set)
+    rows = build_rows(template, feature_set, bars, contract.window, contract.label_spec)
+    position = {key: i for i, key in enumerate(_keys(rows))}
+    index = np.array([position.get(key, -1) for key in _keys(window)], dtype=np.intp)
+    there = index >= 0
+    found = rows.take(index[there])
+    loss = np.full(len(window), np.nan)
+    loss[there] = template.loss(found, predictor(found.X), version.decoder)
+    return loss
+
+
+def per_time(
+    rows: LabelledRows, *losses: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Average losses over symbols at each bar time, rows that any loss lacks left out.
+
+    Returns:
+        Times (n_times,), and means (n_losses, n_times).
+    """
+    stacked = np.stack(losses)
+    there = np.isfinite(stacked).all(axis=0)
+    times, index = np.unique(rows.t0[there], return_inverse=True)
+    counts = np.bincount(index)
+    means = [np.bincount(index, weights=loss) / counts for loss in stacked[:, there]]
+    return times, np.stack(means)
+
+
+def _keys(rows: LabelledRows) -> list[tuple[int, str]]:
+    names = np.array(rows.symbols)[rows.symbol]
+    return list(zip(rows.t0.tolist(), names.tolist(), strict=True))

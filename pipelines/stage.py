@@ -1,0 +1,98 @@
+"""What every stage does around its work: one MLflow run, one clear line when it cannot go on.
+
+A stage is a function of values; `stage_run` opens its run (nested when a driver has one open),
+and `exit_with` is the process boundary that turns a deliberate error into one line and status 2.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any
+from urllib.request import urlopen
+
+from registry.errors import MLEngineError, RegistryUnavailableError
+from registry.settings import PlatformSettings, check_tracking_uri, read_settings
+
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+
+
+def platform_settings() -> PlatformSettings:
+    """Return the settings after checking that MLflow is the platform's and answers.
+
+    Raises:
+        ForeignTrackingError: this process would write to another MLflow.
+        RegistryUnavailableError: nothing answers at the platform's address.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    settings = read_settings(PlatformSettings)
+    check_tracking_uri(mlflow.get_tracking_uri(), settings)
+    check_reachable(settings.mlflow_tracking_uri)
+    return settings
+
+
+def check_reachable(tracking_uri: str) -> None:
+    """Ask an MLflow server whether it is there; MLflow itself would retry for minutes.
+
+    Raises:
+        RegistryUnavailableError: no answer within two seconds. (A database URI is not asked.)
+    """
+    if not tracking_uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=2):  # noqa: S310 - scheme checked
+            pass
+    except OSError as exc:
+        reason = getattr(exc, "reason", None) or exc
+        raise RegistryUnavailableError(tracking_uri, str(reason)) from exc
+
+
+@contextmanager
+def stage_run(stage: str, model_id: str, *groups: Any) -> Iterator[str]:
+    """Open the stage's MLflow run, log its parameters, yield its id.
+
+    A deliberate error is recorded as tag `error` before the run ends as failed.
+    """
+    import mlflow
+
+    nested = mlflow.active_run() is not None
+    if not nested and "MLFLOW_RUN_ID" not in os.environ:
+        mlflow.set_experiment(model_id)
+    with mlflow.start_run(run_name=f"{stage} {model_id}", nested=nested) as run:
+        mlflow.set_tags({"stage": stage, "model_id": model_id})
+        mlflow.log_params(flat(*groups))
+        try:
+            yield run.info.run_id
+        except MLEngineError as exc:
+            mlflow.set_tag("error", str(exc))
+            raise
+
+
+def flat(*groups: Any) -> dict[str, Any]:
+    """Return the fields of all groups as one mapping."""
+    together: dict[str, Any] = {}
+    for group in groups:
+        assert is_dataclass(group) and not isinstance(group, type)
+        together |= asdict(group)
+    return together
+
+
+def log_metrics(metrics: Mapping[str, float]) -> None:
+    """Log the finite metrics of the active run."""
+    import mlflow
+
+    mlflow.log_metrics({k: float(v) for k, v in metrics.items() if math.isfinite(v)})
+
+
+def exit_with(work: Callable[[], object]) -> None:
+    """Run a stage as a process: status 0, or 2 and one line on standard error."""
+    try:
+        work()
+    except MLEngineError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,226 @@
+"""Stage `train`: bars -> rows -> walk-forward evidence -> final fit -> a candidate in MLflow.
+
+Logs the candidate's files under `version/`, its out-of-fold predictions under `evidence/`, and
+what a person wants to see of a fit: fold map, importance. Judges nothing: `validate` does.
+"""
+
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines import manifest, pictures
+from pipelines.architectures import Estimator
+from pipelines.bars import TIMESTAMP, digest
+from pipelines.candidate import (
+    EVIDENCE_FILE,
+    VERSION_FOLDER,
+    Candidate,
+    Dataset,
+    read_dataset,
+    save_evidence,
+    write_files,
+)
+from pipelines.datasets import LabelledRows, fold_map
+from pipelines.features import fingerprint
+from pipelines.parameters import RecipeParameters, SourceParameters, parse
+from pipelines.recipe import Recipe, bar_span, fit_folds, newest, span
+from pipelines.reference import drift_profile
+from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from registry.artifacts import (
+    CONTRACT_FILE,
+    DRIFT_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    REFERENCE_FILE,
+)
+from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.flavors import FLAVORS
+from registry.settings import PlatformSettings
+
+N_GOLDEN_ROWS = 64
+N_IMPORTANCE_ROWS = 2000
+REFERENCE_YEARS = 4
+
+
+def train(
+    source: SourceParameters,
+    wanted: RecipeParameters,
+    settings: PlatformSettings,
+    directory: Path,
+) -> Candidate:
+    """Fit a recipe, log it, and return it as a candidate.
+
+    Args:
+        directory: an empty folder that outlives the candidate.
+
+    Raises:
+        MLEngineError: anything the caller can mend, in one line.
+    """
+    import mlflow
+
+    with stage_run("train", wanted.model_id, source, wanted) as run_id:
+        started = perf_counter()
+        recipe, dataset = read_dataset(source, wanted, settings)
+        print(_account(recipe, dataset), flush=True)
+        oof, _ = fit_folds(recipe, dataset.rows, dataset.folds)
+        final = recipe.fit(dataset.rows)
+        decoder = recipe.template.fit_decoder(oof, newest(dataset.rows, recipe.recent_bars))
+        contract = _contract(recipe, dataset, source, wanted, final)
+        importance = final.importance(_spread(dataset.rows, N_IMPORTANCE_ROWS).X)
+        version = directory / VERSION_FOLDER
+        files = {
+            CONTRACT_FILE: contract.to_json().encode(),
+            MANIFEST_FILE: manifest.collect(source, wanted).to_json().encode(),
+            GOLDEN_FILE: _golden(dataset.rows, final),
+            **decoder.to_files(),
+            **_native(final, contract),
+            **_reference(contract, dataset.rows, importance),
+        }
+        write_files(version, files.items())
+        write_files(directory, [(EVIDENCE_FILE, save_evidence(oof))])
+        mlflow.log_artifacts(str(directory))
+        mlflow.set_tags(_tags(contract, dataset))
+        log_metrics(
+            {
+                "rows": len(dataset.rows),
+                "folds": len(dataset.folds),
+                "out_of_fold_rows": len(oof.rows),
+                "train_seconds": perf_counter() - started,
+            }
+        )
+        pictures.log_importance(contract.feature_names, importance)
+        pictures.log_fold_map(fold_map(list(dataset.folds), dataset.rows))
+    return Candidate(run_id, version, source, wanted, recipe, contract, decoder, dataset, oof)
+
+
+def _account(recipe: Recipe, dataset: Dataset) -> str:
+    rows, bars = dataset.rows, dataset.bars
+    first, last = bar_span(bars)
+    return (
+        f"train {recipe.template.name} with {recipe.architecture.name}: {len(rows):,} rows of "
+        f"{len(bars.symbols)} symbols, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
+        f"{len(dataset.folds)} folds"
+    )
+
+
+def _contract(
+    recipe: Recipe,
+    dataset: Dataset,
+    source: SourceParameters,
+    wanted: RecipeParameters,
+    final: Estimator,
+) -> ModelContract:
+    bars, feature_set = dataset.bars, recipe.feature_set
+    fitted = newest(dataset.rows, recipe.recent_bars)
+    first, last = bar_span(bars)
+    return ModelContract(
+        model_id=wanted.model_id,
+        template=recipe.template.name,
+        architecture=recipe.architecture.name,
+        feature_set=feature_set.name,
+        feature_names=feature_set.feature_names,
+        feature_fingerprint=fingerprint(feature_set),
+        window=recipe.window,
+        inputs=tensor_input(len(feature_set.feature_names), recipe.window),
+        outputs=TensorSpec("scores", "float32", (None, final.n_scores)),
+        horizon=span(bars.interval, recipe.horizon_bars),
+        horizon_bars=recipe.horizon_bars,
+        interval=bars.interval,
+        min_history=feature_set.min_history + recipe.window - 1,
+        symbols=bars.symbols,
+        price_basis=bars.price_basis,
+        native_format=recipe.architecture.native_format,
+        label_spec=dataset.label_spec,
+        cost_spec=recipe.template.cost_spec(),
+        parameters=recipe.parameters,
+        data=DataSpan(
+            source=source.source,
+            sha256=digest(bars),
+            start=first.isoformat(),
+            end=last.isoformat(),
+            n_bars=len(bars.frame),
+            note=bars.note,
+        ),
+        trained_until=_iso(int(fitted.t1.max())),
+        seed=recipe.seed,
+        git_commit=manifest.git_commit(),
+        lock_sha256=manifest.lock_digest(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _native(final: Estimator, contract: ModelContract) -> dict[str, bytes]:
+    flavor, native = FLAVORS.get("native"), final.native()
+    return {flavor.file_name(native.format): flavor.write(native, contract)}
+
+
+def _golden(rows: LabelledRows, final: Estimator) -> bytes:
+    features = _spread(rows, N_GOLDEN_ROWS).X
+    buffer = io.BytesIO()
+    np.savez(buffer, features=features, scores=final.predict(features))
+    return buffer.getvalue()
+
+
+def _reference(
+    contract: ModelContract, rows: LabelledRows, importance: NDArray[np.float64]
+) -> dict[str, bytes]:
+    """Return the reference panel (at most the last 4 years) and its drift thresholds."""
+    years = REFERENCE_YEARS * 365.25 * 86400e6
+    recent = rows.take(rows.t0 >= rows.t0.max() - years)
+    newest_step = recent.X if recent.X.ndim == 2 else recent.X[:, -1]
+    panel = pl.DataFrame(
+        {
+            "symbol": pl.Series(np.array(rows.symbols)[recent.symbol]),
+            "timestamp": pl.Series(recent.t0).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+            **{n: newest_step[:, i] for i, n in enumerate(contract.feature_names)},
+        }
+    ).with_columns(pl.col("timestamp").cast(TIMESTAMP))
+    weights = dict(zip(contract.feature_names, importance.tolist(), strict=True))
+    buffer = io.BytesIO()
+    panel.write_parquet(buffer)
+    profile = drift_profile(panel, weights)
+    return {REFERENCE_FILE: buffer.getvalue(), DRIFT_FILE: profile.to_json().encode()}
+
+
+def _spread(rows: LabelledRows, n_rows: int) -> LabelledRows:
+    """Return about `n_rows` rows spread evenly over time."""
+    index = np.linspace(0, len(rows) - 1, min(n_rows, len(rows))).astype(np.intp)
+    return rows.take(index)
+
+
+def _tags(contract: ModelContract, dataset: Dataset) -> dict[str, str]:
+    return {
+        "data_sha256": contract.data.sha256,
+        "data_span": f"{contract.data.start} to {contract.data.end}",
+        "data_note": contract.data.note,
+        "data_repairs": "; ".join(dataset.bars.repairs),
+        "feature_fingerprint": contract.feature_fingerprint,
+        "git_commit": contract.git_commit,
+        "lock_sha256": contract.lock_sha256,
+        "trained_until": contract.trained_until,
+    }
+
+
+def _iso(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage from the command line."""
+    source, wanted = parse(
+        argv, "pipelines.train", __doc__.splitlines()[0], SourceParameters, RecipeParameters
+    )
+    with TemporaryDirectory() as folder:
+        candidate = train(source, wanted, platform_settings(), Path(folder))
+    print(f"run {candidate.run_id}", flush=True)
+
+
+if __name__ == "__main__":
+    exit_with(main)

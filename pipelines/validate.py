@@ -1,0 +1,149 @@
+"""Stage `validate`: a candidate -> metrics, pictures, and the record of every gate it needs.
+
+Computes each gate's value and writes it beside its limit; `registry.gates` decides what the rows
+mean. The record is `validation.json` in the run and, later, in the version.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from pipelines import checks, pictures
+from pipelines.candidate import Candidate, load_candidate
+from pipelines.challenge import Challenge, challenge
+from pipelines.parameters import JudgementParameters, parse
+from pipelines.recipe import refit_decoders
+from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.templates import Evaluation, TrialFamily
+from registry import trials
+from registry.artifacts import GOLDEN_FILE, RECORD_FILE, ArtifactCache
+from registry.database import open_engine
+from registry.gates import GateRow
+from registry.settings import PlatformSettings
+
+TRAIN_RUN_TAG = "train_run_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What `validate` found: its run, the gate rows, the evaluation behind them."""
+
+    run_id: str
+    record: tuple[GateRow, ...]
+    evaluation: Evaluation
+    challenge: Challenge | None
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateParameters:
+    """Which candidate to validate."""
+
+    train_run: str = ""
+
+
+def validate(
+    candidate: Candidate, wanted: JudgementParameters, settings: PlatformSettings
+) -> Judgement:
+    """Judge a candidate and log the judgement.
+
+    Raises:
+        MLEngineError: a champion that does not exist, or too little history to challenge it.
+    """
+    import mlflow
+
+    with stage_run("validate", candidate.contract.model_id, wanted) as run_id:
+        mlflow.set_tag(TRAIN_RUN_TAG, candidate.run_id)
+        evaluation = evaluate(candidate, settings)
+        contest = _contest(candidate, wanted, settings)
+        record = (
+            checks.data_checks(candidate.dataset),
+            checks.causality(candidate.recipe, candidate.dataset),
+            checks.feature_parity(candidate.recipe, candidate.dataset),
+            checks.golden_rows(candidate, *_golden(candidate)),
+            *evaluation.gates,
+            *(contest.gates if contest else ()),
+        )
+        log_metrics(evaluation.metrics)
+        mlflow.log_text(record_json(record), RECORD_FILE)
+        pictures.log_tables(evaluation.tables)
+        pictures.log_gates(record)
+        if contest:
+            pictures.log_challenge(contest.table())
+    return Judgement(run_id, record, evaluation, contest)
+
+
+def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
+    """Evaluate out-of-fold predictions, counting this recipe as a trial of its family."""
+    recipe, dataset = candidate.recipe, candidate.dataset
+    decoders = refit_decoders(recipe, dataset.rows, dataset.folds, candidate.oof)
+    spec, interval = dataset.label_spec, candidate.contract.interval
+    engine = open_engine(settings)
+    family = recipe.family(spec, dataset.bars.symbols)
+    known = TrialFamily(*trials.known(engine, family))
+    first = recipe.template.evaluate(candidate.oof, decoders, spec, known, interval)
+    n_trials, sharpes = trials.count(
+        engine,
+        family,
+        recipe.digest(),
+        candidate.contract.model_id,
+        candidate.run_id,
+        _sharpe(first),
+    )
+    engine.dispose()
+    if first.returns is None:
+        return first
+    counted = TrialFamily(n_trials, sharpes)
+    return recipe.template.evaluate(candidate.oof, decoders, spec, counted, interval)
+
+
+def record_json(record: Sequence[GateRow]) -> str:
+    """Return gate rows as they are stored."""
+    return json.dumps([row.to_json() for row in record], indent=2)
+
+
+def _sharpe(evaluation: Evaluation) -> float | None:
+    returns = evaluation.returns
+    if returns is None or len(returns) < 2 or np.std(returns) == 0:
+        return None
+    return float(np.mean(returns) / np.std(returns, ddof=1))
+
+
+def _golden(candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
+    content = (candidate.directory / GOLDEN_FILE).read_bytes()
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return stored["features"], stored["scores"]
+
+
+def _contest(
+    candidate: Candidate, wanted: JudgementParameters, settings: PlatformSettings
+) -> Challenge | None:
+    if not wanted.champion:
+        return None
+    engine = open_engine(settings)
+    champion = ArtifactCache(settings, engine).fetch(candidate.contract.model_id, wanted.champion)
+    found = challenge(candidate, champion, wanted.trigger, wanted.challenge_bars)
+    engine.dispose()
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage from the command line."""
+    which, wanted = parse(
+        argv, "pipelines.validate", __doc__.splitlines()[0], ValidateParameters, JudgementParameters
+    )
+    settings = platform_settings()
+    with TemporaryDirectory() as folder:
+        candidate = load_candidate(which.train_run, settings, Path(folder))
+        judgement = validate(candidate, wanted, settings)
+    for row in judgement.record:
+        print(("passed  " if row.passed else "refused ") + row.line())
+    print(f"run {judgement.run_id}", flush=True)
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,130 @@
+"""Recipes: names resolved or refused, folds predicted without look-ahead, trials told apart."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.bars import Bars
+from pipelines.datasets import LabelledRows, build_rows, walk_forward
+from pipelines.parameters import RecipeParameters
+from pipelines.recipe import (
+    Recipe,
+    first_test_time,
+    fit_folds,
+    fold_step,
+    newest,
+    pool,
+    refit_decoders,
+    span,
+)
+from pipelines.sources import SOURCES, BarQuery
+from registry.errors import ParameterError, UnknownNameError
+
+SMALL = RecipeParameters(parameters='{"rounds": 5}')
+
+
+@pytest.fixture(scope="module")
+def bars() -> Bars:
+    query = BarQuery(symbols=("A", "B"), start=None, seed=3)
+    return SOURCES.get("synthetic").read(query)
+
+
+@pytest.fixture(scope="module")
+def rows(bars: Bars) -> LabelledRows:
+    recipe = Recipe.resolve(SMALL)
+    spec = recipe.template.label_spec(recipe.horizon_bars, list(bars.series()))
+    return build_rows(recipe.template, recipe.feature_set, bars, recipe.window, spec)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        ({"template": "crystal_ball"}, UnknownNameError, "unknown template 'crystal_ball'; known:"),
+        ({"architecture": "oracle"}, UnknownNameError, "unknown architecture 'oracle'; known:"),
+        ({"feature_set": "alpha1"}, UnknownNameError, "unknown feature set 'alpha1'; known:"),
+        ({"parameters": '{"depth": 3}'}, ParameterError, "parameters='depth': expected one of"),
+    ],
+)
+def test_resolve_refuses_unknown_names(
+    wanted: dict[str, str], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Recipe.resolve(RecipeParameters(**wanted))  # type: ignore[arg-type]
+
+
+def test_resolve_takes_defaults_from_template_and_architecture() -> None:
+    recipe = Recipe.resolve(RecipeParameters())
+    assert recipe.feature_set.name == recipe.template.feature_set
+    assert recipe.horizon_bars == recipe.template.horizon_bars
+    assert recipe.window == recipe.architecture.default_window
+
+
+def test_a_changed_parameter_is_another_trial_and_the_same_recipe_is_not() -> None:
+    first, again = Recipe.resolve(SMALL), Recipe.resolve(SMALL)
+    other = Recipe.resolve(replace(SMALL, parameters='{"rounds": 6}'))
+    assert first.digest() == again.digest() != other.digest()
+
+
+def test_the_family_depends_on_symbols_and_label_but_not_on_their_order() -> None:
+    recipe = Recipe.resolve(SMALL)
+    family = recipe.family({"horizon_bars": 5}, ("A", "B"))
+    assert family == recipe.family({"horizon_bars": 5}, ("B", "A"))
+    assert family != recipe.family({"horizon_bars": 5}, ("A", "C"))
+    assert family != recipe.family({"horizon_bars": 6}, ("A", "B"))
+
+
+def test_each_fold_is_predicted_by_a_fit_on_its_own_training_rows(
+    bars: Bars, rows: LabelledRows
+) -> None:
+    recipe = Recipe.resolve(SMALL)
+    cut = first_test_time(bars, "")
+    folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))
+    oof, decoders = fit_folds(recipe, rows, folds)
+    assert set(decoders) == {fold.number for fold in folds} == set(np.unique(oof.fold))
+    last = folds[-1]
+    expected = recipe.fit(rows.take(last.train)).predict(rows.take(last.test).X)
+    np.testing.assert_array_equal(oof.scores[oof.fold == last.number], expected)
+    again = refit_decoders(recipe, rows, folds, oof)
+    assert all(again[k].facts == decoders[k].facts for k in decoders)
+
+
+def test_recent_bars_fits_on_the_newest_times_only(rows: LabelledRows) -> None:
+    recipe = Recipe.resolve(replace(SMALL, recent_bars=100))
+    recent = newest(rows, 100)
+    assert len(np.unique(recent.t0)) == 100
+    assert recent.t0.max() == rows.t0.max()
+    whole = replace(recipe, recent_bars=0)
+    np.testing.assert_array_equal(
+        recipe.fit(rows).predict(rows.X), whole.fit(recent).predict(rows.X)
+    )
+
+
+def test_pool_of_nothing_is_empty_but_shaped(rows: LabelledRows) -> None:
+    empty = pool([], rows)
+    assert len(empty.rows) == 0
+    assert empty.rows.X.shape[1:] == rows.X.shape[1:]
+
+
+@pytest.mark.parametrize(
+    ("years", "expected"),
+    [((1990, 2006), datetime(2000, 1, 1, tzinfo=UTC)), ((2014, 2018), datetime(2016, 1, 1, 12))],
+)
+def test_first_test_leaves_ten_years_or_half(years: tuple[int, int], expected: datetime) -> None:
+    stamps = [datetime(y, 1, 1, tzinfo=UTC) for y in range(years[0], years[1] + 1)]
+    frame = pl.DataFrame({"timestamp": stamps})
+    found = first_test_time(Bars(frame, "1d", "raw", "test"), "")
+    assert abs(found - expected.replace(tzinfo=UTC)).days <= 1
+
+
+def test_first_test_outside_the_bars_is_refused(bars: Bars) -> None:
+    with pytest.raises(ParameterError, match="first_test='1900-01-01': expected a time between"):
+        first_test_time(bars, "1900-01-01")
+
+
+def test_span_writes_bars_in_the_unit_of_the_interval() -> None:
+    assert (span("1d", 5), span("15m", 4), span("1h", 1)) == ("5d", "60m", "1h")
+    with pytest.raises(ParameterError, match="interval='daily'"):
+        span("daily", 5)
