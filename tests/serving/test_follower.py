@@ -1,0 +1,217 @@
+"""The whole way: versions registered in MLflow, followed, refused, swapped; MLflow away."""
+
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from monitoring.settings import PredictionLogSettings
+from registry import events
+from registry.gates import GateRow
+from registry.versions import Registry
+from serving.app import create_app
+from serving.settings import ServingSettings
+
+MODEL = "volatility_forecast"
+DEAD_MLFLOW = "http://127.0.0.1:9"
+PASSING = (
+    GateRow("data.checks", 0.0, "<=", 0.0),
+    GateRow("causality", 0.0, "<=", 1e-9),
+    GateRow("feature_parity", 1e-9, "<=", 1e-6),
+    GateRow("golden_rows", 1e-7, "<=", 1e-5),
+    GateRow("digests", 0.0, "<=", 0.0),
+    GateRow("parity.native", 0.0, "<=", 1e-5),
+    GateRow("parity.onnx", 1e-7, "<=", 1e-5),
+    GateRow("quality.dm_ewma", -4.9, "<", -1.645),
+    GateRow("quality.dm_scaled_ewma", -3.1, "<", -1.645),
+    GateRow("quality.bias", 1.02, "between", (0.8, 1.25)),
+    GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
+    GateRow("champion.better", 0.01, "<", 0.1),
+)
+FAILING = tuple(
+    GateRow(row.gate, -1.2, "<", -1.645) if row.gate == "quality.dm_ewma" else row
+    for row in PASSING
+)
+
+pytestmark = pytest.mark.integration
+
+
+class Installation:
+    """An MLflow, an engine database, and applications on them."""
+
+    def __init__(self, settings, engine, tracking_uri, tmp_path, make):
+        from mlflow import MlflowClient
+
+        self.platform = settings.model_copy(update={"mlflow_tracking_uri": tracking_uri})
+        self.registry = Registry(self.platform, engine)
+        self.engine, self.folder, self.make = engine, tmp_path, make
+        self.mlflow = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        experiment = self.mlflow.get_experiment_by_name("tests").experiment_id
+        self.run_id = self.mlflow.create_run(experiment).info.run_id
+
+    def register(self, record=PASSING, seed=1, is_first=False, **changes):
+        directory = self.folder / f"made-{time.time_ns()}"
+        contract = self.make.version(directory, seed, **changes)
+        rows = record[:-1] if is_first else record
+        return self.registry.register(directory, contract, rows, self.run_id).number
+
+    def promote(self, number):
+        self.registry.promote(MODEL, number, actor="test", reason="test")
+
+    def app(self, **changes):
+        platform = self.platform.model_copy(update=changes)
+        serving = ServingSettings(alias_poll_interval=0.05, auto_hardware_routing=False)
+        return create_app(platform, serving, PredictionLogSettings())
+
+    def kinds(self):
+        return [event.kind for event in events.read(self.engine, MODEL)]
+
+
+@pytest.fixture
+def installation(settings, engine, tracking_uri, tmp_path, make):
+    return Installation(settings, engine, tracking_uri, tmp_path, make)
+
+
+def wait_for(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("it did not happen in time")
+
+
+def serving_version(app):
+    version = app.state.service.models.production().get(MODEL)
+    return None if version is None else version.number
+
+
+def problem(app) -> str:
+    found = app.state.service.models.problem(MODEL)
+    return "" if found is None else found.reason
+
+
+def post_history(client, make):
+    frame = pl.concat([make.bars("AAPL"), make.bars("MSFT")])
+    body = {"bars": make.body(frame), "interval": "1d", "price_basis": "adjusted"}
+    assert client.post("/bars", json=body).json()["accepted"] == len(frame)
+
+
+def ask(client, **more):
+    return client.post("/predict", json={"model": MODEL, "symbols": ["AAPL", "MSFT"]} | more)
+
+
+def test_a_promoted_version_is_served_without_a_restart(installation, running, make):
+    installation.register(is_first=True)
+    app = installation.app()
+    with running(app) as client:
+        wait_for(lambda: "promote one" in problem(app))
+        post_history(client, make)
+        answer = ask(client)
+        assert answer.status_code == 503
+        assert "promote one" in answer.json()["error"]["message"]
+
+        installation.promote(1)
+        wait_for(lambda: serving_version(app) == 1)
+        first = ask(client).json()
+        assert (first["model_version"], len(first["predictions"])) == (1, 2)
+
+        installation.register(seed=2)
+        installation.registry.set_alias_staging(MODEL, 2)
+        wait_for(lambda: app.state.service.models.aliases()[MODEL].get("staging") == 2)
+        staged = ask(client, alias="staging").json()
+        assert staged["model_version"] == ask(client, version=2).json()["model_version"] == 2
+        assert serving_version(app) == 1
+
+        installation.promote(2)
+        wait_for(lambda: serving_version(app) == 2)
+        second = ask(client).json()
+        assert second["predictions"] == staged["predictions"]
+        assert second["predictions"] != first["predictions"]
+
+        facts = client.get(f"/models/{MODEL}").json()
+        assert [version["version"] for version in facts["versions"]] == [1, 2]
+        assert facts["deployment"]["champion"] == 2
+        assert facts["versions"][0]["gates"][0]["passed"] is True
+        assert facts["loaded"][0]["artifacts"] == ["onnx/cpu"]
+        page = client.get("/")
+        assert MODEL in page.text
+        assert "version 2" in page.text
+
+
+def test_an_alias_moved_by_hand_to_a_refused_version_is_not_followed(installation, running, make):
+    installation.register(is_first=True)
+    installation.promote(1)
+    installation.register(FAILING, seed=2)
+    app = installation.app()
+    with running(app) as client:
+        wait_for(lambda: serving_version(app) == 1)
+        post_history(client, make)
+        installation.mlflow.set_registered_model_alias(MODEL, "production", "2")
+        wait_for(lambda: "quality.dm_ewma" in problem(app))
+        assert ask(client).json()["model_version"] == 1
+        assert "alias_moved_outside" in installation.kinds()
+        line = client.get("/models").json()["models"][0]
+        assert line["serving_version"] == 1
+        assert "moved outside" in line["problem"]
+        assert client.get("/health").json()["status"] == "degraded"
+
+        installation.mlflow.set_registered_model_alias(MODEL, "production", "1")
+        wait_for(lambda: problem(app) == "")
+
+
+def test_a_corrupt_artifact_is_not_loaded_and_the_version_before_goes_on(
+    installation, running, make, tmp_path
+):
+    installation.register(is_first=True)
+    installation.promote(1)
+    app = installation.app()
+    with running(app) as client:
+        wait_for(lambda: serving_version(app) == 1)
+        post_history(client, make)
+        before = set(Path(tmp_path / "mlartifacts").rglob("model.onnx"))
+        installation.register(seed=2)
+        (stored,) = set(Path(tmp_path / "mlartifacts").rglob("model.onnx")) - before
+        stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+        installation.promote(2)
+        wait_for(lambda: "version 2" in problem(app))
+        assert "it is not loaded; version 1 goes on serving" in problem(app)
+        answer = ask(client)
+        assert answer.status_code == 200
+        assert answer.json()["model_version"] == 1
+        assert installation.kinds().count("load_failed") == 1
+        assert "ml_engine_load_failures_total" in client.get("/metrics").text
+        refused = ask(client, version=2)
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "digest_mismatch"
+
+
+def test_without_mlflow_answers_go_on_and_a_restart_serves_what_was_served(
+    installation, running, make
+):
+    installation.register(is_first=True)
+    installation.promote(1)
+    app = installation.app()
+    with running(app) as client:
+        wait_for(lambda: serving_version(app) == 1)
+        post_history(client, make)
+        expected = ask(client).json()["predictions"]
+        wait_for(lambda: (installation.platform.cache_dir / "aliases.json").exists())
+        app.state.service.follower._store.uri = DEAD_MLFLOW
+        wait_for(lambda: app.state.service.follower.heard.is_reachable is False)
+        started = time.monotonic()
+        answer = ask(client)
+        assert time.monotonic() - started < 2.0
+        assert answer.json()["predictions"] == expected
+        assert client.get("/health").status_code == 200
+        assert client.get("/health").json()["dependencies"]["mlflow"]["ok"] is False
+
+    restarted = installation.app(mlflow_tracking_uri=DEAD_MLFLOW)
+    started = time.monotonic()
+    with running(restarted) as client:
+        wait_for(lambda: client.get("/health").status_code == 200)
+        answer = ask(client)
+        assert time.monotonic() - started < 2.0
+        assert answer.json()["predictions"] == expected
+        assert answer.json()["model_version"] == 1

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from registry.errors import (
+    DigestMismatchError,
+    FingerprintMismatchError,
+    GoldenRowsError,
+    ModelNotLoadedError,
+    UnreadableArtifactError,
+)
+from serving.loading import load
+
+MODEL = "volatility_forecast"
+
+
+def test_a_version_loads_with_what_decoding_needs(version_folder, make):
+    *_, version = load(make.files(version_folder), MODEL, 1)
+    assert [(o.flavor, o.backend) for o in version.options] == [("onnx", "cpu")]
+    assert version.options[0].curve is not None
+    assert set(version.context_names) == {"ewma_variance", "close"}
+    assert version.refusals == ()
+    assert version.n_bytes > 0
+
+
+def test_a_changed_byte_is_not_loaded(tmp_path, make):
+    make.version(tmp_path)
+    files = make.files(tmp_path)
+    model = tmp_path / "onnx/model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    with pytest.raises(DigestMismatchError, match="it is not loaded"):
+        list(load(files, MODEL, 1))
+
+
+def test_another_feature_definition_is_not_loaded(tmp_path, make):
+    make.version(tmp_path, feature_fingerprint="f" * 64)
+    with pytest.raises(FingerprintMismatchError, match="train a new version"):
+        list(load(make.files(tmp_path), MODEL, 1))
+
+
+def test_an_artifact_that_misses_its_golden_rows_is_not_loaded(tmp_path, make):
+    make.version(tmp_path, seed=1)
+    other = tmp_path.parent / "other"
+    make.version(other, seed=2)
+    (other / "onnx/model.onnx").rename(tmp_path / "onnx/model.onnx")
+    with pytest.raises(GoldenRowsError, match="misses its golden rows"):
+        list(load(make.files(tmp_path), MODEL, 1))
+
+
+def test_bytes_that_are_no_model_are_not_loaded(tmp_path, make):
+    make.version(tmp_path)
+    (tmp_path / "onnx/model.onnx").write_bytes(b"not a model")
+    with pytest.raises(UnreadableArtifactError):
+        list(load(make.files(tmp_path), MODEL, 1))
+
+
+def test_a_version_without_a_flavor_for_this_machine_is_not_loaded(tmp_path, make):
+    make.version(tmp_path)
+    (tmp_path / "onnx/model.onnx").unlink()
+    with pytest.raises(ModelNotLoadedError, match="version 1"):
+        list(load(make.files(tmp_path), MODEL, 1))
+
+
+def test_the_first_value_answers_like_the_last(version_folder, make):
+    first, *_ = load(make.files(version_folder), MODEL, 1)
+    *_, last = load(make.files(version_folder), MODEL, 1)
+    rows = np.ones((3, len(first.contract.feature_names)), np.float32)
+    np.testing.assert_array_equal(first.options[0].predictor(rows), last.options[0].predictor(rows))
