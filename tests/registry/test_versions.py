@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import sqlalchemy as sa
@@ -225,3 +227,12 @@ def test_a_dead_mlflow_is_one_clear_error_and_changes_nothing(offline, engine, c
         call(offline)
     assert events.read(engine) == before
     assert offline.get(MODEL, 1).number == 1
+
+
+def test_importing_the_registry_imports_neither_mlflow_nor_a_model_library():
+    command = (
+        "import sys, registry.versions, registry.artifacts; "
+        "heavy = {'mlflow', 'torch', 'xgboost', 'onnxruntime', 'pandas', 'alembic'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", command], check=True)

@@ -1,0 +1,121 @@
+"""The `mlflow.pyfunc` loader of our versions: features in, decoded answers out.
+
+`mlflow.pyfunc.load_model("models:/volatility_forecast@production").predict(frame)` returns what
+the server would answer for the same features, one dictionary per row. It is for notebooks and
+MLflow's own tools: MLflow downloads the files itself and compares no digest, so only the ONNX
+artifact is run here, never a format that is a program. Serving does not come this way.
+
+Loading needs this repository on the import path, and no network.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.templates import TEMPLATES
+from registry.artifacts import CONTRACT_FILE, RECORD_FILE
+from registry.backends import BACKENDS
+from registry.contract import ModelContract
+from registry.decoder import ARRAYS_FILE, JSON_FILE, Decoder
+from registry.errors import (
+    MissingArtifactError,
+    MissingColumnsError,
+    ShapeError,
+    ValueRangeError,
+)
+from registry.flavors import FLAVORS
+from registry.gates import GateRow, refusals
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FLAVOR, BACKEND = "onnx", "cpu"
+
+
+class DecodedModel:
+    """A version as a function from features to answers; safe from one thread at a time."""
+
+    def __init__(self, files: Mapping[str, bytes], contract: ModelContract) -> None:
+        self._contract = contract
+        self._template = TEMPLATES.get(contract.template)
+        self._decoder = Decoder.from_files({name: files[name] for name in (JSON_FILE, ARRAYS_FILE)})
+        record = [GateRow.from_json(row) for row in json.loads(files[RECORD_FILE])]
+        is_action = self._template.is_action
+        self._refusals = refusals(record, "trade", contract.template) if is_action else ()
+        payload = files[_model_path(contract)]
+        self._predictor = BACKENDS.get(BACKEND).load(FLAVOR, payload, contract)
+
+    def predict(
+        self,
+        model_input: "pd.DataFrame | NDArray[Any]",
+        params: Mapping[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return one decoded answer per row.
+
+        Args:
+            model_input: a frame with a column per feature, in any order; further columns are the
+                template's context (for example `close`), and without them the fields that need
+                it are None. Or an array (n, n_features), or (n, window, n_features) for a model
+                over a window, with features in the contract's order.
+            params: MLflow passes this; there are no parameters.
+
+        Raises:
+            MissingColumnsError: a frame without one of the features.
+            ShapeError: an array of another shape, or a frame for a model over a window.
+            ValueRangeError: a feature that is not finite in float32.
+        """
+        if isinstance(model_input, np.ndarray):
+            features, context = model_input, dict[str, NDArray[np.float64]]()
+        else:
+            features, context = self._split(model_input)
+        with np.errstate(over="ignore"):  # an overflow becomes infinite and is refused below
+            X = np.ascontiguousarray(features, dtype=np.float32)
+        if not np.isfinite(X).all():
+            first = np.argwhere(~np.isfinite(X))[0]
+            name = self._contract.feature_names[first[-1]]
+            raise ValueRangeError(f"row {first[0]}, {name}", float(X[tuple(first)]))
+        scores = self._predictor(X)
+        newest = X if X.ndim == 2 else X[:, -1]
+        return self._template.decode(
+            scores, newest, context, self._decoder, self._contract, self._refusals
+        )
+
+    def _split(
+        self, frame: "pd.DataFrame"
+    ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        if self._contract.window > 1:
+            wanted = f"an array of shape (n, {self._contract.window}, n_features)"
+            raise ShapeError("features", wanted, "a frame")
+        names = list(self._contract.feature_names)
+        if missing := [name for name in names if name not in frame.columns]:
+            raise MissingColumnsError(f"model {self._contract.model_id!r}", missing)
+        others = [str(name) for name in frame.columns if name not in names]
+        context = {name: frame[name].to_numpy(dtype=np.float64) for name in others}
+        return frame[names].to_numpy(dtype=np.float64), context
+
+
+def _load_pyfunc(path: str) -> DecodedModel:
+    """Return the model whose files lie under `path`; MLflow calls this.
+
+    Raises:
+        MissingArtifactError: a file of the version is not there.
+    """
+    folder = Path(path)
+    contract = ModelContract.from_json(_read(folder, CONTRACT_FILE).decode())
+    names = (JSON_FILE, ARRAYS_FILE, RECORD_FILE, _model_path(contract))
+    return DecodedModel({name: _read(folder, name) for name in names}, contract)
+
+
+def _model_path(contract: ModelContract) -> str:
+    return FLAVORS.get(FLAVOR).file_name(contract.native_format)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError as exc:
+        raise MissingArtifactError(str(folder / name), "the version is incomplete") from exc

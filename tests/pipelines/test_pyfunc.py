@@ -1,0 +1,159 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.architectures import ARCHITECTURES, Objective, TrainingRows
+from pipelines.pyfunc import _load_pyfunc
+from registry import artifacts
+from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.decoder import Decoder
+from registry.errors import MissingArtifactError, MissingColumnsError, ShapeError, ValueRangeError
+from registry.flavors import FLAVORS
+from registry.versions import Registry
+
+NAMES = ("return_1", "return_5", "log_ewma_variance")
+FACTS = {
+    "level": 0.9,
+    "ratio_lower": 0.25,
+    "ratio_upper": 4.0,
+    "ewma_scale": 1.0,
+    "bars_per_year": 252.0,
+    "bars_per_day": 1.0,
+}
+
+
+def make_rows(n, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 3)).astype(np.float32)
+    X[:, 2] = np.log(1e-4) + 0.3 * X[:, 2]
+    y = np.exp(0.5 * X[:, 0]) * rng.gamma(2.0, 0.5, n)
+    return TrainingRows(X, y.astype(np.float64), np.ones(n))
+
+
+CONTRACT = ModelContract(
+    model_id="volatility_forecast",
+    template="volatility_forecast",
+    architecture="xgboost",
+    feature_set="close_only",
+    feature_names=NAMES,
+    feature_fingerprint="0" * 64,
+    window=1,
+    inputs=tensor_input(3, 1),
+    outputs=TensorSpec("scores", "float32", (None, 1)),
+    horizon="5d",
+    horizon_bars=5,
+    interval="1d",
+    min_history=30,
+    symbols=("AAA",),
+    price_basis="adjusted",
+    native_format="xgboost-ubj",
+    label_spec={},
+    cost_spec={},
+    parameters={},
+    data=DataSpan("synthetic", "0" * 64, "2000-01-01", "2001-01-01", 400),
+    trained_until="2001-01-01T00:00:00+00:00",
+    seed=7,
+    git_commit="0" * 40,
+    lock_sha256="0" * 64,
+    created_at="2001-01-02T00:00:00+00:00",
+)
+
+
+@pytest.fixture(scope="module")
+def native():
+    fitted = ARCHITECTURES.get("xgboost").fit(
+        make_rows(400, 1), Objective("gamma"), {"rounds": 20}, 7
+    )
+    return fitted.native()
+
+
+@pytest.fixture
+def folder(native, tmp_path):
+    """A version's files as the convert stage writes them."""
+    files = {
+        FLAVORS.get(name).file_name(native.format): FLAVORS.get(name).write(native, CONTRACT)
+        for name in ("native", "onnx")
+    }
+    files |= Decoder(FACTS).to_files()
+    files |= {
+        artifacts.CONTRACT_FILE: CONTRACT.to_json().encode(),
+        artifacts.RECORD_FILE: json.dumps([]).encode(),
+    }
+    for name, content in files.items():
+        (tmp_path / "version" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "version" / name).write_bytes(content)
+    return tmp_path / "version"
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(make_rows(8, 2).X.astype(np.float64), columns=NAMES)
+
+
+def expected_volatility(native, frame):
+    """The annualised forecast straight from XGBoost's own booster."""
+    import xgboost
+
+    booster = xgboost.Booster(model_file=bytearray(native.payload))
+    matrix = xgboost.DMatrix(frame.to_numpy(np.float32))
+    margin = booster.predict(matrix, output_margin=True)
+    return np.sqrt(np.exp(margin) * np.exp(frame["log_ewma_variance"]) * 252)
+
+
+def test_answers_are_the_boosters_forecasts_decoded(folder, frame, native):
+    answers = _load_pyfunc(str(folder)).predict(frame)
+    found = [answer["volatility_annualised"] for answer in answers]
+    np.testing.assert_allclose(found, expected_volatility(native, frame), rtol=1e-5)
+    ratio = [answer["interval"]["upper"] / answer["interval"]["lower"] for answer in answers]
+    np.testing.assert_allclose(ratio, 4.0, rtol=1e-6)  # sqrt(4.0 / 0.25)
+
+
+def test_the_order_of_columns_does_not_matter_and_an_array_is_taken_as_ordered(folder, frame):
+    model = _load_pyfunc(str(folder))
+    answers = model.predict(frame)
+    assert model.predict(frame[list(reversed(NAMES))]) == answers
+    assert model.predict(frame.to_numpy(np.float32)) == answers
+
+
+def test_further_columns_are_the_templates_context(folder, frame):
+    model = _load_pyfunc(str(folder))
+    doubled = frame.assign(ewma_variance=4 * np.exp(frame["log_ewma_variance"]))
+    before = [answer["volatility_annualised"] for answer in model.predict(frame)]
+    after = [answer["volatility_annualised"] for answer in model.predict(doubled)]
+    np.testing.assert_allclose(after, 2 * np.array(before), rtol=1e-6)
+
+
+def test_bad_frames_are_named_errors(folder, frame):
+    model = _load_pyfunc(str(folder))
+    with pytest.raises(MissingColumnsError, match="return_5"):
+        model.predict(frame.drop(columns="return_5"))
+    with pytest.raises(ValueRangeError, match="row 3, return_1"):
+        model.predict(frame.assign(return_1=[0, 0, 0, np.nan, 0, 0, 0, 0]))
+    with pytest.raises(ValueRangeError, match="row 0, return_5"):
+        model.predict(frame.assign(return_5=1e39))
+    with pytest.raises(ShapeError):
+        model.predict(frame.to_numpy()[:, :2])
+
+
+def test_a_version_without_its_onnx_file_is_one_clear_error(folder):
+    (folder / "onnx" / "model.onnx").unlink()
+    with pytest.raises(MissingArtifactError, match=r"model\.onnx"):
+        _load_pyfunc(str(folder))
+
+
+@pytest.mark.integration
+def test_mlflow_loads_a_registered_version(folder, frame, native, settings, engine, tracking_uri):
+    from mlflow import MlflowClient, pyfunc
+
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    run = client.create_run(client.get_experiment_by_name("tests").experiment_id).info.run_id
+    registry = Registry(settings.model_copy(update={"mlflow_tracking_uri": tracking_uri}), engine)
+    registry.register(folder, CONTRACT, [], run, context_names=("ewma_variance", "close"))
+    loaded = pyfunc.load_model("models:/volatility_forecast/1")
+    found = [answer["volatility_annualised"] for answer in loaded.predict(frame)]
+    np.testing.assert_allclose(found, expected_volatility(native, frame), rtol=1e-5)
+    known = frame.assign(ewma_variance=np.exp(frame["log_ewma_variance"]))
+    again = [answer["volatility_annualised"] for answer in loaded.predict(known)]
+    np.testing.assert_allclose(again, found, rtol=1e-6)
