@@ -99,11 +99,13 @@ def charge(positions: Array, market: Market, spec: CostSpec, bars_per_year: floa
             A bar-aligned series has the same meaning shifted: with closes only, the position
             decided at t-2 earns the return of bar t.
 
-    A missing return counts as 0: the symbol did not trade. The first line enters from flat.
+    A missing return counts as 0: the symbol did not trade. The first line enters from flat. A
+    negative half spread (a crossed quote) is no rebate: the assumed one is paid.
     """
     flat = np.zeros((1, positions.shape[1]))
     traded = np.abs(np.diff(positions, axis=0, prepend=flat))
-    spread = np.where(np.isnan(market.half_spread), spec.half_spread, market.half_spread)
+    measured = market.half_spread >= 0
+    spread = np.where(measured, market.half_spread, spec.half_spread)
     trading = traded * (spread + spec.fee + spec.slippage)
     borrow = np.maximum(-positions, 0.0) * (spec.borrow_per_year / bars_per_year)
     return CostReport(

@@ -42,6 +42,12 @@ def test_measured_spread_replaces_the_assumed_one_where_it_is_known():
     assert found.trading == pytest.approx([0.011, 0.003, 0.0])
 
 
+def test_a_crossed_quote_is_no_rebate():
+    crossed = charge(POSITIONS, market([[0.0]] * 3, spread=-0.01), SPEC, 252)
+    assumed = charge(POSITIONS, market([[0.0]] * 3), SPEC, 252)
+    assert crossed.trading == pytest.approx(assumed.trading)
+
+
 def test_closes_only_position_earns_the_return_two_bars_later():
     # Decided at the close of t-2, filled at the close of t-1, earning close t-1 -> t.
     close = np.array([100.0, 101.0, 103.0, 99.0, 104.0, 100.0])
