@@ -69,5 +69,5 @@ def resolve(space: Space, given: Mapping[str, Json]) -> dict[str, Json]:
     """
     for name, value in given.items():
         if name not in space:
-            raise ParameterError(name, value, f"no such parameter; known: {', '.join(space)}")
+            raise ParameterError(name, value, f"one of the parameters {', '.join(space)}")
     return {name: spec.check(name, given.get(name, spec.default)) for name, spec in space.items()}

@@ -6,9 +6,7 @@ initialised, and the thread count is restored. Used by the torch architectures; 
 looks like is their business.
 """
 
-import io
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from pipelines.architectures import Objective, TrainingRows
 from registry.errors import FitError
 from registry.flavors import NativeModel
+from registry.flavors.programs import save_program
 
 CHUNK_ROWS = 512
 """Rows per prediction call; larger batches of windows are slower on a processor."""
@@ -106,18 +105,7 @@ class TorchEstimator:
 
     def native(self) -> NativeModel:
         """Return the module as a `torch.export` file with a dynamic batch dimension."""
-        example = torch.zeros((2, *self._row_shape))
-        batch = torch.export.Dim("sample")
-        with warnings.catch_warnings():
-            # nn.LSTM keeps a list of its weights beside its parameters; export notes the list and
-            # restores it, the parameters themselves are exported
-            warnings.filterwarnings("ignore", message="The tensor attributes", category=UserWarning)
-            program = torch.export.export(
-                self._module.cpu(), (example,), dynamic_shapes=({0: batch},), strict=False
-            )
-        buffer = io.BytesIO()
-        torch.export.save(program, buffer)
-        return NativeModel("torch-export", buffer.getvalue())
+        return NativeModel("torch-export", save_program(self._module.cpu(), self._row_shape))
 
 
 def fit(

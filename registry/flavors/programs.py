@@ -5,13 +5,35 @@ was recorded when our own convert stage wrote them. Reading it needs torch and n
 """
 
 import io
+import warnings
 import zipfile
 from typing import TYPE_CHECKING
 
 from registry.errors import UnreadableArtifactError
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.export import ExportedProgram
+
+
+def save_program(module: "nn.Module", row_shape: tuple[int, ...]) -> bytes:
+    """Return a module as a `.pt2` file that takes any number of rows.
+
+    Args:
+        module: on the CPU, in evaluation mode; maps float32 `(sample, *row_shape)` to scores.
+    """
+    import torch
+
+    example = torch.zeros((2, *row_shape))
+    sample = torch.export.Dim("sample")
+    with warnings.catch_warnings():
+        # nn.LSTM keeps a list of its weights beside its parameters; export notes the list and
+        # restores it, and exports the parameters themselves
+        warnings.filterwarnings("ignore", message="The tensor attributes", category=UserWarning)
+        program = torch.export.export(module, (example,), dynamic_shapes=({0: sample},))
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
 
 
 def open_program(payload: bytes) -> "ExportedProgram":
