@@ -112,7 +112,7 @@ async def list_models(request: Request) -> ModelList:
     return ModelList(models=await asyncio.to_thread(model_lines, service))
 
 
-@router.get("/models/{model_id}", responses=errors(404, 500, 503))
+@router.get("/models/{model_id}", responses=errors(404, 422, 500, 503))
 async def get_model(model_id: str, request: Request) -> ModelFacts:
     """Show a model's versions with contract and gates, what is loaded, and how fast it is."""
     return await asyncio.to_thread(_facts, service_of(request), model_id)

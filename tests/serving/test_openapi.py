@@ -1,0 +1,74 @@
+import pytest
+
+from serving import examples
+from serving.schemas import BarsRequest, PredictRequest
+
+ROUTES = {
+    ("/health", "get"): {"200", "503"},
+    ("/models", "get"): {"200", "500", "503"},
+    ("/models/{model_id}", "get"): {"200", "404", "422", "500", "503"},
+    ("/predict", "post"): {"200", "400", "404", "413", "422", "500", "503", "504"},
+    ("/bars", "post"): {"200", "400", "409", "413", "422", "500", "503", "504"},
+    ("/metrics", "get"): {"200", "404", "500"},
+}
+
+
+@pytest.fixture
+def openapi(client):
+    return client.get("/openapi.json").json()
+
+
+def test_every_route_declares_every_status(openapi):
+    found = {
+        (path, method): set(operation["responses"])
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert found == ROUTES
+
+
+def test_every_error_is_declared_in_the_one_shape(openapi):
+    for path, methods in openapi["paths"].items():
+        for operation in methods.values():
+            for status, declared in operation["responses"].items():
+                if status == "200" or path == "/health":
+                    continue
+                schema = declared["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/ErrorResponse"}, (path, status)
+
+
+def test_the_forms_are_shown_as_examples(openapi):
+    body = openapi["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    shown = [example["value"] for example in body["examples"].values()]
+    assert shown == list(examples.PREDICT.values())
+
+
+@pytest.mark.parametrize("body", examples.PREDICT.values(), ids=list(examples.PREDICT))
+def test_every_example_is_a_request(body):
+    PredictRequest.model_validate(body)
+
+
+def test_the_example_of_bars_is_accepted(client):
+    BarsRequest.model_validate(examples.BARS)
+    assert client.post("/bars", json=examples.BARS).json()["accepted"] == 2
+
+
+def test_metrics_can_be_switched_off(app, running):
+    off = app.state.service.settings.model_copy(update={"metrics_enabled": False})
+    object.__setattr__(app.state.service, "settings", off)
+    with running(app) as client:
+        assert client.get("/metrics").status_code == 404
+
+
+def test_health_names_every_dependency(client):
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert set(answer.json()["dependencies"]) == {"mlflow", "database", "store", "prediction_log"}
+    assert answer.json()["loaded"] == {"volatility_forecast": 1}
+
+
+def test_metrics_count_requests_by_route_and_status(client):
+    client.get("/models/no_such")
+    text = client.get("/metrics").text
+    assert 'route="/models/{model_id}",status="404"' in text
+    assert 'ml_engine_loaded_version{model="volatility_forecast",role="production"' in text
