@@ -4,8 +4,7 @@ A row is one decision: symbol, time t0 (close at which it is made), inputs known
 that is complete at t1. Every splitter works on (t0, t1) across all symbols, so a timestamp is
 never split and no training label reaches into a test block (Lopez de Prado 2018, ch. 7).
 
-`build_rows` makes the rows, `walk_forward` the folds, `decoders_by_fold` fits what follows the
-scores on earlier folds only. Fitting and predicting belong to the stages.
+`build_rows` makes the rows, `walk_forward` the folds; fitting and predicting belong to the stages.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from pipelines.bars import TIMESTAMP, Bars, BarSeries
 from pipelines.features import FeatureSet, check_columns, windows
 from registry.contract import Json
-from registry.decoder import Decoder
 from registry.errors import ParameterError, ShapeError, TooLittleHistoryError
 
 if TYPE_CHECKING:
@@ -335,17 +333,10 @@ def fold_map(folds: Sequence[Fold], rows: LabelledRows) -> pl.DataFrame:
     return frame.with_columns(pl.col("start", "end").cast(TIMESTAMP))
 
 
-def decoders_by_fold(
-    template: "Template", rows: LabelledRows, folds: Sequence[Fold], oof: OutOfFold
-) -> dict[int, Decoder]:
-    """Fit the decoder of each fold on what was known before its test block began.
+def known_to(training: LabelledRows, oof: OutOfFold) -> OutOfFold:
+    """Return the predictions whose label was complete when the last training label was.
 
-    Out-of-fold rows of earlier folds take part only when their label was complete before the
-    block's first decision, so a calibrator or a conformal score never sees a test label.
+    Training rows are purged against the rows they serve, so whatever was known with them was
+    known before those rows; the newest predictions of the fold before are not.
     """
-    decoders = {}
-    for fold in folds:
-        starts = rows.t0[fold.test].min()
-        earlier = oof.take((oof.fold < fold.number) & (oof.rows.t1 < starts))
-        decoders[fold.number] = template.fit_decoder(earlier, rows.take(fold.train))
-    return decoders
+    return oof.take(oof.rows.t1 <= training.t1.max(initial=-1))

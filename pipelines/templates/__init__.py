@@ -121,6 +121,8 @@ class Template(Protocol):
         Args:
             oof: out-of-fold predictions made before the rows that will be decoded; may be empty
                 (then the decoder is the identity with the widest honest interval: null).
+                Labels that end after the last one of `training` are left out: they were not
+                known when the scores to be decoded were made.
             training: rows of the fit whose scores will be decoded (for input statistics).
         """
         ...

@@ -20,7 +20,7 @@ from pipelines.architectures import Objective
 from pipelines.bars import BarSeries
 from pipelines.calibration import Calibrator, choose
 from pipelines.costs import EQUITY
-from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.metrics import bars_per_year, log_loss
 from pipelines.novelty import fit_novelty, novelty
 from pipelines.signal_quality import CLASSES, SignalForecast, judge
@@ -132,6 +132,7 @@ class TradingSignals:
         Without earlier out-of-fold rows the probabilities stay as they are, there is no interval,
         and no threshold: then every signal is HOLD.
         """
+        oof = known_to(training, oof)
         chosen = choose(oof.scores, oof.rows.y, oof.fold)
         arrays = {f"calibrator.{k}": v for k, v in chosen.calibrator.arrays.items()}
         arrays |= {f"novelty.{k}": v for k, v in fit_novelty(_newest(training.X)).items()}

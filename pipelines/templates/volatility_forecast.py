@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipelines.architectures import Objective
 from pipelines.bars import TIMESTAMP, BarSeries
-from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.labels import end_times, ewma_variance, realised_variance
 from pipelines.metrics import bars_per_year, log_score, qlike
 from pipelines.statistics import conformal_quantile, diebold_mariano, mean_per_date
@@ -95,7 +95,8 @@ class VolatilityForecast:
 
         `ratio_lower` and `ratio_upper` are None while `oof` is too small for them.
         """
-        ratio = oof.rows.y / _forecast(oof.rows, oof.scores)
+        known = known_to(training, oof)
+        ratio = known.rows.y / _forecast(known.rows, known.scores)
         tail = (1 - LEVEL) / 2
         lower = conformal_quantile(-ratio, 1 - tail)
         per_year = bars_per_year(training.t0, training.symbol)

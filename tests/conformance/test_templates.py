@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,16 @@ def test_a_decoder_can_be_fitted_before_there_are_predictions(template, rows, oo
     early = template.fit_decoder(nothing, rows)
     answers = template.decode(oof.scores[:3], rows.X[:3], {}, early, contract)
     assert all(answer["interval"] is None for answer in answers)
+
+
+def test_a_decoder_ignores_labels_that_were_not_known_when_its_fit_was_made(template, rows, oof):
+    training = rows.take(np.arange(len(rows) // 2))
+    later = rows.t1 > training.t1.max()
+    other_y = np.where(later, rows.y[::-1], rows.y)
+    other_outcome = {k: np.where(later, v[::-1], v) for k, v in rows.outcome.items()}
+    changed = OutOfFold(replace(rows, y=other_y, outcome=other_outcome), oof.scores, oof.fold)
+    found = template.fit_decoder(changed, training).to_files()
+    assert found == template.fit_decoder(oof, training).to_files()
 
 
 def test_evaluation_is_complete_and_reproducible(template, rows, oof, decoder, spec):

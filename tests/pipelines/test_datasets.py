@@ -13,8 +13,8 @@ from pipelines.datasets import (
     LabelledRows,
     OutOfFold,
     build_rows,
-    decoders_by_fold,
     fold_map,
+    known_to,
     purge,
     walk_forward,
 )
@@ -255,21 +255,12 @@ def test_fold_map_shows_train_purged_and_test():
     assert table["n_rows"].to_list() == [8, 2, 5, 13, 2, 5]
 
 
-class _Remembers:
-    """Template whose decoder is what it was shown."""
-
-    def fit_decoder(self, oof, training):
-        return oof.rows.t1, training.t1
-
-
-def test_decoders_learn_only_from_labels_complete_before_their_fold():
+def test_what_is_fitted_after_the_scores_never_sees_a_label_of_its_fold():
     t0 = np.arange(30)
     rows = rows_of(t0, t0 + 3)
-    folds = walk_forward(rows, 10, 10)
-    test = np.concatenate([fold.test for fold in folds])
-    number = np.repeat([0, 1], 10)
-    oof = OutOfFold(rows.take(test), np.zeros((20, 1), dtype=np.float32), number)
-    seen = decoders_by_fold(_Remembers(), rows, folds, oof)
-    assert len(seen[0][0]) == 0
-    assert seen[1][0].max() < 20
-    assert [int(training.max()) for _, training in seen.values()] == [9, 19]
+    first, second = walk_forward(rows, 10, 10)
+    earlier = OutOfFold(rows.take(first.test), np.zeros((10, 1), dtype=np.float32), np.zeros(10))
+    known = known_to(rows.take(second.train), earlier)
+    assert known.rows.t0.tolist() == [10, 11, 12, 13, 14, 15, 16]
+    assert known.rows.t1.max() < t0[second.test].min()
+    assert len(known_to(rows, earlier).rows) == 10
