@@ -1,9 +1,9 @@
 """Columns: which column of a file is which of ours, and its text as numbers.
 
 Names are recognised whatever their case and punctuation (`<DATE>`, `Adj Close`, `askOpen`); a
-mapping overrides them. A file without header is recognised only as time, open, high, low, close
-and maybe volume (the time in one column or in two), and only if highs and lows are where that
-order says; any other needs a mapping by position.
+mapping overrides them, or leaves a column out (`volume=none`). A file without header is recognised
+only as time, open, high, low, close and maybe volume (the time in one column or in two), and only
+if highs and lows are where that order says; any other needs a mapping by position.
 """
 
 import re
@@ -21,7 +21,16 @@ NUMBERS = (*QUOTE_PRICES, "adj_close", "volume", "vwap", "spread", *QUOTES)
 OURS = ("symbol", "timestamp", "date", "time", *NUMBERS)
 
 NAMES = {
-    "timestamp": ("timestamp", "datetime", "ts", "ts_event", "index_level_0", "unix", "epoch"),
+    "timestamp": (
+        "timestamp",
+        "datetime",
+        "date_time",
+        "ts",
+        "ts_event",
+        "index_level_0",
+        "unix",
+        "epoch",
+    ),
     "date": ("date", "day", "trade_date", "trading_date"),
     "time": ("time", "hour", "open_time", "gmt_time", "local_time"),
     "symbol": ("symbol", "ticker", "instrument", "asset", "pair"),
@@ -44,6 +53,9 @@ GUESSES = (
 THOUSANDS = r"^-?\d{1,3}(,\d{3})+(\.\d+)?$"
 PLAINLY_THOUSANDS = r"^-?\d{1,3}(,\d{3})+(\.|,\d{3})"
 DECIMAL_COMMA = r"^-?\d+,\d+$"
+LEAVE_OUT = "none"
+"""What a mapping says of a column that is not to be read."""
+
 MISSING_TEXTS = ("null", "none", "na", "n/a", "nan", "-")
 
 
@@ -60,7 +72,11 @@ def find_columns(table: Table, mapping: Mapping[str, str], ledger: Ledger) -> di
     found = _by_name(table)
     if not table.has_header and not mapping:
         found = _by_position(table, ledger)
-    found |= {ours: _mapped(table, ours, theirs) for ours, theirs in mapping.items()}
+    for ours, theirs in mapping.items():
+        if theirs.strip() == LEAVE_OUT:
+            found.pop(ours, None)
+        else:
+            found[ours] = _mapped(table, ours, theirs)
     if "timestamp" in mapping:
         found = {k: v for k, v in found.items() if k not in ("date", "time")}
     elif "date" in mapping or {"date", "time"} <= set(found):
@@ -95,7 +111,8 @@ def read_number(table: Table, column: str, name: str, ledger: Ledger) -> pl.Seri
     if not grouped.all():
         row, text = odd.filter(~grouped).row(0)
         problem = f"row {row}: {name} is {text!r}, expected a number like 1234.5"
-        raise BarsError(problem, table.where, "correct it")
+        hint = f"correct it, or leave the column out with columns={name}={LEAVE_OUT}"
+        raise BarsError(problem, table.where, hint)
     row, text = odd.row(0)
     if table.separator != "," and not texts.str.contains(PLAINLY_THOUSANDS).any():
         problem = f"row {row}: {name} is {text!r}: thousands or decimals, no row tells"
@@ -125,7 +142,7 @@ def _by_name(table: Table) -> dict[str, str]:
 def _plain(name: str) -> str:
     """Return a column's name in lower case, words joined by one underscore."""
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
-    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_").removesuffix("_utc")
 
 
 def _mapped(table: Table, ours: str, theirs: str) -> str:

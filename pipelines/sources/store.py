@@ -109,6 +109,8 @@ class BarStore:
         """
         interval = self._only_interval(interval)
         frames = self._current(interval)
+        if not frames:
+            raise self._empty()
         wanted = tuple(dict.fromkeys(symbols)) or tuple(frames)
         for symbol in wanted:
             if symbol not in frames:
@@ -146,10 +148,13 @@ class BarStore:
     def _only_interval(self, interval: str) -> str:
         held = self.intervals()
         if not held:
-            raise BarsError("the store holds no bars", str(self.directory), "post some to /bars")
+            raise self._empty()
         if interval in held or (not interval and len(held) == 1):
             return interval or held[0]
         raise ParameterError("interval", interval, f"one that the store holds: {', '.join(held)}")
+
+    def _empty(self) -> BarsError:
+        return BarsError("the store holds no bars", str(self.directory), "post some to /bars")
 
 
 @dataclass(slots=True)
@@ -244,7 +249,8 @@ def _settle_basis(directory: Path, interval: str, price_basis: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
-    sync_folder(directory)
+    for folder in (directory, directory.parent):
+        sync_folder(folder)
 
 
 class Store:

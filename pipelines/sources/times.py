@@ -3,10 +3,10 @@
 One column has one format: it is found once, over all rows, and a row that does not fit is an error
 that names it. Day-first and month-first dates are told apart by the data or not at all. Rules:
 
-- times with an offset (ISO 8601) are instants; offsets more than an hour apart (daylight saving)
-  are mixed zones, an error;
-- dates without a time of day, and naive columns that are midnight in every row, are daily labels:
-  00:00 UTC of that date, whatever the time zone;
+- dates without a time of day, and columns that are midnight in every row, as written, are daily
+  labels: 00:00 UTC of that date, whatever the time zone;
+- other times with an offset (ISO 8601) are instants; offsets more than an hour apart (daylight
+  saving) are mixed zones, an error;
 - other naive times are wall-clock times of `timezone`. An hour that the clocks repeat is daylight
   time where it comes first in its symbol's rows and standard time where it comes again. An hour
   that the clocks skip does not exist: an error, or under policy `repair` a removed row.
@@ -14,7 +14,7 @@ that names it. Day-first and month-first dates are told apart by the data or not
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
@@ -30,6 +30,7 @@ CLOCKS = ("%H:%M", "%H:%M:%S%.f", "%H%M%S")
 CLOCKS_AM_PM = ("%I:%M %p", "%I:%M:%S %p")
 COMPACT = ("%Y%m%d%H%M%S", "%Y%m%d%H%M")
 ZONE = "%#z"
+OFFSET = r"\s*(UTC|GMT|Z|[+-]\d{2}(:?\d{2})?)$"
 
 EPOCH_DIGITS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 PLAUSIBLE_YEARS = (1900, 2200)
@@ -59,14 +60,15 @@ def parse_times(column: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
         raise BarsError(f"row {row} has no time", where, "remove the row or fill its time in")
     if isinstance(column.dtype, pl.Datetime):
         values = column.cast(pl.Datetime("us", column.dtype.time_zone))
-        if column.dtype.time_zone is None:
-            return TimeColumn(values, is_naive=True)
+        written = values.dt.replace_time_zone(None)
+        if column.dtype.time_zone is None or _is_midnight(written):
+            return TimeColumn(written, is_naive=True)
         return TimeColumn(values.dt.convert_time_zone("UTC"), is_naive=False)
     if column.dtype == pl.Date:
         return TimeColumn(column.cast(pl.Datetime("us")), is_naive=True)
     if column.dtype.is_float():
         column = column.cast(pl.Int64)
-    texts = column.cast(pl.String).str.strip_chars()
+    texts = column.cast(pl.String).str.strip_chars().str.replace(r"^(\d{9,})\.0+$", "$1")
     epoch = _epoch(texts)
     if epoch is not None:
         return TimeColumn(epoch.dt.replace_time_zone("UTC"), is_naive=False)
@@ -83,10 +85,13 @@ def to_utc(frame: pl.DataFrame, timezone: str) -> tuple[pl.DataFrame, pl.DataFra
     Raises:
         ParameterError: no such time zone.
     """
-    if timezone not in available_timezones():
-        raise ParameterError("timezone", timezone, "an IANA time zone like America/New_York")
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        expected = "an IANA time zone like America/New_York"
+        raise ParameterError("timezone", timezone, expected) from exc
     stamp = pl.col("timestamp")
-    if timezone == "UTC" or frame.select((stamp.dt.time() == pl.time(0)).all()).item():
+    if timezone == "UTC" or _is_midnight(frame["timestamp"]):
         return frame.with_columns(stamp.dt.replace_time_zone("UTC")), frame.clear(), 0
 
     def zoned(which: pl.Expr) -> pl.Expr:
@@ -121,8 +126,8 @@ def _fits(texts: pl.Series, formats: Sequence[str]) -> bool:
 
 
 def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) -> TimeColumn:
-    head = texts.head(1)
-    formats = [f for f in _formats() if _read(head, f).null_count() == 0]
+    heads = texts.head(1).to_frame("text").select(_parsed(f).alias(f) for f in _formats())
+    formats = [f for f in heads.columns if heads[f].null_count() == 0]
     if not formats:
         raise BarsError(
             f"row {rows[0]}: time {texts[0]!r} has no format known here",
@@ -150,7 +155,14 @@ def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
             )
     if first.endswith(ZONE):
         _refuse_mixed_zones(texts, rows, where)
+        written = _read(texts.str.replace(OFFSET, ""), first.removesuffix(ZONE).strip())
+        if _is_midnight(written):
+            return TimeColumn(written, is_naive=True)
     return TimeColumn(whole[first], is_naive=not first.endswith(ZONE))
+
+
+def _is_midnight(naive: pl.Series) -> bool:
+    return bool((naive.dt.truncate("1d") == naive).all())
 
 
 def _formats() -> list[str]:
@@ -162,16 +174,20 @@ def _formats() -> list[str]:
 
 
 def _read(texts: pl.Series, form: str) -> pl.Series:
-    """Return the times, null where a text has another format or an implausible year."""
+    return texts.to_frame("text").select(_parsed(form)).to_series()
+
+
+def _parsed(form: str) -> pl.Expr:
+    """Return the times in `text`, null where it has another format or an implausible year."""
+    text = pl.col("text")
     if form in DATES:
-        values = texts.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+        values = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
     elif form.endswith(ZONE):
-        plain = texts.str.replace(r"\s*(UTC|GMT)$", "Z")
+        plain = text.str.replace(r"\s*(UTC|GMT)$", "Z")
         values = plain.str.to_datetime(form, time_unit="us", strict=False)
     else:
-        values = texts.str.to_datetime(form, time_unit="us", strict=False)
-    plausible = values.dt.year().is_between(*PLAUSIBLE_YEARS)
-    return values.set(~plausible.fill_null(value=True), None)
+        values = text.str.to_datetime(form, time_unit="us", strict=False)
+    return pl.when(values.dt.year().is_between(*PLAUSIBLE_YEARS)).then(values)
 
 
 def _refuse_mixed_zones(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) -> None:

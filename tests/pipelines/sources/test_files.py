@@ -101,7 +101,9 @@ def test_layouts_that_say_the_same(tmp_path, text, query):
         ("2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z", "2024-01-04T00:00:00Z"),
         ("2024-01-02 02:00:00+02:00", "2024-01-03 02:00:00+02:00", "2024-01-04 02:00:00+02:00"),
         ("2024-01-02 00:00:00.000", "2024-01-03 00:00:00.000", "2024-01-04 00:00:00.000"),
+        ("2024-01-02 00:00:00-05:00", "2024-01-03 00:00:00-05:00", "2024-01-04 00:00:00-04:00"),
         ("1704153600", "1704240000", "1704326400"),
+        ("1704153600.0", "1704240000.0", "1704326400.0"),
         ("1704153600000", "1704240000000", "1704326400000"),
         ("1704153600000000", "1704240000000000", "1704326400000000"),
         ("1704153600000000000", "1704240000000000000", "1704326400000000000"),
@@ -212,6 +214,17 @@ def test_parquet_with_typed_times(tmp_path):
     zoned = zoned.with_columns(pl.col("__index_level_0__").dt.convert_time_zone("Asia/Tokyo"))
     zoned.write_parquet(tmp_path / "ABC.parquet")
     assert times(SOURCES.get("files").read(BarQuery(path=tmp_path / "ABC.parquet"))) == DAYS
+
+
+def test_a_column_can_be_left_out(tmp_path):
+    text = PLAIN.replace(",100", ",57.93K")
+    with pytest.raises(
+        BarsError, match=r"volume is '57\.93K'.*leave the column out with columns=vo"
+    ):
+        read(tmp_path, text)
+    assert read(tmp_path, text, columns={"volume": "none"}).frame["volume"].null_count() == 3
+    with pytest.raises(MissingColumnsError, match="needs the columns close"):
+        read(tmp_path, text, columns={"close": "none"})
 
 
 def test_equal_bars_from_parquet_and_csv_have_one_digest(tmp_path):

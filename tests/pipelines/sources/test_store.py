@@ -121,6 +121,14 @@ def test_read_names_what_is_not_held(tmp_path):
         store.read("1h")
 
 
+def test_a_folder_whose_first_append_was_cut_off_is_empty(tmp_path):
+    (tmp_path / "1d").mkdir()
+    (tmp_path / "1d" / "interval.json").write_text('{"price_basis": "raw"}')
+    with pytest.raises(BarsError, match="holds no bars"):
+        BarStore(tmp_path).read()
+    assert BarStore(tmp_path).append(make_bars(0, 2), "1d", "raw").accepted == 2
+
+
 def test_tail_gives_the_newest_bars(tmp_path):
     store = BarStore(tmp_path)
     store.append(make_bars(0, 9), "1d", "raw")
