@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.bars import (
@@ -161,6 +161,7 @@ def test_a_market_that_never_closes_has_shorter_holes():
     assert check(frame_of(*range(28)))[1] == ()
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.permutations(range(6)), st.sampled_from(["strict", "repair"]))
 def test_checking_twice_changes_nothing(order, policy):
     frame, _ = check(frame_of(*order), "repair")
