@@ -36,7 +36,7 @@ def wait_until_healthy(uri, process, seconds=90):
 @pytest.fixture
 def server(settings, prepared_mlflow, monkeypatch):
     """A real MLflow server: (address, process)."""
-    settings.data_dir.mkdir(parents=True)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     (settings.data_dir / "mlflow.db").write_bytes(prepared_mlflow.read_bytes())
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
