@@ -121,11 +121,10 @@ def build_rows(
         MissingColumnsError: the bars lack a column the feature set needs.
         TooLittleHistoryError: no row remains.
     """
-    symbols = bars.symbols
-    parts = [
-        _symbol_rows(template, feature_set, series, window, spec, (symbols, keep_unlabelled))
-        for series in bars.series()
-    ]
+    symbols, parts = bars.symbols, []
+    for series in bars.series():
+        part = _symbol_rows(template, feature_set, series, window, spec, symbols)
+        parts.append(part if keep_unlabelled else part.take(part.t1 >= 0))
     if not any(len(part) for part in parts):
         longest = max((len(series) for series in bars.series()), default=0)
         needed = feature_set.min_history + window - 1 + template.horizon_bars
@@ -142,31 +141,30 @@ def _symbol_rows(
     series: BarSeries,
     window: int,
     spec: Mapping[str, Json],
-    kept: tuple[tuple[str, ...], bool],
+    symbols: tuple[str, ...],
 ) -> LabelledRows:
-    symbols, keep_unlabelled = kept
+    """Return one symbol's rows with finite inputs; those without a complete label have t1 = -1."""
     check_columns(feature_set, series)
     values = feature_set.compute(series)
-    context = template.context(series)
-    labels = template.label(series, context, spec)
-    known = np.isfinite(labels.y) & (labels.t1 >= 0)
-    rows = np.flatnonzero(_finite_windows(values, window) & (known | keep_unlabelled))
-    X = windows(values, rows, window)
-    context = {name: array[rows] for name, array in context.items()}
-    y = np.where(known, labels.y, np.nan)[rows]
+    known_at_t0 = template.context(series)
+    labels = template.label(series, known_at_t0, spec)
+    complete = np.isfinite(labels.y) & (labels.t1 >= 0)
+    rows = np.flatnonzero(_finite_windows(values, window))
+    context = {name: array[rows] for name, array in known_at_t0.items()}
+    y = np.where(complete, labels.y, np.nan)[rows]
     target, fit = template.target(y, context)
     return LabelledRows(
-        X,
-        y,
-        target,
-        context,
-        {name: array[rows] for name, array in labels.outcome.items()},
-        np.full(len(rows), symbols.index(series.symbol), dtype=np.int32),
-        symbols,
-        series.timestamp[rows],
-        np.where(known, labels.t1, -1)[rows],
-        fit & known[rows],
-        spec,
+        X=windows(values, rows, window),
+        y=y,
+        target=target,
+        context=context,
+        outcome={name: array[rows] for name, array in labels.outcome.items()},
+        symbol=np.full(len(rows), symbols.index(series.symbol), dtype=np.int32),
+        symbols=symbols,
+        t0=series.timestamp[rows],
+        t1=np.where(complete, labels.t1, -1)[rows],
+        fit=fit & complete[rows],
+        spec=spec,
     )
 
 
