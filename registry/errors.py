@@ -244,8 +244,8 @@ class PriceBasisConflictError(ConflictError):
     def __init__(self, interval: str, held: str, offered: str) -> None:
         self.interval, self.held, self.offered = interval, held, offered
         super().__init__(
-            f"the store holds {held!r} prices for interval {interval}, not {offered!r}; mixing them "
-            "would look like a price jump: use another store folder"
+            f"the store holds {held!r} prices for interval {interval}, not {offered!r}; mixing "
+            "them would look like a price jump: use another store folder"
         )
 
 
@@ -410,6 +410,17 @@ class FingerprintMismatchError(ArtifactError):
         super().__init__(
             f"feature set {feature_set!r}: the version was trained with definition "
             f"{expected[:12]}, this code computes {found[:12]}; train a new version"
+        )
+
+
+class DriftDisagreementError(ArtifactError):
+    """A drift report would show another number than the one that decided."""
+
+    def __init__(self, column: str, decided: float, shown: float) -> None:
+        self.column, self.decided, self.shown = column, decided, shown
+        super().__init__(
+            f"column {column!r}: the verdict rests on {decided:.6g} but Evidently's report shows "
+            f"{shown:.6g}; install the Evidently of requirements.lock"
         )
 
 

@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from pipelines.templates import TEMPLATES
 from registry import catalog, gates
 from registry.gates import GateRow, Requirement, not_computed, refusals
 
@@ -181,6 +182,10 @@ def test_an_unknown_template_has_both_locks_shut():
     for lock in ("serve", "trade"):
         (line,) = refusals([*serve_record(), *trade_record()], lock, "martingale")
         assert "no gates declared" in line
+
+
+def test_every_template_of_this_repository_declares_its_gates():
+    assert set(gates.GATES) == set(TEMPLATES)
 
 
 def test_a_template_without_actions_may_not_trade():
