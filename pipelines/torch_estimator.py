@@ -67,8 +67,11 @@ def split_in_time(n_rows: int, plan: Plan) -> TimeSplit:
 class TorchEstimator:
     """A fitted module; `predict` takes rows of the shape it was fitted on."""
 
-    def __init__(self, module: nn.Module, n_scores: int, row_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, module: nn.Module, n_scores: int, row_shape: tuple[int, ...], n_threads: int = 1
+    ) -> None:
         self.n_scores = n_scores
+        self._n_threads = n_threads
         self._module = module.eval().requires_grad_(False)
         self._row_shape = row_shape
 
@@ -76,7 +79,7 @@ class TorchEstimator:
         """Return raw scores, float32 (n, n_scores)."""
         device = next(self._module.parameters()).device
         scores = np.empty((len(X), self.n_scores), np.float32)
-        with torch.inference_mode():
+        with torch.inference_mode(), _threads(self._n_threads):
             for start in range(0, len(X), CHUNK_ROWS):
                 chunk = torch.tensor(X[start : start + CHUNK_ROWS], device=device)
                 scores[start : start + CHUNK_ROWS] = self._module(chunk).cpu().numpy()
@@ -93,12 +96,13 @@ class TorchEstimator:
         device = next(self._module.parameters()).device
         inputs = torch.tensor(X[rows], device=device, requires_grad=True)
         offset = (inputs - inputs.mean(dim=0)).detach()
-        scores = self._module(inputs)
         share = torch.zeros(inputs.shape[-1], dtype=torch.float64)
-        for k in range(self.n_scores):
-            (slope,) = torch.autograd.grad(scores[:, k].sum(), inputs, retain_graph=True)
-            effect = (slope * offset).reshape(len(rows), -1, inputs.shape[-1]).sum(dim=1)
-            share += effect.abs().mean(dim=0).double().cpu()
+        with _threads(self._n_threads):
+            scores = self._module(inputs)
+            for k in range(self.n_scores):
+                (slope,) = torch.autograd.grad(scores[:, k].sum(), inputs, retain_graph=True)
+                effect = (slope * offset).reshape(len(rows), -1, inputs.shape[-1]).sum(dim=1)
+                share += effect.abs().mean(dim=0).double().cpu()
         total = float(share.sum())
         values: NDArray[np.float64] = share.numpy()
         return values / total if total > 0 else np.full(len(values), 1.0 / len(values))
@@ -154,7 +158,7 @@ def fit(
             if stale >= plan.patience:
                 break
     module.load_state_dict(best_state)
-    return TorchEstimator(module, objective.n_scores, rows.X.shape[1:])
+    return TorchEstimator(module, objective.n_scores, rows.X.shape[1:], plan.n_threads)
 
 
 def row_loss(scores: Tensor, y: Tensor, objective: Objective) -> Tensor:

@@ -13,7 +13,7 @@ from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.flavors import FLAVORS, NativeModel
 
 N_ROWS, N_FEATURES, WINDOW = 1000, 6, 4
-SHORT = {"xgboost": {"rounds": 40}, "lstm": {"epochs": 6, "batch_size": 128}}
+SHORT = {"xgboost": {"rounds": 40, "nthread": 1}, "lstm": {"epochs": 6, "batch_size": 128}}
 OBJECTIVES = (Objective("gamma"), Objective("softmax", 3), Objective("squared"))
 FITTED = [(name, objective) for name in ARCHITECTURES for objective in OBJECTIVES]
 

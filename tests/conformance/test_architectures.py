@@ -1,5 +1,7 @@
 """Every architecture keeps the promises of `pipelines.architectures`, for every objective."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -122,3 +124,11 @@ def test_an_infinite_feature_or_a_weight_of_zero_is_refused(name):
     ):
         with pytest.raises(InvalidInputError):
             ARCHITECTURES.get(name).fit(rows, Objective("squared"), {}, 0)
+
+
+@pytest.mark.parametrize("name", tuple(ARCHITECTURES))
+def test_is_documented_with_every_parameter(name):
+    page = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text()
+    section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    parameters = ARCHITECTURES.get(name).parameters(Objective("gamma"))
+    assert [p for p in parameters if f"`{p}`" not in section] == []

@@ -1,5 +1,7 @@
 """Every flavor holds every architecture and agrees with the native model."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,8 @@ def test_refuses_a_format_it_does_not_know(problem, name):
 
 def test_every_flavor_has_a_parity_limit():
     assert set(parity.LIMITS) == set(FLAVORS)
+
+
+def test_every_flavor_and_backend_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "flavors.md").read_text()
+    assert [name for name in (*FLAVORS, *BACKENDS) if f"| `{name}` |" not in page] == []

@@ -7,6 +7,8 @@ from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.boosting import XGBOOST
 from registry.errors import FitError, ShapeError
 
+ONE = {"nthread": 1}
+
 
 def rows(n=800, seed=0, weight=None):
     rng = np.random.default_rng(seed)
@@ -17,7 +19,7 @@ def rows(n=800, seed=0, weight=None):
 
 def test_gamma_scores_are_logs_of_what_xgboost_forecasts():
     data = rows()
-    estimator = XGBOOST.fit(data, Objective("gamma"), {}, 3)
+    estimator = XGBOOST.fit(data, Objective("gamma"), ONE, 3)
     booster = xgb.Booster(model_file=bytearray(estimator.native().payload))
     forecast = booster.predict(xgb.DMatrix(data.X))
     np.testing.assert_allclose(np.exp(estimator.predict(data.X)[:, 0]), forecast, rtol=1e-5)
@@ -26,7 +28,7 @@ def test_gamma_scores_are_logs_of_what_xgboost_forecasts():
 def test_softmax_scores_are_logits_of_what_xgboost_forecasts():
     data = rows()
     y = np.digitize(data.X[:, 0], [-0.4, 0.4]).astype(float)
-    estimator = XGBOOST.fit(TrainingRows(data.X, y, data.weight), Objective("softmax", 3), {}, 3)
+    estimator = XGBOOST.fit(TrainingRows(data.X, y, data.weight), Objective("softmax", 3), ONE, 3)
     booster = xgb.Booster(model_file=bytearray(estimator.native().payload))
     scores = estimator.predict(data.X).astype(np.float64)
     shares = np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
@@ -59,7 +61,7 @@ def test_trees_without_a_split_share_importance_equally():
 
 def test_a_missing_value_is_scored():
     X = np.full((2, 4), np.nan, np.float32)
-    assert np.isfinite(XGBOOST.fit(rows(), Objective("gamma"), {}, 0).predict(X)).all()
+    assert np.isfinite(XGBOOST.fit(rows(), Objective("gamma"), ONE, 0).predict(X)).all()
 
 
 def test_rows_with_a_window_are_refused():
@@ -72,5 +74,5 @@ def test_what_the_library_refuses_is_one_clear_line():
     data = rows(50)
     empty = TrainingRows(np.empty((50, 0), np.float32), data.y, data.weight)
     with pytest.raises(FitError, match="xgboost cannot be fitted") as caught:
-        XGBOOST.fit(empty, Objective("gamma"), {}, 0)
+        XGBOOST.fit(empty, Objective("gamma"), ONE, 0)
     assert "\n" not in str(caught.value)
