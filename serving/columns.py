@@ -7,7 +7,7 @@ use is listed, never silently dropped. A bad value is that symbol's error; a lis
 length is the request's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,9 +42,15 @@ class Columns:
 
 
 def read(
-    features: ColumnFeatures | None, symbols: Sequence[str], feature_set: FeatureSet
+    features: ColumnFeatures | None,
+    symbols: Sequence[str],
+    feature_set: FeatureSet,
+    used_columns: Container[str],
 ) -> Columns:
     """Return what `features` says about each symbol.
+
+    Args:
+        used_columns: bar columns that the version's answers depend on; others are listed.
 
     Raises:
         ShapeError: a list that is used has another length than `symbols`.
@@ -52,6 +58,7 @@ def read(
     if features is None:
         return Columns({symbol: Forming() for symbol in symbols}, {}, ())
     indicators, ignored = _split(features, feature_set)
+    ignored += _unused(features, used_columns)
     lists = {"price_data": features.price_data, "volume": features.volume} | {
         f"technical_indicators.{name}": values for name, values in indicators.items()
     }
@@ -92,9 +99,19 @@ def _split(features: ColumnFeatures, feature_set: FeatureSet) -> tuple[dict[str,
         else:
             used[feature], kept[name] = name, values
     ignored += list(features.model_extra or {})
-    if features.price_data is None and features.volume is not None:
-        ignored.append("volume (it belongs to a forming bar: give price_data)")
     return kept, ignored
+
+
+def _unused(features: ColumnFeatures, used_columns: Container[str]) -> list[str]:
+    """Return the columns of the forming bars that were given and change nothing."""
+    unused = []
+    if features.volume is not None and features.price_data is None:
+        unused.append("volume (it belongs to a forming bar: give price_data)")
+    elif features.volume is not None and "volume" not in used_columns:
+        unused.append("volume")
+    bars = [bar for bar in features.price_data or [] if isinstance(bar, dict)]
+    given = [name for name in PRICES if any(bar.get(name) is not None for bar in bars)]
+    return unused + [f"price_data.{name}" for name in given if name not in used_columns]
 
 
 def _check_length(name: str, values: Any, n_symbols: int) -> None:

@@ -105,7 +105,7 @@ def _from_symbols(
     request: PredictRequest, version: LoadedVersion, history: History, max_rows: int
 ) -> Inputs:
     symbols = _distinct(request.symbols or list(request.bars or {}), max_rows)
-    given = columns.read(request.features, symbols, version.feature_set)
+    given = columns.read(request.features, symbols, version.feature_set, version.used_columns)
     if request.timestamp is not None and (request.features is None or not _has_price(given)):
         raise ParameterError("timestamp", request.timestamp.isoformat(), "price_data beside it")
     horizons = _horizons(request, symbols)

@@ -31,6 +31,7 @@ from registry.flavors.parity import LIMITS, difference
 from serving.router import Option
 
 PROBE_BARS = 64
+PROBED_COLUMNS = ("open", "high", "low", "close", "volume")
 GOLDEN_LIMIT = 1e-5
 """Least difference from the golden rows that refuses an artifact: another processor may add a
 float32 sum in another order; a flavor with a wider parity limit gets that."""
@@ -43,7 +44,8 @@ class LoadedVersion:
     `options` are the artifacts that were loaded and verified, in order of preference;
     `absent` is `flavor/backend` -> why this machine cannot run it. `refusals` are the failed
     gates of the trade lock (empty where the template is no action). `context_names` are what the
-    template needs besides features to decode.
+    template needs besides features to decode; `used_columns` are the bar columns that features
+    or context of the newest step depend on.
     """
 
     model_id: str
@@ -54,6 +56,7 @@ class LoadedVersion:
     feature_set: FeatureSet
     refusals: tuple[str, ...]
     context_names: tuple[str, ...]
+    used_columns: frozenset[str]
     n_bytes: int
     options: tuple[Option, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +117,8 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
         template=template,
         feature_set=feature_set,
         refusals=refusals,
-        context_names=tuple(template.context(_flat_series(contract.min_history))),
+        context_names=tuple(template.context(_waves(contract.min_history))),
+        used_columns=_used_columns(template, feature_set, contract.min_history),
         n_bytes=0,
     )
 
@@ -149,10 +153,31 @@ def _check_golden(
         raise GoldenRowsError(flavor, worst, limit)
 
 
-def _flat_series(n_bars: int) -> BarSeries:
-    """Return bars of a gently waving price: enough to ask a template what its context holds."""
+def _used_columns(template: Template, feature_set: FeatureSet, n_bars: int) -> frozenset[str]:
+    """Return the bar columns whose newest value changes features or context, by trying each."""
+    series = _waves(n_bars)
+    before = _newest(template, feature_set, series)
+    used = set()
+    for column in PROBED_COLUMNS:
+        values = getattr(series, column).copy()
+        values[-1] *= 0.99 if column == "low" else 1.01
+        after = _newest(template, feature_set, replace(series, **{column: values}))
+        if not np.array_equal(before, after, equal_nan=True):
+            used.add(column)
+    return frozenset(used)
+
+
+def _newest(template: Template, feature_set: FeatureSet, series: BarSeries) -> NDArray[np.float64]:
+    context = [values[-1] for values in template.context(series).values()]
+    return np.concatenate([feature_set.compute(series)[-1], context])
+
+
+def _waves(n_bars: int) -> BarSeries:
+    """Return bars of a gently waving price: enough to ask what a template and features use."""
     n = max(n_bars, PROBE_BARS)
-    close = 100 + np.sin(np.arange(n))
-    stamps = np.arange(n, dtype=np.int64) * 86_400_000_000
-    volume, spread = np.full(n, 1e6), np.full(n, 1e-4)
-    return BarSeries("PROBE", stamps, close, close, close, close, volume, close, spread)
+    step = np.arange(n)
+    close, opened = 100 + np.sin(step), 100 + np.sin(step - 0.5)
+    high, low = np.maximum(opened, close) + 0.5, np.minimum(opened, close) - 0.5
+    volume, spread = 1e6 * (2 + np.sin(3 * step)), np.full(n, 1e-4)
+    stamps = step.astype(np.int64) * 86_400_000_000
+    return BarSeries("PROBE", stamps, opened, high, low, close, volume, close, spread)

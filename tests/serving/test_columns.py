@@ -4,7 +4,8 @@ import pytest
 
 from pipelines.features import RequestAlias
 from registry.errors import ParameterError, ShapeError, ValueRangeError
-from serving.columns import alias_of, in_feature_unit, read
+from serving import columns
+from serving.columns import alias_of, in_feature_unit
 from serving.schemas import ColumnFeatures
 
 
@@ -18,6 +19,10 @@ class TwoFeatures:
 
 FEATURES = TwoFeatures()
 SYMBOLS = ("AAPL", "MSFT")
+
+
+def read(given, symbols, feature_set, used=("open", "high", "low", "close", "volume")):
+    return columns.read(given, symbols, feature_set, used)
 
 
 def form(**fields) -> ColumnFeatures:
@@ -58,6 +63,17 @@ def test_a_second_name_for_the_same_feature_is_listed():
     found = read(given, SYMBOLS, FEATURES)
     assert found.ignored == ("technical_indicators.rsi_14 (rsi is given)",)
     assert found.forming["AAPL"].overrides == {"rsi": 1.0}
+
+
+def test_columns_that_change_no_answer_are_listed():
+    bar = {"open": 1, "high": 1, "low": 1, "close": 1}
+    found = read(form(price_data=[bar, 2], volume=[1, 2]), SYMBOLS, FEATURES, used=("close",))
+    assert found.ignored == (
+        "volume",
+        "price_data.open",
+        "price_data.high",
+        "price_data.low",
+    )
 
 
 def test_volume_without_a_price_is_listed():

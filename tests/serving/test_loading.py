@@ -18,6 +18,7 @@ def test_a_version_loads_with_what_decoding_needs(version_folder, make):
     assert [(o.flavor, o.backend) for o in version.options] == [("onnx", "cpu")]
     assert version.options[0].curve is not None
     assert set(version.context_names) == {"ewma_variance", "close"}
+    assert version.used_columns == {"close"}
     assert version.refusals == ()
     assert version.n_bytes > 0
 

@@ -117,6 +117,7 @@ def test_the_columns_form_answers_those_with_history_and_names_what_is_missing(
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.text
     assert set(answer.json()["predictions"]) == {"AAPL", "MSFT"}
+    assert answer.json()["ignored"] == ["volume"]
     error = answer.json()["errors"]["GOOGL"]
     assert error["code"] == "no_history"
     assert "held: AAPL, MSFT" in error["message"]
