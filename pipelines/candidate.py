@@ -8,6 +8,7 @@ same digest).
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def read_dataset(
 def make_dataset(recipe: Recipe, bars: Bars, first_test: str = "") -> Dataset:
     """Label the bars and cut the walk-forward folds of the recipe."""
     cut = first_test_time(bars, first_test)
-    before = list(bars.between(None, cut).series())
+    before = list(bars.between(None, cut - timedelta(microseconds=1)).series())
     spec = recipe.template.label_spec(recipe.horizon_bars, before)
     rows = build_rows(recipe.template, recipe.feature_set, bars, recipe.window, spec)
     folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))

@@ -79,7 +79,7 @@ def challenge(
     decoder = recipe.template.fit_decoder(known, newest(earlier, recipe.recent_bars))
     challenger_loss = recipe.template.loss(window, refit.predict(window.X), decoder)
     champion_loss = score(champion, candidate.dataset.bars, window)
-    baseline = recipe.template.baseline_loss(window)
+    baseline = recipe.template.baseline_loss(window, champion.decoder)
     times, means = per_time(window, champion_loss, challenger_loss, baseline)
     gates = _gates(candidate, champion, trigger, start, means)
     return Challenge(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.candidate import Candidate, load_candidate, write_files
 from pipelines.parameters import PromotionParameters, parse
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
-from pipelines.validate import TRAIN_RUN_TAG, record_json
+from pipelines.validate import TRAIN_RUN_TAG
 from registry.artifacts import CURVES_FILE, RECORD_FILE, digest_directory
 from registry.backends import BACKENDS, LatencyCurve, measure
 from registry.database import open_engine
@@ -58,14 +58,14 @@ def convert(
         log_metrics({f"latency_ms.{c.flavor}.{c.backend}.1": c.latency_ms[0] for c in curves})
         log_metrics({row.gate: row.value for row in rows if row.value is not None})
         complete = (*record, *rows, _digests(candidate.directory))
-        files = {
-            RECORD_FILE: record_json(complete),
-            CURVES_FILE: json.dumps([asdict(c) for c in curves], indent=2),
-        }
-        write_files(candidate.directory, [(k, v.encode()) for k, v in files.items()])
+        measured = json.dumps([asdict(c) for c in curves], indent=2)
+        write_files(candidate.directory, [(CURVES_FILE, measured.encode())])
         engine = open_engine(settings)
         registry = Registry(settings, engine)
-        version = registry.register(candidate.directory, candidate.contract, complete, run_id)
+        context = tuple(candidate.dataset.rows.context)
+        version = registry.register(
+            candidate.directory, candidate.contract, complete, run_id, context
+        )
         registry.set_alias_staging(version.model_id, version.number)
         outcome = "staging"
         if promotion.promote:

@@ -131,7 +131,7 @@ def build_rows(
         hint = "read more bars or choose a feature set with a shorter look-back"
         what = f"a labelled row of feature set {feature_set.name!r}"
         raise TooLittleHistoryError(what, max(needed, longest + 1), longest, hint)
-    rows = _concatenate(parts)
+    rows = concatenate(parts)
     return rows.take(np.lexsort((rows.symbol, rows.t0)))
 
 
@@ -179,7 +179,8 @@ def _finite_windows(values: NDArray[np.float64], window: int) -> NDArray[np.bool
     return np.asarray(good, dtype=np.bool_)
 
 
-def _concatenate(parts: Sequence[LabelledRows]) -> LabelledRows:
+def concatenate(parts: Sequence[LabelledRows]) -> LabelledRows:
+    """Return the rows of all parts, in the order given; symbols and spec are the first part's."""
     first = parts[0]
     return LabelledRows(
         np.concatenate([part.X for part in parts]),

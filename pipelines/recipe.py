@@ -10,19 +10,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 
 from pipelines.architectures import ARCHITECTURES, Architecture, Estimator, TrainingRows
 from pipelines.bars import Bars
-from pipelines.datasets import Fold, LabelledRows, OutOfFold
+from pipelines.datasets import Fold, LabelledRows, OutOfFold, concatenate
 from pipelines.features import FEATURE_SETS, FeatureSet
 from pipelines.parameters import RecipeParameters, parse_time
 from pipelines.templates import TEMPLATES, Template
 from registry.contract import Json
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
+from registry.trials import family_key
 
 FIRST_TEST_YEARS = 10
 ENOUGH_TO_TEST = timedelta(days=5 * 365)
@@ -86,27 +86,26 @@ class Recipe:
 
     def digest(self) -> str:
         """Return what makes this recipe another trial of its family: any changed parameter."""
-        return _sha256(
-            {
-                "architecture": self.architecture.name,
-                "feature_set": self.feature_set.name,
-                "window": self.window,
-                "parameters": dict(self.parameters),
-                "seed": self.seed,
-                "recent_bars": self.recent_bars,
-            }
-        )
+        facts = {
+            "architecture": self.architecture.name,
+            "feature_set": self.feature_set.name,
+            "window": self.window,
+            "parameters": dict(self.parameters),
+            "seed": self.seed,
+            "recent_bars": self.recent_bars,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def family(self, spec: Mapping[str, Json], symbols: Sequence[str]) -> str:
-        """Return the family whose trials count together; never depends on the data's digest."""
-        return _sha256(
-            {
-                "template": self.template.name,
-                "label": dict(spec),
-                "cost": self.template.cost_spec(),
-                "symbols": sorted(symbols),
-            }
-        )
+        """Return the family whose trials count together.
+
+        What the data chose within the label (`spec["fitted"]`) makes no other family: newer bars
+        must not start the count again.
+        """
+        fitted = spec.get("fitted", [])
+        assert isinstance(fitted, list)
+        declared = {k: v for k, v in spec.items() if k not in (*fitted, "fitted")}
+        return family_key(self.template.name, declared, self.template.cost_spec(), symbols)
 
 
 def fit_folds(
@@ -147,19 +146,7 @@ def pool(parts: Sequence[OutOfFold], rows: LabelledRows) -> OutOfFold:
         nothing = np.zeros(0, dtype=np.intp)
         scores = np.zeros((0, 1), dtype=np.float32)
         return OutOfFold(rows.take(nothing), scores, np.zeros(0, dtype=np.int64))
-    first = parts[0].rows
-    together = LabelledRows(
-        X=np.concatenate([p.rows.X for p in parts]),
-        y=np.concatenate([p.rows.y for p in parts]),
-        target=np.concatenate([p.rows.target for p in parts]),
-        context={k: np.concatenate([p.rows.context[k] for p in parts]) for k in first.context},
-        outcome={k: np.concatenate([p.rows.outcome[k] for p in parts]) for k in first.outcome},
-        symbol=np.concatenate([p.rows.symbol for p in parts]),
-        symbols=first.symbols,
-        t0=np.concatenate([p.rows.t0 for p in parts]),
-        t1=np.concatenate([p.rows.t1 for p in parts]),
-        fit=np.concatenate([p.rows.fit for p in parts]),
-    )
+    together = concatenate([p.rows for p in parts])
     scores = np.concatenate([p.scores for p in parts])
     return OutOfFold(together, scores, np.concatenate([p.fold for p in parts]))
 
@@ -222,7 +209,3 @@ def newest(rows: LabelledRows, n_times: int) -> LabelledRows:
         return rows
     times = np.unique(rows.t0)[-n_times:]
     return rows.take(rows.t0 >= times[0])
-
-
-def _sha256(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -65,7 +65,8 @@ def stage_run(stage: str, model_id: str, *groups: Any) -> Iterator[str]:
         mlflow.set_experiment(model_id)
     with mlflow.start_run(run_name=f"{stage} {model_id}", nested=nested) as run:
         mlflow.set_tags({"stage": stage, "model_id": model_id})
-        mlflow.log_params(flat(*groups))
+        logged = mlflow.get_run(run.info.run_id).data.params  # `mlflow run` has logged its own
+        mlflow.log_params({k: v for k, v in flat(*groups).items() if k not in logged})
         try:
             yield run.info.run_id
         except MLEngineError as exc:

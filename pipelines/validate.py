@@ -19,6 +19,7 @@ from pipelines.challenge import Challenge, challenge
 from pipelines.parameters import JudgementParameters, parse
 from pipelines.recipe import refit_decoders
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.statistics import sharpe_ratio
 from pipelines.templates import Evaluation, TrialFamily
 from registry import trials
 from registry.artifacts import GOLDEN_FILE, RECORD_FILE, ArtifactCache
@@ -92,7 +93,7 @@ def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
         recipe.digest(),
         candidate.contract.model_id,
         candidate.run_id,
-        _sharpe(first),
+        None if first.returns is None else sharpe_ratio(first.returns),
     )
     engine.dispose()
     if first.returns is None:
@@ -104,13 +105,6 @@ def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
 def record_json(record: Sequence[GateRow]) -> str:
     """Return gate rows as they are stored."""
     return json.dumps([row.to_json() for row in record], indent=2)
-
-
-def _sharpe(evaluation: Evaluation) -> float | None:
-    returns = evaluation.returns
-    if returns is None or len(returns) < 2 or np.std(returns) == 0:
-        return None
-    return float(np.mean(returns) / np.std(returns, ddof=1))
 
 
 def _golden(candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:

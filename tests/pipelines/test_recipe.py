@@ -76,6 +76,12 @@ def test_the_family_depends_on_symbols_and_label_but_not_on_their_order() -> Non
     assert family != recipe.family({"horizon_bars": 6}, ("A", "B"))
 
 
+def test_what_the_data_chose_makes_no_other_family() -> None:
+    recipe = Recipe.resolve(SMALL)
+    narrow, wide = ({"h": 5, "width": w, "fitted": ["width"]} for w in (0.3, 0.4))
+    assert recipe.family(narrow, ("A",)) == recipe.family(wide, ("A",))
+
+
 def test_each_fold_is_predicted_by_a_fit_on_its_own_training_rows(
     bars: Bars, rows: LabelledRows
 ) -> None:
