@@ -25,8 +25,9 @@ CHUNK_ROWS = 512
 rows fall out of the processor's cache."""
 
 THREADS = 1
-"""Threads of XGBoost. A second one halves the time of a large batch on an idle machine, but on a
-busy one it makes sixteen rows wait milliseconds for each other."""
+"""Threads of XGBoost and torch during a call. A second one halves the time of a large batch of
+trees on an idle machine, but on a busy one threads spin while they wait for each other, and one
+row takes many times longer."""
 
 _Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -126,8 +127,13 @@ def _load_program(payload: bytes) -> _Run:
     module = open_program(payload).module()
 
     def run(features: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return np.asarray(module(torch.tensor(features)).numpy(), np.float32)
+        before = torch.get_num_threads()
+        torch.set_num_threads(THREADS)
+        try:
+            with torch.inference_mode():
+                return np.asarray(module(torch.tensor(features)).numpy(), np.float32)
+        finally:
+            torch.set_num_threads(before)
 
     return run
 

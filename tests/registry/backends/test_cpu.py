@@ -67,3 +67,14 @@ def test_a_native_file_of_the_other_format_is_refused(contract, windowed):
 def test_a_native_format_it_cannot_run_is_named(contract):
     with pytest.raises(UnsupportedModelError, match="'cpu' runs: native torch-export, native xgb"):
         BACKEND.load("native", b"", replace(contract, native_format="pickle"))
+
+
+def test_a_call_leaves_torchs_thread_count_as_it_was(windowed):
+    before = torch.get_num_threads()
+    predictor = BACKEND.load("native", save_program(LargestBatch(), (3, 2)), windowed)
+    torch.set_num_threads(3)
+    try:
+        predictor(np.zeros((1, 3, 2), np.float32))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
