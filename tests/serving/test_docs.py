@@ -1,0 +1,43 @@
+"""docs/api.md names every address, status and metric there is, and its bodies are requests."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from serving.schemas import BarsRequest, PredictRequest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+BODIES = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
+
+
+def test_every_address_is_in_the_page(client):
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path}`" in PAGE
+
+
+def test_every_metric_is_in_the_page_and_no_other(client):
+    text = client.get("/metrics").text
+    found = set(re.findall(r"^# TYPE (ml_engine_\w+)", text, re.MULTILINE))
+    found = {name for name in found if not name.endswith("_created")}
+    assert set(re.findall(r"`(ml_engine_\w+)`", PAGE)) == found
+
+
+def test_every_status_is_in_the_page(client):
+    declared = {
+        status
+        for methods in client.get("/openapi.json").json()["paths"].values()
+        for operation in methods.values()
+        for status in operation["responses"]
+    }
+    assert declared - {"200"} <= set(re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: ",".join(body))
+def test_every_body_in_the_page_is_what_it_says(body):
+    if "predictions" in body or "error" in body:
+        return
+    kind = BarsRequest if "interval" in body else PredictRequest
+    kind.model_validate(body)
