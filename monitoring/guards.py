@@ -1,0 +1,65 @@
+"""Storm guards: what keeps a confirmed cycle from starting a run now.
+
+Each guard is a reason in one line, or nothing. The clock they are measured on is a setting: `wall`
+(real time, the default) or `as_of` (the ends of the judged windows), because a replay of two years
+in a minute would otherwise meet every cool-down, and because on `as_of` a bulk upload of old data
+could start many runs in a minute of real time.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from monitoring.cycles import Cycle
+from monitoring.reports import DriftReport
+from monitoring.settings import MonitoringSettings
+
+SPANS = (("day", timedelta(days=1)), ("week", timedelta(days=7)))
+
+
+def clock(settings: MonitoringSettings, newest: DriftReport | None) -> datetime:
+    """Return the time now, on the clock that RETRAIN_CLOCK names."""
+    if settings.retrain_clock == "as_of" and newest is not None:
+        return newest.window_end
+    return datetime.now(UTC)
+
+
+def blocked(
+    past: Sequence[Cycle], newest: DriftReport, now: datetime, settings: MonitoringSettings
+) -> str:
+    """Return why no run may start now; empty means that it may.
+
+    Args:
+        past: the model's cycles, newest first, the one that wants to run included.
+        newest: the newest report of the version that serves.
+    """
+    if not settings.retrain_enabled:
+        return "RETRAIN_ENABLED is false"
+    new_bars = newest.performance.get("new_labelled_bars", 0)
+    found = int(new_bars) if isinstance(new_bars, int | float) else 0
+    if found < settings.retrain_min_new_bars:
+        return f"{found} newly labelled bar times, {settings.retrain_min_new_bars} needed"
+    budgets = (settings.retrain_runs_per_day, settings.retrain_runs_per_week)
+    for (name, span), budget in zip(SPANS, budgets, strict=True):
+        runs = sum(1 for c in past if c.job_id and _at(c, settings) > now - span)
+        if runs >= budget:
+            return f"{runs} runs in the last {name}, the budget is {budget}"
+    return ""
+
+
+def rejects_in_a_row(past: Sequence[Cycle]) -> int:
+    """Return how many of the newest attempts were rejected; a promotion or a resume ends a row."""
+    count = 0
+    for cycle in past:
+        if cycle.outcome == "promoted" or cycle.evidence.get("resumed") is True:
+            break
+        count += cycle.outcome == "rejected"
+    return count
+
+
+def cooldown(now: datetime, n_rejects: int, settings: MonitoringSettings) -> datetime:
+    """Return when the pause after an attempt ends: doubled by each reject in a row."""
+    return now + timedelta(days=settings.retrain_cooldown_days * 2**n_rejects)
+
+
+def _at(cycle: Cycle, settings: MonitoringSettings) -> datetime:
+    return cycle.as_of if settings.retrain_clock == "as_of" else cycle.opened_at

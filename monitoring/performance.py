@@ -1,0 +1,63 @@
+"""Performance: how much worse the version has become, on labels that are complete by now.
+
+The level of a loss moves with the market (a calm year is easier than a crisis), so the version is
+compared with its template's baseline on the same rows: excess = loss - baseline loss, per bar time.
+It fell when the mean excess over the newest 63 labelled bar times lies above that of validation by
+more than `performance_fall`, and the difference is not noise (Newey-West t above 1.645).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.statistics import hac_t
+from registry.contract import Json
+from registry.gates import GateRow
+
+RECENT_BARS = 63
+FEWEST_BARS = 21
+HAC_LAGS = 21
+SIGNIFICANT = 1.645
+VALIDATED_EXCESS = ("quality.qlike_vs_ewma",)
+"""Gates whose value is the mean of loss minus baseline loss out of fold, in the loss's unit."""
+
+
+def validated_excess(record: Sequence[GateRow]) -> float:
+    """Return the excess that validation measured; 0, the baseline itself, where it did not."""
+    values = [r.value for r in record if r.gate in VALIDATED_EXCESS and r.value is not None]
+    return values[0] if values else 0.0
+
+
+def realised_performance(
+    per_time: pl.DataFrame, window_end: datetime, expected: float, fall: float
+) -> dict[str, Json]:
+    """Return the performance part of a drift report.
+
+    Args:
+        per_time: `outcomes.per_time` of the version.
+        window_end: only labels complete by then count.
+        expected: excess at validation.
+        fall: how much worse counts.
+
+    Returns:
+        n_times, loss, baseline_loss, excess, expected_excess, t (of excess against expected plus
+        fall), fell: None while fewer than 21 bar times are labelled.
+    """
+    recent = per_time.filter(pl.col("known_at") <= window_end).tail(RECENT_BARS)
+    facts: dict[str, Json] = {"n_times": len(recent), "expected_excess": expected, "fell": None}
+    if len(recent) < FEWEST_BARS:
+        return facts
+    loss: NDArray[np.float64] = recent["loss"].to_numpy()
+    baseline: NDArray[np.float64] = recent["baseline_loss"].to_numpy()
+    excess = loss - baseline
+    t = hac_t(excess - expected - fall, HAC_LAGS)
+    return facts | {
+        "loss": float(loss.mean()),
+        "baseline_loss": float(baseline.mean()),
+        "excess": float(excess.mean()),
+        "t": t,
+        "fell": t is not None and t > SIGNIFICANT,
+    }

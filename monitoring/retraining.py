@@ -1,0 +1,377 @@
+"""Retraining: the state machine from drift report to promoted or rejected (stage `advance`).
+
+    OBSERVE -> SUSPECT -> CONFIRMED -> RETRAIN_QUEUED -> TRAINING -> VALIDATING
+            -> PROMOTED | REJECTED -> COOLDOWN -> OBSERVE      (or HOLD until a person resumes)
+
+`advance` moves a model as far as its evidence allows and may be repeated or killed anywhere: each
+move is one transaction that also appends the event, the job carries an idempotency key, and a
+promotion that was made but not written down is recognised by the alias. It runs after each judged
+window (`monitoring/drift.py`) and, as an entry point, after each `main` and `drift` job. When the
+registry does not answer, the cycle stays where it is and the next call goes on.
+
+Drift starts a candidate run, never a promotion: `promote` happens only when the serve lock is open
+and the challenger has stood against the champion (registry/gates.py).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from monitoring import cycles, guards, reports
+from monitoring.cycles import Cycle, State
+from monitoring.reports import DriftReport
+from monitoring.settings import MonitoringSettings
+from monitoring.triggers import TRIGGERS, Finding, Level, Seen
+from pipelines import jobs
+from pipelines.parameters import parse
+from pipelines.stage import check_reachable, exit_with, platform_settings, stage_run
+from registry import events
+from registry.artifacts import REFERENCE_FILE
+from registry.contract import Json
+from registry.database import open_engine
+from registry.errors import GateRefusedError, ParameterError, PromotionConflictError
+from registry.gates import refusals
+from registry.settings import PlatformSettings, read_settings
+from registry.versions import Registry, Version
+
+MOST_MOVES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What the state machine works with; `of` makes it for one installation."""
+
+    engine: sa.Engine
+    registry: Registry
+    settings: MonitoringSettings
+    tracking_uri: str
+
+    @classmethod
+    def of(cls, platform: PlatformSettings, settings: MonitoringSettings) -> "Loop":
+        """Open the engine database and the registry of an installation."""
+        engine = open_engine(platform)
+        return cls(engine, Registry(platform, engine), settings, platform.mlflow_tracking_uri)
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceParameters:
+    """Which models to move; from the command line."""
+
+    model_name: str = field(
+        default="", metadata={"help": "model to move; empty means every model with work"}
+    )
+    resume: bool = field(default=False, metadata={"help": "end a HOLD of model_name"})
+    actor: str = field(default="", metadata={"help": "who resumes; goes into the event log"})
+
+
+def advance(loop: Loop, model_id: str, until: datetime | None = None) -> State:
+    """Move a model as far as its evidence allows and return where it stands.
+
+    Args:
+        until: look only at windows that end at this time or before (a replay); None means all.
+
+    Raises:
+        RegistryUnavailableError: MLflow does not answer; nothing is lost, call again.
+    """
+    for _ in range(MOST_MOVES):
+        cycle = cycles.find_open(loop.engine, model_id)
+        if not _step(loop, model_id, cycle, until):
+            break
+    cycle = cycles.find_open(loop.engine, model_id)
+    return State.OBSERVE if cycle is None else cycle.state
+
+
+def resume(loop: Loop, model_id: str, actor: str) -> None:
+    """End a HOLD: the model is observed again and its rejects are forgotten.
+
+    Raises:
+        ParameterError: the model is not on HOLD.
+    """
+    cycle = cycles.find_open(loop.engine, model_id)
+    if cycle is None or cycle.state is not State.HOLD:
+        raise ParameterError("resume", True, f"a model on HOLD, which {model_id!r} is not")
+    with loop.engine.begin() as connection:
+        reason = f"resumed by {actor}"
+        if cycles.close(connection, cycle, reason, evidence={"resumed": True}):
+            events.append(connection, "resumed", actor=actor, reason=reason, model_id=model_id)
+
+
+def _step(loop: Loop, model_id: str, cycle: Cycle | None, until: datetime | None) -> bool:
+    """Make one move; False when there is none to make."""
+    if cycle is None:
+        return _observe(loop, model_id, until)
+    match cycle.state:
+        case State.SUSPECT:
+            return _suspect(loop, cycle, until)
+        case State.CONFIRMED:
+            return _confirmed(loop, cycle, until)
+        case State.RETRAIN_QUEUED | State.TRAINING:
+            return _await_job(loop, cycle)
+        case State.VALIDATING:
+            return _decide(loop, cycle)
+        case State.PROMOTED | State.REJECTED:
+            return _cool_down(loop, cycle, until)
+        case State.COOLDOWN:
+            return _end_cooldown(loop, cycle, until)
+        case _:  # HOLD: a person must resume
+            return False
+
+
+# From report to confirmed ----------------------------------------------------------------------
+
+
+def _observe(loop: Loop, model_id: str, until: datetime | None) -> bool:
+    champion = loop.registry.alias_state(model_id).number
+    seen = None if champion is None else _seen(loop, model_id, champion, until)
+    if seen is None:
+        return False
+    past = cycles.history(loop.engine, model_id, limit=1)
+    newest = seen.reports[-1]
+    if past and newest.window_end <= past[0].as_of:  # decided on before, or older
+        return False
+    trigger, finding = _strongest(seen, loop.settings)
+    if finding.level is Level.CALM:
+        return False
+    at = newest.window_end
+    return cycles.open_cycle(loop.engine, model_id, seen.number, trigger, at, finding.reason)
+
+
+def _suspect(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
+    seen = _seen(loop, cycle.model_id, cycle.champion, until)
+    if seen is None or not _still_serves(loop, cycle):
+        return _close(loop, cycle, "another version serves now", cycle.as_of)
+    trigger, finding = _strongest(seen, loop.settings)
+    newest = seen.reports[-1].window_end
+    if finding.level is Level.CALM:
+        return _close(loop, cycle, f"passed: {finding.reason}", newest)
+    if finding.level is Level.SUSPECT:
+        return False
+    proof = {"windows": _windows(seen.reports)}
+    with loop.engine.begin() as connection:
+        changes = {"trigger": trigger, "as_of": newest, "evidence": proof}
+        return cycles.move(connection, cycle, State.CONFIRMED, finding.reason, **changes)
+
+
+def _confirmed(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
+    seen = _seen(loop, cycle.model_id, cycle.champion, until)
+    if seen is None or not _still_serves(loop, cycle):
+        return _close(loop, cycle, "another version serves now", cycle.as_of)
+    newest = seen.reports[-1]
+    finding = TRIGGERS.get(cycle.trigger).judge(seen, loop.settings)
+    if finding.level is not Level.CONFIRMED:
+        with loop.engine.begin() as connection:
+            reason = f"no longer confirmed: {finding.reason}"
+            return cycles.move(connection, cycle, State.SUSPECT, reason)
+    past = cycles.history(loop.engine, cycle.model_id)
+    why = guards.blocked(past, newest, seen.now, loop.settings)
+    if why:
+        with loop.engine.begin() as connection:
+            cycles.note(connection, cycle, why, newest.window_end)
+        return False
+    return _enqueue(loop, cycle, newest)
+
+
+def _close(loop: Loop, cycle: Cycle, reason: str, as_of: datetime) -> bool:
+    with loop.engine.begin() as connection:
+        return cycles.close(connection, cycle, reason, as_of=as_of)
+
+
+def _enqueue(loop: Loop, cycle: Cycle, newest: DriftReport) -> bool:
+    version = loop.registry.get(cycle.model_id, cycle.champion)
+    key = idempotency_key(version, newest, cycle.trigger)
+    with loop.engine.begin() as connection:
+        job = jobs.enqueue_in(
+            connection,
+            "main",
+            run_parameters(version, newest.window_end, cycle.trigger),
+            model_id=cycle.model_id,
+            idempotency_key=key,
+        )
+        changes = {"job_id": job.id, "as_of": newest.window_end}
+        reason = f"{cycle.reason}; job {job.id}"
+        return cycles.move(connection, cycle, State.RETRAIN_QUEUED, reason, **changes)
+
+
+def run_parameters(champion: Version, end: datetime, trigger: str) -> dict[str, Json]:
+    """Return the parameters of `main` that repeat the champion's recipe on bars up to `end`."""
+    contract = champion.contract
+    return {
+        "template": contract.template,
+        "architecture": contract.architecture,
+        "model_name": contract.model_id,
+        "source": "store",
+        "symbols": ",".join(contract.symbols),
+        "start": contract.data.start,
+        "end": end.isoformat(),
+        "interval": contract.interval,
+        "feature_set": contract.feature_set,
+        "window": contract.window,
+        "horizon": contract.horizon_bars,
+        "parameters": json.dumps(dict(contract.parameters), sort_keys=True),
+        "seed": contract.seed,
+        "champion": champion.number,
+        "trigger": trigger,
+    }
+
+
+def idempotency_key(champion: Version, window: DriftReport, trigger: str) -> str:
+    """Return the key under which one window of one version starts at most one run."""
+    facts = [
+        champion.model_id,
+        champion.number,
+        champion.digests.get(REFERENCE_FILE),
+        window.window_start.isoformat(),
+        window.window_end.isoformat(),
+        trigger,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+# From job to decision --------------------------------------------------------------------------
+
+
+def _await_job(loop: Loop, cycle: Cycle) -> bool:
+    assert cycle.job_id is not None
+    job = jobs.get(loop.engine, cycle.job_id)
+    if job.state in ("failed", "cancelled"):
+        return _rejected(loop, cycle, f"training {job.state}: {job.error or 'no reason recorded'}")
+    if cycle.state is State.RETRAIN_QUEUED and job.state != "queued":
+        with loop.engine.begin() as connection:
+            reason = f"job {job.id} attempt {job.fence}"
+            return cycles.move(connection, cycle, State.TRAINING, reason)
+    if job.state != "done":
+        return False
+    run_id = str((job.result or {}).get("run_id"))
+    versions = loop.registry.list_versions(cycle.model_id)
+    made = [version.number for version in versions if version.run_id == run_id]
+    if not made:
+        return _rejected(loop, cycle, f"run {run_id} registered no version")
+    with loop.engine.begin() as connection:
+        reason = f"version {made[-1]} of run {run_id}"
+        return cycles.move(connection, cycle, State.VALIDATING, reason, challenger=made[-1])
+
+
+def _decide(loop: Loop, cycle: Cycle) -> bool:
+    assert cycle.challenger is not None
+    check_reachable(loop.tracking_uri)  # two seconds; MLflow itself would retry for minutes
+    challenger = loop.registry.get(cycle.model_id, cycle.challenger)
+    serving = loop.registry.resolve_alias(cycle.model_id)
+    if serving.number == challenger.number:  # promoted before, and killed before writing it down
+        return _promoted(loop, cycle, "serves already")
+    if serving.number != cycle.champion:
+        reason = f"version {serving.number} serves now, not {cycle.champion}: not judged against it"
+        return _rejected(loop, cycle, reason)
+    template = challenger.contract.template
+    shut = refusals(challenger.record, "serve", template, against_champion=True)
+    if shut:
+        return _rejected(loop, cycle, "; ".join(shut))
+    why = f"{cycle.trigger} at {cycle.as_of:%F}: every gate passed against version {cycle.champion}"
+    try:
+        loop.registry.promote(
+            cycle.model_id,
+            challenger.number,
+            actor=cycles.ACTOR,
+            reason=why,
+            expected_generation=serving.generation,
+            run_id=challenger.run_id,
+        )
+    except GateRefusedError as exc:
+        return _rejected(loop, cycle, "; ".join(exc.refusals))
+    except PromotionConflictError:
+        return False  # another promotion is under way; what it left behind is judged next time
+    return _promoted(loop, cycle, why)
+
+
+def _promoted(loop: Loop, cycle: Cycle, reason: str) -> bool:
+    with loop.engine.begin() as connection:
+        proof = {"outcome": "promoted"}
+        return cycles.move(connection, cycle, State.PROMOTED, reason, evidence=proof)
+
+
+def _rejected(loop: Loop, cycle: Cycle, reason: str) -> bool:
+    with loop.engine.begin() as connection:
+        proof = {"outcome": "rejected"}
+        return cycles.move(connection, cycle, State.REJECTED, reason, evidence=proof)
+
+
+# After the decision ----------------------------------------------------------------------------
+
+
+def _cool_down(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
+    past = cycles.history(loop.engine, cycle.model_id)
+    n_rejects = guards.rejects_in_a_row(past)
+    with loop.engine.begin() as connection:
+        if n_rejects >= loop.settings.retrain_max_rejects:
+            reason = f"{n_rejects} rejects in a row; look at their reasons, then resume"
+            return cycles.move(connection, cycle, State.HOLD, reason)
+        end = guards.cooldown(_now(loop, cycle.model_id, until), n_rejects, loop.settings)
+        reason = f"{cycle.outcome}; pause until {end:%F %H:%M}"
+        return cycles.move(connection, cycle, State.COOLDOWN, reason, cooldown_until=end)
+
+
+def _end_cooldown(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
+    assert cycle.cooldown_until is not None
+    if _now(loop, cycle.model_id, until) < cycle.cooldown_until:
+        return False
+    with loop.engine.begin() as connection:
+        return cycles.close(connection, cycle, "the pause is over")
+
+
+# Evidence --------------------------------------------------------------------------------------
+
+
+def _seen(loop: Loop, model_id: str, number: int, until: datetime | None) -> Seen | None:
+    """Return what triggers look at, None while no window of the version was judged."""
+    count = loop.settings.drift_windows_of
+    found = reports.newest(loop.engine, model_id, number, limit=count, until=until)
+    if not found:
+        return None
+    version = loop.registry.get(model_id, number)
+    trained_until = datetime.fromisoformat(version.contract.trained_until)
+    return Seen(model_id, number, trained_until, guards.clock(loop.settings, found[-1]), found)
+
+
+def _strongest(seen: Seen, settings: MonitoringSettings) -> tuple[str, Finding]:
+    """Return the trigger that goes furthest; of equal ones the first by name."""
+    found = {name: TRIGGERS.get(name).judge(seen, settings) for name in TRIGGERS}
+    name = max(found, key=lambda name: found[name].level)
+    return name, found[name]
+
+
+def _still_serves(loop: Loop, cycle: Cycle) -> bool:
+    return loop.registry.alias_state(cycle.model_id).number == cycle.champion
+
+
+def _now(loop: Loop, model_id: str, until: datetime | None) -> datetime:
+    found = reports.newest(loop.engine, model_id, limit=1, until=until)
+    return guards.clock(loop.settings, found[-1] if found else None)
+
+
+def _windows(found: Sequence[DriftReport]) -> list[Json]:
+    return [
+        {"end": r.window_end.isoformat(), "verdict": r.verdict, "share": r.drifted_share}
+        for r in found
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage from the command line."""
+    (wanted,) = parse(argv, "monitoring.retraining", __doc__.splitlines()[0], AdvanceParameters)
+    loop = Loop.of(platform_settings(), read_settings(MonitoringSettings))
+    with stage_run("advance", wanted.model_name or "operations", wanted):
+        if wanted.resume:
+            if not wanted.actor:
+                raise ParameterError("actor", "", "the name of the person who resumes")
+            resume(loop, wanted.model_name, wanted.actor)
+        names = [wanted.model_name] if wanted.model_name else cycles.models_with_work(loop.engine)
+        for model_id in names:
+            print(f"{model_id}: {advance(loop, model_id)}", flush=True)
+    print(f"{len(names)} models at {datetime.now(UTC):%F %H:%M:%S} UTC", flush=True)
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,86 @@
+"""Triggers: what may start a retraining run.
+
+Extension point: one file per trigger here, one line in `TRIGGERS`, one line in docs/operations.md;
+`tests/conformance/test_triggers.py` then runs on it.
+
+Guarantees of every trigger:
+- `judge` is a pure function of what it is given and never raises on real reports;
+- without reports it is calm;
+- a window without a verdict, or of bad data, never counts for it;
+- its reason is one line that names the numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Protocol
+
+from monitoring.reports import DriftReport
+from monitoring.settings import MonitoringSettings
+from registry.catalog import Catalog
+
+
+class Level(IntEnum):
+    """How far a trigger goes; only CONFIRMED may start a run."""
+
+    CALM = 0
+    SUSPECT = 1
+    CONFIRMED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A trigger's level and the numbers behind it."""
+
+    level: Level
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a trigger may look at: one version and its newest reports, oldest first.
+
+    `now` is the time on the clock that RETRAIN_CLOCK names.
+    """
+
+    model_id: str
+    number: int
+    trained_until: datetime
+    now: datetime
+    reports: Sequence[DriftReport]
+
+
+class Trigger(Protocol):
+    """One reason to retrain."""
+
+    name: str
+
+    def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
+        """Return how far this reason goes now."""
+        ...
+
+
+TRIGGERS: Catalog[Trigger] = Catalog(
+    "trigger",
+    {
+        "data_drift": "monitoring.triggers.data_drift:TRIGGER",
+        "performance": "monitoring.triggers.performance:TRIGGER",
+        "schedule": "monitoring.triggers.schedule:TRIGGER",
+    },
+)
+
+
+def count_windows(violating: Sequence[bool], settings: MonitoringSettings) -> Level:
+    """Return the level of the k-of-n rule: k of the last n windows violate and the newest does.
+
+    Args:
+        violating: one entry per window, oldest first.
+
+    SUSPECT: some of the last n violate, but the rule is not met.
+    """
+    last = list(violating)[-settings.drift_windows_of :]
+    if not any(last):
+        return Level.CALM
+    confirmed = last[-1] and sum(last) >= settings.drift_windows_needed
+    return Level.CONFIRMED if confirmed else Level.SUSPECT

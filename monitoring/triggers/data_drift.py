@@ -1,0 +1,23 @@
+"""Trigger `data_drift`: the inputs have moved, by the k-of-n rule over judged windows."""
+
+from monitoring.settings import MonitoringSettings
+from monitoring.triggers import Finding, Seen, count_windows
+
+
+class DataDrift:
+    """The trigger; see the module."""
+
+    name = "data_drift"
+
+    def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
+        """Return the level of the drifted windows among the newest n."""
+        last = seen.reports[-settings.drift_windows_of :]
+        drifted = [report.verdict == "drift" for report in last]
+        shares = ", ".join(
+            "-" if r.drifted_share is None else f"{r.drifted_share:.2f}" for r in last
+        )
+        reason = f"{sum(drifted)} of the last {len(last)} windows drifted (share {shares})"
+        return Finding(count_windows(drifted, settings), reason)
+
+
+TRIGGER = DataDrift()

@@ -1,0 +1,29 @@
+"""Trigger `performance`: realised loss has fallen behind validation, by the k-of-n rule."""
+
+from monitoring.settings import MonitoringSettings
+from monitoring.triggers import Finding, Seen, count_windows
+
+
+class Performance:
+    """The trigger; see the module."""
+
+    name = "performance"
+
+    def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
+        """Return the level of the windows whose performance fell among the newest n."""
+        last = seen.reports[-settings.drift_windows_of :]
+        fell = [r.verdict != "bad_data" and r.performance.get("fell") is True for r in last]
+        newest = last[-1].performance if last else {}
+        excess, expected = newest.get("excess"), newest.get("expected_excess")
+        shown = (
+            f"excess {excess:.3f}, validated {expected:.3f}" if _numbers(excess, expected) else ""
+        )
+        reason = f"{sum(fell)} of the last {len(last)} windows show a fall {shown}".strip()
+        return Finding(count_windows(fell, settings), reason)
+
+
+def _numbers(*values: object) -> bool:
+    return all(isinstance(value, float | int) for value in values)
+
+
+TRIGGER = Performance()

@@ -1,0 +1,24 @@
+"""Trigger `schedule`: too long since training, whatever drift says; covers its blind spots."""
+
+from datetime import timedelta
+
+from monitoring.settings import MonitoringSettings
+from monitoring.triggers import Finding, Level, Seen
+
+
+class Schedule:
+    """The trigger; see the module."""
+
+    name = "schedule"
+
+    def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
+        """Return CONFIRMED when RETRAIN_FLOOR_DAYS have passed since the training data's end."""
+        age = seen.now - seen.trained_until
+        floor = timedelta(days=settings.retrain_floor_days)
+        has_data = bool(seen.reports) and seen.reports[-1].verdict in ("drift", "no_drift")
+        is_due = settings.retrain_floor_days > 0 and age >= floor and has_data
+        reason = f"trained on data until {age.days} days ago, floor {floor.days} days"
+        return Finding(Level.CONFIRMED if is_due else Level.CALM, reason)
+
+
+TRIGGER = Schedule()

@@ -1,0 +1,49 @@
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from monitoring.performance import realised_performance, validated_excess
+from registry.gates import GateRow
+
+START = datetime(2007, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def make_means(excess: np.ndarray) -> pl.DataFrame:
+    n = len(excess)
+    return pl.DataFrame(
+        {
+            "as_of": [START + i * DAY for i in range(n)],
+            "known_at": [START + (i + 5) * DAY for i in range(n)],
+            "loss": -8.0 + excess,
+            "baseline_loss": np.full(n, -8.0),
+        }
+    )
+
+
+NOISE = 0.1 * np.random.default_rng(0).standard_normal(100)
+
+
+@pytest.mark.parametrize(("excess", "fell"), [(-0.05, False), (-0.02, False), (0.2, True)])
+def test_a_fall_is_an_excess_above_validation_by_more_than_the_limit(excess, fell):
+    facts = realised_performance(make_means(excess + NOISE), START + 200 * DAY, -0.05, 0.05)
+    assert facts["fell"] is fell and facts["n_times"] == 63
+    assert facts["excess"] == pytest.approx(excess + NOISE[-63:].mean())
+
+
+def test_labels_that_are_not_complete_yet_do_not_count():
+    worse = np.r_[np.zeros(40), np.full(60, 9.0)] + NOISE
+    facts = realised_performance(make_means(worse), START + 44 * DAY, 0.0, 0.05)
+    assert facts["n_times"] == 40 and facts["fell"] is False
+
+
+def test_too_few_labels_say_nothing():
+    facts = realised_performance(make_means(NOISE[:20] + 5), START + 99 * DAY, 0.0, 0.05)
+    assert facts["fell"] is None and "excess" not in facts
+
+
+def test_the_expected_excess_is_what_validation_measured_or_the_baseline():
+    assert validated_excess([GateRow("quality.qlike_vs_ewma", -0.07, "<", 0.0)]) == -0.07
+    assert validated_excess([GateRow("quality.bias", 1.0, "<", 2.0)]) == 0.0
