@@ -33,12 +33,14 @@ from serving.engine import Engine, Parts
 from serving.envelope import Envelope
 from serving.follower import Follower, Recorded
 from serving.history import History
+from serving.inputs import Holdings
 from serving.lanes import Lane
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.routes import bars, front_page, health, metrics, models, predict
 from serving.service import Service
 from serving.settings import LogLevel, ServingSettings
+from serving.steps import Steps
 
 DESCRIPTION = """Answers of registered models, from feature rows, from bars, or from the bars this
 engine has received. Every error has one shape: `{"error": {"code", "message", "details"?}}`.
@@ -93,7 +95,7 @@ def _service(
     )
     history = History(BarStore(platform.bars_dir))
     log = PredictionLog(platform.predictions_dir, logged)
-    engine = Engine(Parts(loaded, history, log, counted), serving)
+    engine = Engine(Parts(loaded, Holdings(history, Steps()), log, counted), serving)
     counted.watch(
         "ml_engine_prediction_log_dropped", "Predictions not logged.", lambda: log.dropped
     )

@@ -18,8 +18,7 @@ from monitoring.prediction_log import PredictionLog
 from registry.errors import MLEngineError, TimeLimitError, ValueRangeError
 from registry.promotion import PRODUCTION
 from serving.errors import code_of, entry_of
-from serving.history import History
-from serving.inputs import Inputs, gather
+from serving.inputs import Holdings, Inputs, gather
 from serving.lanes import Lane
 from serving.loading import LoadedVersion
 from serving.metrics import Metrics
@@ -35,7 +34,7 @@ class Parts:
     """What an engine works with."""
 
     models: Models
-    history: History
+    holdings: Holdings
     log: PredictionLog
     metrics: Metrics
 
@@ -86,7 +85,7 @@ class Engine:
         self, request: PredictRequest, version: LoadedVersion, request_id: str, started: float
     ) -> PredictResponse:
         began = perf_counter()
-        inputs = gather(request, version, self._parts.history, self._settings.max_batch_size)
+        inputs = gather(request, version, self._parts.holdings, self._settings.max_batch_size)
         route = choose(
             version.options, max(1, len(inputs.keys)), request.wanted_backend, request.strict
         )

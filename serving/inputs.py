@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.bars import SCHEMA, BarSeries, check_bars, parse_interval
-from pipelines.features import check_columns, windows
+from pipelines.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
+from pipelines.features import windows
 from registry.errors import (
     BarsError,
     HorizonError,
@@ -31,6 +31,7 @@ from serving.history import Held, History
 from serving.loading import LoadedVersion
 from serving.rows import FLOAT32_MAX
 from serving.schemas import PredictRequest
+from serving.steps import Computed, Steps, compute
 
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
@@ -67,6 +68,22 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the engine holds: bars, and what was computed from their newest."""
+
+    history: History
+    steps: Steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What the caller says of one symbol's forming bar, and when it closes."""
+
+    forming: Forming
+    timestamp: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Step:
     """One symbol's part of the inputs."""
 
@@ -76,7 +93,7 @@ class _Step:
 
 
 def gather(
-    request: PredictRequest, version: LoadedVersion, history: History, max_rows: int
+    request: PredictRequest, version: LoadedVersion, held: Holdings, max_rows: int
 ) -> Inputs:
     """Return the inputs of a request.
 
@@ -85,7 +102,7 @@ def gather(
     """
     if request.rows is not None:
         return _from_rows(request, version, max_rows)
-    return _from_symbols(request, version, history, max_rows)
+    return _from_symbols(request, version, held, max_rows)
 
 
 def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -> Inputs:
@@ -102,7 +119,7 @@ def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -
 
 
 def _from_symbols(
-    request: PredictRequest, version: LoadedVersion, history: History, max_rows: int
+    request: PredictRequest, version: LoadedVersion, holdings: Holdings, max_rows: int
 ) -> Inputs:
     symbols = _distinct(request.symbols or list(request.bars or {}), max_rows)
     given = columns.read(request.features, symbols, version.feature_set, version.used_columns)
@@ -116,9 +133,10 @@ def _from_symbols(
             continue
         try:
             _check_horizon(horizons[symbol], version)
-            held = _held(symbol, request, version, history)
-            forming = given.forming[symbol]
-            steps[symbol] = _step(symbol, held, forming, request.timestamp, version)
+            held = _held(symbol, request, version, holdings.history)
+            known = holdings.steps if request.bars is None else None
+            now = _Now(given.forming[symbol], request.timestamp)
+            steps[symbol] = _step(held, now, version, known)
         except MLEngineError as error:
             errors[symbol] = error
     unused = [f"bars.{symbol}" for symbol in request.bars or {} if symbol not in symbols]
@@ -184,6 +202,10 @@ def _held(symbol: str, request: PredictRequest, version: LoadedVersion, history:
         raise NoHistoryError(symbol, request.bars)
     frame = frame_of((symbol, bar) for bar in request.bars[symbol])
     checked, _ = check_bars(frame, policy="strict", where=f"bars.{symbol}")
+    given = infer_interval(checked) if len(checked) > 1 else interval
+    if given != interval:
+        hint = f"{version.model_id} takes {interval} bars"
+        raise BarsError(f"these are {given} bars", f"bars.{symbol}", hint)
     series = BarSeries.from_frame(symbol, checked)
     basis = request.price_basis or "unknown"
     return Held(series.slice(max(0, len(series) - needed), len(series)), basis)
@@ -194,45 +216,42 @@ def _needed(version: LoadedVersion) -> int:
     return max(contract.min_history, version.feature_set.min_history + contract.window - 1)
 
 
-def _step(
-    symbol: str,
-    held: Held,
-    forming: Forming,
-    timestamp: datetime | None,
-    version: LoadedVersion,
-) -> _Step:
+def _step(held: Held, now: _Now, version: LoadedVersion, steps: Steps | None) -> _Step:
+    """Return one symbol's inputs; `steps` remembers what was computed from bars held."""
     series, needed = held.series, _needed(version)
-    end = int(series.timestamp[-1]) if len(series) else 0
-    if forming.bar and len(series):
-        at = _forming_time(end, timestamp, version.contract.interval)
-        series = _with_forming(series, forming.bar, at)
+    end = int(series.timestamp[-1])
+    if now.forming.bar:
+        at = _forming_time(end, now.timestamp, version.contract.interval)
+        series = _with_forming(series, now.forming.bar, at)
         series = series.slice(max(0, len(series) - needed), len(series))
     if len(series) < needed:
-        what = f"{version.model_id} v{version.number} for {symbol}"
+        what = f"{version.model_id} v{version.number} for {series.symbol}"
         raise TooLittleHistoryError(what, needed, len(series), "post earlier bars to /bars")
-    check_columns(version.feature_set, series)
-    x = _features(series, forming, version)
-    known = version.template.context(series)
-    context = {name: float(known[name][-1]) for name in version.context_names}
+    if steps is None or now.forming.bar:
+        found = compute(series, version)
+    else:
+        found = steps.of_held(series, version)
+    x = _overridden(found, now.forming, version)
     place = Place(_time(int(series.timestamp[-1])), _time(end), held.price_basis)
-    return _Step(x, context, place)
+    return _Step(x, found.context, place)
 
 
-def _features(series: BarSeries, forming: Forming, version: LoadedVersion) -> NDArray[np.float32]:
-    values = version.feature_set.compute(series)
-    names, close = version.contract.feature_names, float(series.close[-1])
+def _overridden(found: Computed, forming: Forming, version: LoadedVersion) -> NDArray[np.float32]:
+    """Return the model's input, (1, n_features) or (1, window, n_features), all finite."""
+    values, close = found.values.copy(), float(found.series.close[-1])
+    symbol, names = found.series.symbol, version.contract.feature_names
     for given, value in forming.overrides.items():
         alias = columns.alias_of(given, version.feature_set)
         values[-1, names.index(alias.feature)] = columns.in_feature_unit(value, alias, close)
-    used = values[len(values) - version.contract.window :]
-    if not np.isfinite(used).all():
-        feature = names[int(np.flatnonzero(~np.isfinite(used).all(axis=0))[0])]
+    if not np.isfinite(values).all():
+        feature = names[int(np.flatnonzero(~np.isfinite(values).all(axis=0))[0])]
         problem = f"feature {feature!r} cannot be computed from the newest bars"
         hint = f"give all of {', '.join(version.feature_set.needs)}"
-        raise BarsError(problem, series.symbol, hint)
-    if np.abs(used).max() > FLOAT32_MAX:
-        feature = names[int(np.abs(used).max(axis=0).argmax())]
-        raise ValueRangeError(f"{series.symbol}.{feature}", float(np.abs(used).max()))
+        raise BarsError(problem, symbol, hint)
+    largest = np.abs(values).max(axis=0)
+    if largest.max() > FLOAT32_MAX:
+        feature = names[int(largest.argmax())]
+        raise ValueRangeError(f"{symbol}.{feature}", float(largest.max()))
     return windows(values, [len(values) - 1], version.contract.window)
 
 

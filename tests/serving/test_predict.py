@@ -257,3 +257,20 @@ def test_predictions_reach_the_log_with_their_features(client, post_history, app
     assert logged["symbol"].to_list() == ["AAPL"]
     assert len(logged["features"][0]) == len(loaded.contract.feature_names)
     assert logged["version"].to_list() == [1]
+
+
+def test_an_override_is_not_remembered(client, post_history):
+    post_history("AAPL")
+    plain = ask(client, symbols=["AAPL"]).json()["predictions"]
+    ask(client, symbols=["AAPL"], features={"technical_indicators": {"rsi": [99.0]}})
+    assert ask(client, symbols=["AAPL"]).json()["predictions"] == plain
+
+
+def test_bars_of_another_interval_are_refused(client, make):
+    hourly = make.body(make.bars("AAPL").drop("symbol"))
+    for i, bar in enumerate(hourly):
+        bar["timestamp"] = (make.first_bar + timedelta(hours=i)).isoformat()
+    body = ask(client, bars={"AAPL": hourly}).json()
+    assert (
+        "these are 1h bars; volatility_forecast takes 1d bars" in body["errors"]["AAPL"]["message"]
+    )
