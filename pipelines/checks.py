@@ -92,7 +92,8 @@ def difference(expected: NDArray[np.floating], found: NDArray[np.floating]) -> f
     a, b = np.asarray(expected, dtype=np.float64), np.asarray(found, dtype=np.float64)
     if (np.isnan(a) != np.isnan(b)).any():
         return float("inf")
-    return float(np.nanmax(np.abs(a - b) / np.maximum(1.0, np.abs(a)), initial=0.0))
+    gap = np.abs(a - b) / np.maximum(1.0, np.abs(a))
+    return float(gap[~np.isnan(a)].max(initial=0.0))
 
 
 def _worst(
