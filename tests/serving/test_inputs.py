@@ -1,0 +1,75 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines.bars import BarSeries, check_bars
+from pipelines.features import FEATURE_SETS
+from pipelines.sources.store import BarStore
+from registry.contract import tensor_input
+from serving.history import History
+from serving.inputs import Holdings, gather
+from serving.schemas import PredictRequest
+from serving.steps import Steps
+
+MODEL = "volatility_forecast"
+WINDOW = 4
+
+
+@pytest.fixture
+def sequence(loaded):
+    """The tiny version as one that sees four steps."""
+    n_features = len(loaded.contract.feature_names)
+    contract = replace(
+        loaded.contract,
+        window=WINDOW,
+        inputs=tensor_input(n_features, WINDOW),
+        min_history=loaded.feature_set.min_history + WINDOW - 1,
+    )
+    return replace(loaded, contract=contract)
+
+
+@pytest.fixture
+def holdings(tmp_path, make):
+    history = History(BarStore(tmp_path / "bars"))
+    history.append(make.bars("AAPL"), "1d", "adjusted")
+    return Holdings(history, Steps())
+
+
+def test_a_sequence_model_sees_the_newest_steps_in_time_order(sequence, holdings, make):
+    request = PredictRequest(model=MODEL, symbols=["AAPL"])
+    inputs = gather(request, sequence, holdings, 10)
+    checked, _ = check_bars(make.bars("AAPL"), policy="strict", where="test")
+    whole = FEATURE_SETS.get("close_only").compute(BarSeries.from_frame("AAPL", checked))
+    assert inputs.X.shape == (1, WINDOW, len(sequence.contract.feature_names))
+    np.testing.assert_allclose(inputs.X[0], whole[-WINDOW:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(inputs.newest_step, inputs.X[:, -1])
+
+
+def test_an_override_changes_the_newest_step_only(sequence, holdings):
+    plain = gather(PredictRequest(model=MODEL, symbols=["AAPL"]), sequence, holdings, 10)
+    features = {"technical_indicators": {"rsi": [77.0]}}
+    request = PredictRequest(model=MODEL, symbols=["AAPL"], features=features)
+    changed = gather(request, sequence, holdings, 10)
+    rsi = sequence.contract.feature_names.index("rsi_14")
+    assert changed.X[0, -1, rsi] == 77.0
+    expected = plain.X.copy()
+    expected[0, -1, rsi] = 77.0
+    np.testing.assert_array_equal(changed.X, expected)
+
+
+def test_no_answerable_symbol_gives_empty_arrays_of_the_right_shape(sequence, holdings):
+    inputs = gather(PredictRequest(model=MODEL, symbols=["NONE"]), sequence, holdings, 10)
+    assert inputs.X.shape == (0, WINDOW, len(sequence.contract.feature_names))
+    assert list(inputs.errors) == ["NONE"]
+
+
+def test_a_forming_bar_before_the_last_one_held_is_that_symbols_error(loaded, holdings):
+    request = PredictRequest(
+        model=MODEL,
+        symbols=["AAPL"],
+        features={"price_data": [100.0]},
+        timestamp="2004-01-05T21:00:00Z",
+    )
+    inputs = gather(request, loaded, holdings, 10)
+    assert "a time after the last bar held" in str(inputs.errors["AAPL"])
