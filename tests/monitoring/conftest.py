@@ -162,7 +162,7 @@ def make_report(day: int, verdict="no_drift", share=0.1, number=1, **performance
 
 
 def log_predictions(directory, features: np.ndarray, start: datetime, **changes) -> None:
-    """Log version 1's predictions: score 0.25, one row per time and symbol."""
+    """Log version 1's predictions: score 0.25, features (n_times, n_symbols, n_features)."""
     log = PredictionLog(directory, PredictionLogSettings(prediction_log_flush_seconds=60))
     for i, of_time in enumerate(features):
         at = start + i * DAY
@@ -184,7 +184,7 @@ def log_predictions(directory, features: np.ndarray, start: datetime, **changes)
                     "source_kind": "bars",
                 }
                 | changes
-                for symbol, row in zip(SYMBOLS, of_time, strict=True)
+                for symbol, row in zip(SYMBOLS, of_time, strict=False)
             ]
         )
     log.close()

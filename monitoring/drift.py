@@ -1,0 +1,263 @@
+"""Stage `drift`: judge whether what the version that serves sees and achieves has changed.
+
+For each window of the prediction log: enough rows, else `no_verdict`; the data-quality check, else
+`bad_data` and an incident; then Evidently's statistic of every feature against the version's
+reference, weighted by importance, and the realised loss on labels complete by the window's end.
+Each window is one row of `drift_reports`, and after each the retraining state machine looks at it.
+A span is replayed in one process, because importing Evidently takes seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from monitoring import outcomes, quality, reports
+from monitoring.drift_run import DriftRun
+from monitoring.outcomes import latest, new_labelled_times, per_time, realised
+from monitoring.performance import realised_performance, validated_excess
+from monitoring.prediction_log import read_predictions
+from monitoring.references import References
+from monitoring.reports import DriftReport, Verdict
+from monitoring.retraining import Loop, advance
+from monitoring.settings import MonitoringSettings
+from monitoring.windows import window_ends, window_start
+from pipelines.bars import Bars
+from pipelines.parameters import parse, parse_time
+from pipelines.sources.store import BarStore
+from pipelines.stage import exit_with, platform_settings, stage_run
+from pipelines.templates import TEMPLATES
+from registry import events
+from registry.artifacts import ArtifactCache, VersionFiles
+from registry.contract import Json
+from registry.errors import ParameterError, VersionNotFoundError
+from registry.settings import PlatformSettings, read_settings
+
+
+@dataclass(frozen=True, slots=True)
+class DriftParameters:
+    """What to judge; from the command line."""
+
+    model_name: str = field(
+        default="", metadata={"help": "model whose production version to judge"}
+    )
+    start: str = field(default="", metadata={"help": "first window end; empty: after the last one"})
+    end: str = field(default="", metadata={"help": "last window end; empty: the newest"})
+    step: int = field(default=0, metadata={"help": "bar times between ends; 0: DRIFT_STEP_BARS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A version with everything that is known about it at the time of judging."""
+
+    version: VersionFiles
+    logged: pl.DataFrame
+    times: tuple[datetime, ...]
+    realised: pl.DataFrame
+    label_times: NDArray[np.int64]
+    references: References
+
+
+def judge_span(
+    wanted: DriftParameters, platform: PlatformSettings, settings: MonitoringSettings
+) -> list[DriftReport]:
+    """Judge every window of the span that was not judged before, in the order of time.
+
+    Raises:
+        ParameterError: no model, or a time that cannot be read.
+        VersionNotFoundError: the model has no production version.
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    if not wanted.model_name:
+        raise ParameterError("model_name", "", "the name of a registered model")
+    loop = Loop.of(platform, settings)
+    number = loop.registry.alias_state(wanted.model_name).number
+    if number is None:
+        raise VersionNotFoundError(wanted.model_name, "version under alias 'production'", ())
+    version = ArtifactCache(platform, loop.engine).fetch(wanted.model_name, number)
+    with stage_run("drift", wanted.model_name, wanted) as run_id:
+        watched = watch(version, platform, parse_time("end", wanted.end))
+        ends = _ends(wanted, watched, loop)
+        run = DriftRun(run_id, wanted.model_name, number)
+        found = [
+            report
+            for end in ends
+            if (report := _judge_and_save(watched, end, loop, run, is_last=end == ends[-1]))
+        ]
+        run.finish(watched.references.profile.share_limit, settings)
+    state = advance(loop, wanted.model_name)
+    print(f"{len(found)} windows judged, {len(ends) - len(found)} known; {state}", flush=True)
+    return found
+
+
+def watch(version: VersionFiles, platform: PlatformSettings, end: datetime | None) -> Watched:
+    """Gather what was logged for a version and what has become known since."""
+    contract = version.contract
+    template = TEMPLATES.get(contract.template)
+    everything = read_predictions(platform.predictions_dir, version.model_id, end=end)
+    logged = latest(everything.filter(pl.col("version") == version.number))
+    bars = _bars(version, BarStore(platform.bars_dir))
+    trained_until = datetime.fromisoformat(contract.trained_until)
+    no_times = np.zeros(0, dtype=np.int64)
+    return Watched(
+        version,
+        logged,
+        tuple(logged["as_of"].unique().sort().to_list()),
+        pl.DataFrame(schema=outcomes.SCHEMA) if bars is None else realised(logged, version, bars),
+        no_times
+        if bars is None
+        else new_labelled_times(template, bars, contract.label_spec, trained_until),
+        References(version),
+    )
+
+
+def judge_window(watched: Watched, end: datetime, settings: MonitoringSettings) -> DriftReport:
+    """Return the report of the window that ends at `end`; nothing is stored."""
+    profile = watched.references.profile
+    start = window_start(watched.times, profile.window_bars, end)
+    current = _features(watched, start, end)
+    checks = _enough(current, watched, settings)
+    if not quality.failures(checks):
+        checks = (*checks, *quality.check_window(current, watched.references.panel))
+    verdict, share, columns = _verdict(watched, current, checks)
+    expected = validated_excess(watched.version.record)
+    performance = realised_performance(
+        per_time(watched.realised), end, expected, settings.performance_fall
+    )
+    n_new = int(np.searchsorted(watched.label_times, int(end.timestamp() * 1e6), side="right"))
+    return DriftReport(
+        model_id=watched.version.model_id,
+        number=watched.version.number,
+        window_start=start,
+        window_end=end,
+        n_rows=len(current),
+        verdict=verdict,
+        drifted_share=share,
+        columns=columns,
+        quality=quality.to_json(checks),
+        performance=performance | {"new_labelled_bars": n_new},
+        run_id=None,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _judge_and_save(
+    watched: Watched, end: datetime, loop: Loop, run: DriftRun, is_last: bool
+) -> DriftReport | None:
+    """Judge one window, store it with its incident, show it, let the state machine look.
+
+    Returns:
+        None when the window was judged before.
+    """
+    report = run.signed(judge_window(watched, end, loop.settings))
+    with loop.engine.begin() as connection:
+        if not reports.save(connection, report):
+            return None
+        if report.verdict == "bad_data":
+            events.append(
+                connection,
+                "incident",
+                actor="drift",
+                reason=f"bad data in the window to {end:%F}: {_failed(report)}",
+                model_id=report.model_id,
+                number=report.number,
+                run_id=run.run_id,
+            )
+    run.log(report)
+    if report.columns and run.wants_page(report, is_last):
+        current = _features(watched, report.window_start, end)
+        run.log_page(report, watched.references.page(current, _statistics(report)))
+    state = advance(loop, report.model_id, until=end)
+    share = "-" if report.drifted_share is None else f"{report.drifted_share:.2f}"
+    print(f"{end:%F %H:%M}  {report.verdict:10}  share {share}  {state}", flush=True)
+    return report
+
+
+def _ends(wanted: DriftParameters, watched: Watched, loop: Loop) -> list[datetime]:
+    version = watched.version
+    known = reports.newest(loop.engine, version.model_id, version.number, limit=1)
+    return window_ends(
+        watched.times,
+        watched.references.profile.window_bars,
+        wanted.step or loop.settings.drift_step_bars,
+        start=parse_time("start", wanted.start),
+        end=parse_time("end", wanted.end),
+        last_end=known[0].window_end if known else None,
+    )
+
+
+def _bars(version: VersionFiles, store: BarStore) -> Bars | None:
+    """Return the stored bars of the version's symbols; None when there are none."""
+    contract = version.contract
+    held = set(store.symbols(contract.interval)) & set(contract.symbols)
+    return store.read(contract.interval, sorted(held)) if held else None
+
+
+def _features(watched: Watched, start: datetime, end: datetime) -> pl.DataFrame:
+    """Return symbol, timestamp and one column per feature of a window's logged rows."""
+    names = watched.version.contract.feature_names
+    rows = watched.logged.filter(pl.col("as_of").is_between(start, end))
+    rows = rows.filter(pl.col("features").list.len() == len(names))
+    return rows.select(
+        "symbol",
+        pl.col("as_of").alias("timestamp"),
+        *(pl.col("features").list.get(i).alias(name) for i, name in enumerate(names)),
+    )
+
+
+def _enough(
+    current: pl.DataFrame, watched: Watched, settings: MonitoringSettings
+) -> tuple[quality.Check, ...]:
+    """Return whether there is enough to judge by: rows now, blocks in the reference."""
+    n_rows, needed = len(current), settings.drift_min_rows
+    profile = watched.references.profile
+    return (
+        quality.Check("rows", n_rows >= needed, f"{n_rows} rows, {needed} needed"),
+        quality.Check("reference", profile.is_usable, f"{profile.n_blocks} reference blocks"),
+    )
+
+
+def _verdict(
+    watched: Watched, current: pl.DataFrame, checks: Sequence[quality.Check]
+) -> tuple[Verdict, float | None, dict[str, Json]]:
+    failed = {check.name for check in checks if not check.passed}
+    if failed & {"rows", "reference"}:
+        return "no_verdict", None, {}
+    if failed:
+        return "bad_data", None, {}
+    profile, statistics = watched.references.judge(current)
+    share = profile.drifted_share(statistics)
+    columns: dict[str, Json] = {
+        name: {
+            "statistic": value,
+            "threshold": profile.thresholds[name],
+            "importance": profile.importance[name],
+        }
+        for name, value in statistics.items()
+    }
+    return ("drift" if share >= profile.share_limit else "no_drift"), share, columns
+
+
+def _statistics(report: DriftReport) -> dict[str, float]:
+    return {n: float(c["statistic"]) for n, c in report.columns.items() if isinstance(c, dict)}
+
+
+def _failed(report: DriftReport) -> str:
+    return "; ".join(
+        f"{name}: {check['detail']}"
+        for name, check in report.quality.items()
+        if isinstance(check, dict) and not check["passed"]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage from the command line."""
+    (wanted,) = parse(argv, "monitoring.drift", __doc__.splitlines()[0], DriftParameters)
+    judge_span(wanted, platform_settings(), read_settings(MonitoringSettings))
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,41 @@
+"""Windows: which stretches of a prediction log are judged.
+
+A window is the newest `length` bar times up to its end. Ends follow each other by a fixed number
+of bar times, so that judging every day or once a year finds the same windows; the first end of all
+is the first time that has a whole window behind it, or the `start` asked for.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+
+def window_ends(
+    times: Sequence[datetime],
+    length: int,
+    step: int,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    last_end: datetime | None = None,
+) -> list[datetime]:
+    """Return the ends of the windows to judge, oldest first.
+
+    Args:
+        times: distinct bar times of the log, ascending.
+        length: bar times per window.
+        step: bar times from one end to the next.
+        start, end: only ends in this span (both included); None leaves a side open.
+        last_end: end of the newest window judged before; without `start` the next end is `step`
+            bar times later. Without both, only the newest window is judged.
+    """
+    usable = [t for t in times[length - 1 :] if end is None or t <= end]
+    if start is not None:
+        return [t for t in usable if t >= start][::step]
+    if last_end is not None:
+        return [t for t in usable if t > last_end][step - 1 :: step]
+    return usable[-1:]
+
+
+def window_start(times: Sequence[datetime], length: int, end: datetime) -> datetime:
+    """Return the first bar time of the window that ends at `end`."""
+    return times[times.index(end) - length + 1]
