@@ -16,6 +16,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from registry import errors
@@ -75,6 +76,7 @@ def response(
 def install(app: FastAPI) -> None:
     """Make every error of `app` leave in the one shape (500s leave in `serving.envelope`)."""
     app.add_exception_handler(errors.MLEngineError, _deliberate)
+    app.add_exception_handler(OperationalError, _database)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
 
@@ -86,6 +88,13 @@ async def _deliberate(_: Request, error: Exception) -> JSONResponse:
     if status == 503:
         headers = {"Retry-After": str(getattr(error, "retry_after_seconds", 5))}
     return response(status, code_of(error), str(error), vars(error), headers)
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OperationalError)
+    url = request.app.state.service.database.url.render_as_string(hide_password=True)
+    cause = str(error.orig).strip().partition("\n")[0]
+    return await _deliberate(request, errors.DatabaseUnavailableError(url, cause))
 
 
 async def _validation(_: Request, error: Exception) -> JSONResponse:
