@@ -111,18 +111,11 @@ class Client:
         while time.monotonic() < deadline:
             answer = self._http.get(f"/models/{model}")
             state = answer.json()
-            if answer.is_success and self.production(state) == number:
+            if answer.is_success and number in _serving(state):
                 print(f"  serving answers with {model} version {number}")
                 return
             time.sleep(0.3)
-        raise StepFailedError(f"{model} version {number} is not served", str(state)[:500])
-
-    @staticmethod
-    def production(state: dict[str, Any]) -> int | None:
-        """Return the version that GET /models/{id} says is loaded for production."""
-        serving = state.get("production") or {}
-        number = serving.get("version")
-        return int(number) if number is not None else None
+        raise StepFailedError(f"{model} version {number} is not served", str(state.get("problem")))
 
     def predict(self, model: str, symbols: Sequence[str], **more: Any) -> dict[str, Any]:
         """Ask a model for answers from the bars held."""
@@ -304,6 +297,10 @@ class Client:
             f"by {e.actor}: {e.reason}"[:150]
             for e in events.read(self.engine, model)
         ]
+
+
+def _serving(state: dict[str, Any]) -> list[int]:
+    return [v["version"] for v in state["loaded"] if v["role"] == "production"]
 
 
 def _mark(row: GateRow) -> str:

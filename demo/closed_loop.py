@@ -11,7 +11,6 @@ import shutil
 import signal
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 
 from demo.client import Client
@@ -27,7 +26,6 @@ MODEL = "volatility_forecast"
 TRAIN_END = "2006-12-31"
 REPLAY_START, REPLAY_END = "2007-01-01", "2008-12-31"
 SHOWN = ("AAPL", "MSFT")
-SEED_REQUEST_PRICES = {"AAPL": 1.004, "MSFT": 0.997}
 
 
 def walk(client: Client, replay: Replay) -> None:
@@ -44,7 +42,7 @@ def walk(client: Client, replay: Replay) -> None:
     client.replay(MODEL, replay.days(REPLAY_START, REPLAY_END))
 
     step(4, "watch the replay for drift, retrain, judge")
-    client.enqueue("drift", {"model_name": MODEL, "from": REPLAY_START, "to": REPLAY_END})
+    client.enqueue("drift", {"model_name": MODEL, "start": REPLAY_START, "end": REPLAY_END})
     as_of = client.follow_retraining(MODEL)
     client.refused_challenger(MODEL, as_of)
 
@@ -72,7 +70,11 @@ def main() -> None:
     stop_at_end = parser.parse_args().exit
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     data_dir = fresh_data_dir()
-    environment = {"DATA_DIR": str(data_dir), "DRIFT_INTERVAL": "0"}
+    environment = {
+        "DATA_DIR": str(data_dir),
+        "DRIFT_INTERVAL": "0",  # the demo enqueues the drift job itself, for the replayed span
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
     os.environ.update(environment)
     settings, serving = read_settings(PlatformSettings), read_settings(ServingSettings)
     host, port = address(settings.mlflow_tracking_uri)
@@ -98,11 +100,6 @@ def fresh_data_dir() -> Path:
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path.resolve()
-
-
-def as_day(time: datetime) -> str:
-    """Return a time as an ISO date."""
-    return f"{time:%Y-%m-%d}"
 
 
 if __name__ == "__main__":

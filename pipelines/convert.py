@@ -48,12 +48,13 @@ def convert(
     """Write, compare, measure and register; return the version and what became of `promote`.
 
     Args:
-        evidence_run: the run whose record the version carries (validate, or the whole `main`).
+        evidence_run: the run that the version points to (`main`, or `validate` when run by hand);
+            a retraining job finds its version by it.
 
     Raises:
         MLEngineError: the registry does not answer.
     """
-    with stage_run("convert", candidate.contract.model_id, promotion) as run_id:
+    with stage_run("convert", candidate.contract.model_id, promotion):
         rows, curves = write_flavors(candidate)
         log_metrics({f"latency_ms.{c.flavor}.{c.backend}.1": c.latency_ms[0] for c in curves})
         log_metrics({row.gate: row.value for row in rows if row.value is not None})
@@ -64,7 +65,7 @@ def convert(
         registry = Registry(settings, engine)
         context = tuple(candidate.dataset.rows.context)
         version = registry.register(
-            candidate.directory, candidate.contract, complete, run_id, context
+            candidate.directory, candidate.contract, complete, evidence_run, context
         )
         registry.set_alias_staging(version.model_id, version.number)
         outcome = "staging"

@@ -1,15 +1,10 @@
-"""Stage parameters: types, defaults, clear refusals; the MLproject says the same."""
+"""Stage parameters: types, defaults, clear refusals."""
 
-from dataclasses import fields
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-import yaml
 
-from pipelines.convert import ConvertParameters
 from pipelines.parameters import (
-    JudgementParameters,
     PromotionParameters,
     RecipeParameters,
     SourceParameters,
@@ -17,16 +12,7 @@ from pipelines.parameters import (
     parse_mapping,
     parse_time,
 )
-from pipelines.validate import ValidateParameters
 from registry.errors import ParameterError
-
-ROOT = Path(__file__).resolve().parents[2]
-GROUPS = {
-    "main": (SourceParameters, RecipeParameters, JudgementParameters, PromotionParameters),
-    "train": (SourceParameters, RecipeParameters),
-    "validate": (ValidateParameters, JudgementParameters),
-    "convert": (ConvertParameters, PromotionParameters),
-}
 
 
 def test_parse_gives_typed_values_in_their_groups() -> None:
@@ -84,23 +70,3 @@ def test_changed_parameters_must_be_a_json_object(text: str) -> None:
 def test_unknown_policy_is_refused() -> None:
     with pytest.raises(ParameterError, match="strict or repair"):
         SourceParameters(policy="guess").query()
-
-
-@pytest.mark.parametrize("entry_point", GROUPS)
-def test_mlproject_declares_exactly_the_stage_parameters(entry_point: str) -> None:
-    project = yaml.safe_load((ROOT / "MLproject").read_text())
-    entry = project["entry_points"][entry_point]
-    declared = {k: str(v["default"]) for k, v in entry["parameters"].items()}
-    known = {f.name: f.default for group in GROUPS[entry_point] for f in fields(group)}
-    assert declared == {
-        k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in known.items()
-    }
-    assert entry["command"].split()[:3] == ["python", "-m", f"pipelines.{entry_point}"]
-    for name in known:
-        assert f"--{name} {{{name}}}" in " ".join(entry["command"].split())
-
-
-def test_conda_yaml_pins_what_the_lock_pins() -> None:
-    conda = yaml.safe_load((ROOT / "conda.yaml").read_text())
-    lock = set((ROOT / "requirements.lock").read_text().splitlines())
-    assert set(conda["dependencies"][-1]["pip"]) <= lock
