@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -7,27 +6,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from pipelines import jobs
-from registry.database import open_engine
 from registry.errors import JobNotFoundError, StaleLeaseError
-from registry.settings import PlatformSettings
-from registry.tables import metadata
 
 LATER = timedelta(minutes=10)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def engine(request, tmp_path):
-    if request.param == "sqlite":
-        engine = open_engine(PlatformSettings(data_dir=tmp_path, database_url=""))
-    else:
-        engine = sa.create_engine(os.environ["TEST_POSTGRES_URL"])
-        metadata.drop_all(engine)
-        metadata.create_all(engine)
-    yield engine
-    engine.dispose()
+ENGINES = ["engine", pytest.param("postgres_engine", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(params=ENGINES, ids=["sqlite", "postgresql"])
+def engine(request):
+    return request.getfixturevalue(request.param)
 
 
 def test_a_job_is_claimed_once_and_finished_with_its_result(engine):
