@@ -1,10 +1,13 @@
 """The MLproject says what the stages take, conda.yaml what the lock pins."""
 
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from monitoring.drift import DriftParameters
 from monitoring.retraining import AdvanceParameters
@@ -18,6 +21,7 @@ from pipelines.parameters import (
 from pipelines.validate import ValidateParameters
 
 ROOT = Path(__file__).resolve().parents[1]
+OF_A_RUN = ("training", "monitoring", "postgres")
 GROUPS = {
     "main": (SourceParameters, RecipeParameters, JudgementParameters, PromotionParameters),
     "train": (SourceParameters, RecipeParameters),
@@ -51,7 +55,21 @@ def test_every_entry_point_of_the_project_is_known_here() -> None:
     assert set(project["entry_points"]) == set(GROUPS)
 
 
-def test_conda_yaml_pins_what_the_lock_pins() -> None:
+def test_conda_yaml_is_what_a_run_imports_pinned_as_in_the_lock() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *(r for name in OF_A_RUN for r in extras[name])]
+    pins = {name_of(line): line for line in (ROOT / "requirements.lock").read_text().splitlines()}
     conda = yaml.safe_load((ROOT / "conda.yaml").read_text())
-    lock = set((ROOT / "requirements.lock").read_text().splitlines())
-    assert set(conda["dependencies"][-1]["pip"]) <= lock
+    names = {name for requirement in needed for name in names_of(Requirement(requirement))}
+    assert set(conda["dependencies"][-1]["pip"]) == {pins[name] for name in names}
+
+
+def name_of(pin: str) -> str:
+    return canonicalize_name(pin.partition("==")[0])
+
+
+def names_of(requirement: Requirement) -> list[str]:
+    """`psycopg[binary]` is two distributions: psycopg and psycopg-binary."""
+    with_extras = [f"{requirement.name}-{extra}" for extra in requirement.extras]
+    return [canonicalize_name(name) for name in (requirement.name, *with_extras)]
