@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.candidate import Candidate, load_candidate, write_files
-from pipelines.parameters import PromotionParameters, parse
+from pipelines.parameters import PromotionParameters, described, parse
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.validate import TRAIN_RUN_TAG
 from registry.artifacts import CURVES_FILE, RECORD_FILE, digest_directory
 from registry.backends import BACKENDS, LatencyCurve, measure
 from registry.database import open_engine
-from registry.errors import GateRefusedError, RunNotFoundError
+from registry.errors import GateRefusedError, ParameterError, RunNotFoundError
 from registry.flavors import FLAVORS, NativeModel
 from registry.flavors.parity import LIMITS, difference
 from registry.gates import GateRow
@@ -35,7 +35,7 @@ N_PARITY_ROWS = 2048
 class ConvertParameters:
     """Which validated candidate to convert."""
 
-    validate_run: str = ""
+    validate_run: str = described("", "id of the finished validate run")
 
 
 def convert(
@@ -135,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     which, promotion = parse(
         argv, "pipelines.convert", __doc__.splitlines()[0], ConvertParameters, PromotionParameters
     )
+    if not which.validate_run:
+        raise ParameterError("validate_run", "", "the id of a finished validate run")
     settings = platform_settings()
     try:
         run = mlflow.get_run(which.validate_run)

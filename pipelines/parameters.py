@@ -19,7 +19,8 @@ from registry.errors import ParameterError
 P = TypeVar("P")
 
 
-def _described(default: Any, text: str) -> Any:
+def described(default: Any, text: str) -> Any:
+    """Return a field with a default and the line that `--help` shows."""
     return field(default=default, metadata={"help": text})
 
 
@@ -27,15 +28,15 @@ def _described(default: Any, text: str) -> Any:
 class SourceParameters:
     """Which bars to use."""
 
-    source: str = _described("sample", "where bars come from: sample, files, store, synthetic")
-    path: str = _described("", "file, folder or glob (files), bars folder (store)")
-    columns: str = _described("", "our name=file's name or position, comma separated")
-    symbols: str = _described("", "comma separated; empty means all the source has")
-    start: str = _described("", "first bar, ISO date or time; empty means the earliest")
-    end: str = _described("", "last bar, ISO date or time; empty means the newest")
-    interval: str = _described("", "1d, 1h, ...; empty means read it off the data")
-    timezone: str = _described("UTC", "IANA zone of times written without one")
-    policy: str = _described("strict", "strict refuses bad bars, repair mends and reports them")
+    source: str = described("sample", "where bars come from: sample, files, store, synthetic")
+    path: str = described("", "file, folder or glob (files), bars folder (store)")
+    columns: str = described("", "our name=file's name or position, comma separated")
+    symbols: str = described("", "comma separated; empty means all the source has")
+    start: str = described("", "first bar, ISO date or time; empty means the earliest")
+    end: str = described("", "last bar, ISO date or time; empty means the newest")
+    interval: str = described("", "1d, 1h, ...; empty means read it off the data")
+    timezone: str = described("UTC", "IANA zone of times written without one")
+    policy: str = described("strict", "strict refuses bad bars, repair mends and reports them")
 
     def query(self, seed: int = 0) -> BarQuery:
         """Return the query for `Source.read`.
@@ -46,7 +47,7 @@ class SourceParameters:
         if self.policy not in ("strict", "repair"):
             raise ParameterError("policy", self.policy, "strict or repair")
         return BarQuery(
-            symbols=tuple(s.strip() for s in self.symbols.split(",") if s.strip()),
+            symbols=tuple(dict.fromkeys(s.strip() for s in self.symbols.split(",") if s.strip())),
             start=parse_time("start", self.start),
             end=parse_time("end", self.end),
             path=Path(self.path) if self.path else None,
@@ -62,18 +63,18 @@ class SourceParameters:
 class RecipeParameters:
     """How to make a model from bars; with the source these are everything a fit depends on."""
 
-    template: str = _described("volatility_forecast", "model type")
-    architecture: str = _described("xgboost", "algorithm")
-    feature_set: str = _described("", "feature set; empty means the template's own")
-    window: int = _described(0, "steps fed to the model; 0 means the architecture's own")
-    horizon: int = _described(0, "bars ahead; 0 means the template's own")
-    first_test: str = _described(
+    template: str = described("volatility_forecast", "model type")
+    architecture: str = described("xgboost", "algorithm")
+    feature_set: str = described("", "feature set; empty means the template's own")
+    window: int = described(0, "steps fed to the model; 0 means the architecture's own")
+    horizon: int = described(0, "bars ahead; 0 means the template's own")
+    first_test: str = described(
         "", "start of the first test fold; empty means 10 years in, or half the span if short"
     )
-    recent_bars: int = _described(0, "fit on the newest n bar times only; 0 means on all")
-    parameters: str = _described("", "JSON object of architecture parameters to change")
-    seed: int = _described(0, "seed of every random choice")
-    model_name: str = _described("", "registered model; empty means the template's name")
+    recent_bars: int = described(0, "fit on the newest n bar times only; 0 means on all")
+    parameters: str = described("", "JSON object of architecture parameters to change")
+    seed: int = described(0, "seed of every random choice")
+    model_name: str = described("", "registered model; empty means the template's name")
 
     @property
     def model_id(self) -> str:
@@ -101,16 +102,16 @@ class RecipeParameters:
 class JudgementParameters:
     """How a candidate is judged beside its own gates."""
 
-    champion: int = _described(0, "version that the candidate must stand against; 0 means none")
-    trigger: str = _described("", "what forced the refresh; empty means that nothing did")
-    challenge_bars: int = _described(126, "newest labelled bar times, seen by neither fit")
+    champion: int = described(0, "version that the candidate must stand against; 0 means none")
+    trigger: str = described("", "what forced the refresh; empty means that nothing did")
+    challenge_bars: int = described(126, "newest labelled bar times, seen by neither fit")
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionParameters:
     """What happens to the registered version."""
 
-    promote: bool = _described(False, "ask for alias production after staging")
+    promote: bool = described(False, "ask for alias production after staging")
 
 
 def parse(argv: Sequence[str] | None, program: str, summary: str, *groups: type[Any]) -> list[Any]:
@@ -148,9 +149,9 @@ def parse_time(name: str, text: str) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError as exc:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
         raise ParameterError(name, text, "an ISO date or time such as 2006-12-31") from exc
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def parse_mapping(name: str, text: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ import numpy as np
 from pipelines import checks, pictures
 from pipelines.candidate import Candidate, load_candidate
 from pipelines.challenge import Challenge, challenge
-from pipelines.parameters import JudgementParameters, parse
+from pipelines.parameters import JudgementParameters, described, parse
 from pipelines.recipe import refit_decoders
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.statistics import sharpe_ratio
@@ -24,6 +24,7 @@ from pipelines.templates import Evaluation, TrialFamily
 from registry import trials
 from registry.artifacts import GOLDEN_FILE, RECORD_FILE, ArtifactCache
 from registry.database import open_engine
+from registry.errors import ParameterError
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
 
@@ -44,7 +45,7 @@ class Judgement:
 class ValidateParameters:
     """Which candidate to validate."""
 
-    train_run: str = ""
+    train_run: str = described("", "id of the finished train run")
 
 
 def validate(
@@ -130,6 +131,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     which, wanted = parse(
         argv, "pipelines.validate", __doc__.splitlines()[0], ValidateParameters, JudgementParameters
     )
+    if not which.train_run:
+        raise ParameterError("train_run", "", "the id of a finished train run")
     settings = platform_settings()
     with TemporaryDirectory() as folder:
         candidate = load_candidate(which.train_run, settings, Path(folder))

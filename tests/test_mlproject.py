@@ -17,6 +17,7 @@ from pipelines.parameters import (
     PromotionParameters,
     RecipeParameters,
     SourceParameters,
+    parse,
 )
 from pipelines.validate import ValidateParameters
 
@@ -48,6 +49,18 @@ def test_mlproject_declares_exactly_the_stage_parameters(entry_point: str) -> No
     assert entry["command"].split()[:3] == ["python", "-m", MODULES[entry_point]]
     for name in known:
         assert f"--{name} {{{name}}}" in " ".join(entry["command"].split())
+
+
+@pytest.mark.parametrize("entry_point", GROUPS)
+def test_every_stage_reads_an_empty_command_line_and_explains_itself(
+    entry_point: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = GROUPS[entry_point]
+    assert parse([], MODULES[entry_point], "summary", *groups) == [group() for group in groups]
+    with pytest.raises(SystemExit):
+        parse(["--help"], MODULES[entry_point], "summary", *groups)
+    shown = capsys.readouterr().out
+    assert all(f"--{f.name} " in shown for group in groups for f in fields(group))
 
 
 def test_every_entry_point_of_the_project_is_known_here() -> None:

@@ -47,9 +47,14 @@ def test_parse_time_reads_dates_and_zones_as_utc() -> None:
     assert parse_time("end", "") is None
 
 
-def test_parse_time_refuses_what_is_not_iso() -> None:
-    with pytest.raises(ParameterError, match=r"end='31\.12\.2006': expected an ISO date"):
-        parse_time("end", "31.12.2006")
+@pytest.mark.parametrize("text", ["31.12.2006", "2006-13-01", "0001-01-01T00:00:00+14:00"])
+def test_parse_time_refuses_what_is_no_iso_time_of_the_calendar(text: str) -> None:
+    with pytest.raises(ParameterError, match="expected an ISO date"):
+        parse_time("end", text)
+
+
+def test_a_symbol_named_twice_is_asked_for_once() -> None:
+    assert SourceParameters(symbols="B,A,B").query().symbols == ("B", "A")
 
 
 def test_parse_mapping_reads_pairs_and_refuses_the_rest() -> None:
