@@ -15,8 +15,13 @@ from urllib.request import urlopen
 
 from registry.errors import MLEngineError, RegistryUnavailableError
 from registry.settings import PlatformSettings, check_tracking_uri, read_settings
+from registry.versions import check_model_id
 
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
 
 
 def platform_settings() -> PlatformSettings:
@@ -57,9 +62,13 @@ def stage_run(stage: str, model_id: str, *groups: Any) -> Iterator[str]:
     """Open the stage's MLflow run, log its parameters, yield its id.
 
     A deliberate error is recorded as tag `error` before the run ends as failed.
+
+    Raises:
+        ParameterError: a model name that the registry would refuse, before any work is done.
     """
     import mlflow
 
+    check_model_id(model_id)
     nested = mlflow.active_run() is not None
     if not nested and "MLFLOW_RUN_ID" not in os.environ:
         mlflow.set_experiment(model_id)

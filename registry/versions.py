@@ -43,6 +43,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 _VERSIONS = tables.versions
 
 
+def check_model_id(model_id: str) -> None:
+    """Refuse a model name that cannot be a folder and a registry name.
+
+    Raises:
+        ParameterError: not 1 to 200 letters, digits, '_' and '-', the first no sign.
+    """
+    if not NAME.fullmatch(model_id):
+        shown = model_id if len(model_id) <= 200 else f"{model_id[:40]}... ({len(model_id)} long)"
+        raise ParameterError("model_name", shown, "1 to 200 letters, digits, '_' and '-'")
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One registered version.
@@ -91,8 +102,7 @@ class Registry:
             RunNotFoundError, RegistryUnavailableError, ForeignTrackingError: see `ModelStore`.
             VersionExistsError: the engine database belongs to another MLflow.
         """
-        if not NAME.fullmatch(contract.model_id):
-            raise ParameterError("model_name", contract.model_id, "letters, digits, '_' and '-'")
+        check_model_id(contract.model_id)
         content = VersionContent(directory, contract, record, run_id, tuple(context_names))
         tags = version_tags(contract, record)
         stored = self._store.log_version(content, tags, describe(contract, record))
