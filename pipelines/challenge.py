@@ -2,7 +2,7 @@
 
 The challenger's recipe is fitted a second time on rows whose labels end before the window; the
 champion is scored as it was registered. A window that overlaps the champion's training span is
-refused as evidence.
+refused as evidence, and so are losses on two different labels.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.bootstrap import compare_losses
+from pipelines.bootstrap import MINIMUM_PERIODS, compare_losses
 from pipelines.recipe import newest
 from pipelines.score import per_time, score
 from registry.artifacts import VersionFiles
-from registry.errors import TooLittleHistoryError
+from registry.errors import ParameterError, TooLittleHistoryError
 from registry.gates import GateRow, not_computed
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MARGIN_OF_GAIN = 0.02
 P_WORSE_LIMIT = 0.1
+DESCRIPTIVE = ("hold_share", "fitted")
+"""What a label spec only reports; the label itself does not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,20 @@ def challenge(
             did, and the challenger must be better.
 
     Raises:
+        ParameterError: fewer bar times than a bootstrap needs.
         TooLittleHistoryError: not enough labelled times, or nothing left to fit on.
     """
+    if n_times < MINIMUM_PERIODS:
+        raise ParameterError("challenge_bars", n_times, f"at least {MINIMUM_PERIODS} bar times")
     rows = candidate.dataset.rows
     window = newest(rows, n_times)
     start = int(window.t0.min())
     earlier = rows.take(rows.t1 < start)
     if len(np.unique(window.t0)) < n_times or not len(earlier):
-        found = len(np.unique(rows.t0))
-        raise TooLittleHistoryError("the challenge window", 2 * n_times, found)
+        what = f"a challenge on {n_times} bar times, with a fit before them,"
+        needed = n_times + candidate.recipe.horizon_bars + 1
+        hint = "lower challenge_bars or read more bars"
+        raise TooLittleHistoryError(what, needed, len(np.unique(rows.t0)), hint)
     recipe = candidate.recipe
     refit = recipe.fit(earlier)
     known = candidate.oof.take(candidate.oof.rows.t1 < start)
@@ -103,23 +110,35 @@ def _gates(
 ) -> tuple[GateRow, ...]:
     forced = bool(trigger)
     name = "champion.non_inferior" if forced else "champion.better"
-    limit = P_WORSE_LIMIT
-    trained_until = datetime.fromisoformat(champion.contract.trained_until)
-    if trained_until >= _time(start):
-        why = f"the champion was trained until {trained_until:%F}, inside the window"
-        return (not_computed(name, "<", limit, why),)
+    if why := _not_comparable(candidate, champion, start):
+        return (not_computed(name, "<", P_WORSE_LIMIT, why),)
     champion_loss, challenger_loss, baseline = means
-    worse = compare_losses(challenger_loss - champion_loss, seed=candidate.recipe.seed)
+    recipe = candidate.recipe
+    worse = compare_losses(
+        challenger_loss - champion_loss, seed=recipe.seed, least_block=recipe.horizon_bars
+    )
     note = (
         f"{len(champion_loss)} bar times from {_time(start):%F}; mean loss champion "
         f"{champion_loss.mean():.4f}, challenger {challenger_loss.mean():.4f}, baseline "
         f"{baseline.mean():.4f}; P(worse) {worse.p_worse:.3f}"
     )
     if not forced:
-        return (GateRow(name, worse.p_worse, "<", limit, note),)
+        return (GateRow(name, worse.p_worse, "<", P_WORSE_LIMIT, note),)
     gain = max(0.0, float((baseline - champion_loss).mean()))
-    margin = max(candidate.recipe.template.loss_margin, MARGIN_OF_GAIN * gain)
+    margin = max(recipe.template.loss_margin, MARGIN_OF_GAIN * gain)
     return (GateRow(name, worse.upper, "<", margin, f"{note}; one-sided 95 % bound"),)
+
+
+def _not_comparable(candidate: "Candidate", champion: VersionFiles, start: int) -> str:
+    """Return why the two losses are no evidence; empty means that they are."""
+    trained_until = datetime.fromisoformat(champion.contract.trained_until)
+    if trained_until >= _time(start):
+        return f"the champion was trained until {trained_until:%F}, inside the window"
+    ours, theirs = candidate.contract.label_spec, champion.contract.label_spec
+    for name in sorted({*ours, *theirs}):
+        if name not in DESCRIPTIVE and ours.get(name) != theirs.get(name):
+            return f"another label: {name} is {ours.get(name)}, the champion's {theirs.get(name)}"
+    return ""
 
 
 def _time(microseconds: int) -> datetime:

@@ -26,6 +26,9 @@ from registry.trials import family_key
 
 FIRST_TEST_YEARS = 10
 ENOUGH_TO_TEST = timedelta(days=5 * 365)
+LARGEST_SEED = 2**32 - 1
+"""The largest that every library here takes."""
+
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -48,7 +51,8 @@ class Recipe:
 
         Raises:
             UnknownNameError: a name that no catalog has.
-            ParameterError: a pair that does not go together, or an unknown parameter.
+            ParameterError: a pair that does not go together, an unknown parameter, or a seed or
+                `recent_bars` that no fit can use.
         """
         template = TEMPLATES.get(wanted.template)
         if wanted.architecture not in ARCHITECTURES:
@@ -57,6 +61,10 @@ class Recipe:
             expected = f"one of {', '.join(template.architectures)} for {template.name}"
             raise ParameterError("architecture", wanted.architecture, expected)
         architecture = ARCHITECTURES.get(wanted.architecture)
+        if wanted.seed > LARGEST_SEED:
+            raise ParameterError("seed", wanted.seed, f"at most {LARGEST_SEED}")
+        if wanted.recent_bars == 1:
+            raise ParameterError("recent_bars", 1, "0 for all bar times, or at least 2")
         known = architecture.parameters(template.objective())
         changed = wanted.changed_parameters()
         if unknown := sorted(set(changed) - set(known)):

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,8 @@ def read_table(path: Path) -> Table:
 
     Raises:
         ParameterError: the name says that it is neither CSV nor Parquet.
-        BarsError: it is empty, not UTF-8 text, not Parquet, or a row is longer than the others.
+        BarsError: it is empty, not UTF-8 text, not Parquet, not gzip, or a row is longer than the
+            others.
     """
     name = path.name.lower()
     if name.endswith(PARQUET_SUFFIXES):
@@ -85,7 +87,10 @@ def _read_parquet(path: Path) -> Table:
 def _read_text(path: Path) -> Table:
     content = path.read_bytes()
     if path.name.lower().endswith(".gz"):
-        content = gzip.decompress(content)
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as exc:
+            raise BarsError(f"it is not gzip, or cut short ({exc})", path.name) from exc
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as exc:

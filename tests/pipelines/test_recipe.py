@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -45,14 +46,16 @@ def rows(bars: Bars) -> LabelledRows:
         ({"template": "crystal_ball"}, UnknownNameError, "unknown template 'crystal_ball'; known:"),
         ({"architecture": "oracle"}, UnknownNameError, "unknown architecture 'oracle'; known:"),
         ({"feature_set": "alpha1"}, UnknownNameError, "unknown feature set 'alpha1'; known:"),
+        ({"seed": 2**32}, ParameterError, "seed=4294967296: expected at most 4294967295"),
+        ({"recent_bars": 1}, ParameterError, "recent_bars=1: expected 0 for all bar times"),
         ({"parameters": '{"depth": 3}'}, ParameterError, "parameters='depth': expected one of"),
     ],
 )
-def test_resolve_refuses_unknown_names(
-    wanted: dict[str, str], error: type[Exception], message: str
+def test_resolve_refuses_names_and_values_that_no_fit_can_use(
+    wanted: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        Recipe.resolve(RecipeParameters(**wanted))  # type: ignore[arg-type]
+        Recipe.resolve(RecipeParameters(**wanted))
 
 
 def test_resolve_takes_defaults_from_template_and_architecture() -> None:

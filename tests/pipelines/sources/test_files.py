@@ -360,3 +360,10 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "ABC.csv").write_bytes("Datum,Schluß\n".encode("latin-1"))
     with pytest.raises(BarsError, match="not UTF-8 text"):
         SOURCES.get("files").read(BarQuery(path=tmp_path / "ABC.csv"))
+
+
+@pytest.mark.parametrize("content", [b"date,close\n", gzip.compress(PLAIN.encode())[:-12]])
+def test_a_damaged_gz_file_is_one_clear_line(tmp_path, content):
+    (tmp_path / "ABC.csv.gz").write_bytes(content)
+    with pytest.raises(BarsError, match=r"ABC\.csv\.gz: it is not gzip, or cut short"):
+        SOURCES.get("files").read(BarQuery(path=tmp_path / "ABC.csv.gz"))
