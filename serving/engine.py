@@ -94,7 +94,9 @@ class Engine:
         errors = {**inputs.errors, **errors}
         ended = perf_counter()
         took_ms = (ended - started) * 1e3
-        self._count(request, version, route, len(answers), errors, ended - began)
+        self._count(version, route, len(answers), errors, ended - began)
+        if _other_bases(inputs, version):
+            self._parts.metrics.price_basis_mismatches.labels(version.model_id).inc()
         shared = {"request_id": request_id, "latency_ms": took_ms}
         logged = records(inputs, scores, answers, version, route.option)
         self._parts.log.append([record | shared for record in logged])
@@ -105,6 +107,7 @@ class Engine:
             predictions={key: Prediction(**answer) for key, answer in answers.items()},
             errors={key: ErrorEntry(**entry_of(error)) for key, error in errors.items()},
             ignored=list(inputs.ignored),
+            warnings=_warnings(inputs, version),
             processing_time_ms=round(took_ms, 3),
             hardware_used=route.option.backend,
             flavor=route.option.flavor,
@@ -114,7 +117,6 @@ class Engine:
 
     def _count(
         self,
-        request: PredictRequest,
         version: LoadedVersion,
         route: Route,
         n_answers: int,
@@ -129,6 +131,22 @@ class Engine:
             metrics.prediction_errors.labels(model, code_of(error)).inc()
         if route.fallback is not None:
             metrics.fallbacks.labels(model, option.backend).inc()
+
+
+def _other_bases(inputs: Inputs, version: LoadedVersion) -> set[str]:
+    bases = {place.price_basis for place in inputs.places if place.price_basis is not None}
+    return bases - {version.contract.price_basis}
+
+
+def _warnings(inputs: Inputs, version: LoadedVersion) -> list[str]:
+    """Return how the bars behind the answers differ from those the version was made from."""
+    contract, lines = version.contract, []
+    if others := _other_bases(inputs, version):
+        found = ", ".join(sorted(others))
+        lines.append(f"price_basis: made from {contract.price_basis} prices, got {found}")
+    if inputs.kind == "bars" and (unseen := set(inputs.keys) - set(contract.symbols)):
+        lines.append(f"symbols: not in the training data: {', '.join(sorted(unseen))}")
+    return lines
 
 
 def _scores(inputs: Inputs, version: LoadedVersion, route: Route) -> NDArray[np.float32]:

@@ -61,6 +61,7 @@ ANSWER: dict[str, Any] = {
         }
     },
     "ignored": ["technical_indicators.macd_histogram"],
+    "warnings": [],
     "processing_time_ms": 3.2,
     "hardware_used": "cpu",
     "flavor": "onnx",

@@ -56,6 +56,12 @@ class Metrics:
             ["model", "backend"],
             registry=registry,
         )
+        self.price_basis_mismatches = Counter(
+            "ml_engine_price_basis_mismatches",
+            "Requests answered from prices of another basis than the version was made from.",
+            ["model"],
+            registry=registry,
+        )
         self.bars = Counter(
             "ml_engine_bars", "Bars posted, by outcome.", ["outcome"], registry=registry
         )

@@ -243,6 +243,12 @@ class PredictResponse(BaseModel):
         description="Symbols that could not be answered, each with its reason."
     )
     ignored: list[str] = Field(description="Values of the request that this version does not use.")
+    warnings: list[str] = Field(
+        description=(
+            "How the bars behind the answers differ from those the version was made from: "
+            "another price_basis, symbols it was not trained on."
+        )
+    )
     processing_time_ms: float
     hardware_used: str
     flavor: str

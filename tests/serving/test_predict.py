@@ -66,6 +66,24 @@ def test_bars_of_the_request_give_the_same_answer_and_are_not_written(client, po
     assert answer["predictions"] == held["predictions"]
 
 
+def test_bars_of_another_basis_are_answered_with_a_warning_and_counted(client, post_history, make):
+    own = [{k: v for k, v in bar.items() if k != "symbol"} for bar in make.body(make.bars("AAPL"))]
+    body = ask(client, bars={"AAPL": own}, price_basis="raw").json()
+    assert list(body["predictions"]) == ["AAPL"]
+    assert body["warnings"] == ["price_basis: made from adjusted prices, got raw"]
+    counted = f'ml_engine_price_basis_mismatches_total{{model="{MODEL}"}} 1.0'
+    assert counted in client.get("/metrics").text
+    post_history("AAPL")
+    assert ask(client, symbols=["AAPL"]).json()["warnings"] == []
+
+
+def test_symbols_that_were_not_in_the_training_data_are_named(client, post_history):
+    post_history("AAPL", "TSLA")
+    body = ask(client, symbols=["TSLA", "AAPL"]).json()
+    assert list(body["predictions"]) == ["TSLA", "AAPL"]
+    assert body["warnings"] == ["symbols: not in the training data: TSLA"]
+
+
 def test_a_forming_bar_is_the_bar_after_the_last_one_held(client, post_history, make, loaded):
     post_history("AAPL", n_bars=make.n_bars - 1)
     whole = make.bars("AAPL")
