@@ -19,8 +19,9 @@ MINIMUM_PERIODS = 10
 class LossComparison:
     """Challenger minus champion, in units of the loss; lower is better.
 
-    `p_worse` is the bootstrap probability that the mean difference is above 0, `upper` its
-    one-sided upper bound at `level`, `block` the mean block length in periods.
+    `p_worse` is the bootstrap probability that the mean difference is not below 0 (an equal
+    challenger is not a better one), `upper` its one-sided upper bound at `level`, `block` the mean
+    block length in periods.
     """
 
     mean: float
@@ -38,13 +39,16 @@ def compare_losses(
     level: float = 0.95,
     repetitions: int = 2000,
     block: int | None = None,
+    least_block: int = 1,
 ) -> LossComparison:
     """Bootstrap the mean of a loss difference.
 
     Args:
         difference: challenger's loss minus champion's, one value per timestamp in time order,
             averaged over symbols (`statistics.mean_per_date`).
-        block: mean block length; None takes the optimal one (Politis and White 2004), at least 1.
+        block: mean block length; None takes the optimal one (Politis and White 2004).
+        least_block: no shorter blocks than this: labels of h bars overlap, so that neighbouring
+            losses share h - 1 returns whatever a short sample estimates. At most half the sample.
 
     `upper` is the basic (reflected) bound 2*mean - quantile(1 - level), which corrects the
     bootstrap's own bias.
@@ -60,8 +64,8 @@ def compare_losses(
     mean = float(difference.mean())
     if block is None and difference.std() > 0:
         block = math.ceil(optimal_block_length(difference)["stationary"].iloc[0])
-    length = min(max(block or 1, 1), n // 2)
+    length = min(max(block or 1, least_block), n // 2)
     resampler = StationaryBootstrap(length, difference, seed=np.random.default_rng(seed))
     means = resampler.apply(np.mean, repetitions)[:, 0]
     upper = 2 * mean - float(np.quantile(means, 1 - level))
-    return LossComparison(mean, float((means > 0).mean()), upper, level, length, n)
+    return LossComparison(mean, float((means >= 0).mean()), upper, level, length, n)

@@ -34,9 +34,16 @@ def test_the_same_seed_gives_the_same_answer():
     assert compare_losses(values, seed=4) == compare_losses(values, seed=4)
 
 
-def test_identical_losses_are_not_worse():
+def test_identical_losses_are_not_better_and_not_inferior():
     found = compare_losses(np.zeros(126), seed=5)
-    assert (found.mean, found.p_worse, found.upper) == (0.0, 0.0, 0.0)
+    assert (found.mean, found.p_worse, found.upper) == (0.0, 1.0, 0.0)
+
+
+def test_blocks_are_no_shorter_than_the_overlap_of_labels():
+    values = np.random.default_rng(7).standard_normal(126)
+    assert compare_losses(values, seed=8).block < 5
+    assert compare_losses(values, seed=8, least_block=5).block == 5
+    assert compare_losses(values, seed=8, least_block=500).block == 63
 
 
 def test_too_few_timestamps_are_refused():
