@@ -213,6 +213,8 @@ def run_parameters(champion: Version, end: datetime, trigger: str) -> dict[str, 
         "horizon": contract.horizon_bars,
         "parameters": json.dumps(dict(contract.parameters), sort_keys=True),
         "seed": contract.seed,
+        "first_test": contract.first_test,
+        "recent_bars": contract.recent_bars,
         "champion": champion.number,
         "trigger": trigger,
     }

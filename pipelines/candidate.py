@@ -8,7 +8,7 @@ same digest).
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,16 @@ EVIDENCE_FILE = "evidence/out_of_fold.npz"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Bars turned into labelled rows and folds for one recipe."""
+    """Bars turned into labelled rows and folds for one recipe.
+
+    The first fold tests from `first_test` on; what the label took from data lies before it.
+    """
 
     bars: Bars
     rows: LabelledRows
     folds: tuple[Fold, ...]
     label_spec: dict[str, Json]
+    first_test: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def make_dataset(recipe: Recipe, bars: Bars, first_test: str = "") -> Dataset:
     spec = recipe.template.label_spec(recipe.horizon_bars, before)
     rows = build_rows(recipe.template, recipe.feature_set, bars, recipe.window, spec)
     folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))
-    return Dataset(bars, rows, tuple(folds), dict(spec))
+    return Dataset(bars, rows, tuple(folds), dict(spec), cut)
 
 
 def save_evidence(oof: OutOfFold) -> bytes:

@@ -83,7 +83,7 @@ def challenge(
     recipe = candidate.recipe
     refit = recipe.fit(earlier)
     known = candidate.oof.take(candidate.oof.rows.t1 < start)
-    decoder = recipe.template.fit_decoder(known, newest(earlier, recipe.recent_bars))
+    decoder = recipe.fit_decoder(known, earlier)
     challenger_loss = recipe.template.loss(window, refit.predict(window.X), decoder)
     champion_loss = score(champion, candidate.dataset.bars, window)
     baseline = recipe.template.baseline_loss(window, champion.decoder)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from pipelines.architectures import ARCHITECTURES, Architecture, Estimator, TrainingRows
-from pipelines.bars import Bars
+from pipelines.bars import Bars, parse_interval
 from pipelines.datasets import Fold, LabelledRows, OutOfFold, concatenate
 from pipelines.features import FEATURE_SETS, FeatureSet
 from pipelines.parameters import RecipeParameters, parse_time
@@ -28,8 +28,6 @@ FIRST_TEST_YEARS = 10
 ENOUGH_TO_TEST = timedelta(days=5 * 365)
 LARGEST_SEED = 2**32 - 1
 """The largest that every library here takes."""
-
-UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class Recipe:
 
     def fit(self, rows: LabelledRows) -> Estimator:
         """Fit on the rows that a fit may use, of the newest `recent_bars` times if that is set."""
-        recent = newest(rows, self.recent_bars)
+        recent = self.recent(rows)
         chosen = recent.take(recent.fit)
         weight = np.ones(len(chosen))
         return self.architecture.fit(
@@ -91,6 +89,14 @@ class Recipe:
             self.parameters,
             self.seed,
         )
+
+    def fit_decoder(self, oof: OutOfFold, rows: LabelledRows) -> Decoder:
+        """Fit what follows the scores of a fit on the same rows; `oof` as the template takes it."""
+        return self.template.fit_decoder(oof, self.recent(rows))
+
+    def recent(self, rows: LabelledRows) -> LabelledRows:
+        """Return the rows of the newest `recent_bars` decision times; all of them when 0."""
+        return newest(rows, self.recent_bars) if self.recent_bars else rows
 
     def digest(self) -> str:
         """Return what makes this recipe another trial of its family: any changed parameter."""
@@ -130,7 +136,7 @@ def fit_folds(
     for fold in folds:
         train, test = rows.take(fold.train), rows.take(fold.test)
         estimator = recipe.fit(train)
-        decoders[fold.number] = recipe.template.fit_decoder(pool(parts, rows), train)
+        decoders[fold.number] = recipe.fit_decoder(pool(parts, rows), train)
         number = np.full(len(test), fold.number, dtype=np.int64)
         parts.append(OutOfFold(test, estimator.predict(test.X), number))
     return pool(parts, rows), decoders
@@ -141,9 +147,7 @@ def refit_decoders(
 ) -> dict[int, Decoder]:
     """Return the decoder of each fold from stored out-of-fold predictions."""
     return {
-        fold.number: recipe.template.fit_decoder(
-            oof.take(oof.fold < fold.number), rows.take(fold.train)
-        )
+        fold.number: recipe.fit_decoder(oof.take(oof.fold < fold.number), rows.take(fold.train))
         for fold in folds
     }
 
@@ -205,15 +209,11 @@ def span(interval: str, n_bars: int) -> str:
     Raises:
         ParameterError: an interval not written like 1d, 1h, 15m.
     """
-    count, unit = interval[:-1], interval[-1:]
-    if unit not in UNITS or not count.isdigit() or int(count) < 1:
-        raise ParameterError("interval", interval, "a number and one of m, h, d, w, such as 1d")
-    return f"{int(count) * n_bars}{unit}"
+    parse_interval(interval)
+    return f"{int(interval[:-1]) * n_bars}{interval[-1]}"
 
 
 def newest(rows: LabelledRows, n_times: int) -> LabelledRows:
-    """Return the rows of the newest `n_times` decision times; all of them when 0."""
-    if not n_times:
-        return rows
+    """Return the rows of the newest `n_times` (at least 1) decision times."""
     times = np.unique(rows.t0)[-n_times:]
     return rows.take(rows.t0 >= times[0])

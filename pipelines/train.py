@@ -30,7 +30,7 @@ from pipelines.candidate import (
 from pipelines.datasets import LabelledRows, fold_map
 from pipelines.features import fingerprint
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
-from pipelines.recipe import Recipe, bar_span, fit_folds, newest, span
+from pipelines.recipe import Recipe, bar_span, fit_folds, span
 from pipelines.reference import drift_profile
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from registry.artifacts import (
@@ -71,7 +71,7 @@ def train(
         print(_account(recipe, dataset), flush=True)
         oof, _ = fit_folds(recipe, dataset.rows, dataset.folds)
         final = recipe.fit(dataset.rows)
-        decoder = recipe.template.fit_decoder(oof, newest(dataset.rows, recipe.recent_bars))
+        decoder = recipe.fit_decoder(oof, dataset.rows)
         contract = _contract(recipe, dataset, source, wanted, final)
         importance = final.importance(_spread(dataset.rows, N_IMPORTANCE_ROWS).X)
         version = directory / VERSION_FOLDER
@@ -118,7 +118,7 @@ def _contract(
     final: Estimator,
 ) -> ModelContract:
     bars, feature_set = dataset.bars, recipe.feature_set
-    fitted = newest(dataset.rows, recipe.recent_bars)
+    fitted = recipe.recent(dataset.rows)
     first, last = bar_span(bars)
     return ModelContract(
         model_id=wanted.model_id,
@@ -153,6 +153,8 @@ def _contract(
         git_commit=manifest.git_commit(),
         lock_sha256=manifest.lock_digest(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        first_test=dataset.first_test.isoformat(),
+        recent_bars=recipe.recent_bars,
     )
 
 

@@ -45,6 +45,9 @@ class ModelContract:
     `min_history` is the number of bars, newest included, that one prediction needs.
     `trained_until` is the latest label end (t1) among the rows of the final fit (ISO 8601, UTC).
     `label_spec` and `cost_spec` are the template's own parameters.
+    `first_test` is where the walk-forward tests began (ISO 8601, UTC; what the label was fitted on
+    lies before it) and `recent_bars` how many of the newest bar times were fitted (0: all); with
+    them a retraining run repeats the recipe.
     """
 
     model_id: str
@@ -72,6 +75,8 @@ class ModelContract:
     git_commit: str
     lock_sha256: str
     created_at: str
+    first_test: str = ""
+    recent_bars: int = 0
 
     def to_json(self) -> str:
         """Return the contract as JSON with sorted keys (stable, so that it can be digested)."""

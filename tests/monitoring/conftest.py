@@ -58,6 +58,8 @@ def make_contract(**changes) -> ModelContract:
         "git_commit": "c" * 40,
         "lock_sha256": "l" * 64,
         "created_at": "2026-01-01T00:00:00+00:00",
+        "first_test": (TRAINED_FROM + 200 * DAY).isoformat(),
+        "recent_bars": 252,
     }
     return ModelContract(**(facts | changes))
 

@@ -101,6 +101,7 @@ def test_the_runs_parameters_are_those_of_the_stage_and_mean_the_champions_recip
     resolved = Recipe.resolve(recipe)
     assert source.query().end == end and recipe.model_id == MODEL
     assert (resolved.parameters["max_depth"], resolved.seed, resolved.horizon_bars) == (4, 7, 5)
+    assert (recipe.first_test, resolved.recent_bars) == (champion.contract.first_test, 252)
 
 
 def test_windows_are_looked_at_in_the_order_of_time(make_loop, judged, engine, world):

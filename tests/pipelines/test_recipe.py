@@ -111,6 +111,17 @@ def test_recent_bars_fits_on_the_newest_times_only(rows: LabelledRows) -> None:
     )
 
 
+def test_every_decoder_takes_its_input_statistics_from_the_rows_that_were_fitted(
+    bars: Bars, rows: LabelledRows
+) -> None:
+    recipe = Recipe.resolve(replace(SMALL, recent_bars=100))
+    cut = first_test_time(bars, "")
+    folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))[:1]
+    _, decoders = fit_folds(recipe, rows, folds)
+    fitted = newest(rows.take(folds[0].train), 100)
+    assert decoders[0].facts["ewma_scale"] == pytest.approx(fitted.target.mean())
+
+
 def test_pool_of_nothing_is_empty_but_shaped(rows: LabelledRows) -> None:
     empty = pool([], rows)
     assert len(empty.rows) == 0
