@@ -31,7 +31,7 @@ def platform_settings() -> PlatformSettings:
         ForeignTrackingError: this process would write to another MLflow.
         RegistryUnavailableError: nothing answers at the platform's address.
     """
-    for name, value in QUIET.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
 
