@@ -27,7 +27,7 @@ from registry.model_store import ModelStore
 
 PRODUCTION, STAGING = "production", "staging"
 UNSETTLED_AFTER = timedelta(seconds=10)
-"""A pending move older than this is settled by the next one; a younger one is still running."""
+"""A pending move older than this is settled by whoever comes next; a younger one is running."""
 
 _REMOVED = ("the alias was removed in MLflow",)
 _ALIASES, _DEPLOYMENTS, _EVENTS = tables.aliases, tables.deployments, tables.events
@@ -211,20 +211,13 @@ def earlier_champions(engine: sa.Engine, model_id: str) -> list[int]:
     return [champion for champion, verdict in newest.items() if verdict != "rolled_back"]
 
 
-def unsettled(engine: sa.Engine) -> list[tuple[str, str]]:
-    """Return (model_id, alias) of every move that was begun and not finished."""
-    query = sa.select(_ALIASES.c.model_id, _ALIASES.c.alias).where(_ALIASES.c.pending.is_not(None))
+def abandoned(engine: sa.Engine) -> list[tuple[str, str]]:
+    """Return (model_id, alias) of every move pending for so long that its process must be gone."""
+    query = sa.select(_ALIASES.c.model_id, _ALIASES.c.alias).where(
+        _ALIASES.c.pending.is_not(None), _ALIASES.c.moved_at < _now() - UNSETTLED_AFTER
+    )
     with reading(engine) as connection:
         return [(row.model_id, row.alias) for row in connection.execute(query)]
-
-
-def is_abandoned(engine: sa.Engine, model_id: str, alias: str) -> bool:
-    """Whether a move is pending for so long that its process must be gone."""
-    with reading(engine) as connection:
-        row = connection.execute(_select(model_id, alias)).one_or_none()
-    if row is None or row.pending is None:
-        return False
-    return bool(_now() - row.moved_at > UNSETTLED_AFTER)
 
 
 def _record_outside_move(

@@ -127,11 +127,13 @@ class Registry:
             ModelNotFoundError: no version of this model was registered.
             VersionNotFoundError: the model has no such version.
         """
-        versions = {version.number: version for version in self.list_versions(model_id)}
-        if number not in versions:
-            known = [str(n) for n in sorted(versions)]
+        key = (_VERSIONS.c.model_id == model_id) & (_VERSIONS.c.number == number)
+        with reading(self._engine) as connection:
+            row = connection.execute(sa.select(_VERSIONS).where(key)).mappings().one_or_none()
+        if row is None:
+            known = [str(version.number) for version in self.list_versions(model_id)]
             raise VersionNotFoundError(model_id, f"version {number}", known)
-        return versions[number]
+        return _version(row)
 
     def list_versions(self, model_id: str) -> list[Version]:
         """Return the model's versions, oldest first.
@@ -232,13 +234,13 @@ class Registry:
                 middle, the promotion stays pending until `reconcile`.
         """
         version = self.get(model_id, number)
-        if promotion.is_abandoned(self._engine, model_id, alias):
+        if (model_id, alias) in promotion.abandoned(self._engine):
             promotion.settle(self._engine, self._store, model_id, alias)
         found = self.resolve_alias(model_id, alias)
         wanted = found.generation if expected_generation is None else expected_generation
         if found.pending is not None or found.generation != wanted:
             raise PromotionConflictError(model_id, alias, wanted)
-        if found.number == number and not found.refusals:
+        if found.number == number and found.outside is None and not found.refusals:
             return version
         move = Move(model_id, alias, number, actor, reason, run_id)
         is_contest = found.number is not None and found.number != number
@@ -255,7 +257,7 @@ class Registry:
             GateRefusedError: its serve lock is shut under today's limits.
             PromotionConflictError, RegistryUnavailableError: as `promote`.
         """
-        if promotion.is_abandoned(self._engine, model_id, PRODUCTION):
+        if (model_id, PRODUCTION) in promotion.abandoned(self._engine):
             promotion.settle(self._engine, self._store, model_id, PRODUCTION)
         found = self.resolve_alias(model_id, PRODUCTION)
         if found.pending is not None:
@@ -291,7 +293,9 @@ class Registry:
             _append(connection, "deleted", version, actor, reason)
 
     def reconcile(self) -> list[tuple[str, str]]:
-        """Write the history of every move whose process died; call it at start-up.
+        """Write the history of every move whose process died; serving calls it at every look.
+
+        A move younger than `promotion.UNSETTLED_AFTER` is still running and left alone.
 
         Returns:
             (model_id, alias) of each move that was settled. Asks MLflow only if there is one.
@@ -299,7 +303,7 @@ class Registry:
         Raises:
             RegistryUnavailableError: there is one and MLflow does not answer.
         """
-        waiting = promotion.unsettled(self._engine)
+        waiting = promotion.abandoned(self._engine)
         return [w for w in waiting if promotion.settle(self._engine, self._store, *w)]
 
     def _move(self, version: Version, move: Move, generation: int) -> Version:

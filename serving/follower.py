@@ -66,7 +66,6 @@ class Follower:
         self._models, self._metrics, self._settings = models, metrics, settings
         self._failed: dict[tuple[str, int], float] = {}  # (model, number) -> when to try again
         self._remembered: Mapping[str, Mapping[str, int]] = {}
-        self._is_reconciled = False
         self._ready, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self.heard = Heard()
@@ -128,9 +127,7 @@ class Follower:
     def _look(self) -> None:
         try:
             self._store.probe()  # fails at once, without importing MLflow
-            if not self._is_reconciled:
-                self._registry.reconcile()
-                self._is_reconciled = True
+            self._registry.reconcile()
             states = {m: self._registry.resolve_alias(m) for m in self._registry.model_ids()}
             aliases = {m: self._registry.aliases(m) for m in states}
         except (UnavailableError, sa.exc.SQLAlchemyError) as error:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from registry import events, promotion, tables
+from registry import events, promotion, tables, versions
 from registry.database import connect
 from registry.errors import PromotionConflictError, RegistryUnavailableError
 from registry.model_store import ModelStore
@@ -143,7 +143,13 @@ def crash(*_arguments, **_names):
     raise ProcessDiedError
 
 
-def test_a_crash_before_the_alias_moved_is_abandoned(serving_one, engine, monkeypatch):
+@pytest.fixture
+def long_after(monkeypatch):
+    """Every pending move is older than a running one can be."""
+    monkeypatch.setattr(promotion, "UNSETTLED_AFTER", timedelta(0))
+
+
+def test_a_crash_before_the_alias_moved_is_abandoned(serving_one, engine, monkeypatch, long_after):
     with monkeypatch.context() as dying:
         dying.setattr(promotion, "finish", crash)
         with pytest.raises(ProcessDiedError):
@@ -158,7 +164,7 @@ def test_a_crash_before_the_alias_moved_is_abandoned(serving_one, engine, monkey
     assert serving_one.find_deployment(MODEL).champion == 2
 
 
-def test_a_crash_after_the_alias_moved_is_completed(serving_one, engine, monkeypatch):
+def test_a_crash_after_the_alias_moved_is_completed(serving_one, engine, monkeypatch, long_after):
     with monkeypatch.context() as dying:
         set_alias = ModelStore.set_alias
         dying.setattr(ModelStore, "set_alias", lambda *a: (set_alias(*a), crash()))
@@ -176,7 +182,9 @@ def test_a_crash_after_the_alias_moved_is_completed(serving_one, engine, monkeyp
     assert "alias_moved_outside" not in kinds(engine)
 
 
-def test_a_crashed_roll_back_is_completed_as_a_roll_back(serving_one, engine, monkeypatch):
+def test_a_crashed_roll_back_is_completed_as_a_roll_back(
+    serving_one, engine, monkeypatch, long_after
+):
     serving_one.promote(MODEL, 2, actor="ada", reason="next")
     with monkeypatch.context() as dying:
         set_alias = ModelStore.set_alias
@@ -207,7 +215,9 @@ def test_a_dead_promotion_does_not_keep_others_out_for_ever(serving_one, engine,
     assert kinds(engine)[-3:] == ["promotion_abandoned", "promoting", "promoted"]
 
 
-def test_a_settled_promotion_is_not_finished_by_its_late_process(serving_one, engine, registry):
+def test_a_settled_promotion_is_not_finished_by_its_late_process(
+    serving_one, engine, registry, long_after
+):
     move = Move(MODEL, "production", 2, "slow", "next")
     claimed = promotion.begin(engine, move, 1)
     registry.reconcile()
@@ -216,7 +226,19 @@ def test_a_settled_promotion_is_not_finished_by_its_late_process(serving_one, en
     assert registry.aliases(MODEL) == {"production": 1}
 
 
-def test_mlflow_lost_in_the_middle_leaves_a_pending_move(serving_one, engine, monkeypatch):
+def test_a_promotion_that_is_running_is_not_settled_by_another_process(
+    serving_one, engine, registry
+):
+    move = Move(MODEL, "production", 2, "ada", "next")
+    claimed = promotion.begin(engine, move, 1)
+    assert registry.reconcile() == []
+    promotion.finish(engine, registry._store, move, claimed)
+    assert registry.alias_state(MODEL).number == 2
+
+
+def test_mlflow_lost_in_the_middle_leaves_a_pending_move(
+    serving_one, engine, monkeypatch, long_after
+):
     def unavailable(*_arguments):
         raise RegistryUnavailableError("http://mlflow", "connection failed")
 
@@ -280,6 +302,17 @@ def test_promoting_the_serving_version_takes_a_refused_alias_back(
     serving_one.promote(MODEL, 1, actor="ada", reason="take it back")
     assert serving_one.aliases(MODEL) == {"production": 1}
     assert serving_one.resolve_alias(MODEL).outside is None
+
+
+def test_promoting_takes_an_alias_back_that_would_be_followed_under_todays_limits(
+    serving_one, register, tracking_uri, failing, monkeypatch
+):
+    register(failing)
+    move_by_hand(tracking_uri, 3)
+    assert serving_one.resolve_alias(MODEL).outside == 3
+    monkeypatch.setattr(versions, "refusals", lambda *_: ())
+    serving_one.promote(MODEL, 1, actor="ada", reason="take it back")
+    assert serving_one.aliases(MODEL) == {"production": 1}
 
 
 def test_an_alias_removed_by_hand_keeps_the_previous(serving_one, tracking_uri):
