@@ -17,10 +17,13 @@ from registry.errors import MLEngineError, RegistryUnavailableError
 from registry.settings import PlatformSettings, check_tracking_uri, read_settings
 from registry.versions import check_model_id
 
-QUIET = {
+ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # Read when OpenMP loads: threads that wait sleep instead of spinning. With the cores shared,
+    # spinning makes a two-thread XGBoost fit several times slower (`python -m bench.fit`).
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
