@@ -42,7 +42,8 @@ class Cycle:
     """One row of `retraining_cycles`.
 
     `as_of` is the end of the newest window it was decided on. `evidence` holds `windows` (end and
-    share of those that confirmed), and `outcome` (`promoted` or `rejected`) once there is one.
+    share of those that confirmed), `run_at` (when its run was enqueued, real time), `outcome`
+    (`promoted` or `rejected`) once there is one, and `resumed` when a person ended a HOLD.
     """
 
     id: int
@@ -64,6 +65,12 @@ class Cycle:
         """`promoted`, `rejected`, or None while there is none."""
         value = self.evidence.get("outcome")
         return value if isinstance(value, str) else None
+
+    @property
+    def run_at(self) -> datetime | None:
+        """When the run of this cycle was enqueued; None while there is none."""
+        value = self.evidence.get("run_at")
+        return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
 def find_open(engine: sa.Engine, model_id: str) -> Cycle | None:

@@ -1,4 +1,4 @@
-"""Storm guards: what keeps a confirmed cycle from starting a run now.
+"""Storm guards: what keeps a confirmed cycle from starting a run, and what stops the loop (HOLD).
 
 Each guard is a reason in one line, or nothing. The clock they are measured on is a setting: `wall`
 (real time, the default) or `as_of` (the ends of the judged windows), because a replay of two years
@@ -40,10 +40,37 @@ def blocked(
         return f"{found} newly labelled bar times, {settings.retrain_min_new_bars} needed"
     budgets = (settings.retrain_runs_per_day, settings.retrain_runs_per_week)
     for (name, span), budget in zip(SPANS, budgets, strict=True):
-        runs = sum(1 for c in past if c.job_id and _at(c, settings) > now - span)
+        runs = sum(_ran_since(cycle, now - span, settings) for cycle in past)
         if runs >= budget:
             return f"{runs} runs in the last {name}, the budget is {budget}"
     return ""
+
+
+def held(past: Sequence[Cycle], now: datetime, settings: MonitoringSettings) -> str:
+    """Return why a person must look before anything starts again; empty means: go on.
+
+    Args:
+        past: the model's cycles, newest first, the one just decided included.
+    """
+    n_rejects = rejects_in_a_row(past)
+    if n_rejects >= settings.retrain_max_rejects:
+        return f"{n_rejects} rejects in a row; look at their reasons, then resume"
+    n_changes = champion_changes(past, now, settings)
+    if n_changes > settings.retrain_changes_per_week:
+        allowed = settings.retrain_changes_per_week
+        return f"{n_changes} new champions in a week, {allowed} allowed; look why, then resume"
+    return ""
+
+
+def champion_changes(past: Sequence[Cycle], now: datetime, settings: MonitoringSettings) -> int:
+    """Return how many promotions came from runs of the last week; a resume ends the count."""
+    count = 0
+    for cycle in past:
+        if cycle.evidence.get("resumed") is True:
+            break
+        is_recent = _ran_since(cycle, now - timedelta(days=7), settings)
+        count += cycle.outcome == "promoted" and is_recent
+    return count
 
 
 def rejects_in_a_row(past: Sequence[Cycle]) -> int:
@@ -61,5 +88,8 @@ def cooldown(now: datetime, n_rejects: int, settings: MonitoringSettings) -> dat
     return now + timedelta(days=settings.retrain_cooldown_days * 2**n_rejects)
 
 
-def _at(cycle: Cycle, settings: MonitoringSettings) -> datetime:
-    return cycle.as_of if settings.retrain_clock == "as_of" else cycle.opened_at
+def _ran_since(cycle: Cycle, since: datetime, settings: MonitoringSettings) -> bool:
+    """Whether a run of this cycle was enqueued after a time; a cycle can wait long before it."""
+    if cycle.run_at is None:
+        return False
+    return (cycle.as_of if settings.retrain_clock == "as_of" else cycle.run_at) > since

@@ -191,7 +191,8 @@ def _enqueue(loop: Loop, cycle: Cycle, newest: DriftReport) -> bool:
             model_id=cycle.model_id,
             idempotency_key=key,
         )
-        changes = {"job_id": job.id, "as_of": newest.window_end}
+        proof = {"run_at": datetime.now(UTC).isoformat()}
+        changes = {"job_id": job.id, "as_of": newest.window_end, "evidence": proof}
         reason = f"{cycle.reason}; job {job.id}"
         return cycles.move(connection, cycle, State.RETRAIN_QUEUED, reason, **changes)
 
@@ -305,12 +306,12 @@ def _rejected(loop: Loop, cycle: Cycle, reason: str) -> bool:
 
 def _cool_down(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
     past = cycles.history(loop.engine, cycle.model_id)
-    n_rejects = guards.rejects_in_a_row(past)
+    now = _now(loop, cycle.model_id, until)
+    why = guards.held(past, now, loop.settings)
     with loop.engine.begin() as connection:
-        if n_rejects >= loop.settings.retrain_max_rejects:
-            reason = f"{n_rejects} rejects in a row; look at their reasons, then resume"
-            return cycles.move(connection, cycle, State.HOLD, reason)
-        end = guards.cooldown(_now(loop, cycle.model_id, until), n_rejects, loop.settings)
+        if why:
+            return cycles.move(connection, cycle, State.HOLD, why)
+        end = guards.cooldown(now, guards.rejects_in_a_row(past), loop.settings)
         reason = f"{cycle.outcome}; pause until {end:%F %H:%M}"
         return cycles.move(connection, cycle, State.COOLDOWN, reason, cooldown_until=end)
 

@@ -59,6 +59,9 @@ class MonitoringSettings(BaseSettings):
     retrain_max_rejects: int = Field(
         default=3, gt=0, description="Rejects in a row after which a person must resume."
     )
+    retrain_changes_per_week: int = Field(
+        default=2, gt=0, description="More promotions in a week than this: a person must resume."
+    )
     retrain_floor_days: float = Field(
         default=0.0, ge=0, description="Retrain at least this often without any drift; 0 is never."
     )

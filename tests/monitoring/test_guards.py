@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitoring.cycles import Cycle, State
-from monitoring.guards import blocked, clock, cooldown, rejects_in_a_row
+from monitoring.guards import blocked, clock, cooldown, held, rejects_in_a_row
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
 
@@ -17,10 +17,10 @@ def report(new_bars: int = 500) -> DriftReport:
     return DriftReport("m", 1, AS_OF - 20 * DAY, AS_OF, 9, "drift", 1.0, {}, {}, facts, None, NOW)
 
 
-def cycle(outcome=None, *, opened=NOW, as_of=AS_OF, job="j", **evidence) -> Cycle:
-    facts = ({"outcome": outcome} if outcome else {}) | evidence
+def cycle(outcome=None, *, run=NOW, opened=NOW, as_of=AS_OF, **evidence) -> Cycle:
+    facts = {"outcome": outcome, "run_at": run and run.isoformat()} | evidence
     return Cycle(
-        1, "m", State.OBSERVE, 1, None, "data_drift", as_of, job, "", facts, opened, None, NOW
+        1, "m", State.OBSERVE, 1, None, "data_drift", as_of, "j", "", facts, opened, None, NOW
     )
 
 
@@ -30,11 +30,12 @@ def cycle(outcome=None, *, opened=NOW, as_of=AS_OF, job="j", **evidence) -> Cycl
         ({}, [], ""),
         ({"retrain_enabled": False}, [], "RETRAIN_ENABLED is false"),
         ({"retrain_min_new_bars": 501}, [], "500 newly labelled bar times, 501 needed"),
-        ({}, [cycle(opened=NOW - HOUR)], "1 runs in the last day, the budget is 1"),
-        ({}, [cycle(opened=NOW - HOUR, job=None)], ""),
-        ({}, [cycle(opened=NOW - n * DAY) for n in (2, 3, 4)], "3 runs in the last week"),
-        ({}, [cycle(opened=NOW - n * DAY) for n in (2, 3, 8)], ""),
-        ({"retrain_clock": "as_of"}, [cycle(opened=NOW, as_of=NOW - 9 * DAY)], ""),
+        ({}, [cycle(run=NOW - HOUR)], "1 runs in the last day, the budget is 1"),
+        ({}, [cycle(run=NOW - HOUR, opened=NOW - 90 * DAY)], "1 runs in the last day"),
+        ({}, [cycle(run=None)], ""),
+        ({}, [cycle(run=NOW - n * DAY) for n in (2, 3, 4)], "3 runs in the last week"),
+        ({}, [cycle(run=NOW - n * DAY) for n in (2, 3, 8)], ""),
+        ({"retrain_clock": "as_of"}, [cycle(as_of=NOW - 9 * DAY)], ""),
     ],
 )
 def test_each_guard_blocks_and_says_why(settings, past, found):
@@ -59,6 +60,22 @@ def test_the_clock_is_real_time_unless_the_windows_are_asked_for():
 )
 def test_rejects_are_counted_back_to_a_promotion_or_a_resume(past, count):
     assert rejects_in_a_row(past) == count
+
+
+@pytest.mark.parametrize(
+    ("past", "found"),
+    [
+        ([cycle("promoted")] * 2, ""),
+        ([cycle("promoted")] * 3, "3 new champions in a week, 2 allowed"),
+        ([cycle("promoted")] * 2 + [cycle("promoted", run=NOW - 8 * DAY)], ""),
+        ([cycle("promoted")] * 2 + [cycle("promoted", resumed=True)] * 2, ""),
+        ([cycle("rejected")] * 2 + [cycle("promoted")], ""),
+        ([cycle("rejected")] * 3, "3 rejects in a row"),
+    ],
+)
+def test_the_loop_stops_after_rejects_in_a_row_and_when_champions_change_too_often(past, found):
+    reason = held(past, NOW, MonitoringSettings())
+    assert reason.startswith(found) and bool(reason) == bool(found)
 
 
 def test_the_cooldown_doubles_with_each_reject():
