@@ -20,6 +20,9 @@ from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
 from registry.catalog import Catalog
 
+JUDGED = ("drift", "no_drift")
+"""Verdicts of windows that had enough good data to be judged."""
+
 
 class Level(IntEnum):
     """How far a trigger goes; only CONFIRMED may start a run."""

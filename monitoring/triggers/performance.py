@@ -1,7 +1,7 @@
 """Trigger `performance`: realised loss has fallen behind validation, by the k-of-n rule."""
 
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import Finding, Seen, count_windows
+from monitoring.triggers import JUDGED, Finding, Seen, count_windows
 
 
 class Performance:
@@ -12,7 +12,7 @@ class Performance:
     def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
         """Return the level of the windows whose performance fell among the newest n."""
         last = seen.reports[-settings.drift_windows_of :]
-        fell = [r.verdict != "bad_data" and r.performance.get("fell") is True for r in last]
+        fell = [r.verdict in JUDGED and r.performance.get("fell") is True for r in last]
         newest = last[-1].performance if last else {}
         excess, expected = newest.get("excess"), newest.get("expected_excess")
         shown = (

@@ -38,8 +38,9 @@ def test_it_is_calm_without_reports(trigger):
     assert trigger.judge(see(), SETTINGS).level is Level.CALM
 
 
-def test_bad_data_never_counts(trigger):
-    assert trigger.judge(see(*["bad_data"] * 9), SETTINGS).level is Level.CALM
+@pytest.mark.parametrize("verdict", ["bad_data", "no_verdict"])
+def test_windows_that_were_not_judged_never_count(trigger, verdict):
+    assert trigger.judge(see(*[verdict] * 9), SETTINGS).level is Level.CALM
 
 
 def test_it_is_pure_and_gives_a_reason_in_one_line(trigger):
