@@ -7,6 +7,11 @@ was found, what to do. Errors know nothing of HTTP: `serving/errors.py` holds th
 """
 
 from collections.abc import Iterable
+from reprlib import Repr
+
+_REPR = Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxdict = 3, 8, 8
+_REPR.maxstring, _REPR.maxlong, _REPR.maxother = 120, 60, 120
 
 
 class MLEngineError(Exception):
@@ -55,6 +60,11 @@ class SettingsError(MLEngineError):
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
+
+
+def shown(value: object) -> str:
+    """Return `repr(value)`, cut where it is long or deep: a message stays one readable line."""
+    return _REPR.repr(value)
 
 
 class UnknownNameError(InvalidInputError):
@@ -112,7 +122,7 @@ class ValueRangeError(InvalidInputError):
 
     def __init__(self, name: str, value: object, expected: str = "a finite float32 number") -> None:
         self.name, self.value, self.expected = name, value, expected
-        super().__init__(f"{name}: expected {expected} but got {value!r}")
+        super().__init__(f"{name}: expected {expected} but got {shown(value)}")
 
 
 class ParameterError(InvalidInputError):
@@ -120,7 +130,7 @@ class ParameterError(InvalidInputError):
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         self.name, self.value, self.expected = name, value, expected
-        super().__init__(f"{name}={value!r}: expected {expected}")
+        super().__init__(f"{name}={shown(value)}: expected {expected}")
 
 
 class FitError(InvalidInputError):

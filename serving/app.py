@@ -77,7 +77,12 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.service = service
-    app.add_middleware(Envelope, metrics=service.metrics, max_body_bytes=int(serving.max_body_size))
+    app.add_middleware(
+        Envelope,
+        metrics=service.metrics,
+        max_body_bytes=int(serving.max_body_size),
+        body_seconds=serving.default_timeout,
+    )
     errors.install(app)
     for part in (health, models, predict, bars, metrics, front_page):
         app.include_router(part.router)

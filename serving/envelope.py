@@ -5,6 +5,7 @@ arrives here as an exception is a bug: it is logged with its traceback and answe
 request's id, never with the traceback.
 """
 
+import asyncio
 import re
 from time import perf_counter
 from uuid import uuid4
@@ -25,12 +26,16 @@ log = structlog.get_logger("serving")
 class Envelope:
     """ASGI middleware around the whole application.
 
+    A body that is too long is answered 413, one that has not arrived after `body_seconds` 408.
     Takes `X-Request-Id` when it is plain (64 letters, digits, `._-`), makes one otherwise, and
     puts it on every answer.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
-        self._app, self._metrics, self._max_body_bytes = app, metrics, max_body_bytes
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, max_body_bytes: int, body_seconds: float = 30.0
+    ) -> None:
+        self._app, self._metrics = app, metrics
+        self._max_body_bytes, self._body_seconds = max_body_bytes, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,15 +58,24 @@ class Envelope:
             self._count(scope, answer.status, perf_counter() - started)
 
     def _limited(self, receive: Receive) -> Receive:
-        left = self._max_body_bytes
+        left, is_whole = self._max_body_bytes, False
+        deadline = asyncio.get_running_loop().time() + self._body_seconds
 
         async def limited() -> Message:
-            nonlocal left
-            message = await receive()
+            nonlocal left, is_whole
+            if is_whole:  # what comes now is the caller hanging up, whenever that is
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                late = f"the body has not arrived after {self._body_seconds:g} s (DEFAULT_TIMEOUT)"
+                raise HTTPException(408, late, headers={"Connection": "close"}) from None
             left -= len(message.get("body", b""))
             if left < 0:
                 limit = f"the body is longer than {self._max_body_bytes} bytes (MAX_BODY_SIZE)"
                 raise HTTPException(413, limit, headers={"Connection": "close"})
+            is_whole = not message.get("more_body", False)
             return message
 
         return limited

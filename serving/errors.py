@@ -35,6 +35,8 @@ STATUS: tuple[tuple[type[errors.MLEngineError], int], ...] = (
 )
 MAX_PROBLEMS = 20
 MAX_VALUE_CHARS = 60
+MAX_TEXT_CHARS = 1000
+MAX_DEPTH = 4
 
 
 def status_of(error: errors.MLEngineError) -> int:
@@ -49,8 +51,8 @@ def code_of(error: errors.MLEngineError) -> str:
 
 
 def entry(code: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the inside of an error answer; no NaN or infinity in it."""
-    body: dict[str, Any] = {"code": code, "message": " ".join(message.split())}
+    """Return the inside of an error answer; it can always be written as JSON in UTF-8."""
+    body: dict[str, Any] = {"code": code, "message": _text(" ".join(message.split()))}
     if details:
         body["details"] = {name: _plain(value) for name, value in details.items()}
     return body
@@ -101,6 +103,9 @@ async def _validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
     first = problems[0]
+    if isinstance(first.get("input"), bytes):  # FastAPI parses a body that is declared as JSON
+        text = "the body is not declared as JSON; send the header Content-Type: application/json"
+        return response(415, "unsupported_media_type", text)
     if first["type"] == "json_invalid":
         reason = str(first.get("ctx", {}).get("error", first["msg"]))
         at = f"{reason} at character {first['loc'][-1]}"
@@ -137,21 +142,31 @@ def _problem_line(problem: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = errors.shown(value)
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 3]}..."
 
 
-def _plain(value: object) -> object:
+def _text(text: str) -> str:
+    """Return text that UTF-8 can hold: half of a surrogate pair becomes its escape."""
+    short = text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}..."
+    return short.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(value: object, depth: int = 0) -> object:
     """Return `value` as JSON holds it; a number that is not finite becomes its text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if isinstance(value, str | bool | int | float | None):
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool | int | float | None):
         return value
+    if depth == MAX_DEPTH:
+        return _text(_shown(value))
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {_text(str(name)): _plain(item, depth + 1) for name, item in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError):
-        return _shown(value)
+        return _text(_shown(value))

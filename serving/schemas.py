@@ -23,6 +23,8 @@ from serving import examples
 SYMBOL_PATTERN = r"^[A-Za-z0-9^][A-Za-z0-9._:/^=\-]{0,31}$"
 INTERVAL_PATTERN = r"^[1-9][0-9]{0,3}(s|m|h|d|w)$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$"
+EARLIEST, LATEST = datetime(1800, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Times of bars: inside of what 64-bit nanoseconds hold, which other readers of the files use."""
 
 
 def _is_text(value: object) -> object:
@@ -34,6 +36,8 @@ def _is_text(value: object) -> object:
 
 
 def _to_utc(value: datetime) -> datetime:
+    if not EARLIEST < value < LATEST:
+        raise ValueError(f"expected a time between the years {EARLIEST.year} and {LATEST.year}")
     return value.astimezone(UTC)
 
 
@@ -42,6 +46,8 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Symbol = Annotated[str, Field(strict=True, pattern=SYMBOL_PATTERN)]
 Interval = Annotated[str, Field(strict=True, pattern=INTERVAL_PATTERN)]
 Name = Annotated[str, Field(strict=True, pattern=NAME_PATTERN)]
+Label = Annotated[str, Field(strict=True, max_length=200)]
+Horizon = Annotated[str, Field(strict=True, max_length=32)]
 PriceBasis = Literal["adjusted", "raw", "mid", "unknown"]
 
 
@@ -107,7 +113,7 @@ class ColumnFeatures(BaseModel):
         ),
     )
     volume: list[Any] | None = Field(default=None, description="Volume of the forming bar.")
-    technical_indicators: dict[str, Any] | None = Field(
+    technical_indicators: dict[Label, Any] | None = Field(
         default=None,
         description=(
             "Indicator name -> one value per symbol, replacing what the engine computes for the "
@@ -153,11 +159,11 @@ class PredictRequest(_Body):
             "`window` steps for a sequence model."
         ),
     )
-    context: dict[str, list[Any]] | None = Field(
+    context: dict[Label, list[Any]] | None = Field(
         default=None,
         description="With `rows`: what decoding needs besides features, one value per row.",
     )
-    prediction_horizon: str | list[str | None] | None = Field(
+    prediction_horizon: Horizon | list[Horizon | None] | None = Field(
         default=None, description="Must be the version's; one for all, or one per symbol."
     )
     hardware: Name | None = Field(

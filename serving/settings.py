@@ -43,7 +43,9 @@ class ServingSettings(BaseSettings):
         default=256, ge=1, description="Most predictions waiting for the CPU at once (503 beyond)."
     )
     default_timeout: float = Field(
-        default=30.0, gt=0, description="Seconds after which a request is answered 504."
+        default=30.0,
+        gt=0,
+        description="Seconds after which a request is answered 504 (408: its body never came).",
     )
     alias_poll_interval: float = Field(
         default=2.0, gt=0, description="Seconds between two looks at the registry's aliases."

@@ -18,7 +18,7 @@ router = APIRouter(tags=["bars"])
 BODY = Body(openapi_examples={"two daily bars": {"value": examples.BARS}})
 
 
-@router.post("/bars", responses=errors(400, 409, 413, 422, 500, 503, 504))
+@router.post("/bars", responses=errors(400, 408, 409, 413, 415, 422, 500, 503, 504))
 async def post_bars(body: Annotated[BarsRequest, BODY], request: Request) -> BarsResponse:
     """Keep bars.
 

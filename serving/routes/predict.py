@@ -18,7 +18,7 @@ BODY = Body(
 )
 
 
-@router.post("/predict", responses=errors(400, 404, 413, 422, 500, 503, 504))
+@router.post("/predict", responses=errors(400, 404, 408, 413, 415, 422, 500, 503, 504))
 async def predict(body: Annotated[PredictRequest, BODY], request: Request) -> PredictResponse:
     """Ask a model.
 

@@ -1,3 +1,6 @@
+import asyncio
+import json
+
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
@@ -70,9 +73,87 @@ def test_json_that_is_no_object_is_422(client, body):
     assert answer.json()["error"]["code"] == "invalid_request"
 
 
-def test_another_content_type_is_422(client):
-    answer = client.post("/predict", content=b"{}", headers={"content-type": "text/plain"})
+@pytest.mark.parametrize("declared", [{"content-type": "text/plain"}, {}])
+def test_another_content_type_is_415_and_says_which_is_wanted(client, declared):
+    answer = client.post("/predict", content=b"{}", headers=declared)
+    assert answer.status_code == 415
+    assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
+HALF = "\\ud800"  # half of a surrogate pair: JSON can write it, UTF-8 cannot
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"symbols": ["AAPL"], "prediction_horizon": "HALF"',
+        '"symbols": ["AAPL"], "features": {"technical_indicators": {"HALF": [1]}}',
+        '"symbols": ["AAPL"], "features": {"HALF": [1]}',
+        '"symbols": ["AAPL"], "HALF": 1',
+        '"rows": [{"HALF": 1}]',
+        '"rows": [[0.0]], "context": {"HALF": [1]}',
+    ],
+)
+def test_text_that_utf8_cannot_hold_is_422(client, loaded, fields):
+    body = f'{{"model": "volatility_forecast", {fields.replace("HALF", HALF)}}}'
+    answer = client.post("/predict", content=body, headers=JSON)
+    assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize("field", ['"rows": [DEEP]', '"rows": [[DEEP, 1]]', '"rows": DEEP'])
+@pytest.mark.parametrize("depth", [50, 900, 970])
+def test_a_deep_body_is_refused_in_a_short_answer(client, loaded, field, depth):
+    deep = "[" * depth + "1" + "]" * depth
+    body = f'{{"model": "volatility_forecast", {field.replace("DEEP", deep)}}}'
+    answer = client.post("/predict", content=body, headers=JSON)
+    assert answer.status_code in (400, 422)
+    assert len(answer.content) < 2000
+
+
+def test_a_deep_price_is_that_symbol_s_error(client, loaded, post_history):
+    post_history("AAPL")
+    deep = "[" * 900 + "1" + "]" * 900
+    features = f'{{"price_data": [{deep}]}}'
+    body = f'{{"model": "volatility_forecast", "symbols": ["AAPL"], "features": {features}}}'
+    answer = client.post("/predict", content=body, headers=JSON)
+    assert answer.status_code == 200
+    assert answer.json()["errors"]["AAPL"]["code"] == "value_range"
+    assert len(answer.content) < 2000
+
+
+@pytest.mark.parametrize(
+    "time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2500-01-01T00:00:00Z"]
+)
+def test_a_time_that_files_of_bars_cannot_hold_is_422(client, time):
+    bar = {"symbol": "AAPL", "timestamp": time, "close": 1.0}
+    answer = client.post("/bars", json={"bars": [bar], "interval": "1d"})
     assert answer.status_code == 422
+    assert "1800 and 2200" in answer.json()["error"]["message"]
+
+
+def test_a_body_that_never_arrives_is_408(app, running):
+    from serving.envelope import Envelope
+
+    patient = Envelope(app, app.state.service.metrics, max_body_bytes=100, body_seconds=0.05)
+    patient.router, patient.state = app.router, app.state
+    sent: list[dict] = []
+
+    async def never():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/predict",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"9")],
+    }
+    asyncio.run(patient(scope, never, send))
+    assert sent[0]["status"] == 408
+    assert "0.05 s (DEFAULT_TIMEOUT)" in json.loads(sent[1]["body"])["error"]["message"]
 
 
 def test_a_body_beyond_the_limit_is_413(app, running, loaded):
