@@ -13,14 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.statistics import hac_t
+from pipelines.statistics import SIGNIFICANT, hac_lags, hac_t
 from registry.contract import Json
 from registry.gates import GateRow
 
 RECENT_BARS = 63
 FEWEST_BARS = 21
-HAC_LAGS = 21
-SIGNIFICANT = 1.645
 VALIDATED_EXCESS = ("quality.qlike_vs_ewma",)
 """Gates whose value is the mean of loss minus baseline loss out of fold, in the loss's unit."""
 
@@ -32,7 +30,11 @@ def validated_excess(record: Sequence[GateRow]) -> float:
 
 
 def realised_performance(
-    per_time: pl.DataFrame, window_end: datetime, expected: float, fall: float
+    per_time: pl.DataFrame,
+    window_end: datetime,
+    expected: float,
+    fall: float,
+    horizon_bars: int = 1,
 ) -> dict[str, Json]:
     """Return the performance part of a drift report.
 
@@ -41,6 +43,7 @@ def realised_performance(
         window_end: only labels complete by then count.
         expected: excess at validation.
         fall: how much worse counts.
+        horizon_bars: of the labels, which overlap by so much.
 
     Returns:
         n_times, loss, baseline_loss, excess, expected_excess, t (of excess against expected plus
@@ -53,11 +56,11 @@ def realised_performance(
     loss: NDArray[np.float64] = recent["loss"].to_numpy()
     baseline: NDArray[np.float64] = recent["baseline_loss"].to_numpy()
     excess = loss - baseline
-    t = hac_t(excess - expected - fall, HAC_LAGS)
+    t = hac_t(excess - expected - fall, hac_lags(horizon_bars))
     return facts | {
         "loss": float(loss.mean()),
         "baseline_loss": float(baseline.mean()),
         "excess": float(excess.mean()),
         "t": t,
-        "fell": t is not None and t > SIGNIFICANT,
+        "fell": t is not None and t > -SIGNIFICANT,
     }

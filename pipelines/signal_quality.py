@@ -18,8 +18,10 @@ from pipelines.bars import TIMESTAMP
 from pipelines.costs import CostReport, break_even_cost, cost_grid
 from pipelines.datasets import LabelledRows
 from pipelines.statistics import (
+    SIGNIFICANT,
     deflated_sharpe,
     diebold_mariano,
+    hac_lags,
     kurtosis,
     minimum_track_record,
     sharpe_ratio,
@@ -32,9 +34,6 @@ from registry.gates import GateRow, not_computed
 Array = NDArray[np.float64]
 
 CLASSES = ("SELL", "HOLD", "BUY")
-HAC_LAGS = 21
-SIGNIFICANT = -1.645
-"""One-sided 5 % of a standard normal."""
 ECE_ROWS = 5000
 LARGEST_ECE = 0.05
 
@@ -73,8 +72,9 @@ def judge(
     report = strategy.run(panel, forecast.decision)
     beta = np.bincount(panel.date, forecast.beta) / np.bincount(panel.date)
     active = report.net() - beta * panel.universe
-    scores, edge_gates = _judge_probabilities(rows, forecast)
-    calibration, ece_gate = _judge_confidence(rows, forecast)
+    lags = hac_lags(strategy.horizon)
+    scores, edge_gates = _judge_probabilities(rows, forecast, lags)
+    calibration, ece_gate = _judge_confidence(rows, forecast, lags)
     money, money_gates = _judge_returns(report, active, strategy.bars_per_year, family)
     gates = (
         *edge_gates,
@@ -112,17 +112,17 @@ def _hit(rows: LabelledRows, forecast: SignalForecast) -> Array:
 
 
 def _judge_probabilities(
-    rows: LabelledRows, forecast: SignalForecast
+    rows: LabelledRows, forecast: SignalForecast, lags: int
 ) -> tuple[dict[str, float], tuple[GateRow, ...]]:
     loss = metrics.log_loss(forecast.probabilities, rows.y)
     prior = metrics.log_loss(forecast.prior, rows.y)
     touched = rows.outcome["touched"] == 1
-    side, y = (rows.y[touched] == 2).astype(np.float64), rows.t0[touched]
+    side = (rows.y[touched] == 2).astype(np.float64)
     direction = metrics.log_loss(_direction(forecast.probabilities[touched]), side)
     rival = metrics.log_loss(_direction(forecast.prior[touched]), side)
-    t_loss = diebold_mariano(loss, prior, rows.t0, HAC_LAGS)
-    t_direction = diebold_mariano(direction, rival, y, HAC_LAGS)
-    note = f"HAC t per date (lag {HAC_LAGS}) of log loss minus that of the training prior"
+    t_loss = diebold_mariano(loss, prior, rows.t0, lags)
+    t_direction = diebold_mariano(direction, rival, rows.t0[touched], lags)
+    note = f"HAC t per date (lag {lags}) of log loss minus that of the training prior"
     gates = (
         GateRow("edge.log_loss", t_loss, "<", SIGNIFICANT, f"{note}; {len(rows)} rows"),
         GateRow(
@@ -156,10 +156,10 @@ def _direction(probabilities: Array) -> Array:
 
 
 def _judge_confidence(
-    rows: LabelledRows, forecast: SignalForecast
+    rows: LabelledRows, forecast: SignalForecast, block: int
 ) -> tuple[dict[str, float], GateRow]:
     confidence, hit = forecast.confidence, _hit(rows, forecast)
-    interval = metrics.calibration_error_interval(confidence, hit, rows.t0, block=HAC_LAGS)
+    interval = metrics.calibration_error_interval(confidence, hit, rows.t0, block=block)
     parts = metrics.brier_parts(confidence, hit)
     found = {
         "ece": interval.estimate,

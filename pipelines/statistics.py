@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 EULER_GAMMA = 0.5772156649015329
+SIGNIFICANT = -1.645
+"""One-sided 5 % of a standard normal: a t below it says that a loss is the lower one."""
+LEAST_LAGS = 21
 _NORMAL = NormalDist()
 
 
@@ -23,6 +26,15 @@ def mean_per_date(values: NDArray[np.float64], t0: NDArray[np.int64]) -> NDArray
     dates, index = np.unique(t0[keep], return_inverse=True)
     total = np.bincount(index, values[keep], len(dates))
     return np.asarray(total / np.bincount(index, minlength=len(dates)), dtype=np.float64)
+
+
+def hac_lags(horizon_bars: int) -> int:
+    """Return the lags of a HAC t of losses on labels of h bars: 21, twice h where that is more.
+
+    Labels of h bars overlap, which correlates losses up to h - 1 dates apart; at twice h Bartlett's
+    weight of the farthest is still a half.
+    """
+    return max(LEAST_LAGS, 2 * horizon_bars)
 
 
 def hac_t(series: NDArray[np.float64], lags: int) -> float | None:

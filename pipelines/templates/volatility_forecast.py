@@ -20,7 +20,13 @@ from pipelines.bars import TIMESTAMP, BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.labels import end_times, ewma_variance, realised_variance
 from pipelines.metrics import bars_per_year, log_score, qlike
-from pipelines.statistics import conformal_quantile, diebold_mariano, mean_per_date
+from pipelines.statistics import (
+    SIGNIFICANT,
+    conformal_quantile,
+    diebold_mariano,
+    hac_lags,
+    mean_per_date,
+)
 from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -30,13 +36,10 @@ from registry.gates import GateRow
 Array = NDArray[np.float64]
 
 LEVEL = 0.9
-HAC_LAGS = 21
 LARGEST_TARGET, SMALLEST_TARGET = 50.0, 1e-4
 LARGEST_SCORE = 30.0
 """exp(30) is 1e13: beyond any forecast, and still finite in every loss."""
 EWMA_FEATURE = "log_ewma_variance"
-SIGNIFICANT = -1.645
-"""One-sided 5 % of a standard normal."""
 
 
 class VolatilityForecast:
@@ -154,7 +157,7 @@ class VolatilityForecast:
         """Judge the forecasts against EWMA and scaled EWMA; see the gates of METHODS section 12."""
         rival = _Rivals.of(oof, decoders)
         coverage = _coverage(oof, decoders, rival.model)
-        metrics, gates = _judge(oof.rows, rival)
+        metrics, gates = _judge(oof.rows, rival, hac_lags(int(cast(int, spec["horizon_bars"]))))
         kept = coverage.filter(pl.col("coverage").is_not_null())
         if len(kept):
             covered = np.average(kept["coverage"], weights=kept["n_rows"])
@@ -255,18 +258,20 @@ class _Rivals:
         return {"model": self.model, "ewma": self.ewma, "scaled_ewma": self.scaled_ewma}
 
 
-def _judge(rows: LabelledRows, rival: _Rivals) -> tuple[dict[str, float], tuple[GateRow, ...]]:
+def _judge(
+    rows: LabelledRows, rival: _Rivals, lags: int
+) -> tuple[dict[str, float], tuple[GateRow, ...]]:
     loss = {name: log_score(f, rows.y) for name, f in rival.named().items()}
     score = {name: float(np.nanmean(qlike(f, rows.y))) for name, f in rival.named().items()}
     difference = float(mean_per_date(loss["model"] - loss["ewma"], rows.t0).mean())
     dm = {
-        name: diebold_mariano(loss["model"], loss[name], rows.t0, HAC_LAGS)
+        name: diebold_mariano(loss["model"], loss[name], rows.t0, lags)
         for name in ("ewma", "scaled_ewma")
     }
     bias = float(rows.y.mean() / rival.model.mean())
     n_dates = len(np.unique(rows.t0))
     note = f"{n_dates} dates, {len(rows)} out-of-fold rows"
-    t_note = f"Diebold-Mariano t of ln f + rv/f per date, HAC lag {HAC_LAGS}; {note}"
+    t_note = f"Diebold-Mariano t of ln f + rv/f per date, HAC lag {lags}; {note}"
     gates = (
         GateRow("quality.qlike_vs_ewma", difference, "<", 0.0, f"mean difference; {note}"),
         GateRow("quality.dm_ewma", dm["ewma"], "<", SIGNIFICANT, t_note),

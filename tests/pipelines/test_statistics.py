@@ -24,6 +24,16 @@ def test_hac_t_equals_statsmodels_newey_west(lags):
     assert statistics.hac_t(series, lags) == pytest.approx(float(fit.tvalues[0]), rel=1e-10)
 
 
+def test_lags_follow_labels_that_overlap_for_longer_than_a_month():
+    assert [statistics.hac_lags(h) for h in (1, 5, 10, 42)] == [21, 21, 21, 84]
+    shocks = np.random.default_rng(3).standard_normal((200, 4041))
+    sums = np.cumsum(shocks, axis=1)
+    overlapping = sums[:, 42:] - sums[:, :-42]
+    found = [statistics.hac_t(row, statistics.hac_lags(42)) < -1.645 for row in overlapping]
+    blind = [statistics.hac_t(row, 21) < -1.645 for row in overlapping]
+    assert np.mean(found) < 0.08 < 0.1 < np.mean(blind)
+
+
 def test_hac_t_says_nothing_about_a_constant_or_two_values():
     assert statistics.hac_t(np.full(50, 0.3), 5) is None
     assert statistics.hac_t(np.array([1.0, 2.0]), 1) is None
