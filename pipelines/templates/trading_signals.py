@@ -333,18 +333,27 @@ def _abstention(
     edge: float, threshold: float | None, distance: Mapping[str, Any], refusals: Sequence[str]
 ) -> tuple[str | None, str | None]:
     """Return why the signal must be HOLD, or None twice."""
+    far = _outside(distance)
     if refusals:
-        return "no_edge", f"the trade lock is shut by {len(refusals)} gates"
-    score, limit = distance["score"], distance["limit"]
-    if score is None or score > limit:
-        shown = "unknown" if score is None else f"{score:.3g} spreads from its median"
-        where = f"{distance['feature']} is {shown}, limit {limit:.3g}"
-        return "out_of_distribution", f"the input lies outside the training range: {where}"
+        shut = f"the trade lock is shut by {len(refusals)} gates"
+        return "no_edge", f"{shut}; {far}" if far else shut
+    if far:
+        return "out_of_distribution", far
     if threshold is None:
         return "no_edge", "no threshold earned anything net of costs on earlier out-of-fold rows"
     if abs(edge) <= threshold:
         return "below_threshold", f"|P(BUY) - P(SELL)| = {abs(edge):.4f} <= {threshold:.4f}"
     return None, None
+
+
+def _outside(distance: Mapping[str, Any]) -> str | None:
+    """Return how far the input lies outside the training range, None when it does not."""
+    score, limit = distance["score"], distance["limit"]
+    if score is not None and score <= limit:
+        return None
+    shown = "unknown" if score is None else f"{score:.3g} spreads from its median"
+    where = f"{distance['feature']} is {shown}, limit {limit:.3g}"
+    return f"the input lies outside the training range: {where}"
 
 
 def _target(p: Array, close: float, sigma: float, decoder: Decoder) -> dict[str, Any]:

@@ -128,6 +128,12 @@ def test_an_input_outside_the_training_range_is_hold_and_names_the_feature(decod
     assert "range" in answer["reason"]
 
 
+def test_a_shut_trade_lock_does_not_hide_that_the_input_is_unlike_training(decode):
+    answer = decode((0.1, 0.1, 0.8), features=(0.5, -9.0), refusals=("edge.dsr: too low",))
+    assert (answer["signal"], answer["abstained"]) == ("HOLD", "no_edge")
+    assert "1 gates" in answer["reason"] and "range is 9 spreads" in answer["reason"]
+
+
 def test_without_a_fitted_threshold_there_is_no_edge(decode):
     answer = decode((0.1, 0.1, 0.8), threshold=None)
     assert (answer["signal"], answer["abstained"]) == ("HOLD", "no_edge")
