@@ -25,7 +25,7 @@ from monitoring.reports import DriftReport, Verdict
 from monitoring.retraining import Loop, advance
 from monitoring.settings import MonitoringSettings
 from monitoring.windows import window_ends, window_start
-from pipelines.bars import Bars
+from pipelines.bars import Bars, to_microseconds
 from pipelines.parameters import parse, parse_time
 from pipelines.sources.store import BarStore
 from pipelines.stage import exit_with, platform_settings, stage_run
@@ -125,9 +125,13 @@ def judge_window(watched: Watched, end: datetime, settings: MonitoringSettings) 
     verdict, share, columns = _verdict(watched, current, checks)
     expected = validated_excess(watched.version.record)
     performance = realised_performance(
-        per_time(watched.realised), end, expected, settings.performance_fall
+        per_time(watched.realised),
+        end,
+        expected,
+        settings.performance_fall,
+        watched.version.contract.horizon_bars,
     )
-    n_new = int(np.searchsorted(watched.label_times, int(end.timestamp() * 1e6), side="right"))
+    n_new = int(np.searchsorted(watched.label_times, to_microseconds(end), side="right"))
     return DriftReport(
         model_id=watched.version.model_id,
         number=watched.version.number,

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.bars import TIMESTAMP, Bars, BarSeries
+from pipelines.bars import TIMESTAMP, Bars, BarSeries, to_microseconds
 from pipelines.datasets import LabelledRows
 from pipelines.templates import TEMPLATES, Template
 from registry.artifacts import VersionFiles
@@ -61,8 +61,8 @@ def realised(
         pl.DataFrame(
             {
                 "symbol": [symbol] * len(rows),
-                "as_of": pl.Series(rows.t0).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
-                "known_at": pl.Series(rows.t1).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+                "as_of": pl.Series(rows.t0).cast(TIMESTAMP),
+                "known_at": pl.Series(rows.t1).cast(TIMESTAMP),
                 "y": rows.y,
                 "loss": template.loss(rows, scores, decoder),
                 "baseline_loss": template.baseline_loss(rows, decoder),
@@ -98,7 +98,7 @@ def new_labelled_times(
 
     One entry per bar time with t0 > after, int64 microseconds UTC; the novelty gate counts them.
     """
-    start = int(after.timestamp() * 1e6)
+    start = to_microseconds(after)
     complete: dict[int, int] = {}
     for series in bars.series():
         labels = template.label(series, template.context(series), spec)

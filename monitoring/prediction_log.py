@@ -20,7 +20,7 @@ import polars as pl
 import structlog
 
 from monitoring.settings import PredictionLogSettings
-from pipelines.bars import TIMESTAMP
+from pipelines.bars import TIMESTAMP, to_microseconds
 from registry.settings import read_settings
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -120,8 +120,8 @@ def read_predictions(
 
     None leaves a side open. A model without a log has no rows.
     """
-    first = None if start is None else _microseconds(start)
-    last = None if end is None else _microseconds(end)
+    first = None if start is None else to_microseconds(start)
+    last = None if end is None else to_microseconds(end)
     frames = []
     for path in sorted((directory / model_id).glob("*.parquet")):
         low, high = (int(part) for part in path.stem.split("_")[:2])
@@ -146,7 +146,3 @@ def _write_file(folder: Path, rows: pl.DataFrame) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
-
-
-def _microseconds(time: datetime) -> int:
-    return int(time.timestamp() * 1e6)

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from pipelines.bar_rules import BAR_RULES, HISTORY_RULES, Ledger
 from registry.errors import BarsError, MissingColumnsError, ParameterError, TooLittleHistoryError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PRICES = ("open", "high", "low", "close")
 SCHEMA: dict[str, pl.DataType] = {
     "symbol": pl.String(),
@@ -181,6 +182,16 @@ def digest(bars: Bars) -> str:
             known = np.where(np.isnan(values), np.nan, values)  # one bit pattern for every NaN
             sha.update(np.ascontiguousarray(known, dtype="<f8").tobytes())
     return sha.hexdigest()
+
+
+def to_microseconds(time: datetime) -> int:
+    """Return microseconds since the epoch, exactly; `from_microseconds` is the inverse."""
+    return (time - EPOCH) // timedelta(microseconds=1)
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """Return the UTC time of microseconds since the epoch."""
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 UNITS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bars import Bars, digest
+from pipelines.bars import Bars, digest, to_microseconds
 from pipelines.datasets import Fold, LabelledRows, OutOfFold, build_rows, walk_forward
 from pipelines.manifest import Manifest
 from pipelines.parameters import RecipeParameters, SourceParameters
@@ -83,7 +83,7 @@ def make_dataset(recipe: Recipe, bars: Bars, first_test: str = "") -> Dataset:
     before = list(bars.between(None, cut - timedelta(microseconds=1)).series())
     spec = recipe.template.label_spec(recipe.horizon_bars, before)
     rows = build_rows(recipe.template, recipe.feature_set, bars, recipe.window, spec)
-    folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))
+    folds = walk_forward(rows, to_microseconds(cut), fold_step(bars, cut))
     return Dataset(bars, rows, tuple(folds), dict(spec), cut)
 
 

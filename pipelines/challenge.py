@@ -6,13 +6,14 @@ refused as evidence, and so are losses on two different labels.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.bars import TIMESTAMP, from_microseconds
 from pipelines.bootstrap import MINIMUM_PERIODS, compare_losses
 from pipelines.recipe import newest
 from pipelines.score import per_time, score
@@ -46,9 +47,7 @@ class Challenge:
         """Return one row per bar time, for the picture."""
         return pl.DataFrame(
             {
-                "timestamp": pl.Series(self.timestamp)
-                .cast(pl.Datetime("us"))
-                .dt.replace_time_zone("UTC"),
+                "timestamp": pl.Series(self.timestamp).cast(TIMESTAMP),
                 "champion": self.champion_loss,
                 "challenger": self.challenger_loss,
                 "baseline": self.baseline_loss,
@@ -91,8 +90,8 @@ def challenge(
     gates = _gates(candidate, champion, trigger, start, means)
     return Challenge(
         int(champion.number),
-        _time(start),
-        _time(int(window.t1.max())),
+        from_microseconds(start),
+        from_microseconds(int(window.t1.max())),
         times,
         means[0],
         means[1],
@@ -118,7 +117,7 @@ def _gates(
         challenger_loss - champion_loss, seed=recipe.seed, least_block=recipe.horizon_bars
     )
     note = (
-        f"{len(champion_loss)} bar times from {_time(start):%F}; mean loss champion "
+        f"{len(champion_loss)} bar times from {from_microseconds(start):%F}; mean loss champion "
         f"{champion_loss.mean():.4f}, challenger {challenger_loss.mean():.4f}, baseline "
         f"{baseline.mean():.4f}; P(worse) {worse.p_worse:.3f}"
     )
@@ -132,14 +131,10 @@ def _gates(
 def _not_comparable(candidate: "Candidate", champion: VersionFiles, start: int) -> str:
     """Return why the two losses are no evidence; empty means that they are."""
     trained_until = datetime.fromisoformat(champion.contract.trained_until)
-    if trained_until >= _time(start):
+    if trained_until >= from_microseconds(start):
         return f"the champion was trained until {trained_until:%F}, inside the window"
     ours, theirs = candidate.contract.label_spec, champion.contract.label_spec
     for name in sorted({*ours, *theirs}):
         if name not in DESCRIPTIVE and ours.get(name) != theirs.get(name):
             return f"another label: {name} is {ours.get(name)}, the champion's {theirs.get(name)}"
     return ""
-
-
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -9,7 +9,6 @@ never split and no training label reaches into a test block (Lopez de Prado 2018
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.bars import TIMESTAMP, Bars, BarSeries
+from pipelines.bars import TIMESTAMP, Bars, BarSeries, from_microseconds, to_microseconds
 from pipelines.features import FeatureSet, check_columns, windows
 from registry.contract import Json
 from registry.errors import ParameterError, ShapeError, TooLittleHistoryError
@@ -295,17 +294,17 @@ def _edges(timeline: NDArray[np.int64], first_test: int, step: str | int) -> lis
 
 
 def _calendar_edges(first_test: int, years: int, beyond: int) -> list[int]:
-    first = datetime.fromtimestamp(first_test / 1e6, UTC)
+    first = from_microseconds(first_test)
     day = min(first.day, 28) if first.month == 2 else first.day
     edges = [first_test]
     while edges[-1] < beyond:
         later = first.replace(year=first.year + years * len(edges), day=day)
-        edges.append(round(later.timestamp()) * 1_000_000)
+        edges.append(to_microseconds(later))
     return edges
 
 
 def _date(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).date().isoformat()
+    return from_microseconds(microseconds).date().isoformat()
 
 
 def fold_map(folds: Sequence[Fold], rows: LabelledRows) -> pl.DataFrame:

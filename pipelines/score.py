@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipelines.bars import Bars
 from pipelines.datasets import LabelledRows, build_rows
 from pipelines.features import FEATURE_SETS
+from pipelines.statistics import mean_per_date
 from pipelines.templates import TEMPLATES
 from registry.artifacts import VersionFiles
 from registry.backends import BACKENDS
@@ -47,10 +48,8 @@ def per_time(
     """
     stacked = np.stack(losses)
     there = np.isfinite(stacked).all(axis=0)
-    times, index = np.unique(rows.t0[there], return_inverse=True)
-    counts = np.bincount(index)
-    means = [np.bincount(index, weights=loss) / counts for loss in stacked[:, there]]
-    return times, np.stack(means)
+    t0 = rows.t0[there]
+    return np.unique(t0), np.stack([mean_per_date(loss, t0) for loss in stacked[:, there]])
 
 
 def _keys(rows: LabelledRows) -> list[tuple[int, str]]:

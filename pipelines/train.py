@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipelines import manifest, pictures
 from pipelines.architectures import Estimator
-from pipelines.bars import TIMESTAMP, digest
+from pipelines.bars import TIMESTAMP, digest, from_microseconds
 from pipelines.candidate import (
     EVIDENCE_FILE,
     VERSION_FOLDER,
@@ -31,7 +31,7 @@ from pipelines.datasets import LabelledRows, fold_map
 from pipelines.features import fingerprint
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
 from pipelines.recipe import Recipe, bar_span, fit_folds, span
-from pipelines.reference import drift_profile
+from pipelines.reference import drift_profile, recent_rows
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from registry.artifacts import (
     CONTRACT_FILE,
@@ -46,7 +46,6 @@ from registry.settings import PlatformSettings
 
 N_GOLDEN_ROWS = 64
 N_IMPORTANCE_ROWS = 2000
-REFERENCE_YEARS = 4
 
 
 def train(
@@ -148,7 +147,7 @@ def _contract(
             n_bars=len(bars.frame),
             note=bars.note,
         ),
-        trained_until=_iso(int(fitted.t1.max())),
+        trained_until=from_microseconds(int(fitted.t1.max())).isoformat(),
         seed=recipe.seed,
         git_commit=manifest.git_commit(),
         lock_sha256=manifest.lock_digest(),
@@ -174,16 +173,15 @@ def _reference(
     contract: ModelContract, rows: LabelledRows, importance: NDArray[np.float64]
 ) -> dict[str, bytes]:
     """Return the reference panel (at most the last 4 years) and its drift thresholds."""
-    years = REFERENCE_YEARS * 365.25 * 86400e6
-    recent = rows.take(rows.t0 >= rows.t0.max() - years)
-    newest_step = recent.X if recent.X.ndim == 2 else recent.X[:, -1]
-    panel = pl.DataFrame(
+    newest_step = rows.X if rows.X.ndim == 2 else rows.X[:, -1]
+    every_row = pl.DataFrame(
         {
-            "symbol": pl.Series(np.array(rows.symbols)[recent.symbol]),
-            "timestamp": pl.Series(recent.t0).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+            "symbol": pl.Series(np.array(rows.symbols)[rows.symbol]),
+            "timestamp": pl.Series(rows.t0).cast(TIMESTAMP),
             **{n: newest_step[:, i] for i, n in enumerate(contract.feature_names)},
         }
-    ).with_columns(pl.col("timestamp").cast(TIMESTAMP))
+    )
+    panel = recent_rows(every_row)
     weights = dict(zip(contract.feature_names, importance.tolist(), strict=True))
     buffer = io.BytesIO()
     panel.write_parquet(buffer)
@@ -208,10 +206,6 @@ def _tags(contract: ModelContract, dataset: Dataset) -> dict[str, str]:
         "lock_sha256": contract.lock_sha256,
         "trained_until": contract.trained_until,
     }
-
-
-def _iso(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,8 +14,10 @@ from pipelines.bars import (
     check_bars,
     digest,
     format_interval,
+    from_microseconds,
     infer_interval,
     parse_interval,
+    to_microseconds,
 )
 from registry.errors import BarsError, MissingColumnsError, ParameterError, TooLittleHistoryError
 
@@ -234,4 +236,10 @@ def test_series_hold_nan_for_null():
     (series,) = bars_of(frame_of(0, 1)).series()
     assert series.close.tolist() == [1, 2]
     assert np.isnan(series.high).all()
-    assert series.timestamp[0] == int(MONDAY.timestamp() * 1e6)
+    assert series.timestamp[0] == to_microseconds(MONDAY)
+
+
+def test_times_survive_the_way_to_microseconds_and_back_to_the_last_digit():
+    for time in (MONDAY, MONDAY + timedelta(microseconds=1), datetime(1969, 7, 20, tzinfo=UTC)):
+        assert from_microseconds(to_microseconds(time)) == time
+    assert to_microseconds(datetime(1970, 1, 1, 0, 0, 1, 7, tzinfo=UTC)) == 1_000_007
