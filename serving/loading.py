@@ -44,8 +44,8 @@ class LoadedVersion:
     `options` are the artifacts that were loaded and verified, in order of preference;
     `absent` is `flavor/backend` -> why this machine cannot run it. `refusals` are the failed
     gates of the trade lock (empty where the template is no action). `context_names` are what the
-    template needs besides features to decode; `used_columns` are the bar columns that features
-    or context of the newest step depend on.
+    template needs besides features to decode; `used_columns` are the bar columns whose newest
+    value changes features or answer.
     """
 
     model_id: str
@@ -80,8 +80,9 @@ def load(
     """
     models = {flavor: files.read(path) for flavor, path in files.model_files().items()}
     n_bytes = sum(len(content) for content in models.values())
-    version = replace(_described(files, model_id, number), n_bytes=n_bytes)
     features, scores = _golden(files)
+    version = replace(_described(files, model_id, number), n_bytes=n_bytes)
+    version = replace(version, used_columns=_used_columns(version, scores[:1]))
     for backend, flavor in _pairs(models):
         try:
             predictor = BACKENDS.get(backend).load(flavor, models[flavor], version.contract)
@@ -118,7 +119,7 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
         feature_set=feature_set,
         refusals=refusals,
         context_names=tuple(template.context(_waves(contract.min_history))),
-        used_columns=_used_columns(template, feature_set, contract.min_history),
+        used_columns=frozenset(),
         n_bytes=0,
     )
 
@@ -153,23 +154,29 @@ def _check_golden(
         raise GoldenRowsError(flavor, worst, limit)
 
 
-def _used_columns(template: Template, feature_set: FeatureSet, n_bars: int) -> frozenset[str]:
-    """Return the bar columns whose newest value changes features or context, by trying each."""
-    series = _waves(n_bars)
-    before = _newest(template, feature_set, series)
+def _used_columns(version: LoadedVersion, scores: NDArray[np.float32]) -> frozenset[str]:
+    """Return the bar columns whose newest value changes features or answer, by trying each."""
+    series = _waves(version.contract.min_history)
+    before = _told(version, scores, series)
     used = set()
     for column in PROBED_COLUMNS:
         values = getattr(series, column).copy()
         values[-1] *= 0.99 if column == "low" else 1.01
-        after = _newest(template, feature_set, replace(series, **{column: values}))
-        if not np.array_equal(before, after, equal_nan=True):
+        if _told(version, scores, replace(series, **{column: values})) != before:
             used.add(column)
     return frozenset(used)
 
 
-def _newest(template: Template, feature_set: FeatureSet, series: BarSeries) -> NDArray[np.float64]:
-    context = [values[-1] for values in template.context(series).values()]
-    return np.concatenate([feature_set.compute(series)[-1], context])
+def _told(
+    version: LoadedVersion, scores: NDArray[np.float32], series: BarSeries
+) -> tuple[str, str]:
+    """Return the newest features and what the same scores are decoded to beside them, as text."""
+    features = version.feature_set.compute(series)[-1:].astype(np.float32)
+    context = {name: values[-1:] for name, values in version.template.context(series).items()}
+    answer = version.template.decode(
+        scores, features, context, version.decoder, version.contract, version.refusals
+    )
+    return str(features.tolist()), str(answer)
 
 
 def _waves(n_bars: int) -> BarSeries:

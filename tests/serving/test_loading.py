@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from registry.errors import (
     ModelNotLoadedError,
     UnreadableArtifactError,
 )
-from serving.loading import load
+from serving.loading import _used_columns, load
 
 MODEL = "volatility_forecast"
 
@@ -21,6 +23,24 @@ def test_a_version_loads_with_what_decoding_needs(version_folder, make):
     assert version.used_columns == {"close"}
     assert version.refusals == ()
     assert version.n_bytes > 0
+
+
+def test_a_column_that_only_context_holds_is_used_when_the_answer_needs_it(loaded):
+    class Wider:
+        def __init__(self, field):
+            self.field = field
+
+        def context(self, series):
+            return loaded.template.context(series) | {"traded": series.volume}
+
+        def decode(self, scores, features, context, *others):
+            (answer,) = loaded.template.decode(scores, features, context, *others)
+            return [answer | {"said": context[self.field][0]}]
+
+    scores = np.zeros((1, 1), np.float32)
+    needs, ignores = (replace(loaded, template=Wider(field)) for field in ("traded", "close"))
+    assert _used_columns(needs, scores) == {"close", "volume"}
+    assert _used_columns(ignores, scores) == {"close"}
 
 
 def test_a_changed_byte_is_not_loaded(tmp_path, make):
