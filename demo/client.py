@@ -1,7 +1,7 @@
 """What the demo asks of the platform, and how it prints the answers.
 
 Everything goes through what users have: `mlflow run`, HTTP requests to serving, jobs for the
-worker. The engine database is read only to show what the parts have recorded.
+worker. What the parts have recorded meanwhile is shown by `demo.records`.
 """
 
 import subprocess
@@ -12,18 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-import sqlalchemy as sa
 
 from demo.market import Message, Replay
 from demo.processes import ROOT
 from pipelines import jobs
-from registry import events
 from registry.database import open_engine
-from registry.errors import MLEngineError, UnavailableError
-from registry.gates import GateRow
+from registry.errors import UnavailableError
 from registry.settings import PlatformSettings
-from registry.tables import drift_reports, retraining_cycles, versions
-from registry.versions import Registry
 
 CHUNK = 20_000
 JOB_SECONDS = 300
@@ -203,108 +198,9 @@ class Client:
             time.sleep(0.3)
         raise StepFailedError(f"job {job_id}", f"not done after {JOB_SECONDS} s")
 
-    def follow_retraining(self, model: str) -> datetime | None:
-        """Print what drift found, wait for the retraining it asked for, print the verdict.
-
-        Returns:
-            The end of the window that confirmed drift; None when none did.
-        """
-        self.show_drift(model)
-        cycle = self.cycle(model)
-        if cycle is None or cycle.job_id is None:
-            print("  drift was not confirmed; nothing is retrained")
-            return None
-        print(f"  {cycle.trigger} confirmed at {cycle.as_of:%Y-%m-%d}: retraining job enqueued")
-        self.wait_for_job(cycle.job_id)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            cycle = self.cycle(model)
-            if cycle is not None and cycle.state in ("PROMOTED", "REJECTED", "COOLDOWN", "OBSERVE"):
-                break
-            time.sleep(0.5)
-        assert cycle is not None
-        if cycle.challenger is not None:
-            self.show_gates(model, cycle.challenger, "champion.")
-        print(f"  verdict: {cycle.state}: {cycle.reason}")
-        return cycle.as_of
-
-    def show_drift(self, model: str) -> None:
-        """Print one line per judged quarter and the first violating windows."""
-        table = drift_reports
-        query = sa.select(table).where(table.c.model_id == model).order_by(table.c.window_end)
-        with self.engine.connect() as connection:
-            rows = connection.execute(query).all()
-        print("  windows judged per quarter (violating / all):")
-        quarters: dict[str, list[bool]] = {}
-        for row in rows:
-            name = f"{row.window_end:%Y} Q{(row.window_end.month + 2) // 3}"
-            quarters.setdefault(name, []).append(row.verdict == "drift")
-        shown = [f"{name}: {sum(hits)}/{len(hits)}" for name, hits in quarters.items()]
-        print("    " + "   ".join(shown))
-
-    def cycle(self, model: str) -> Any:
-        """Return the newest retraining cycle of a model, or None."""
-        table = retraining_cycles
-        query = sa.select(table).where(table.c.model_id == model).order_by(table.c.id.desc())
-        with self.engine.connect() as connection:
-            return connection.execute(query).first()
-
-    def refused_challenger(self, model: str, as_of: datetime | None) -> None:
-        """Run a challenger that has seen one year only, and ask for its promotion.
-
-        It stands against version 1, as the first challenger did.
-        """
-        if as_of is None:
-            return
-        print("  a second challenger, fitted on the newest 252 days only:")
-        self.enqueue(
-            "main",
-            {
-                "template": model,
-                "model_name": model,
-                "source": "store",
-                "end": as_of.isoformat(),
-                "recent_bars": "252",
-                "champion": "1",
-                "trigger": "data_drift",
-            },
-        )
-        number = max(self.version_numbers(model))
-        self.show_gates(model, number, "champion.")
-        try:
-            Registry(self.settings, self.engine).promote(
-                model, number, actor="demo", reason="shows a refusal"
-            )
-        except MLEngineError as exc:
-            print(f"  {exc}")
-
-    def version_numbers(self, model: str) -> list[int]:
-        """Return the registered version numbers."""
-        query = sa.select(versions.c.number).where(versions.c.model_id == model)
-        with self.engine.connect() as connection:
-            return sorted(connection.execute(query).scalars())
-
-    def show_gates(self, model: str, number: int, prefix: str = "") -> None:
-        """Print a version's gate rows whose name starts with `prefix`."""
-        for row in Registry(self.settings, self.engine).get(model, number).record:
-            if row.gate.startswith(prefix):
-                print(f"    {_mark(row)} {row.line()}")
-
-    def history_of(self, model: str) -> list[str]:
-        """Return the event log of a model, one line per event."""
-        return [
-            f"{e.at:%H:%M:%S} {e.kind} {f'version {e.number}' if e.number else ''} "
-            f"by {e.actor}: {e.reason}"[:150]
-            for e in events.read(self.engine, model)
-        ]
-
 
 def _serving(state: dict[str, Any]) -> list[int]:
     return [v["version"] for v in state["loaded"] if v["role"] == "production"]
-
-
-def _mark(row: GateRow) -> str:
-    return "passed " if row.passed else "refused"
 
 
 def _is_noise(text: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from demo.client import Client
 from demo.market import Replay
 from demo.processes import ROOT, running, wait_for
+from demo.records import follow_retraining, refused_challenger
 from demo.report import report
 from registry.errors import MLEngineError
 from registry.settings import PlatformSettings, read_settings
@@ -43,8 +44,9 @@ def walk(client: Client, replay: Replay) -> None:
 
     step(4, "watch the replay for drift, retrain, judge")
     client.enqueue("drift", {"model_name": MODEL, "start": REPLAY_START, "end": REPLAY_END})
-    as_of = client.follow_retraining(MODEL)
-    client.refused_challenger(MODEL, as_of)
+    as_of = follow_retraining(client, MODEL)
+    if as_of is not None:
+        refused_challenger(client, MODEL, as_of)
 
     step(5, "trading_signals: what its trade lock says")
     client.mlflow_run("main", template="trading_signals", end=TRAIN_END, promote="true")

@@ -6,11 +6,13 @@ import numpy as np
 
 from demo.client import Client
 from demo.market import Replay
+from demo.records import show_events
 from pipelines.datasets import build_rows
 from pipelines.features import FEATURE_SETS
 from pipelines.score import per_time, score
 from pipelines.templates import TEMPLATES
 from registry.artifacts import ArtifactCache
+from registry.versions import Registry
 
 SIX_MONTHS = timedelta(days=184)
 
@@ -18,8 +20,7 @@ SIX_MONTHS = timedelta(days=184)
 def report(client: Client, replay: Replay, model: str, as_of: datetime | None) -> None:
     """Print events, how every version did after the promotion, and addresses."""
     print("  events:")
-    for line in client.history_of(model):
-        print("    " + line)
+    show_events(client, model)
     if as_of is not None:
         after(client, replay, model, as_of)
     tracking = client.settings.mlflow_tracking_uri
@@ -33,7 +34,8 @@ def report(client: Client, replay: Replay, model: str, as_of: datetime | None) -
 def after(client: Client, replay: Replay, model: str, as_of: datetime) -> None:
     """Print each version's mean loss in the six months after `as_of`, on the same rows."""
     cache = ArtifactCache(client.settings, client.engine)
-    found = [cache.fetch(model, number) for number in client.version_numbers(model)]
+    registered = Registry(client.settings, client.engine).list_versions(model)
+    found = [cache.fetch(model, version.number) for version in registered]
     contract = found[0].contract
     template = TEMPLATES.get(contract.template)
     rows = build_rows(
