@@ -362,7 +362,9 @@ def test_other_files_are_refused(tmp_path):
         SOURCES.get("files").read(BarQuery(path=tmp_path / "ABC.csv"))
 
 
-@pytest.mark.parametrize("content", [b"date,close\n", gzip.compress(PLAIN.encode())[:-12]])
+@pytest.mark.parametrize(
+    "content", [b"date,close\n", gzip.compress(PLAIN.encode())[:-12]], ids=["text", "cut"]
+)
 def test_a_damaged_gz_file_is_one_clear_line(tmp_path, content):
     (tmp_path / "ABC.csv.gz").write_bytes(content)
     with pytest.raises(BarsError, match=r"ABC\.csv\.gz: it is not gzip, or cut short"):
