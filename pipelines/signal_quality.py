@@ -86,7 +86,7 @@ def judge(
             None,
             "between",
             (0.88, 0.92),
-            "not computed: needs conformal coverage over time with its interval",
+            "needs conformal coverage over time with its interval",
         ),
     )
     tables = {

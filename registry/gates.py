@@ -53,16 +53,22 @@ class GateRow:
             "between": False,
         }[self.comparison]
 
+    @property
+    def measured(self) -> str:
+        """The value for people."""
+        return "not computed" if self.value is None else f"{self.value:.6g}"
+
+    @property
+    def needed(self) -> str:
+        """Comparison and limit for people."""
+        if isinstance(self.limit, tuple):
+            return f"in [{self.limit[0]:g}, {self.limit[1]:g}]"
+        return f"{self.comparison} {self.limit:g}"
+
     def line(self) -> str:
         """Return `gate: value, needs comparison limit (note)` for people."""
-        shown = "not computed" if self.value is None else f"{self.value:.6g}"
-        limit = self.limit
-        wanted = (
-            f"in [{limit[0]:g}, {limit[1]:g}]"
-            if isinstance(limit, tuple)
-            else f"{self.comparison} {limit:g}"
-        )
-        return f"{self.gate}: {shown}, needs {wanted}{f' ({self.note})' if self.note else ''}"
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.gate}: {self.measured}, needs {self.needed}{note}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, with `passed` for readers.
@@ -89,7 +95,7 @@ class GateRow:
 
 def not_computed(gate: str, comparison: Comparison, limit: float, why: str) -> GateRow:
     """Return the row of a gate that nothing has measured yet; it refuses."""
-    return GateRow(gate, None, comparison, limit, f"not computed: {why}")
+    return GateRow(gate, None, comparison, limit, why)
 
 
 Record = Sequence[GateRow]

@@ -217,3 +217,21 @@ def test_a_row_that_is_not_finite_survives_strict_json(value):
     again = GateRow.from_json(json.loads(json.dumps(row.to_json(), allow_nan=False)))
     assert again.line() == row.line()
     assert not again.passed
+
+
+@pytest.mark.parametrize(
+    ("row", "measured", "needed"),
+    [
+        (GateRow("quality.bias", 1.034711, "between", (0.8, 1.25)), "1.03471", "in [0.8, 1.25]"),
+        (GateRow("edge.dsr", 0.2, ">=", 0.95, "one trial"), "0.2", ">= 0.95"),
+        (not_computed("edge.pbo", "<", 0.5, "needs CSCV"), "not computed", "< 0.5"),
+    ],
+)
+def test_a_row_is_written_with_value_and_limit(row, measured, needed):
+    assert (row.measured, row.needed) == (measured, needed)
+    assert row.line().startswith(f"{row.gate}: {measured}, needs {needed}")
+
+
+def test_a_reason_does_not_repeat_that_nothing_was_computed():
+    line = not_computed("edge.pbo", "<", 0.5, "needs CSCV").line()
+    assert line == "edge.pbo: not computed, needs < 0.5 (needs CSCV)"
