@@ -17,8 +17,8 @@ OWN_BARS: dict[str, Any] = {
     "model": "volatility_forecast",
     "bars": {
         "AAPL": [
-            {"timestamp": "2007-01-03T21:00:00Z", "close": 2.99, "volume": 309_000_000},
-            {"timestamp": "2007-01-04T21:00:00Z", "close": 3.06, "volume": 211_000_000},
+            {"timestamp": "2007-01-03T00:00:00Z", "close": 2.99, "volume": 309_000_000},
+            {"timestamp": "2007-01-04T00:00:00Z", "close": 3.06, "volume": 211_000_000},
         ]
     },
     "price_basis": "adjusted",
@@ -32,8 +32,8 @@ PREDICT: dict[str, dict[str, Any]] = {
 }
 BARS: dict[str, Any] = {
     "bars": [
-        {"symbol": "AAPL", "timestamp": "2007-01-03T21:00:00Z", "close": 2.99},
-        {"symbol": "MSFT", "timestamp": "2007-01-03T21:00:00Z", "close": 21.2},
+        {"symbol": "AAPL", "timestamp": "2007-01-03T00:00:00Z", "close": 2.99},
+        {"symbol": "MSFT", "timestamp": "2007-01-03T00:00:00Z", "close": 21.2},
     ],
     "interval": "1d",
     "price_basis": "adjusted",
@@ -48,8 +48,8 @@ ANSWER: dict[str, Any] = {
             "confidence": 0.41,
             "target_price": 150.6,
             "abstained": "no_edge",
-            "as_of": "2006-12-30T21:00:00Z",
-            "history_end": "2006-12-29T21:00:00Z",
+            "as_of": "2006-12-30T00:00:00Z",
+            "history_end": "2006-12-29T00:00:00Z",
             "price_basis": "adjusted",
         }
     },

@@ -56,7 +56,10 @@ class _Body(BaseModel):
 
 
 class HistoryBar(_Body):
-    """One bar of a symbol; `timestamp` is its close. A column that is absent is unknown (null)."""
+    """One bar of a symbol. A column that is absent is unknown (null).
+
+    `timestamp` is the bar's close; a bar of a day or longer is labelled 00:00 UTC of its date.
+    """
 
     timestamp: Time
     open: Number | None = None

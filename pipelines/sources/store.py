@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -68,7 +68,8 @@ class BarStore:
             price_basis: `adjusted`, `raw`, `mid` or `unknown`.
 
         Raises:
-            BarsError, MissingColumnsError: a bar is unusable; nothing was stored.
+            BarsError, MissingColumnsError: a bar is unusable, or a bar of a day or longer is not
+                labelled 00:00 UTC of its date; nothing was stored.
             PriceBasisConflictError: the interval's bars have another price basis.
             ParameterError: unknown interval or price basis.
             StoreBusyError: another process holds the folder too long.
@@ -77,6 +78,7 @@ class BarStore:
         if price_basis not in PRICE_BASES:
             raise ParameterError("price_basis", price_basis, " or ".join(PRICE_BASES))
         fresh, duplicates, conflicts = _distinct(frame)
+        _check_labels(fresh, interval)
         folder = SegmentFolder(self.directory / interval)
         folder.directory.mkdir(parents=True, exist_ok=True)
         with self._lock, folder.lock(exclusive=True):
@@ -209,6 +211,17 @@ def _distinct(frame: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
     rest = frame.with_row_index("at").filter(~pl.struct(KEY).is_first_distinct())
     n_alike, conflicts = _compare(_as_bars(rest), checked)
     return checked, n_alike, conflicts
+
+
+def _check_labels(frame: pl.DataFrame, interval: str) -> None:
+    """Refuse daily bars labelled by their close: beside dates each day would be held twice."""
+    if parse_interval(interval) < timedelta(days=1):
+        return
+    stamp = pl.col("timestamp")
+    for row in frame.filter(stamp != stamp.dt.truncate("1d")).head(1).iter_rows(named=True):
+        problem = f"{row['symbol']} at {row['timestamp'].isoformat()}: not a date"
+        hint = f"label a {interval} bar 00:00 UTC of its date, like 2007-01-03T00:00:00Z"
+        raise BarsError(problem, "appended bars", hint)
 
 
 def _as_bars(frame: pl.DataFrame) -> pl.DataFrame:

@@ -32,7 +32,7 @@ from serving.loading import load
 from serving.settings import ServingSettings
 
 N_BARS = 540
-FIRST_BAR = datetime(2004, 1, 2, 21, tzinfo=UTC)
+FIRST_BAR = datetime(2004, 1, 2, tzinfo=UTC)
 DEAD_MLFLOW = "http://127.0.0.1:9"
 DECODER = Decoder(
     {

@@ -3,7 +3,7 @@ import pytest
 JSON = {"content-type": "application/json"}
 
 
-def bar(symbol="AAPL", timestamp="2007-01-03T21:00:00Z", close=10.0, **more):
+def bar(symbol="AAPL", timestamp="2007-01-03T00:00:00Z", close=10.0, **more):
     return {"symbol": symbol, "timestamp": timestamp, "close": close} | more
 
 
@@ -21,7 +21,7 @@ def test_bars_are_counted_and_sending_them_again_changes_nothing(client):
 
 def test_another_value_for_a_held_bar_is_a_conflict_and_the_held_bar_stands(client):
     post(client, bar())
-    answer = post(client, bar(close=11.0), bar(timestamp="2007-01-04T21:00:00Z"))
+    answer = post(client, bar(close=11.0), bar(timestamp="2007-01-04T00:00:00Z"))
     assert answer.status_code == 200
     body = answer.json()
     assert (body["accepted"], body["duplicates"]) == (1, 0)
@@ -30,7 +30,7 @@ def test_another_value_for_a_held_bar_is_a_conflict_and_the_held_bar_stands(clie
 
 def test_times_of_any_zone_are_the_same_bar(client):
     post(client, bar())
-    assert post(client, bar(timestamp="2007-01-03T16:00:00-05:00")).json()["duplicates"] == 1
+    assert post(client, bar(timestamp="2007-01-02T19:00:00-05:00")).json()["duplicates"] == 1
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_times_of_any_zone_are_the_same_bar(client):
         ([bar(close=True)], "bars.0.close"),
         ([bar(close=None)], "bars.0.close"),
         ([bar(timestamp="2007-01-03")], "bars.0.timestamp"),
-        ([bar(timestamp="2007-01-03T21:00:00")], "bars.0.timestamp"),
+        ([bar(timestamp="2007-01-03T00:00:00")], "bars.0.timestamp"),
         ([bar(timestamp=1167858000)], "ISO 8601"),
         ([bar(timestamp="soon")], "bars.0.timestamp"),
         ([bar(symbol="")], "bars.0.symbol"),
@@ -61,16 +61,26 @@ def test_a_bad_bar_is_named_and_nothing_is_stored(client, bars, text):
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_price_that_is_not_finite_is_refused(client, value):
-    raw = '{"bars": [{"symbol": "A", "timestamp": "2007-01-03T21:00:00Z", "close": %s}],'
+    raw = '{"bars": [{"symbol": "A", "timestamp": "2007-01-03T00:00:00Z", "close": %s}],'
     body = (raw + '"interval": "1d"}') % value
     answer = client.post("/bars", content=body, headers=JSON)
     assert answer.status_code == 422
     assert "bars.0.close" in answer.json()["error"]["message"]
 
 
+def test_a_daily_bar_that_is_labelled_by_its_close_is_refused(client):
+    answer = post(client, bar(), bar(symbol="MSFT", timestamp="2007-01-03T21:00:00Z"))
+    assert answer.status_code == 422
+    assert "MSFT at 2007-01-03T21:00:00+00:00" in answer.json()["error"]["message"]
+    assert "00:00 UTC of its date" in answer.json()["error"]["message"]
+    assert post(client, bar()).json()["accepted"] == 1
+    hourly = {"bars": [bar(timestamp="2007-01-03T21:00:00Z")], "interval": "1h"}
+    assert client.post("/bars", json=hourly).json()["accepted"] == 1
+
+
 def test_another_price_basis_for_held_bars_is_409(client):
     post(client, bar(), price_basis="adjusted")
-    answer = post(client, bar(timestamp="2007-01-04T21:00:00Z"), price_basis="raw")
+    answer = post(client, bar(timestamp="2007-01-04T00:00:00Z"), price_basis="raw")
     assert answer.status_code == 409
     assert "adjusted" in answer.json()["error"]["message"]
 

@@ -69,7 +69,7 @@ def test_a_forming_bar_before_the_last_one_held_is_that_symbols_error(loaded, ho
         model=MODEL,
         symbols=["AAPL"],
         features={"price_data": [100.0]},
-        timestamp="2004-01-05T21:00:00Z",
+        timestamp="2004-01-05T00:00:00Z",
     )
     inputs = gather(request, loaded, holdings, 10)
     assert "a time after the last bar held" in str(inputs.errors["AAPL"])
