@@ -5,6 +5,7 @@ champion is scored as it was registered. A window that overlaps the champion's t
 refused as evidence, and so are losses on two different labels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from pipelines.bootstrap import MINIMUM_PERIODS, compare_losses
 from pipelines.recipe import newest
 from pipelines.score import per_time, score
 from registry.artifacts import VersionFiles
+from registry.contract import Json
 from registry.errors import ParameterError, TooLittleHistoryError
 from registry.gates import GateRow, not_computed
 
@@ -109,7 +111,10 @@ def _gates(
 ) -> tuple[GateRow, ...]:
     forced = bool(trigger)
     name = "champion.non_inferior" if forced else "champion.better"
-    if why := _not_comparable(candidate, champion, start):
+    theirs = champion.contract
+    known_until = datetime.fromisoformat(theirs.trained_until)
+    begins = from_microseconds(start)
+    if why := objection(candidate.contract.label_spec, theirs.label_spec, known_until, begins):
         return (not_computed(name, "<", P_WORSE_LIMIT, why),)
     champion_loss, challenger_loss, baseline = means
     recipe = candidate.recipe
@@ -117,7 +122,7 @@ def _gates(
         challenger_loss - champion_loss, seed=recipe.seed, least_block=recipe.horizon_bars
     )
     note = (
-        f"{len(champion_loss)} bar times from {from_microseconds(start):%F}; mean loss champion "
+        f"{len(champion_loss)} bar times from {begins:%F}; mean loss champion "
         f"{champion_loss.mean():.4f}, challenger {challenger_loss.mean():.4f}, baseline "
         f"{baseline.mean():.4f}; P(worse) {worse.p_worse:.3f}"
     )
@@ -128,13 +133,19 @@ def _gates(
     return (GateRow(name, worse.upper, "<", margin, f"{note}; one-sided 95 % bound"),)
 
 
-def _not_comparable(candidate: "Candidate", champion: VersionFiles, start: int) -> str:
-    """Return why the two losses are no evidence; empty means that they are."""
-    trained_until = datetime.fromisoformat(champion.contract.trained_until)
-    if trained_until >= from_microseconds(start):
+def objection(
+    ours: Mapping[str, Json], theirs: Mapping[str, Json], trained_until: datetime, start: datetime
+) -> str:
+    """Return why two losses over a window are no evidence; empty means that they are.
+
+    Args:
+        ours, theirs: label parameters of the challenger and of the champion.
+        trained_until: when the newest label of the champion's fit was complete.
+        start: first decision of the window.
+    """
+    if trained_until >= start:
         return f"the champion was trained until {trained_until:%F}, inside the window"
-    ours, theirs = candidate.contract.label_spec, champion.contract.label_spec
-    for name in sorted({*ours, *theirs}):
-        if name not in DESCRIPTIVE and ours.get(name) != theirs.get(name):
+    for name in sorted({*ours, *theirs} - set(DESCRIPTIVE)):
+        if ours.get(name) != theirs.get(name):
             return f"another label: {name} is {ours.get(name)}, the champion's {theirs.get(name)}"
     return ""
