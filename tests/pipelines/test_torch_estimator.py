@@ -38,11 +38,12 @@ def gamma_rows(n=1500, seed=0):
 def test_a_linear_module_finds_the_gamma_regression_of_sklearn():
     rows = gamma_rows(4000)
     module = linear()
-    fit("linear", module, rows, Objective("gamma"), replace(PLAN, learning_rate=0.005), 0)
+    plan = replace(PLAN, learning_rate=0.01, batch_size=512)
+    fit("linear", module, rows, Objective("gamma"), plan, 0)
     used = slice(0, split_in_time(4000, PLAN).train_end)
     oracle = GammaRegressor(alpha=0.0).fit(rows.X[used], rows.y[used])
-    np.testing.assert_allclose(module.weight.numpy()[0], oracle.coef_, atol=0.03)
-    np.testing.assert_allclose(module.bias.numpy()[0], oracle.intercept_, atol=0.03)
+    np.testing.assert_allclose(module.weight.numpy()[0], oracle.coef_, atol=0.01)
+    np.testing.assert_allclose(module.bias.numpy()[0], oracle.intercept_, atol=0.01)
 
 
 def test_gamma_loss_ranks_as_half_the_gamma_deviance():
