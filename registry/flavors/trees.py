@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import UnreadableArtifactError, UnsupportedModelError
+from registry.flavors.ubjson import find_fault
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -57,8 +58,8 @@ def open_booster(payload: bytes) -> "xgb.Booster":
     """
     import xgboost as xgb
 
-    if not payload.startswith(b"{L"):  # XGBoost 3.2 ends the process when it gets no bytes at all
-        raise UnreadableArtifactError("native", "not an XGBoost UBJSON file")
+    if fault := find_fault(payload):
+        raise UnreadableArtifactError("native", fault)
     try:
         return xgb.Booster(model_file=bytearray(payload))
     except (xgb.core.XGBoostError, ValueError) as exc:
