@@ -10,9 +10,10 @@ the neutral value its function names; a variance is never taken below `VARIANCE_
 """
 
 import numpy as np
-import talib
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from pipelines.features.ta_lib import talib
 
 Array = NDArray[np.float64]
 

@@ -7,12 +7,12 @@ recent mean, so all are free of the price's and the volume's scale.
 from collections.abc import Mapping
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
 from pipelines.features import FEATURE_SETS, RequestAlias
 from pipelines.features import indicators as ind
+from pipelines.features.ta_lib import talib
 
 CLOSE_ONLY = FEATURE_SETS.get("close_only")
 """Reached through the catalog, like any set: its features come first here."""

@@ -1,5 +1,8 @@
 """The set `close_only` against independent oracles."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +25,15 @@ def apple() -> BarSeries:
 def features(apple: BarSeries) -> dict[str, np.ndarray]:
     values = CLOSE_ONLY.compute(apple)
     return dict(zip(CLOSE_ONLY.feature_names, values.T, strict=True))
+
+
+def test_computing_features_does_not_import_pandas():
+    code = (
+        "import sys; from pipelines.features import FEATURE_SETS; FEATURE_SETS.get('ohlcv'); "
+        "assert 'pandas' not in sys.modules; import pandas, talib, numpy; "
+        "talib.SMA(numpy.ones(9), 3); pandas.Series([1.0])"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_ewma_variance_is_that_of_pandas(apple, features):
