@@ -96,16 +96,19 @@ class Follower:
             log.exception("nothing restored")
             unfinished = []
         self._ready.set()
-        for model_id, number, versions in unfinished:
-            self._take(model_id, number, versions)
+        for model_id, number in unfinished:
+            self._take(model_id, number, self._loads(model_id, number))
         while not self._stop.is_set():
             self._look()
             self._stop.wait(self._settings.alias_poll_interval)
 
     # At start: what was served last, from the cache --------------------------------------------
 
-    def _restore(self) -> list[tuple[str, int, Iterator[LoadedVersion]]]:
-        """Serve the last known versions with one artifact each; return what is still to load."""
+    def _restore(self) -> list[tuple[str, int]]:
+        """Serve the last known versions with one unmeasured artifact each; return which.
+
+        Somebody waits for the answer: the other artifacts and the latency curves come after it.
+        """
         self._remembered = self._cache.last_known_aliases()
         if not self._remembered:
             return []
@@ -116,9 +119,9 @@ class Follower:
             for number in dict.fromkeys((recorded, aliases.get(PRODUCTION))):
                 if number is None:
                     continue
-                versions = self._loads(model_id, number)
+                versions = self._loads(model_id, number, is_measured=False)
                 if self._take(model_id, number, versions, only_first=True):
-                    unfinished.append((model_id, number, versions))
+                    unfinished.append((model_id, number))
                     break
         return unfinished
 
@@ -126,19 +129,20 @@ class Follower:
 
     def _look(self) -> None:
         try:
-            self._store.probe()  # fails at once, without importing MLflow
-            self._registry.reconcile()
-            states = {m: self._registry.resolve_alias(m) for m in self._registry.model_ids()}
-            aliases = {m: self._registry.aliases(m) for m in states}
+            self._follow_aliases()
         except (UnavailableError, sa.exc.SQLAlchemyError) as error:
             self._metrics.poll_failures.inc()
             self._hear(False, str(error).splitlines()[0])
-            return
         except Exception as error:  # the thread must live on; the state says what happened
             self._metrics.poll_failures.inc()
             log.exception("look failed")
             self._hear(False, f"{type(error).__name__}: {str(error)[:200]}")
-            return
+
+    def _follow_aliases(self) -> None:
+        self._store.probe()  # fails at once, without importing MLflow
+        self._registry.reconcile()
+        states = {m: self._registry.resolve_alias(m) for m in self._registry.model_ids()}
+        aliases = {m: self._registry.aliases(m) for m in states}
         self._hear(True, self._store.uri)
         self._models.learn({m: _known(aliases[m], state.number) for m, state in states.items()})
         for model_id, state in states.items():
@@ -162,14 +166,16 @@ class Follower:
                 return
             if not self._take(model_id, number, self._loads(model_id, number)):
                 return
-        if state.outside is not None:
+        if state.refusals:
             self._models.report(model_id, _not_followed(state), state.outside)
         else:
             self._models.settle(model_id)
 
-    def _loads(self, model_id: str, number: int) -> Iterator[LoadedVersion]:
+    def _loads(
+        self, model_id: str, number: int, is_measured: bool = True
+    ) -> Iterator[LoadedVersion]:
         files = self._cache.fetch(model_id, number)
-        is_measured = self._settings.auto_hardware_routing
+        is_measured = is_measured and self._settings.auto_hardware_routing
         yield from load(files, model_id, number, is_measured=is_measured)
 
     def _take(
@@ -243,13 +249,15 @@ def _known(aliases: Mapping[str, int], production: int | None) -> dict[str, int]
 
 
 def _no_version(state: AliasState) -> str:
-    if state.outside is not None:
+    if state.refusals:
         return _not_followed(state)
     return "no version has the alias production; promote one"
 
 
 def _not_followed(state: AliasState) -> str:
     reasons = "; ".join(state.refusals)
+    if state.outside is None:
+        return f"{reasons}; version {state.number} goes on serving until one is promoted"
     return (
         f"the alias production was moved outside of this engine to version {state.outside}, "
         f"which its serve lock refuses: {reasons}"

@@ -161,6 +161,40 @@ def test_an_alias_moved_by_hand_to_a_refused_version_is_not_followed(installatio
         wait_for(lambda: problem(app) == "")
 
 
+def test_an_alias_removed_by_hand_is_told_and_the_version_goes_on(installation, running):
+    installation.register(is_first=True)
+    installation.promote(1)
+    app = installation.app()
+    with running(app) as client:
+        wait_for(lambda: serving_version(app) == 1)
+        installation.mlflow.delete_registered_model_alias(MODEL, "production")
+        wait_for(lambda: "the alias was removed in MLflow; version 1 goes on" in problem(app))
+        assert serving_version(app) == 1
+        assert client.get("/health").json()["status"] == "degraded"
+        installation.promote(1)
+        wait_for(lambda: problem(app) == "")
+    assert installation.kinds().count("alias_moved_outside") == 1
+
+
+def test_following_goes_on_after_a_look_that_could_not_be_remembered(
+    installation, running, monkeypatch
+):
+    installation.register(is_first=True)
+    app = installation.app()
+    cache, remembered = app.state.service.follower._cache, []
+
+    def full_disk_at_first(aliases):
+        remembered.append(aliases)
+        if len(remembered) < 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "remember_aliases", full_disk_at_first)
+    with running(app):
+        wait_for(lambda: len(remembered) >= 3)
+        installation.promote(1)
+        wait_for(lambda: serving_version(app) == 1)
+
+
 def test_a_corrupt_artifact_is_not_loaded_and_the_version_before_goes_on(
     installation, running, make, tmp_path
 ):
