@@ -112,7 +112,10 @@ def _from_torch(payload: bytes) -> bytes:
             first = str(exc).strip().partition("\n")[0]
             raise UnsupportedModelError("onnx", "torch-export", first) from exc
     assert written is not None  # only a destination makes it None
-    return bytes(written.model_proto.SerializeToString(deterministic=True))
+    model = written.model_proto
+    for node in model.graph.node:  # the exporter's notes: paths, class names, source lines
+        node.ClearField("metadata_props")
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 @contextmanager

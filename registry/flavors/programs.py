@@ -31,6 +31,8 @@ def save_program(module: "nn.Module", row_shape: tuple[int, ...]) -> bytes:
         # restores it, and exports the parameters themselves
         warnings.filterwarnings("ignore", message="The tensor attributes", category=UserWarning)
         program = torch.export.export(module, (example,), dynamic_shapes=({0: sample},))
+    for node in program.graph.nodes:  # the path and the lines of our source, on each operation
+        node.meta.pop("stack_trace", None)
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()

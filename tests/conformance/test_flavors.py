@@ -1,5 +1,7 @@
 """Every flavor holds every architecture and agrees with the native model."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,17 @@ def test_survives_a_crash_day_and_the_ends_of_float32(problem, estimator, writte
 @pytest.mark.parametrize("name", tuple(FLAVORS))
 def test_the_same_native_model_gives_the_same_bytes(problem, native, written, name):
     assert FLAVORS.get(name).write(native, problem.contract()) == written(name)
+
+
+@pytest.mark.parametrize("name", tuple(FLAVORS))
+def test_nothing_in_the_file_tells_where_or_by_which_lines_it_was_made(written, name):
+    content = io.BytesIO(written(name))
+    parts = [content.getvalue()]
+    if zipfile.is_zipfile(content):
+        archive = zipfile.ZipFile(content)
+        parts += [archive.read(member) for member in archive.namelist()]
+    root = str(Path(__file__).parents[2]).encode()
+    assert not any(root in part or b"pipelines/" in part or b".py" in part for part in parts)
 
 
 @pytest.mark.parametrize("name", tuple(FLAVORS))
