@@ -14,7 +14,16 @@ from mlflow.entities import Metric
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
 from monitoring.triggers import Level, count_windows
+from pipelines.stage import say_what_run_is
 
+ABOUT_WINDOWS = """Windows of the prediction log against the version's training data.
+
+- `drifted_share`: weight of the drifted features by importance; a window above the limit violates.
+  The pages under `reports/` count each feature as one, so that their share is another number.
+- `loss`, `baseline_loss`: mean realised loss of the newest labelled bars; `excess`: their
+  difference, below 0 where the model is better than its baseline.
+- `windows_<verdict>`: how many windows were judged so. `drift_over_time.png` shows all of them.
+"""
 NUMBERS = ("loss", "baseline_loss", "excess", "new_labelled_bars")
 
 
@@ -26,6 +35,7 @@ class DriftRun:
         self._client = mlflow.MlflowClient()
         self._shown: list[DriftReport] = []
         mlflow.set_tags({"model_id": model_id, "version": str(number)})
+        say_what_run_is(f"drift {model_id} {number}", ABOUT_WINDOWS)
 
     def signed(self, report: DriftReport) -> DriftReport:
         """Return the report with this run as its evidence."""
@@ -60,7 +70,7 @@ class DriftRun:
         mlflow.log_metrics({f"windows_{v}": float(verdicts.count(v)) for v in set(verdicts)})
         judged = [r for r in self._shown if r.drifted_share is not None]
         if judged:
-            _draw(judged, share_limit, _confirmed(judged, settings))
+            _draw(judged, share_limit, _confirmed(judged, settings), settings)
 
 
 def _confirmed(judged: list[DriftReport], settings: MonitoringSettings) -> list[int]:
@@ -70,24 +80,32 @@ def _confirmed(judged: list[DriftReport], settings: MonitoringSettings) -> list[
     return [i for i, level in enumerate(levels) if level is Level.CONFIRMED]
 
 
-def _draw(judged: list[DriftReport], share_limit: float, confirmed: list[int]) -> None:
+def _draw(
+    judged: list[DriftReport],
+    share_limit: float,
+    confirmed: list[int],
+    settings: MonitoringSettings,
+) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=110)
     axes = figure.subplots()
     ends: list[datetime] = [r.window_end for r in judged]
     shares = [r.drifted_share or 0.0 for r in judged]
-    axes.plot(ends, shares, color="0.4", lw=1, label="drifted share, weighted by importance")  # type: ignore[arg-type]
-    axes.axhline(share_limit, color="tab:red", lw=1, ls="--", label=f"limit {share_limit:g}")
+    rule = f"{settings.drift_windows_needed} of {settings.drift_windows_of} windows"
+    axes.plot(ends, shares, "o-", color="0.4", lw=1, ms=2.5, label="window")  # type: ignore[arg-type]
+    axes.axhline(share_limit, color="tab:red", lw=1, ls="--", label=f"limit {share_limit:.0%}")
     axes.scatter(
         [ends[i] for i in confirmed],  # type: ignore[arg-type]
         [shares[i] for i in confirmed],
         color="tab:red",
         s=20,
         zorder=3,
-        label="confirmed by the k-of-n rule",
+        label=f"drift confirmed ({rule} violate)",
     )
-    axes.set(ylim=(0, 1.02), ylabel="share", xlabel="end of window")
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.set(ylim=(-0.02, 1.02), xlabel="end of window")
+    axes.set_ylabel("features that drifted,\nweighted by importance")
     axes.set_title(f"{judged[0].model_id} version {judged[0].number}: drift of inputs")
-    axes.legend(loc="upper left", frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     mlflow.log_figure(figure, "drift_over_time.png")

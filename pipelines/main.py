@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from pipelines import pictures
 from pipelines.convert import convert
 from pipelines.parameters import (
     JudgementParameters,
@@ -18,12 +19,19 @@ from pipelines.parameters import (
     SourceParameters,
     parse,
 )
-from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.stage import (
+    exit_with,
+    log_metrics,
+    platform_settings,
+    say_what_run_is,
+    stage_run,
+)
 from pipelines.templates import TEMPLATES
 from pipelines.train import train
 from pipelines.validate import validate
 from registry.gates import Lock, refusals
 from registry.settings import PlatformSettings
+from registry.version_card import describe
 from registry.versions import Version
 
 GROUPS = (SourceParameters, RecipeParameters, JudgementParameters, PromotionParameters)
@@ -51,8 +59,17 @@ def make_version(
             version, outcome = convert(candidate, judged.record, run_id, settings, promotion)
         log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
         mlflow.set_tags({"version": str(version.number), "outcome": outcome})
+        pictures.log_gates(version.record)
+        say_what_run_is(f"main {version.model_id} {version.number}", _account(version, outcome))
         _say(version, judgement, outcome)
     return version, outcome
+
+
+def _account(version: Version, outcome: str) -> str:
+    """Return what the run made, as Markdown."""
+    card = describe(version.contract, version.record)
+    verdict = outcome.partition(":")[0]
+    return f"Made version {version.number}; at the end of this run: **{verdict}**\n\n{card}"
 
 
 def _say(version: Version, wanted: JudgementParameters, outcome: str) -> None:

@@ -17,6 +17,13 @@ from registry.errors import MLEngineError, RegistryUnavailableError
 from registry.settings import PlatformSettings, check_tracking_uri, read_settings
 from registry.versions import check_model_id
 
+RUN_NAME, DESCRIPTION = "mlflow.runName", "mlflow.note.content"
+"""Tags that MLflow's UI shows as a run's name and as the text on top of a page."""
+ABOUT_RUNS = (
+    "**main** makes a version: train (fold map, importance), validate (metrics, pictures, gates) "
+    "and convert lie below it. **drift** watches the version that serves. **advance** moves "
+    "retraining on. What the metrics mean: docs/templates.md."
+)
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -77,6 +84,8 @@ def stage_run(stage: str, model_id: str, *groups: Any) -> Iterator[str]:
         mlflow.set_experiment(model_id)
     with mlflow.start_run(run_name=f"{stage} {model_id}", nested=nested) as run:
         mlflow.set_tags({"stage": stage, "model_id": model_id})
+        if not nested:
+            _describe_experiment(run.info.experiment_id)
         logged = mlflow.get_run(run.info.run_id).data.params  # `mlflow run` has logged its own
         mlflow.log_params({k: v for k, v in flat(*groups).items() if k not in logged})
         try:
@@ -84,6 +93,22 @@ def stage_run(stage: str, model_id: str, *groups: Any) -> Iterator[str]:
         except MLEngineError as exc:
             mlflow.set_tag("error", str(exc))
             raise
+
+
+def say_what_run_is(name: str, account: str) -> None:
+    """Name the active run after what it made, and describe it (Markdown) on its page."""
+    import mlflow
+
+    mlflow.set_tags({RUN_NAME: name, DESCRIPTION: account})
+
+
+def _describe_experiment(experiment_id: str) -> None:
+    """Describe the experiment on its page, unless somebody has."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    if DESCRIPTION not in client.get_experiment(experiment_id).tags:
+        client.set_experiment_tag(experiment_id, DESCRIPTION, ABOUT_RUNS)
 
 
 def flat(*groups: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from registry.errors import (
     RunNotFoundError,
 )
 from registry.gates import Record
+from registry.version_card import describe_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,7 +109,7 @@ class ModelStore:
             client.log_model_artifacts(logged.model_id, str(staged))
             client.finalize_logged_model(logged.model_id, "READY")
             client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
-            self._ensure_registered_model(name)
+            self._ensure_registered_model(content.contract)
             source = f"models:/{logged.model_id}"
             made = client.create_model_version(
                 name, source, run_id, dict(tags), None, description, model_id=logged.model_id
@@ -182,11 +183,13 @@ class ModelStore:
             raise RunNotFoundError(run_id, f"entry in MLflow at {self.uri}")
         return str(run.info.experiment_id)
 
-    def _ensure_registered_model(self, name: str) -> None:
+    def _ensure_registered_model(self, contract: ModelContract) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.create_registered_model(name)
+            self._client.create_registered_model(
+                contract.model_id, description=describe_model(contract)
+            )
         except MlflowException as exc:
             if exc.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

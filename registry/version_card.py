@@ -1,20 +1,27 @@
-"""What a person reads about a version in the MLflow UI: its tags and one paragraph."""
+"""What a person reads in the MLflow UI about a model and its versions: tags and a few lines."""
 
 from registry.contract import ModelContract
 from registry.gates import Record, refusals
 
+DIGEST_LETTERS = 12
+MIDNIGHT = "T00:00:00+00:00"
+
 
 def version_tags(contract: ModelContract, record: Record) -> dict[str, str]:
-    """Return the tags that make a version readable in the MLflow UI."""
+    """Return the tags that make a version readable in the MLflow UI.
+
+    Digests are shortened to what tells two apart; the contract, a file of the version, has them
+    whole.
+    """
     serve = refusals(record, "serve", contract.template)
     trade = refusals(record, "trade", contract.template)
     failed = sorted({row.gate for row in record if not row.passed})
     return {
         "template": contract.template,
         "architecture": contract.architecture,
-        "trained_until": contract.trained_until,
-        "data_sha256": contract.data.sha256,
-        "feature_fingerprint": contract.feature_fingerprint,
+        "trained_until": _day(contract.trained_until),
+        "data_sha256": contract.data.sha256[:DIGEST_LETTERS],
+        "feature_fingerprint": contract.feature_fingerprint[:DIGEST_LETTERS],
         "may_trade": "false" if trade else "true",
         "serve_lock": "shut" if serve else "open",
         "validation": (
@@ -25,15 +32,37 @@ def version_tags(contract: ModelContract, record: Record) -> dict[str, str]:
 
 
 def describe(contract: ModelContract, record: Record) -> str:
-    """Return one paragraph: what the version is, from which data, and the verdict."""
+    """Return what the version is, from which data, and the verdict, as Markdown."""
     tags = version_tags(contract, record)
     data = contract.data
     note = f" ({data.note})" if data.note else ""
-    return (
-        f"{contract.template} by {contract.architecture}: {contract.horizon} ahead on "
-        f"{contract.interval} bars of {len(contract.symbols)} symbols, "
-        f"{len(contract.feature_names)} features of {contract.feature_set}. "
-        f"Made from {data.n_bars} bars of {data.source}{note}, {data.start} to {data.end}, "
-        f"trained until {contract.trained_until}. "
-        f"Serve lock {tags['serve_lock']}, may trade: {tags['may_trade']}; {tags['validation']}."
+    refused = [f"    - {row.line()}" for row in record if not row.passed]
+    return "\n".join(
+        (
+            f"**{contract.template}** by {contract.architecture}: {contract.horizon} ahead on "
+            f"{contract.interval} bars of {len(contract.symbols)} symbols, "
+            f"{len(contract.feature_names)} features of {contract.feature_set}.",
+            "",
+            f"- Data: {data.n_bars:,} bars of {data.source}{note}, {_day(data.start)} to "
+            f"{_day(data.end)}; fitted on labels until {tags['trained_until']}",
+            f"- Serve lock {tags['serve_lock']}, may trade: {tags['may_trade']}",
+            f"- {sum(row.passed for row in record)} of {len(record)} gates passed"
+            + (", not passed:" if refused else ""),
+            *refused,
+        )
     )
+
+
+def describe_model(contract: ModelContract) -> str:
+    """Return what a registered model is and what its aliases mean, as Markdown."""
+    return (
+        f"Versions of template `{contract.template}`. Alias **production** is what serving answers "
+        "with, **staging** the newest candidate, passed or not. Promotion goes through the engine, "
+        "which asks the gates; an alias that is moved here by hand is followed only to a version "
+        "whose serve lock is open, and recorded as moved outside."
+    )
+
+
+def _day(time: str) -> str:
+    """Return an ISO time, without the time of day where it is midnight."""
+    return time.removesuffix(MIDNIGHT)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.stage import check_reachable, exit_with, flat
+from pipelines.stage import check_reachable, exit_with, flat, say_what_run_is, stage_run
 from registry.errors import ParameterError, RegistryUnavailableError
 
 
@@ -50,3 +50,27 @@ def test_exit_with_lets_a_bug_show_its_traceback() -> None:
 def test_parameters_of_all_groups_are_logged_flat() -> None:
     together = flat(SourceParameters(end="2006-12-31"), RecipeParameters(seed=3))
     assert (together["end"], together["seed"], together["policy"]) == ("2006-12-31", 3, "strict")
+
+
+@pytest.mark.usefixtures("tracking_uri")
+def test_a_run_says_what_it_is_and_its_experiment_what_runs_are() -> None:
+    import mlflow
+
+    with stage_run("main", "calm_model") as run_id:
+        say_what_run_is("main calm_model 3", "made **version 3**")
+    run = mlflow.get_run(run_id)
+    assert run.info.run_name == "main calm_model 3"
+    assert run.data.tags["mlflow.note.content"] == "made **version 3**"
+    about = mlflow.get_experiment_by_name("calm_model").tags["mlflow.note.content"]
+    assert about.startswith("**main** makes a version")
+
+
+@pytest.mark.usefixtures("tracking_uri")
+def test_a_description_that_a_person_wrote_is_kept() -> None:
+    import mlflow
+
+    experiment = mlflow.set_experiment("calm_model").experiment_id
+    mlflow.MlflowClient().set_experiment_tag(experiment, "mlflow.note.content", "mine")
+    with stage_run("train", "calm_model"):
+        pass
+    assert mlflow.get_experiment(experiment).tags["mlflow.note.content"] == "mine"

@@ -56,6 +56,14 @@ def test_mlflow_shows_what_a_version_is_and_its_verdict(register, tracking_uri):
     assert shown.tags["validation"] == "11 of 11 gates passed"
     assert "survivors only" in shown.description
     assert "Serve lock open" in shown.description
+    assert "1990-01-02 to 2006-12-29; fitted on labels until 2006-12-29" in shown.description
+
+
+def test_mlflow_shows_what_a_model_and_its_aliases_are(register, tracking_uri):
+    register()
+    shown = client_of(tracking_uri).get_registered_model(MODEL)
+    assert f"template `{MODEL}`" in shown.description
+    assert "production" in shown.description
 
 
 def test_one_mlmodel_names_every_flavor_and_the_pyfunc_loader(register, tracking_uri):
@@ -71,8 +79,10 @@ def test_one_mlmodel_names_every_flavor_and_the_pyfunc_loader(register, tracking
 
 def test_a_refused_candidate_is_registered_with_its_reasons(register, tracking_uri, failing):
     version = register(failing)
-    tags = client_of(tracking_uri).get_model_version(MODEL, "1").tags
+    shown = client_of(tracking_uri).get_model_version(MODEL, "1")
+    tags = shown.tags
     assert tags["serve_lock"] == "shut"
+    assert "    - quality.dm_ewma: " in shown.description
     assert tags["validation"] == "11 of 12 gates passed; not passed: quality.dm_ewma"
     assert json.loads(json.dumps([r.to_json() for r in version.record]))
 
