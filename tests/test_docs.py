@@ -17,7 +17,7 @@ from registry.flavors import FLAVORS
 from registry.gates import BETTER, COMMON_SERVE, GATES, NON_INFERIOR
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
+PAGES = [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
 SHARED_GATES = (*COMMON_SERVE, BETTER, NON_INFERIOR)
 
 
