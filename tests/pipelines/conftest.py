@@ -1,12 +1,30 @@
-"""Seeded bars that the tests of rows, labels and templates share."""
+"""What the tests of pipelines share: seeded bars, and an installation with versions made in it.
 
-from collections.abc import Callable
+Making a version takes seconds, so `made` makes three per test run (pytest-xdist workers share
+them) and the tests read them. A test that makes runs or versions of its own takes `installation`.
+"""
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import sqlalchemy as sa
+from filelock import FileLock
 
+from pipelines import convert, main, train, validate
 from pipelines.bars import SCHEMA, TIMESTAMP, Bars, BarSeries
+from pipelines.candidate import Candidate, load_candidate
+from pipelines.parameters import RecipeParameters, SourceParameters
+from registry.artifacts import ArtifactCache, VersionFiles
+from registry.database import open_engine
+from registry.settings import PlatformSettings
 
 DAY = 86_400_000_000
 
@@ -55,3 +73,163 @@ def make_bars(make_series: Callable[..., BarSeries]) -> Callable[..., Bars]:
         return Bars(frame.fill_nan(None).cast(SCHEMA), "1d", "adjusted", "test")
 
     return make
+
+
+# Installations ---------------------------------------------------------------------------------
+
+SEED = 3
+FIT = json.dumps({"rounds": 20, "nthread": 1})
+SOURCE = SourceParameters(source="synthetic", symbols="AAA,BBB", end="2003-12-31")
+WANTED = RecipeParameters(parameters=FIT, seed=SEED)
+LINE = (
+    *("--source", "synthetic", "--symbols", "AAA,BBB", "--end", "2003-12-31"),
+    *("--parameters", FIT, "--seed", str(SEED)),
+)
+BY_HAND = "by_hand"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An installation in which versions were made, to be read only.
+
+    `said` is what each command printed: `main` and `signals` (stage main of the two templates,
+    asking for production), `train`, `validate`, `convert` (the same recipe as `main`, one stage
+    after the other, as model `by_hand`).
+    """
+
+    settings: PlatformSettings
+    said: dict[str, str]
+
+    def run_of(self, stage: str) -> str:
+        """Id of the run that `train` or `validate` named in its last line."""
+        return self.said[stage].split()[-1]
+
+
+def enter(patch: pytest.MonkeyPatch, settings: PlatformSettings) -> None:
+    """Make the process one of this installation until the patch is undone."""
+    patch.delenv("DATABASE_URL", raising=False)
+    patch.setenv("DATA_DIR", str(settings.data_dir))
+    patch.setenv("MLFLOW_TRACKING_URI", settings.mlflow_tracking_uri)
+    patch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # stages set it: undone with the patch
+    patch.delenv("MLFLOW_EXPERIMENT_ID")
+    patch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
+        patch.setenv(name, "true" if "TELEMETRY" in name else "false")
+
+
+def install(directory: Path, mlflow: Path, engine: Path) -> PlatformSettings:
+    """Return the settings of an empty installation, copied from prepared databases."""
+    directory.mkdir(parents=True)
+    shutil.copy(mlflow, directory / "mlflow.db")
+    shutil.copy(engine, directory / "engine.db")
+    uri = f"sqlite:///{directory}/mlflow.db"
+    return PlatformSettings(data_dir=directory, database_url="", mlflow_tracking_uri=uri)
+
+
+def _run(stage: Callable[[list[str]], None], *line: str) -> str:
+    with redirect_stdout(io.StringIO()) as said:
+        stage(list(line))
+    return said.getvalue()
+
+
+def _make_versions() -> dict[str, str]:
+    said = {"main": _run(main.main, *LINE, "--promote", "true")}
+    signals = ("--template", "trading_signals", "--promote", "true")
+    said["signals"] = _run(main.main, *LINE, *signals)
+    said["train"] = _run(train.main, *LINE, "--model_name", BY_HAND)
+    said["validate"] = _run(validate.main, "--train_run", said["train"].split()[-1])
+    said["convert"] = _run(convert.main, "--validate_run", said["validate"].split()[-1])
+    return said
+
+
+@pytest.fixture(scope="session")
+def shared_installation(
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
+    prepared_mlflow: Path,
+    prepared_engine_database: Path,
+) -> Made:
+    root = tmp_path_factory.getbasetemp()
+    place = (root if worker_id == "master" else root.parent) / "made"
+    record = place / "said.json"
+    with FileLock(f"{place}.lock"):
+        if not record.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            settings = install(place, prepared_mlflow, prepared_engine_database)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(place)
+                enter(patch, settings)
+                record.write_text(json.dumps(_make_versions()))
+    uri = f"sqlite:///{place}/mlflow.db"
+    settings = PlatformSettings(data_dir=place, database_url="", mlflow_tracking_uri=uri)
+    return Made(settings, json.loads(record.read_text()))
+
+
+@pytest.fixture
+def made(shared_installation: Made, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """The shared installation, entered by this test."""
+    enter(monkeypatch, shared_installation.settings)
+    return shared_installation
+
+
+@pytest.fixture
+def made_engine(made: Made) -> Iterator[sa.Engine]:
+    """The shared installation's engine database."""
+    engine = open_engine(made.settings)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def installation(
+    tmp_path: Path,
+    prepared_mlflow: Path,
+    prepared_engine_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> PlatformSettings:
+    """An empty installation of this test alone, entered, with the working directory beside it."""
+    settings = install(tmp_path / "var", prepared_mlflow, prepared_engine_database)
+    enter(monkeypatch, settings)
+    monkeypatch.chdir(tmp_path)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def loaded(
+    shared_installation: Made, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Candidate]:
+    """Factory: the candidate of a model's train run, loaded once per process; read only."""
+    held: dict[str, Candidate] = {}
+
+    def load(model_id: str) -> Candidate:
+        if model_id not in held:
+            with pytest.MonkeyPatch.context() as patch:
+                enter(patch, shared_installation.settings)
+                run_id = train_run(model_id)
+                folder = tmp_path_factory.mktemp(model_id)
+                held[model_id] = load_candidate(run_id, shared_installation.settings, folder)
+        return held[model_id]
+
+    return load
+
+
+def train_run(model_id: str) -> str:
+    """Id of the one train run of a model."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    found = client.get_experiment_by_name(model_id)
+    runs = client.search_runs([found.experiment_id], "tags.stage = 'train'")
+    return str(runs[0].info.run_id)
+
+
+@pytest.fixture
+def candidate(loaded: Callable[[str], Candidate]) -> Candidate:
+    """The volatility candidate of stage main, rebuilt from its train run; read only."""
+    return loaded("volatility_forecast")
+
+
+@pytest.fixture
+def version_files(made: Made, made_engine: sa.Engine) -> VersionFiles:
+    """Version 1 of the volatility model."""
+    return ArtifactCache(made.settings, made_engine).fetch("volatility_forecast", 1)

@@ -1,0 +1,119 @@
+"""Stage convert: flavors that agree with native or are refused, measured, and registered."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from pipelines import convert
+from pipelines.stage import exit_with
+from registry.artifacts import CURVES_FILE, RECORD_FILE, ArtifactCache
+from registry.backends import BACKENDS
+from registry.flavors import FLAVORS
+from registry.flavors.parity import LIMITS
+from registry.gates import GateRow, refusals
+from registry.versions import Registry
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def registry(made, made_engine):
+    return Registry(made.settings, made_engine)
+
+
+@pytest.fixture
+def unconverted(candidate, tmp_path):
+    """The candidate with files of its own, as the train stage left them."""
+    shutil.copytree(candidate.directory, tmp_path / "version")
+    return replace(candidate, directory=tmp_path / "version")
+
+
+def values_of(record) -> dict[str, tuple]:
+    return {row.gate: (row.value, row.comparison, row.limit, row.note) for row in record}
+
+
+def test_the_stages_by_hand_give_the_record_of_stage_main(registry):
+    by_hand, by_main = registry.get("by_hand", 1), registry.get("volatility_forecast", 1)
+    assert values_of(by_hand.record) == values_of(by_main.record)
+
+
+def test_the_stages_by_hand_give_the_model_of_stage_main(registry):
+    by_hand, by_main = registry.get("by_hand", 1), registry.get("volatility_forecast", 1)
+    for name in ("native/model.ubj", "onnx/model.onnx", "decoder.json", "reference.parquet"):
+        assert by_hand.digests[name] == by_main.digests[name]
+
+
+def test_a_version_made_by_hand_waits_at_staging_and_says_so(made, registry):
+    assert registry.aliases("by_hand") == {"staging": 1}
+    assert made.said["convert"] == "by_hand version 1: staging\n"
+    assert registry.get("by_hand", 1).run_id == made.run_of("validate")
+
+
+def test_every_flavor_is_written_and_agrees_with_native(unconverted):
+    rows, _ = convert.write_flavors(unconverted)
+    assert [row.gate for row in rows] == ["parity.native", "parity.onnx"]
+    assert all(row.passed for row in rows)
+    assert rows[0].value == 0.0
+    assert [row.limit for row in rows] == [LIMITS["native"], LIMITS["onnx"]]
+    for flavor in FLAVORS:
+        name = FLAVORS.get(flavor).file_name(unconverted.contract.native_format)
+        assert (unconverted.directory / name).stat().st_size > 0
+
+
+def test_an_exporter_that_writes_another_model_is_refused(unconverted, registry, monkeypatch):
+    onnx = FLAVORS.get("onnx")
+    fewer = replace(unconverted.recipe, parameters={**unconverted.recipe.parameters, "rounds": 2})
+    other = fewer.fit(unconverted.dataset.rows).native()
+    wrong = onnx.write(other, unconverted.contract)
+    monkeypatch.setattr(onnx, "write", lambda *_: wrong)
+    rows, _ = convert.write_flavors(unconverted)
+    (parity,) = [row for row in rows if row.gate == "parity.onnx"]
+    assert not parity.passed
+    assert parity.value > LIMITS["onnx"]
+    sound = registry.get("volatility_forecast", 1).record
+    record = [parity if row.gate == "parity.onnx" else row for row in sound]
+    assert parity.line() in refusals(record, "serve", "volatility_forecast")
+
+
+@pytest.mark.parametrize("flavor", ["native", "onnx"])
+def test_a_version_without_a_flavor_is_refused(registry, flavor):
+    sound = registry.get("volatility_forecast", 1).record
+    record = [row for row in sound if row.gate != f"parity.{flavor}"]
+    lines = refusals(record, "serve", "volatility_forecast")
+    assert f"parity.{flavor}: missing from the record" in lines
+
+
+def test_latency_is_measured_for_every_flavor_on_every_backend_that_is_here(made, made_engine):
+    files = ArtifactCache(made.settings, made_engine).fetch("volatility_forecast", 1)
+    curves = json.loads(files.read(CURVES_FILE))
+    here = [BACKENDS.get(b) for b in BACKENDS if not BACKENDS.get(b).unavailable_reason()]
+    expected = {(f, b.name) for b in here for f in FLAVORS if f in b.flavors}
+    assert {(c["flavor"], c["backend"]) for c in curves} == expected
+    for curve in curves:
+        assert curve["batch_sizes"] == sorted(curve["batch_sizes"])
+        assert len(curve["latency_ms"]) == len(curve["batch_sizes"])
+        assert min(curve["latency_ms"]) > 0
+
+
+def test_the_record_in_the_version_is_the_record_in_the_registry(made, made_engine, registry):
+    files = ArtifactCache(made.settings, made_engine).fetch("by_hand", 1)
+    stored = [GateRow.from_json(row) for row in json.loads(files.read(RECORD_FILE))]
+    assert tuple(stored) == registry.get("by_hand", 1).record
+
+
+def test_the_digests_gate_covers_what_the_version_was_made_of(registry):
+    version = registry.get("volatility_forecast", 1)
+    (row,) = [row for row in version.record if row.gate == "digests"]
+    assert (row.value, row.passed) == (0.0, True)
+
+
+@pytest.mark.parametrize("which", ["train", "unknown"])
+def test_a_run_without_a_record_is_one_clear_line(made, capsys, which):
+    run_id = made.run_of("train") if which == "train" else "0" * 32
+    with pytest.raises(SystemExit) as caught:
+        exit_with(lambda: convert.main(["--validate_run", run_id]))
+    assert caught.value.code == 2
+    line = f"error: run '{run_id}' has no record of a validate run\n"
+    assert capsys.readouterr().err == line
