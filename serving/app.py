@@ -37,7 +37,7 @@ from serving.inputs import Holdings
 from serving.lanes import Lane
 from serving.metrics import Metrics
 from serving.models import Models
-from serving.routes import bars, front_page, health, metrics, models, predict
+from serving.routes import bars, front_page, health, metrics, models, predict, reference
 from serving.service import Service
 from serving.settings import LogLevel, ServingSettings
 from serving.steps import Steps
@@ -75,6 +75,8 @@ def create_app(
         version=_installed_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url="/swagger",
+        redoc_url=None,
     )
     app.state.service = service
     app.add_middleware(
@@ -84,7 +86,7 @@ def create_app(
         body_seconds=serving.default_timeout,
     )
     errors.install(app)
-    for part in (health, models, predict, bars, metrics, front_page):
+    for part in (health, models, predict, bars, metrics, front_page, reference):
         app.include_router(part.router)
     return app
 

@@ -6,54 +6,66 @@ from html import escape
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from pipelines.templates import TEMPLATES
+from serving.pages import page, table
 from serving.routes import errors
 from serving.routes.models import ModelLine, model_lines
 from serving.service import service_of
 
 router = APIRouter()
 
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;
-border-bottom:1px solid #ccc;vertical-align:top}code{background:#eee;padding:0 .2rem}"""
 ADDRESSES = (
+    ("/docs", "/docs", "the API: every address with bodies, answers, examples"),
+    ("POST /predict", "/docs#predict", "ask a model"),
+    ("POST /bars", "/docs#bars", "give it bars"),
+    ("GET /models", "/models", "registered models, and what answers for each"),
     ("GET /health", "/health", "is it serving, and what it depends on"),
-    ("GET /models", "/models", "registered models, versions, gates"),
-    ("POST /predict", "/docs#/predict", "ask a model"),
-    ("POST /bars", "/docs#/bars", "give it bars"),
-    ("GET /metrics", "/metrics", "Prometheus"),
-    ("/openapi.json", "/openapi.json", "the reference, complete and offline"),
-    ("/docs", "/docs", "the same to try out (its scripts come from the network)"),
+    ("GET /metrics", "/metrics", "counters and latencies for Prometheus"),
+    ("/openapi.json", "/openapi.json", "the API for programs"),
 )
+HEADS = ("model", "template", "serves", "aliases", "versions", "may trade", "problem")
 
 
 @router.get("/", include_in_schema=False, responses=errors(500))
 async def front_page(request: Request) -> HTMLResponse:
     """Show the addresses and the models."""
-    lines = await asyncio.to_thread(model_lines, service_of(request))
-    links = "".join(
-        f'<tr><td><a href="{href}"><code>{name}</code></a></td><td>{text}</td></tr>'
-        for name, href, text in ADDRESSES
+    service = service_of(request)
+    lines = await asyncio.to_thread(model_lines, service)
+    links: list[tuple[str, ...]] = [
+        (f'<a href="{href}"><code>{name}</code></a>', text) for name, href, text in ADDRESSES
+    ]
+    models = (
+        table(HEADS, [_row(line) for line in lines])
+        if lines
+        else "<p>None yet: run <code>make demo</code>, or train one as README shows.</p>"
     )
-    rows = "".join(_row(line) for line in lines) or (
-        '<tr><td colspan="5">none yet: run <code>make demo</code></td></tr>'
-    )
-    head = "<tr><th>model</th><th>serves</th><th>aliases</th><th>may trade</th><th></th></tr>"
     return HTMLResponse(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Nautilus ML Engine</title>'
-        f"<style>{STYLE}</style><h1>Nautilus ML Engine</h1><table>{links}</table>"
-        f"<h2>Models</h2><table>{head}{rows}</table></html>"
+        page(
+            "Nautilus ML Engine",
+            "<h1>Nautilus ML Engine</h1><p>Serving: answers of registered models.</p>"
+            f"{table(('address', 'what it is'), links)}<h2>Models</h2>{models}",
+        )
     )
 
 
-def _row(line: ModelLine) -> str:
+def _row(line: ModelLine) -> tuple[str, ...]:
     name = escape(line.model_id)
-    aliases = ", ".join(f"{alias} {number}" for alias, number in sorted(line.aliases.items()))
-    trade = {None: "", True: "yes", False: "no"}[line.may_trade]
-    cells = (
+    aliases = (f"{escape(alias)} {number}" for alias, number in sorted(line.aliases.items()))
+    problem = f'<span class="bad">{escape(line.problem)}</span>' if line.problem else ""
+    return (
         f'<a href="/models/{name}">{name}</a>',
+        escape(line.template),
         f"version {line.serving_version}" if line.serving_version else "nothing",
-        escape(aliases),
-        trade,
-        escape(line.problem or ""),
+        "<br>".join(aliases),
+        str(line.n_versions),
+        _may_trade(line),
+        problem,
     )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _may_trade(line: ModelLine) -> str:
+    if line.may_trade is None:
+        return ""
+    if line.template in TEMPLATES and not TEMPLATES.get(line.template).is_action:
+        return "answers are no actions"
+    return "yes" if line.may_trade else "no: trade lock shut"

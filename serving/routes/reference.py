@@ -1,0 +1,143 @@
+"""GET /docs: the API reference as one page, made from the OpenAPI description.
+
+It needs nothing from elsewhere, so it works offline and behind a firewall. `/swagger` is the same
+to try out in a browser; its scripts come from a public network.
+"""
+
+import json
+from html import escape
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from serving.pages import page, table
+from serving.routes import errors
+
+router = APIRouter()
+
+Node = dict[str, Any]
+"""A node of the OpenAPI document."""
+REFERENCE = "#/components/schemas/"
+
+
+@router.get("/docs", include_in_schema=False, responses=errors(500))
+async def reference(request: Request) -> HTMLResponse:
+    """Show every address with its bodies, answers and examples."""
+    address = str(request.base_url).rstrip("/")
+    return HTMLResponse(render(request.app.openapi(), address))
+
+
+def render(openapi: Node, address: str) -> str:
+    """Return the reference of an OpenAPI document as HTML.
+
+    Args:
+        address: where the service listens, for the examples.
+    """
+    info = openapi["info"]
+    operations = [
+        _operation(method, path, operation, address)
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+    ]
+    schemas = [
+        f'<h3 id="{escape(name)}">{escape(name)}</h3>{_prose(schema.get("description", ""))}'
+        f"{_fields(schema)}"
+        for name, schema in openapi["components"]["schemas"].items()
+    ]
+    body = (
+        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>{_prose(info['description'])}"
+        '<p class="note">For programs: <a href="/openapi.json">/openapi.json</a>. '
+        'To try out: <a href="/swagger">/swagger</a> (its scripts come from cdn.jsdelivr.net; '
+        'without that network its page stays empty). <a href="/">Back</a></p>'
+        f"{''.join(operations)}<h2>Bodies and answers</h2>{''.join(schemas)}"
+    )
+    return page(f"{info['title']}: API", body)
+
+
+def _operation(method: str, path: str, operation: Node, address: str) -> str:
+    statuses: list[tuple[str, ...]] = [
+        (f"<code>{status}</code>", _body(answer), escape(answer["description"]))
+        for status, answer in operation["responses"].items()
+    ]
+    name = f"{method.upper()} {path}"
+    return (
+        f'<h2 id="{escape(path.strip("/"))}"><code>{escape(name)}</code></h2>'
+        f"{_prose(operation.get('description', ''))}{_request(operation)}"
+        f"{_examples(operation, path, address)}"
+        f"{table(('status', 'answer', 'when'), statuses)}"
+    )
+
+
+def _request(operation: Node) -> str:
+    body = operation.get("requestBody")
+    return f"<p>Body: {_body(body)}</p>" if body else ""
+
+
+def _examples(operation: Node, path: str, address: str) -> str:
+    """Return one command per example, or the plain request of an address without a body."""
+    if "requestBody" not in operation:
+        return f"<pre>curl -s {escape(address + path)}</pre>"
+    media = operation["requestBody"]["content"]["application/json"]
+    return "".join(
+        f"<p>{escape(example.get('summary', name))}:</p>"
+        f"<pre>curl -s {escape(address + path)} -d '{escape(_json(example['value']))}'</pre>"
+        for name, example in media.get("examples", {}).items()
+    )
+
+
+def _json(value: Any) -> str:
+    """Return JSON with one line per field."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    fields = (f"  {json.dumps(name)}: {json.dumps(field)}" for name, field in value.items())
+    return "{\n" + ",\n".join(fields) + "\n}"
+
+
+def _body(holder: Node) -> str:
+    """Return the types that a request or an answer may have."""
+    contents: Node = holder.get("content", {})
+    return " or ".join(_type(c["schema"]) for c in contents.values() if c.get("schema"))
+
+
+def _fields(schema: Node) -> str:
+    required = schema.get("required", ())
+    rows: list[tuple[str, ...]] = [
+        (
+            f"<code>{escape(name)}</code>{' (required)' if name in required else ''}",
+            _type(field),
+            escape(field.get("description", "")),
+        )
+        for name, field in schema.get("properties", {}).items()
+    ]
+    return table(("field", "type", "meaning"), rows) if rows else ""
+
+
+def _type(schema: Node) -> str:
+    """Return a schema's type in words, with links to the ones that have a name."""
+    if reference := schema.get("$ref"):
+        name = escape(reference.removeprefix(REFERENCE))
+        return f'<a href="#{name}">{name}</a>'
+    if choices := schema.get("anyOf"):
+        return " or ".join(_type(choice) for choice in choices)
+    if values := schema.get("enum"):
+        return " or ".join(f"<code>{escape(str(value))}</code>" for value in values)
+    kind = schema.get("type", "any")
+    if kind == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    if kind == "object":
+        named = {"": schema.get("additionalProperties"), **schema.get("patternProperties", {})}
+        inner = [_type(value) for value in named.values() if isinstance(value, dict)]
+        return f"object of {inner[0]}" if inner else "object"
+    return escape(str(schema.get("format", kind)))
+
+
+def _prose(text: str) -> str:
+    """Return paragraphs; what stands between backticks becomes code."""
+    blocks = (block for block in text.strip().split("\n\n") if block)
+    return "".join(f"<p>{_code(escape(block))}</p>" for block in blocks)
+
+
+def _code(text: str) -> str:
+    parts = text.split("`")
+    return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
