@@ -269,7 +269,7 @@ def _decide(loop: Loop, cycle: Cycle) -> bool:
         reason = f"version {serving.number} serves now, not {cycle.champion}: not judged against it"
         return _rejected(loop, cycle, reason)
     template = challenger.contract.template
-    shut = refusals(challenger.record, "serve", template, against_champion=True)
+    shut = refusals(challenger.record, "serve", template, cycle.champion)
     if shut:
         return _rejected(loop, cycle, "; ".join(shut))
     why = f"{cycle.trigger} at {cycle.as_of:%F}: every gate passed against version {cycle.champion}"

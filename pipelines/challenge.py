@@ -116,21 +116,23 @@ def _gates(
     begins = from_microseconds(start)
     if why := objection(candidate.contract.label_spec, theirs.label_spec, known_until, begins):
         return (not_computed(name, "<", P_WORSE_LIMIT, why),)
+    against = int(champion.number)
     champion_loss, challenger_loss, baseline = means
     recipe = candidate.recipe
     worse = compare_losses(
         challenger_loss - champion_loss, seed=recipe.seed, least_block=recipe.horizon_bars
     )
     note = (
-        f"{len(champion_loss)} bar times from {begins:%F}; mean loss champion "
+        f"version {against} on {len(champion_loss)} bar times from {begins:%F}; mean loss champion "
         f"{champion_loss.mean():.4f}, challenger {challenger_loss.mean():.4f}, baseline "
         f"{baseline.mean():.4f}; P(worse) {worse.p_worse:.3f}"
     )
     if not forced:
-        return (GateRow(name, worse.p_worse, "<", P_WORSE_LIMIT, note),)
+        return (GateRow(name, worse.p_worse, "<", P_WORSE_LIMIT, note, against=against),)
     gain = max(0.0, float((baseline - champion_loss).mean()))
     margin = max(recipe.template.loss_margin, MARGIN_OF_GAIN * gain)
-    return (GateRow(name, worse.upper, "<", margin, f"{note}; one-sided 95 % bound"),)
+    note = f"{note}; one-sided 95 % bound"
+    return (GateRow(name, worse.upper, "<", margin, note, against=against),)
 
 
 def objection(

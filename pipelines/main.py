@@ -79,9 +79,7 @@ def _say(version: Version, wanted: JudgementParameters, outcome: str) -> None:
     if TEMPLATES.get(version.contract.template).is_action:
         locks.append("trade")
     for lock in locks:
-        shut = refusals(
-            version.record, lock, version.contract.template, against_champion=bool(wanted.champion)
-        )
+        shut = refusals(version.record, lock, version.contract.template, wanted.champion or None)
         print(f"  {lock} lock: {'shut' if shut else 'open'}")
     print(f"{version.model_id} version {version.number}: {outcome}", flush=True)
 

@@ -27,7 +27,7 @@ class GateRow:
 
     `value` None means not computed (refuses) unless `applicable` is False. `limit` is a pair for
     `between` (both ends included) and 1.0 for `is` (value 1.0 means yes). `note` says how the
-    value was measured, or why it was not.
+    value was measured, or why it was not. `against` is the version that a comparison was with.
     """
 
     gate: str
@@ -36,6 +36,7 @@ class GateRow:
     limit: float | tuple[float, float]
     note: str = ""
     applicable: bool = True
+    against: int | None = None
 
     @property
     def passed(self) -> bool:
@@ -90,6 +91,7 @@ class GateRow:
             (limit[0], limit[1]) if isinstance(limit, list | tuple) else limit,
             facts["note"],
             facts["applicable"],
+            facts.get("against"),
         )
 
 
@@ -166,14 +168,14 @@ GATES: Catalog[TemplateGates] = Catalog(
 
 
 def refusals(
-    record: Record, lock: Lock, template: str, against_champion: bool = False
+    record: Record, lock: Lock, template: str, champion: int | None = None
 ) -> tuple[str, ...]:
     """Return one line per gate that keeps the lock shut; empty means open.
 
     Args:
         lock: `serve` (an alias may move to the version) or `trade` (it may emit BUY and SELL).
-        against_champion: another version serves now, so the record must hold exactly one passed
-            comparison with it (serve lock only).
+        champion: the other version that serves now; the record must hold exactly one passed
+            comparison, with this version and no other (serve lock only).
     """
     try:
         declared = GATES.get(template)
@@ -182,8 +184,8 @@ def refusals(
     if lock == "trade":
         return tuple(_shut(record, declared.trade)) or _without_gates(declared.trade, template)
     lines = list(_shut(record, (*COMMON_SERVE, *_other_parity(record), *declared.serve)))
-    if against_champion:
-        lines += _comparison_refusals(record)
+    if champion is not None:
+        lines += _comparison_refusals(record, champion)
     return tuple(lines)
 
 
@@ -198,7 +200,7 @@ def _other_parity(record: Record) -> tuple[Requirement, ...]:
     return tuple(Requirement(gate) for gate in sorted(others))
 
 
-def _comparison_refusals(record: Record) -> list[str]:
+def _comparison_refusals(record: Record, champion: int) -> list[str]:
     rows = [row for row in record if row.gate in (BETTER.gate, NON_INFERIOR.gate)]
     if len(rows) != 1:
         found = ", ".join(row.gate for row in rows) or "none"
@@ -206,6 +208,8 @@ def _comparison_refusals(record: Record) -> list[str]:
             f"{BETTER.gate}: needs exactly one comparison with the champion ({BETTER.gate}, or "
             f"{NON_INFERIOR.gate} after a forced refresh) but the record has {found}"
         ]
+    if rows[0].against != champion:
+        return [f"{rows[0].line()}: measured against version {rows[0].against}, not {champion}"]
     requirement = BETTER if rows[0].gate == BETTER.gate else NON_INFERIOR
     return list(_shut(rows, (requirement,)))
 

@@ -218,7 +218,7 @@ class Registry:
     ) -> Version:
         """Move an alias to a version whose serve lock is open.
 
-        Where another version serves, its record must hold the comparison with a champion. A
+        Where another version serves, the record must hold a comparison with that version. A
         version that serves already is returned as it is. A refusal appends `promotion_refused`.
 
         Args:
@@ -243,8 +243,8 @@ class Registry:
         if found.number == number and found.outside is None and not found.refusals:
             return version
         move = Move(model_id, alias, number, actor, reason, run_id)
-        is_contest = found.number is not None and found.number != number
-        self._check_serve_lock(version, move, against_champion=is_contest)
+        champion = None if found.number == number else found.number
+        self._check_serve_lock(version, move, champion)
         return self._move(version, move, wanted)
 
     def roll_back(self, model_id: str, *, actor: str, reason: str) -> Version:
@@ -271,7 +271,7 @@ class Registry:
         move = Move(
             model_id, PRODUCTION, version.number, actor, reason, None, "rolling_back", "rolled_back"
         )
-        self._check_serve_lock(version, move, against_champion=False)
+        self._check_serve_lock(version, move, champion=None)
         return self._move(version, move, found.generation)
 
     def delete(self, model_id: str, number: int, *, actor: str, reason: str) -> None:
@@ -311,8 +311,8 @@ class Registry:
         promotion.finish(self._engine, self._store, move, claimed)
         return version
 
-    def _check_serve_lock(self, version: Version, move: Move, against_champion: bool) -> None:
-        lines = refusals(version.record, "serve", version.contract.template, against_champion)
+    def _check_serve_lock(self, version: Version, move: Move, champion: int | None) -> None:
+        lines = refusals(version.record, "serve", version.contract.template, champion)
         if not lines:
             return
         with self._engine.begin() as connection:

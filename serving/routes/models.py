@@ -75,6 +75,7 @@ class Gate(BaseModel):
     passed: bool
     applicable: bool
     note: str
+    against: int | None = Field(description="The version that a comparison was with.")
 
 
 class VersionFacts(_Answer):

@@ -78,7 +78,7 @@ def passing_record(comparison: str | None = None) -> list[GateRow]:
         GateRow("quality.bias", 1.02, "between", (0.8, 1.25)),
         GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
     ]
-    return record + ([GateRow(comparison, 0.001, "<", 0.01)] if comparison else [])
+    return record + ([GateRow(comparison, 0.001, "<", 0.01, against=1)] if comparison else [])
 
 
 def make_features(n_times: int, seed: int) -> np.ndarray:

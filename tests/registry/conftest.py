@@ -61,7 +61,7 @@ def passing_record(comparison: str | None = None):
         GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
     ]
     if comparison:
-        record.append(GateRow(f"champion.{comparison}", 0.001, "<", 0.01))
+        record.append(GateRow(f"champion.{comparison}", 0.001, "<", 0.01, against=1))
     return record
 
 

@@ -150,13 +150,13 @@ def test_every_row_of_a_gate_must_pass():
     assert len(refusals(record, "serve", "volatility_forecast")) == 1
 
 
-BETTER = GateRow("champion.better", 0.02, "<", 0.1)
-NON_INFERIOR = GateRow("champion.non_inferior", 0.001, "<", 0.01)
+BETTER = GateRow("champion.better", 0.02, "<", 0.1, against=1)
+NON_INFERIOR = GateRow("champion.non_inferior", 0.001, "<", 0.01, against=1)
 
 
 @pytest.mark.parametrize("row", [BETTER, NON_INFERIOR])
 def test_one_passed_comparison_opens_the_lock_against_a_champion(row):
-    assert refusals([*serve_record(), row], "serve", "volatility_forecast", True) == ()
+    assert refusals([*serve_record(), row], "serve", "volatility_forecast", champion=1) == ()
 
 
 @pytest.mark.parametrize(
@@ -164,16 +164,17 @@ def test_one_passed_comparison_opens_the_lock_against_a_champion(row):
     [
         [],
         [BETTER, NON_INFERIOR],
-        [GateRow("champion.better", 0.5, "<", 0.1)],
-        [GateRow("champion.better", 0.5, "<", 0.9)],
-        [GateRow("champion.non_inferior", 0.02, "<", 0.01)],
+        [replace(BETTER, value=0.5)],
+        [replace(BETTER, value=0.5, limit=0.9)],
+        [replace(NON_INFERIOR, value=0.02)],
         [not_computed("champion.non_inferior", "<", 0.01, "the window overlaps the training span")],
+        [replace(BETTER, against=2)],
     ],
-    ids=["none", "both", "not better", "loosened", "inferior", "not computed"],
+    ids=["none", "both", "not better", "loosened", "inferior", "not computed", "another champion"],
 )
 def test_anything_else_keeps_the_lock_shut_against_a_champion(rows):
     record = [*serve_record(), *rows]
-    (line,) = refusals(record, "serve", "volatility_forecast", True)
+    (line,) = refusals(record, "serve", "volatility_forecast", champion=1)
     assert line.startswith("champion.")
     assert refusals(record, "serve", "volatility_forecast") == ()
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -170,10 +171,20 @@ def test_a_challenger_needs_a_comparison_with_the_champion(registry, register, c
     assert registry.aliases(MODEL) == {"production": 3}
 
 
-def test_roll_back_returns_to_the_champion_before(registry, register, engine, challenger):
+def test_a_comparison_with_a_former_champion_is_no_evidence(registry, register, challenger):
     register()
     register(challenger)
     register(challenger)
+    registry.promote(MODEL, 1, actor="ada", reason="first")
+    registry.promote(MODEL, 2, actor="ada", reason="compared")
+    with pytest.raises(GateRefusedError, match="measured against version 1, not 2"):
+        registry.promote(MODEL, 3, actor="ada", reason="compared with the one before")
+
+
+def test_roll_back_returns_to_the_champion_before(registry, register, engine, challenger):
+    register()
+    register(challenger)
+    register([*challenger[:-1], replace(challenger[-1], against=2)])
     for number in (1, 2, 3):
         registry.promote(MODEL, number, actor="ada", reason="next")
     assert registry.roll_back(MODEL, actor="ada", reason="errors").number == 2

@@ -27,7 +27,7 @@ PASSING = (
     GateRow("quality.dm_scaled_ewma", -3.1, "<", -1.645),
     GateRow("quality.bias", 1.02, "between", (0.8, 1.25)),
     GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
-    GateRow("champion.better", 0.01, "<", 0.1),
+    GateRow("champion.better", 0.01, "<", 0.1, against=1),
 )
 FAILING = tuple(
     GateRow(row.gate, -1.2, "<", -1.645) if row.gate == "quality.dm_ewma" else row
