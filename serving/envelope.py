@@ -19,6 +19,9 @@ from serving.metrics import Metrics
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9_.\-]{1,64}$")
 UNKNOWN_ROUTE = "none"
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+UNKNOWN_METHOD = "other"
+"""Label of every other method: a caller must not be able to make new time series."""
 
 log = structlog.get_logger("serving")
 
@@ -82,7 +85,8 @@ class Envelope:
 
     def _count(self, scope: Scope, status: int | None, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
-        self._metrics.requests.labels(route, scope["method"], status or 499).inc()
+        method = scope["method"] if scope["method"] in METHODS else UNKNOWN_METHOD
+        self._metrics.requests.labels(route, method, status or 499).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
 
 

@@ -141,6 +141,9 @@ class Client:
         self._http = httpx.AsyncClient(transport=transport, base_url="http://test")
         self._portal = portal
 
+    def request(self, method: str, url: str) -> httpx.Response:
+        return self._portal.call(lambda: self._http.request(method, url))
+
     def get(self, url: str, **arguments) -> httpx.Response:
         return self._portal.call(lambda: self._http.get(url, **arguments))
 

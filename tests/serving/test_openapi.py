@@ -53,6 +53,18 @@ def test_the_example_of_bars_is_accepted(client):
     assert client.post("/bars", json=examples.BARS).json()["accepted"] == 2
 
 
+def test_callers_cannot_make_new_time_series(client):
+    for method, url in [("BREW", "/health"), ("MILK", "/pot/1"), ("GET", "/pot/2")]:
+        client.request(method, url)
+    lines = client.get("/metrics").text.splitlines()
+    found = {line.rpartition(" ")[0] for line in lines if line.startswith("ml_engine_requests_t")}
+    assert found == {
+        'ml_engine_requests_total{method="other",route="/health",status="405"}',
+        'ml_engine_requests_total{method="other",route="none",status="404"}',
+        'ml_engine_requests_total{method="GET",route="none",status="404"}',
+    }
+
+
 def test_metrics_can_be_switched_off(app, running):
     off = app.state.service.settings.model_copy(update={"metrics_enabled": False})
     object.__setattr__(app.state.service, "settings", off)
