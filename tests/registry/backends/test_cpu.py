@@ -58,7 +58,7 @@ def test_an_onnx_file_with_other_names_is_refused(contract):
 
 def test_a_native_file_of_the_other_format_is_refused(contract, windowed):
     program = save_program(LargestBatch(), (3, 2))
-    with pytest.raises(UnreadableArtifactError, match="not an XGBoost UBJSON file"):
+    with pytest.raises(UnreadableArtifactError, match="not a UBJSON object"):
         BACKEND.load("native", program, contract)
     with pytest.raises(UnreadableArtifactError, match=r"not a \.pt2 archive"):
         BACKEND.load("native", graph_of("features", "scores"), windowed)
