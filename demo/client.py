@@ -15,6 +15,7 @@ import httpx
 
 from demo.market import Message, Replay
 from demo.processes import ROOT
+from demo.terminal import say, show_command
 from pipelines import jobs
 from registry.database import open_engine
 from registry.errors import UnavailableError
@@ -62,17 +63,19 @@ class Client:
         """
         given = [part for k, v in parameters.items() for part in ("-P", f"{k}={v}")]
         line = ["mlflow", "run", ".", "-e", entry_point, "--env-manager", "local"]
-        line += ["--experiment-name", parameters["template"], *given]
-        print("  $ " + " ".join(line), flush=True)
+        line += ["--experiment-name", parameters["template"]]
+        show_command(line, given)
         process = subprocess.Popen(
-            line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*line, *given], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert process.stdout is not None
-        said = [text.rstrip() for text in process.stdout]
-        for text in (t for t in said if not _is_noise(t)):
-            print("    " + text, flush=True)
+        last = "no output"
+        for text in map(str.rstrip, process.stdout):
+            last = text or last
+            if not _is_noise(text):
+                say(text, indent=4)
         if process.wait():
-            raise StepFailedError("mlflow run", said[-1] if said else "no output")
+            raise StepFailedError("mlflow run", last)
 
     # Serving -----------------------------------------------------------------------------------
 
@@ -163,12 +166,12 @@ class Client:
         for symbol, found in answer["predictions"].items():
             shares = ", ".join(f"{k} {v:.2f}" for k, v in found["probabilities"].items())
             print(
-                f"  {symbol}: {found['signal']} ({found['abstained']}), {shares}, "
+                f"  {symbol}: {found['signal']} (abstained: {found['abstained']}), {shares}, "
                 f"confidence {found['confidence']:.2f}"
             )
         for symbol, error in answer["errors"].items():
-            print(f"  {symbol}: {error['message']}")
-        print(f"  ignored: {', '.join(answer['ignored'])}")
+            say(f"{symbol}: {error['message']}")
+        say(f"ignored in the request: {', '.join(answer['ignored'])}")
 
     def _post_bars(self, bars: Sequence[Message]) -> None:
         self.post("/bars", {"bars": list(bars), "interval": "1d", "price_basis": "adjusted"})
@@ -182,7 +185,8 @@ class Client:
             StepFailedError: it failed, or takes too long.
         """
         job = jobs.enqueue(self.engine, kind, payload, model_id=payload.get("model_name"))
-        print(f"  job {job.id[:8]}: {kind} {payload}", flush=True)
+        given = " ".join(f"{name}={value}" for name, value in payload.items())
+        say(f"job {job.id[:8]}: {kind} {given}")
         return self.wait_for_job(job.id) if wait else job
 
     def wait_for_job(self, job_id: str) -> jobs.Job:

@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import datetime
 
 from demo.client import Client, StepFailedError
+from demo.terminal import say
 from monitoring import cycles, reports
 from monitoring.cycles import Cycle, State
 from registry import events
@@ -38,7 +39,7 @@ def follow_retraining(client: Client, model: str) -> datetime | None:
         show_gates(client, model, decided.challenger, "champion.")
     for event in events.read(client.engine, model):
         if event.kind in DECIDED:
-            print(f"  verdict: {event.kind.removeprefix('retraining_')}: {event.reason}")
+            say(f"verdict: {event.kind.removeprefix('retraining_')}: {event.reason}")
     return decided.as_of
 
 
@@ -83,25 +84,21 @@ def refused_challenger(client: Client, model: str, as_of: datetime) -> None:
     except GateRefusedError as exc:
         print(f"  {model} version {number} is refused by its {exc.lock} lock:")
         for line in exc.refusals:
-            print(f"    {line}")
+            say(line, indent=4)
 
 
 def show_gates(client: Client, model: str, number: int, prefix: str = "") -> None:
     """Print a version's gate rows whose name starts with `prefix`."""
     for row in Registry(client.settings, client.engine).get(model, number).record:
         if row.gate.startswith(prefix):
-            print(f"    {'passed ' if row.passed else 'refused'} {row.line()}")
+            say(f"{'passed ' if row.passed else 'refused'} {row.line()}", indent=4)
 
 
 def show_events(client: Client, model: str) -> None:
     """Print the event log of a model, one line per event."""
     for event in events.read(client.engine, model):
         version = f"version {event.number}" if event.number else ""
-        print(
-            f"    {event.at:%H:%M:%S} {event.kind:26} {version:10} {event.actor}: {event.reason}"[
-                :160
-            ]
-        )
+        say(f"{event.at:%H:%M:%S} {event.kind:24} {version:9} {event.actor}: {event.reason}", 4)
 
 
 def _wait_for_verdict(client: Client, cycle: Cycle) -> Cycle:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import httpx
 import numpy as np
 
 from demo.client import Client
@@ -14,6 +15,8 @@ from pipelines.templates import TEMPLATES
 from registry.artifacts import ArtifactCache
 from registry.versions import Registry
 
+MODEL_TRAINING = "workflowType=machine_learning"
+"""Of MLflow's two user interfaces the one for models; the other one is for language models."""
 SIX_MONTHS = timedelta(days=184)
 
 
@@ -23,12 +26,26 @@ def report(client: Client, replay: Replay, model: str, as_of: datetime | None) -
     show_events(client, model)
     if as_of is not None:
         after(client, replay, model, as_of)
-    tracking = client.settings.mlflow_tracking_uri
     print("  look at")
-    print(f"    {tracking}/#/models/{model:28} versions, aliases, tags")
-    print(f"    {tracking}/#/experiments{'':25} runs with pictures, drift reports (artifacts)")
-    print(f"    {client.url}/docs{'':40} API documentation")
-    print(f"    {client.url}/models/{model}")
+    for what, where in _addresses(client, model):
+        print(f"    {what:32} {where}")
+
+
+def _addresses(client: Client, model: str) -> list[tuple[str, str]]:
+    tracking = client.settings.mlflow_tracking_uri
+    found = httpx.get(
+        f"{tracking}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": model}
+    ).raise_for_status()
+    experiment = found.json()["experiment"]["experiment_id"]
+    return [
+        ("versions, aliases, gates", f"{tracking}/#/models/{model}"),
+        (
+            "runs, pictures, drift pages",
+            f"{tracking}/#/experiments/{experiment}/runs?{MODEL_TRAINING}",
+        ),
+        ("models that serve", f"{client.url}/"),
+        ("the API, with examples", f"{client.url}/docs"),
+    ]
 
 
 def after(client: Client, replay: Replay, model: str, as_of: datetime) -> None:
@@ -45,7 +62,7 @@ def after(client: Client, replay: Replay, model: str, as_of: datetime) -> None:
         contract.window,
         contract.label_spec,
     )
-    window = rows.take(rows.t0 > int(as_of.timestamp() * 1e6))
+    window = rows.take(rows.t0 > to_microseconds(as_of))
     losses = [score(version, replay.bars, window) for version in found]
     _, means = per_time(window, *losses, template.baseline_loss(window))
     print(
