@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -115,3 +115,50 @@ def tracking_uri(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     return uri
+
+
+@pytest.fixture(scope="session")
+def new_installation(
+    prepared_mlflow: Path, prepared_engine_database: Path
+) -> Callable[[Path], PlatformSettings]:
+    """Factory: the settings of an empty installation below a directory that does not exist yet."""
+
+    def install(directory: Path) -> PlatformSettings:
+        directory.mkdir(parents=True)
+        shutil.copy(prepared_mlflow, directory / "mlflow.db")
+        shutil.copy(prepared_engine_database, directory / "engine.db")
+        uri = f"sqlite:///{directory}/mlflow.db"
+        return PlatformSettings(data_dir=directory, database_url="", mlflow_tracking_uri=uri)
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def enter() -> Callable[[pytest.MonkeyPatch, PlatformSettings], None]:
+    """Make the process one of an installation, as far as stages read it, until the undoing."""
+
+    def enter(patch: pytest.MonkeyPatch, settings: PlatformSettings) -> None:
+        patch.delenv("DATABASE_URL", raising=False)
+        patch.setenv("DATA_DIR", str(settings.data_dir))
+        patch.setenv("MLFLOW_TRACKING_URI", settings.mlflow_tracking_uri)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        patch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # stages set it: undone with the patch
+        patch.delenv("MLFLOW_EXPERIMENT_ID")
+        patch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+
+    return enter
+
+
+@pytest.fixture
+def installation(
+    tmp_path: Path,
+    new_installation: Callable[[Path], PlatformSettings],
+    enter: Callable[[pytest.MonkeyPatch, PlatformSettings], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> PlatformSettings:
+    """An empty installation of this test alone, entered, with the working directory beside it."""
+    settings = new_installation(tmp_path / "var")
+    enter(monkeypatch, settings)
+    monkeypatch.chdir(tmp_path)
+    return settings

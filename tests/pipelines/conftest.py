@@ -86,6 +86,7 @@ LINE = (
     *("--parameters", FIT, "--seed", str(SEED)),
 )
 BY_HAND = "by_hand"
+Enter = Callable[[pytest.MonkeyPatch, PlatformSettings], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +104,6 @@ class Made:
     def run_of(self, stage: str) -> str:
         """Id of the run that `train` or `validate` named in its last line."""
         return self.said[stage].split()[-1]
-
-
-def enter(patch: pytest.MonkeyPatch, settings: PlatformSettings) -> None:
-    """Make the process one of this installation until the patch is undone."""
-    patch.delenv("DATABASE_URL", raising=False)
-    patch.setenv("DATA_DIR", str(settings.data_dir))
-    patch.setenv("MLFLOW_TRACKING_URI", settings.mlflow_tracking_uri)
-    patch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # stages set it: undone with the patch
-    patch.delenv("MLFLOW_EXPERIMENT_ID")
-    patch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
-    for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
-        patch.setenv(name, "true" if "TELEMETRY" in name else "false")
-
-
-def install(directory: Path, mlflow: Path, engine: Path) -> PlatformSettings:
-    """Return the settings of an empty installation, copied from prepared databases."""
-    directory.mkdir(parents=True)
-    shutil.copy(mlflow, directory / "mlflow.db")
-    shutil.copy(engine, directory / "engine.db")
-    uri = f"sqlite:///{directory}/mlflow.db"
-    return PlatformSettings(data_dir=directory, database_url="", mlflow_tracking_uri=uri)
 
 
 def _run(stage: Callable[[list[str]], None], *line: str) -> str:
@@ -146,8 +126,8 @@ def _make_versions() -> dict[str, str]:
 def shared_installation(
     tmp_path_factory: pytest.TempPathFactory,
     worker_id: str,
-    prepared_mlflow: Path,
-    prepared_engine_database: Path,
+    new_installation: Callable[[Path], PlatformSettings],
+    enter: Enter,
 ) -> Made:
     root = tmp_path_factory.getbasetemp()
     place = (root if worker_id == "master" else root.parent) / "made"
@@ -155,7 +135,7 @@ def shared_installation(
     with FileLock(f"{place}.lock"):
         if not record.exists():
             shutil.rmtree(place, ignore_errors=True)
-            settings = install(place, prepared_mlflow, prepared_engine_database)
+            settings = new_installation(place)
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(place)
                 enter(patch, settings)
@@ -166,7 +146,7 @@ def shared_installation(
 
 
 @pytest.fixture
-def made(shared_installation: Made, monkeypatch: pytest.MonkeyPatch) -> Made:
+def made(shared_installation: Made, enter: Enter, monkeypatch: pytest.MonkeyPatch) -> Made:
     """The shared installation, entered by this test."""
     enter(monkeypatch, shared_installation.settings)
     return shared_installation
@@ -180,23 +160,9 @@ def made_engine(made: Made) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-@pytest.fixture
-def installation(
-    tmp_path: Path,
-    prepared_mlflow: Path,
-    prepared_engine_database: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> PlatformSettings:
-    """An empty installation of this test alone, entered, with the working directory beside it."""
-    settings = install(tmp_path / "var", prepared_mlflow, prepared_engine_database)
-    enter(monkeypatch, settings)
-    monkeypatch.chdir(tmp_path)
-    return settings
-
-
 @pytest.fixture(scope="session")
 def loaded(
-    shared_installation: Made, tmp_path_factory: pytest.TempPathFactory
+    shared_installation: Made, enter: Enter, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Candidate]:
     """Factory: the candidate of a model's train run, loaded once per process; read only."""
     held: dict[str, Candidate] = {}
