@@ -58,7 +58,7 @@ class _Body(BaseModel):
 class HistoryBar(_Body):
     """One bar of a symbol. A column that is absent is unknown (null).
 
-    `timestamp` is the bar's close; a bar of a day or longer is labelled 00:00 UTC of its date.
+    `timestamp` is the bar's close; label bars of a day or longer as their history is labelled.
     """
 
     timestamp: Time

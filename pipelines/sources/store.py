@@ -68,8 +68,8 @@ class BarStore:
             price_basis: `adjusted`, `raw`, `mid` or `unknown`.
 
         Raises:
-            BarsError, MissingColumnsError: a bar is unusable, or a bar of a day or longer is not
-                labelled 00:00 UTC of its date; nothing was stored.
+            BarsError, MissingColumnsError: a bar is unusable, or it is a second bar of a day
+                under another label; nothing was stored.
             PriceBasisConflictError: the interval's bars have another price basis.
             ParameterError: unknown interval or price basis.
             StoreBusyError: another process holds the folder too long.
@@ -78,12 +78,13 @@ class BarStore:
         if price_basis not in PRICE_BASES:
             raise ParameterError("price_basis", price_basis, " or ".join(PRICE_BASES))
         fresh, duplicates, conflicts = _distinct(frame)
-        _check_labels(fresh, interval)
         folder = SegmentFolder(self.directory / interval)
         folder.directory.mkdir(parents=True, exist_ok=True)
         with self._lock, folder.lock(exclusive=True):
             _settle_basis(folder.directory, interval, price_basis)
             held = self._refreshed(interval, folder)
+            if parse_interval(interval) >= timedelta(days=1):
+                held.check_days(fresh)
             accepted, known, differing = held.split(fresh)
             if not accepted.is_empty():
                 held.add(accepted, folder.write(accepted))
@@ -185,6 +186,31 @@ class _Held:
             merged = merged.unique(KEY, keep="first").sort(KEY)
         self.frames[symbol], self.newest[symbol] = merged, max(last, self.newest[symbol])
 
+    def check_days(self, fresh: pl.DataFrame) -> None:
+        """Refuse a second bar of a symbol's UTC day under another label.
+
+        A day labelled by its date in one feed and by its close in another would be held twice,
+        and every indicator would look back over half the days that it names.
+        """
+        stamps = fresh.select(KEY)
+        near = [
+            self.frames[s].select(KEY).filter(pl.col("timestamp").dt.date() >= first)
+            for s, first in stamps.group_by("symbol")
+            .agg(pl.col("timestamp").min().dt.date())
+            .rows()
+            if s in self.newest and self.newest[s].date() >= first
+        ]
+        both = pl.concat([stamps, *near]).unique().sort(KEY)
+        day = pl.struct("symbol", pl.col("timestamp").dt.date())
+        twice = both.filter(day.is_duplicated())
+        if not twice.is_empty():
+            symbol, first = twice.row(0)
+            label = twice["timestamp"][1]
+            problem = (
+                f"{symbol} has two bars of one day, at {first:%Y-%m-%d %H:%M} and {label:%H:%M} UTC"
+            )
+            raise BarsError(problem, "appended bars", "label every bar of a day alike")
+
     def split(self, fresh: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
         """Return the rows not held yet, how many are held alike, a line for each that differs."""
         known = [
@@ -211,17 +237,6 @@ def _distinct(frame: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
     rest = frame.with_row_index("at").filter(~pl.struct(KEY).is_first_distinct())
     n_alike, conflicts = _compare(_as_bars(rest), checked)
     return checked, n_alike, conflicts
-
-
-def _check_labels(frame: pl.DataFrame, interval: str) -> None:
-    """Refuse daily bars labelled by their close: beside dates each day would be held twice."""
-    if parse_interval(interval) < timedelta(days=1):
-        return
-    stamp = pl.col("timestamp")
-    for row in frame.filter(stamp != stamp.dt.truncate("1d")).head(1).iter_rows(named=True):
-        problem = f"{row['symbol']} at {row['timestamp'].isoformat()}: not a date"
-        hint = f"label a {interval} bar 00:00 UTC of its date, like 2007-01-03T00:00:00Z"
-        raise BarsError(problem, "appended bars", hint)
 
 
 def _as_bars(frame: pl.DataFrame) -> pl.DataFrame:

@@ -68,14 +68,20 @@ def test_a_price_that_is_not_finite_is_refused(client, value):
     assert "bars.0.close" in answer.json()["error"]["message"]
 
 
-def test_a_daily_bar_that_is_labelled_by_its_close_is_refused(client):
-    answer = post(client, bar(), bar(symbol="MSFT", timestamp="2007-01-03T21:00:00Z"))
+def test_a_second_bar_of_a_day_under_another_label_is_refused(client):
+    close_labelled = bar(symbol="MSFT", timestamp="2007-01-03T21:00:00Z")
+    assert post(client, bar(), close_labelled).json()["accepted"] == 2
+    answer = post(client, bar(symbol="MSFT", timestamp="2007-01-03T00:00:00Z"))
     assert answer.status_code == 422
-    assert "MSFT at 2007-01-03T21:00:00+00:00" in answer.json()["error"]["message"]
-    assert "00:00 UTC of its date" in answer.json()["error"]["message"]
-    assert post(client, bar()).json()["accepted"] == 1
-    hourly = {"bars": [bar(timestamp="2007-01-03T21:00:00Z")], "interval": "1h"}
-    assert client.post("/bars", json=hourly).json()["accepted"] == 1
+    message = answer.json()["error"]["message"]
+    assert "MSFT has two bars of one day, at 2007-01-03 00:00 and 21:00 UTC" in message
+    both = post(client, bar(symbol="KO"), bar(symbol="KO", timestamp="2007-01-03T21:00:00Z"))
+    assert both.status_code == 422
+    assert "KO has two bars of one day" in both.json()["error"]["message"]
+    assert post(client, close_labelled).json()["duplicates"] == 1
+    hours = [bar(timestamp=f"2007-01-03T{hour}:00:00Z") for hour in ("20", "21")]
+    hourly = {"bars": hours, "interval": "1h"}
+    assert client.post("/bars", json=hourly).json()["accepted"] == 2
 
 
 def test_another_price_basis_for_held_bars_is_409(client):
