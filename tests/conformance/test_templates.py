@@ -252,12 +252,15 @@ def test_baseline_loss_is_finite(template, rows, decoder):
         assert np.isfinite(found).all()
 
 
-def test_documentation_names_the_template_and_its_gates(template, rows, oof, decoder, spec):
+def test_documentation_names_the_template_its_gates_tables_and_metrics(
+    template, rows, oof, decoder, spec
+):
     text = DOCS.read_text()
     evaluation = template.evaluate(oof, {0: decoder, 1: decoder}, spec, TrialFamily(1, ()), "1d")
     missing = [g.gate for g in evaluation.gates if f"`{g.gate}`" not in text]
     missing += [] if f"`{template.name}`" in text else [template.name]
     missing += [name for name in evaluation.tables if f"`{name}`" not in text]
+    missing += [name for name in evaluation.metrics if f"`{name}`" not in text]
     assert not missing
 
 
