@@ -29,10 +29,11 @@ from pipelines.stage import (
 from pipelines.templates import TEMPLATES
 from pipelines.train import train
 from pipelines.validate import validate
+from registry.database import open_engine
 from registry.gates import Lock, refusals
 from registry.settings import PlatformSettings
 from registry.version_card import describe
-from registry.versions import Version
+from registry.versions import Registry, Version
 
 GROUPS = (SourceParameters, RecipeParameters, JudgementParameters, PromotionParameters)
 
@@ -53,6 +54,7 @@ def make_version(
 
     with stage_run("main", wanted.model_id, source, wanted, judgement, promotion) as run_id:
         started = perf_counter()
+        _check_champion(wanted.model_id, judgement.champion, settings)
         with TemporaryDirectory() as folder:
             candidate = train(source, wanted, settings, Path(folder))
             judged = validate(candidate, judgement, settings)
@@ -63,6 +65,14 @@ def make_version(
         say_what_run_is(f"main {version.model_id} {version.number}", _account(version, outcome))
         _say(version, judgement, outcome)
     return version, outcome
+
+
+def _check_champion(model_id: str, number: int, settings: PlatformSettings) -> None:
+    """Refuse a champion that does not exist before the training, not after it."""
+    if number:
+        engine = open_engine(settings)
+        Registry(settings, engine).get(model_id, number)
+        engine.dispose()
 
 
 def _account(version: Version, outcome: str) -> str:
