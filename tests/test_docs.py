@@ -17,7 +17,12 @@ from registry.flavors import FLAVORS
 from registry.gates import BETTER, COMMON_SERVE, GATES, NON_INFERIOR
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *ROOT.glob("docs/**/*.md"),
+]
 SHARED_GATES = (*COMMON_SERVE, BETTER, NON_INFERIOR)
 
 
