@@ -98,7 +98,7 @@ def show_events(client: Client, model: str) -> None:
     """Print the event log of a model, one line per event."""
     for event in events.read(client.engine, model):
         version = f"version {event.number}" if event.number else ""
-        say(f"{event.at:%H:%M:%S} {event.kind:24} {version:9} {event.actor}: {event.reason}", 4)
+        say(f"{event.at:%H:%M:%S} {event.kind:25} {version:9} {event.actor}: {event.reason}", 4)
 
 
 def _wait_for_verdict(client: Client, cycle: Cycle) -> Cycle:

@@ -8,6 +8,7 @@ import numpy as np
 from demo.client import Client
 from demo.market import Replay
 from demo.records import show_events
+from pipelines.bars import to_microseconds
 from pipelines.datasets import build_rows
 from pipelines.features import FEATURE_SETS
 from pipelines.score import per_time, score

@@ -35,7 +35,7 @@ class DriftRun:
         self._client = mlflow.MlflowClient()
         self._shown: list[DriftReport] = []
         mlflow.set_tags({"model_id": model_id, "version": str(number)})
-        say_what_run_is(f"drift {model_id} {number}", ABOUT_WINDOWS)
+        say_what_run_is(f"drift v{number} {model_id}", ABOUT_WINDOWS)
 
     def signed(self, report: DriftReport) -> DriftReport:
         """Return the report with this run as its evidence."""

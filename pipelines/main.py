@@ -62,7 +62,7 @@ def make_version(
         log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
         mlflow.set_tags({"version": str(version.number), "outcome": outcome})
         pictures.log_gates(version.record)
-        say_what_run_is(f"main {version.model_id} {version.number}", _account(version, outcome))
+        say_what_run_is(f"main v{version.number} {version.model_id}", _account(version, outcome))
         _say(version, judgement, outcome)
     return version, outcome
 

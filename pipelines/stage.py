@@ -20,9 +20,8 @@ from registry.versions import check_model_id
 RUN_NAME, DESCRIPTION = "mlflow.runName", "mlflow.note.content"
 """Tags that MLflow's UI shows as a run's name and as the text on top of a page."""
 ABOUT_RUNS = (
-    "**main** makes a version: train (fold map, importance), validate (metrics, pictures, gates) "
-    "and convert lie below it. **drift** watches the version that serves. **advance** moves "
-    "retraining on. What the metrics mean: docs/templates.md."
+    "**main** makes a version (train, validate, convert lie below it), **drift** watches the one "
+    "that serves, **advance** moves retraining on. Metrics: docs/templates.md"
 )
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

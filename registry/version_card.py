@@ -39,7 +39,7 @@ def describe(contract: ModelContract, record: Record) -> str:
     refused = [f"    - {row.line()}" for row in record if not row.passed]
     return "\n".join(
         (
-            f"**{contract.template}** by {contract.architecture}: {contract.horizon} ahead on "
+            f"{contract.template} by {contract.architecture}: {contract.horizon} ahead on "
             f"{contract.interval} bars of {len(contract.symbols)} symbols, "
             f"{len(contract.feature_names)} features of {contract.feature_set}.",
             "",

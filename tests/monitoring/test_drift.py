@@ -116,7 +116,7 @@ def test_a_replayed_span_confirms_drift_once_and_repeating_it_changes_nothing(
     client = MlflowClient()
     run = client.get_run(found[0].run_id)
     assert run.data.tags["version"] == "1"
-    assert run.info.run_name == f"drift {MODEL} 1"
+    assert run.info.run_name == f"drift v1 {MODEL}"
     assert "`drifted_share`" in run.data.tags["mlflow.note.content"]
     history = client.get_metric_history(found[0].run_id, "drifted_share")
     assert [m.value for m in history] == pytest.approx([r.drifted_share for r in found])

@@ -57,9 +57,9 @@ def test_a_run_says_what_it_is_and_its_experiment_what_runs_are() -> None:
     import mlflow
 
     with stage_run("main", "calm_model") as run_id:
-        say_what_run_is("main calm_model 3", "made **version 3**")
+        say_what_run_is("main v3 calm_model", "made **version 3**")
     run = mlflow.get_run(run_id)
-    assert run.info.run_name == "main calm_model 3"
+    assert run.info.run_name == "main v3 calm_model"
     assert run.data.tags["mlflow.note.content"] == "made **version 3**"
     about = mlflow.get_experiment_by_name("calm_model").tags["mlflow.note.content"]
     assert about.startswith("**main** makes a version")
