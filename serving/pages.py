@@ -5,7 +5,8 @@ from html import escape
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;
 border-bottom:1px solid #ccc;vertical-align:top}code{background:#eee;padding:0 .2rem}
-pre{background:#f4f4f4;padding:.6rem .8rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.9rem}h2{margin-top:2.5rem}
+pre{background:#f4f4f4;padding:.6rem .8rem;white-space:pre-wrap;overflow-wrap:anywhere;
+font-size:.9rem}h2{margin-top:2.5rem}
 .bad{color:#a93226}.note{color:#555}"""
 
 

@@ -16,6 +16,7 @@ from serving.routes import errors
 
 router = APIRouter()
 
+JSON_HEADER = "Content-Type: application/json"
 Node = dict[str, Any]
 """A node of the OpenAPI document."""
 REFERENCE = "#/components/schemas/"
@@ -81,7 +82,8 @@ def _examples(operation: Node, path: str, address: str) -> str:
     media = operation["requestBody"]["content"]["application/json"]
     return "".join(
         f"<p>{escape(example.get('summary', name))}:</p>"
-        f"<pre>curl -s {escape(address + path)} -d '{escape(_json(example['value']))}'</pre>"
+        f"<pre>curl -s {escape(address + path)} -H '{JSON_HEADER}' \\\n"
+        f"  -d '{escape(_json(example['value']))}'</pre>"
         for name, example in media.get("examples", {}).items()
     )
 

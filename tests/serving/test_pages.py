@@ -53,7 +53,10 @@ def test_links_of_the_reference_stay_on_the_page(reference):
 
 
 def test_the_reference_shows_every_example_as_a_command(reference):
-    shown = re.findall(r"<pre>curl -s http://\S+/predict -d '(.*?)'</pre>", reference, re.S)
+    command = (
+        r"<pre>curl -s http://\S+/predict -H 'Content-Type: application/json' \\\n  -d '(.*?)'"
+    )
+    shown = re.findall(command, reference, re.S)
     bodies = [json.loads(text.replace("&quot;", '"')) for text in shown]
     assert bodies == list(examples.PREDICT.values())
 
