@@ -132,8 +132,8 @@ def claim(
     A job whose lease ran out on its last attempt becomes `failed` instead.
     """
     now = now or datetime.now(UTC)
-    lost = (jobs.c.state == "leased") & (jobs.c.lease_until < now)
-    due = ((jobs.c.state == "queued") & (jobs.c.due_at <= now)) | lost
+    lost = _is_lost(now)
+    due = _is_queued(now) | lost
     oldest = sa.select(jobs.c.id).where(due).order_by(jobs.c.due_at, jobs.c.created_at).limit(1)
     if engine.dialect.name == "postgresql":
         oldest = oldest.with_for_update(skip_locked=True)
@@ -159,6 +159,14 @@ def claim(
             .returning(jobs)
         ).one_or_none()
     return None if row is None else _job(row)
+
+
+def is_any_due(engine: sa.Engine, *, now: datetime | None = None) -> bool:
+    """Return whether `claim` would find a job."""
+    now = now or datetime.now(UTC)
+    query = sa.select(jobs.c.id).where(_is_queued(now) | _is_lost(now)).limit(1)
+    with reading(engine) as connection:
+        return connection.execute(query).first() is not None
 
 
 def heartbeat(engine: sa.Engine, job: Job, *, lease_seconds: float = LEASE_SECONDS) -> datetime:
@@ -299,6 +307,14 @@ def claim_schedules(engine: sa.Engine, *, now: datetime | None = None) -> list[s
             if moved.rowcount == 1:
                 claimed.append(str(row.name))
     return claimed
+
+
+def _is_queued(now: datetime) -> sa.ColumnElement[bool]:
+    return (jobs.c.state == "queued") & (jobs.c.due_at <= now)
+
+
+def _is_lost(now: datetime) -> sa.ColumnElement[bool]:
+    return (jobs.c.state == "leased") & (jobs.c.lease_until < now)
 
 
 def _report(engine: sa.Engine, job: Job, values: Mapping[str, Any]) -> Job:

@@ -22,7 +22,8 @@ from typing import Any
 from pipelines.stage import check_reachable
 from registry.errors import RegistryUnavailableError
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
+"""Below the five seconds that honcho leaves the worker, which still gives its job back."""
 ERROR_LINES = 5
 
 
@@ -59,7 +60,11 @@ class Launcher:
         self._context.set_forkserver_preload(["mlflow.projects", "mlflow.projects.backend.local"])
 
     def start(self, entry: Entry) -> "ProjectRun":
-        """Start an entry point and return at once."""
+        """Start an entry point and return at once.
+
+        Raises:
+            EOFError, OSError: the fork server was killed meanwhile, or the log cannot be written.
+        """
         entry.log_path.parent.mkdir(parents=True, exist_ok=True)
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_child, args=(entry, sender), daemon=False)
@@ -90,7 +95,7 @@ class ProjectRun:
         return Outcome(succeeded, run_id, error)
 
     def kill(self) -> None:
-        """End the run and everything it started: asked first, killed after five seconds.
+        """End the run and everything it started: asked first, killed after three seconds.
 
         Asked, MLflow still marks the run as failed. Returns when no process of it is left.
         """

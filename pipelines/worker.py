@@ -26,8 +26,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipelines import jobs
 from pipelines.jobs import Job
 from pipelines.project_run import Entry, Launcher, ProjectRun
+from pipelines.stage import check_reachable
 from registry.database import open_engine, reading
-from registry.errors import MLEngineError, StaleLeaseError
+from registry.errors import MLEngineError, RegistryUnavailableError, StaleLeaseError
 from registry.settings import PlatformSettings, read_settings
 from registry.tables import aliases, retraining_cycles
 
@@ -83,6 +84,7 @@ class Worker:
         self._platform = platform
         self._settings = settings
         self._launcher = Launcher()
+        self._has_registry: bool | None = None
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -102,9 +104,14 @@ class Worker:
                 self._stopping.wait(self._settings.worker_poll_seconds)
 
     def run_once(self) -> bool:
-        """Enqueue what is due, then run the oldest job; False when there was none."""
+        """Enqueue what is due, then run the oldest job; False when there was none to run.
+
+        While MLflow does not answer every job waits: starting one would only use up an attempt.
+        """
         if SCHEDULE in jobs.claim_schedules(self._engine):
             enqueue_watch(self._engine, self._platform)
+        if not jobs.is_any_due(self._engine) or not self._registry_answers():
+            return False
         lease_seconds = self._settings.job_lease_seconds
         job = jobs.claim(self._engine, self.owner, lease_seconds=lease_seconds)
         if job is None:
@@ -116,22 +123,43 @@ class Worker:
             log.warning("job lost", job=job.id, error=str(exc))
         return True
 
+    def _registry_answers(self) -> bool:
+        try:
+            check_reachable(self._platform.mlflow_tracking_uri)
+        except RegistryUnavailableError as exc:
+            if self._has_registry is not False:
+                log.warning("jobs wait", error=str(exc))
+            self._has_registry = False
+            return False
+        self._has_registry = True
+        return True
+
     def _run_job(self, job: Job) -> None:
-        run = self._launcher.start(
-            Entry(
-                uri=self._settings.mlproject_uri,
-                entry_point=job.kind,
-                parameters=job.payload,
-                experiment=job.model_id or "operations",
-                environment=os.environ
-                | {"MLFLOW_TRACKING_URI": self._platform.mlflow_tracking_uri},
-                log_path=self._platform.data_dir / "jobs" / f"{job.id}.log",
-            )
+        entry = Entry(
+            uri=self._settings.mlproject_uri,
+            entry_point=job.kind,
+            parameters=job.payload,
+            experiment=job.model_id or "operations",
+            environment=os.environ | {"MLFLOW_TRACKING_URI": self._platform.mlflow_tracking_uri},
+            log_path=self._platform.data_dir / "jobs" / f"{job.id}.log",
         )
+        try:
+            run = self._launcher.start(entry)
+        except (EOFError, OSError) as exc:  # a signal to the whole group ends the fork server too
+            self._give_up(job, exc)
+            return
         try:
             self._attend(job, run)
         finally:
             run.kill()
+
+    def _give_up(self, job: Job, cause: Exception) -> None:
+        if self._stopping.is_set():
+            jobs.release(self._engine, job)
+            log.info("job released", job=job.id)
+            return
+        jobs.fail(self._engine, job, f"the run could not be started: {cause!r}")
+        log.error("job not started", job=job.id, error=repr(cause))
 
     def _attend(self, job: Job, run: ProjectRun) -> None:
         """Renew the lease until the run ends, then report; returns early when stopping.

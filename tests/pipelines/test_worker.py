@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from pipelines import jobs
 from pipelines.worker import (
@@ -174,13 +175,15 @@ def test_an_unknown_entry_point_is_a_clear_failure(worker, engine):
     assert failed.state == "failed" and "nonsense" in failed.error
 
 
-@pytest.mark.integration
-def test_a_job_whose_mlflow_is_down_waits_for_it_in_the_queue(engine, settings, project):
+def test_while_mlflow_is_down_a_job_waits_without_using_up_its_attempts(engine, settings, project):
     platform = settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
-    job = jobs.enqueue(engine, "main", {})
-    Worker(engine, platform, WorkerSettings(mlproject_uri=str(project))).run_once()
-    waiting = jobs.get(engine, job.id)
-    assert waiting.state == "queued" and "http://127.0.0.1:9 does not answer" in waiting.error
+    job = jobs.enqueue(engine, "main", {}, max_attempts=1)
+    worker = Worker(engine, platform, WorkerSettings(mlproject_uri=str(project)))
+    with capture_logs() as lines:
+        assert [worker.run_once() for _ in range(3)] == [False, False, False]
+    assert jobs.get(engine, job.id) == job
+    (line,) = lines  # said once, not at every look
+    assert "http://127.0.0.1:9 does not answer" in line["error"]
 
 
 @pytest.mark.integration
@@ -204,7 +207,14 @@ def start_worker(settings, tracking_uri, project) -> subprocess.Popen:
         "JOB_LEASE_SECONDS": "2",
         "DRIFT_INTERVAL": "0",
     }
-    return subprocess.Popen([sys.executable, "-m", "pipelines.worker"], env=environment, cwd=ROOT)
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.worker"],
+        env=environment,
+        cwd=ROOT,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.integration
@@ -219,6 +229,30 @@ def test_a_stopped_worker_gives_its_job_back_and_leaves_no_stage(
         assert worker.wait(15) == 0
     assert not is_alive(pid)
     assert jobs.get(engine, job.id).state == "queued"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_a_signal_to_the_whole_group_is_a_stop_too_whenever_it_comes(
+    engine, settings, tracking_uri, project, seconds
+):
+    job = jobs.enqueue(engine, "sleeping", {}, max_attempts=1)
+    with start_worker(settings, tracking_uri, project) as worker:
+        wait_for(lambda: jobs.get(engine, job.id).state == "leased")
+        time.sleep(seconds)  # the fork server is starting, or importing MLflow
+        os.killpg(worker.pid, signal.SIGTERM)
+        assert worker.wait(15) == 0
+        assert "Traceback" not in worker.stderr.read()
+    assert jobs.get(engine, job.id).state == "queued"
+    wait_for(lambda: not is_alive_group(worker.pid), 2)
+
+
+def is_alive_group(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.integration
