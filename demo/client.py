@@ -4,7 +4,6 @@ Everything goes through what users have: `mlflow run`, HTTP requests to serving,
 worker. What the parts have recorded meanwhile is shown by `demo.records`.
 """
 
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from demo.market import Message, Replay
-from demo.processes import ROOT
+from demo.processes import streaming
 from demo.terminal import say, show_command
 from pipelines import jobs
 from registry.database import open_engine
@@ -65,17 +64,15 @@ class Client:
         line = ["mlflow", "run", ".", "-e", entry_point, "--env-manager", "local"]
         line += ["--experiment-name", parameters["template"]]
         show_command(line, given)
-        process = subprocess.Popen(
-            [*line, *given], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert process.stdout is not None
         last = "no output"
-        for text in map(str.rstrip, process.stdout):
-            last = text or last
-            if not _is_noise(text):
-                say(text, indent=4)
-        if process.wait():
-            raise StepFailedError("mlflow run", last)
+        with streaming([*line, *given]) as process:
+            assert process.stdout is not None
+            for text in map(str.rstrip, process.stdout):
+                last = text or last
+                if not _is_noise(text):
+                    say(text, indent=4)
+            if process.wait():
+                raise StepFailedError("mlflow run", last)
 
     # Serving -----------------------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -66,7 +67,25 @@ def running(
         stop(started)
 
 
-def stop(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+@contextmanager
+def streaming(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Start a command with its output in a pipe; end it, with its children, on leaving."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            stop({command[0]: process})
+
+
+def stop(processes: Mapping[str, subprocess.Popen[Any]]) -> None:
     """Ask every process group to end, then kill what is left."""
     for process in processes.values():
         _signal(process, signal.SIGTERM)
@@ -107,7 +126,7 @@ def wait_for(
     raise NotReadyError(url, seconds)
 
 
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _signal(process: subprocess.Popen[Any], number: signal.Signals) -> None:
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:
