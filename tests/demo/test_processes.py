@@ -2,6 +2,7 @@ import os
 import sys
 import time
 
+import psutil
 import pytest
 
 from demo.processes import streaming
@@ -33,9 +34,4 @@ def test_a_command_that_ends_keeps_its_status():
 
 
 def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = os.popen(f"ps -o stat= -p {pid}").read().strip()
-    return bool(state) and not state.startswith("Z")
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
