@@ -122,6 +122,12 @@ class ModelStore:
             found = self._unless_absent(self._client.get_registered_model, model_id)
         return {} if found is None else {a: int(n) for a, n in found.aliases.items()}
 
+    def has_version(self, model_id: str, number: int) -> bool:
+        """Return whether MLflow still has the version; somebody may have deleted it there."""
+        with self._answering():
+            found = self._unless_absent(self._client.get_model_version, model_id, str(number))
+        return found is not None
+
     def set_alias(self, model_id: str, alias: str, number: int) -> None:
         """Point the alias at a version."""
         with self._answering():

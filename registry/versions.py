@@ -201,6 +201,7 @@ class Registry:
             NotFoundError, RegistryUnavailableError: as `get`; MLflow does not answer.
         """
         version = self.get(model_id, number)
+        self._check_in_mlflow(version)
         move = Move(model_id, STAGING, number, actor, reason, run_id, done="staged")
         promotion.set_freely(self._engine, self._store, move)
         return version
@@ -264,10 +265,10 @@ class Registry:
             raise PromotionConflictError(model_id, PRODUCTION, found.generation)
         known = {version.number: version for version in self.list_versions(model_id)}
         earlier = promotion.earlier_champions(self._engine, model_id)
-        usable = [known[n] for n in earlier if n != found.number and n in known]
-        if not usable:
+        usable = (known[n] for n in earlier if n != found.number and n in known)
+        version = next((v for v in usable if self._store.has_version(model_id, v.number)), None)
+        if version is None:
             raise NoPreviousVersionError(model_id)
-        version = usable[0]
         move = Move(
             model_id, PRODUCTION, version.number, actor, reason, None, "rolling_back", "rolled_back"
         )
@@ -307,9 +308,17 @@ class Registry:
         return [w for w in waiting if promotion.settle(self._engine, self._store, *w)]
 
     def _move(self, version: Version, move: Move, generation: int) -> Version:
+        self._check_in_mlflow(version)
         claimed = promotion.begin(self._engine, move, generation)
         promotion.finish(self._engine, self._store, move, claimed)
         return version
+
+    def _check_in_mlflow(self, version: Version) -> None:
+        if not self._store.has_version(version.model_id, version.number):
+            wanted = f"version {version.number} in MLflow any more: it was deleted there"
+            others = [v.number for v in self.list_versions(version.model_id)]
+            known = [str(n) for n in others if n != version.number]
+            raise VersionNotFoundError(version.model_id, wanted, known)
 
     def _check_serve_lock(self, version: Version, move: Move, champion: int | None) -> None:
         lines = refusals(version.record, "serve", version.contract.template, champion)

@@ -181,6 +181,34 @@ def test_a_comparison_with_a_former_champion_is_no_evidence(registry, register, 
         registry.promote(MODEL, 3, actor="ada", reason="compared with the one before")
 
 
+def test_a_version_deleted_in_mlflow_is_refused_before_anything_moves(
+    registry, register, engine, challenger, tracking_uri
+):
+    register()
+    register(challenger)
+    registry.promote(MODEL, 1, actor="ada", reason="first")
+    before = [event.id for event in events.read(engine)]
+    client_of(tracking_uri).delete_model_version(MODEL, "2")
+    with pytest.raises(VersionNotFoundError, match="deleted there; it has: 1"):
+        registry.promote(MODEL, 2, actor="ada", reason="better")
+    with pytest.raises(VersionNotFoundError, match="deleted there"):
+        registry.set_alias_staging(MODEL, 2)
+    assert [event.id for event in events.read(engine)] == before
+    assert registry.alias_state(MODEL).pending is None
+
+
+def test_roll_back_passes_over_a_champion_that_was_deleted_in_mlflow(
+    registry, register, challenger, tracking_uri
+):
+    register()
+    register(challenger)
+    register([*challenger[:-1], replace(challenger[-1], against=2)])
+    for number in (1, 2, 3):
+        registry.promote(MODEL, number, actor="ada", reason="better")
+    client_of(tracking_uri).delete_model_version(MODEL, "2")
+    assert registry.roll_back(MODEL, actor="ada", reason="errors").number == 1
+
+
 def test_roll_back_returns_to_the_champion_before(registry, register, engine, challenger):
     register()
     register(challenger)
