@@ -33,7 +33,7 @@ from registry.errors import (
     RunNotFoundError,
 )
 from registry.gates import Record
-from registry.version_card import describe_model
+from registry.version_card import describe_model, model_parameters
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 LOADER_MODULE = "pipelines.pyfunc"
 REQUIREMENTS = ("mlflow-skinny", "numpy", "polars", "pandas", "onnxruntime", "pydantic-settings")
 """What the pyfunc loader needs besides a checkout of this repository; pinned as installed."""
+
+DESCRIPTION_TAG = "mlflow.note.content"
+"""The tag that MLflow's UI shows as the description of a logged model."""
 
 PROBE_TIMEOUT_SECONDS = 2
 
@@ -103,7 +106,13 @@ class ModelStore:
         client, name, run_id = self._client, content.contract.model_id, content.run_id
         with self._answering(), TemporaryDirectory() as folder:
             experiment = self._experiment_of(run_id)
-            logged = client.create_logged_model(experiment, name, run_id, dict(tags))
+            logged = client.create_logged_model(
+                experiment,
+                name,
+                run_id,
+                {**tags, DESCRIPTION_TAG: description},
+                model_parameters(content.contract),
+            )
             staged = Path(shutil.copytree(content.directory, Path(folder) / "model"))
             _package(staged, content, logged.model_id)
             client.log_model_artifacts(logged.model_id, str(staged))

@@ -31,6 +31,18 @@ def version_tags(contract: ModelContract, record: Record) -> dict[str, str]:
     }
 
 
+def model_parameters(contract: ModelContract) -> dict[str, str]:
+    """Return what tells one logged model from the next in MLflow's list of models."""
+    return {
+        "architecture": contract.architecture,
+        "feature_set": contract.feature_set,
+        "horizon": contract.horizon,
+        "interval": contract.interval,
+        "trained_until": _day(contract.trained_until),
+        **{name: str(value) for name, value in contract.parameters.items()},
+    }
+
+
 def describe(contract: ModelContract, record: Record) -> str:
     """Return what the version is, from which data, and the verdict, as Markdown."""
     tags = version_tags(contract, record)

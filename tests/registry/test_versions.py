@@ -67,6 +67,16 @@ def test_mlflow_shows_what_a_model_and_its_aliases_are(register, tracking_uri):
     assert "production" in shown.description
 
 
+def test_the_logged_model_has_a_description_and_parameters(register, tracking_uri):
+    register()
+    client = client_of(tracking_uri)
+    source = client.get_model_version(MODEL, "1").source
+    logged = client.get_logged_model(source.removeprefix("models:/"))
+    assert "Serve lock open" in logged.tags["mlflow.note.content"]
+    assert logged.params["trained_until"] == "2006-12-29"
+    assert (logged.params["architecture"], logged.params["max_depth"]) == ("xgboost", "4")
+
+
 def test_one_mlmodel_names_every_flavor_and_the_pyfunc_loader(register, tracking_uri):
     from mlflow.models import Model
 
