@@ -1,0 +1,137 @@
+"""The registry from the command line: `python -m registry COMMAND --help`.
+
+    python -m registry list
+    python -m registry show volatility_forecast 2
+    python -m registry promote volatility_forecast 2 --reason "better on 2008"
+    python -m registry roll-back volatility_forecast --reason "too many errors"
+    python -m registry delete volatility_forecast 1 --reason obsolete
+    python -m registry history volatility_forecast
+
+Looking needs the engine database alone; what moves an alias asks MLflow too, and goes through the
+same gates as a retraining run. A refusal is one line on stderr and exit code 2.
+"""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from registry import events
+from registry.database import open_engine
+from registry.errors import MLEngineError
+from registry.gates import refusals
+from registry.model_store import ModelStore
+from registry.promotion import PRODUCTION, STAGING
+from registry.settings import PlatformSettings, read_settings
+from registry.versions import Registry, Version
+
+Command = Callable[[Registry, argparse.Namespace], None]
+MOVING = ("promote", "roll-back", "delete")
+N_EVENTS = 20
+
+
+def list_versions(registry: Registry, wanted: argparse.Namespace) -> None:
+    """Print one line per version, of one model or of all."""
+    for model_id in [wanted.model] if wanted.model else registry.model_ids():
+        named = {a: registry.alias_state(model_id, a).number for a in (PRODUCTION, STAGING)}
+        for version in registry.list_versions(model_id):
+            aliases = ", ".join(alias for alias, n in named.items() if n == version.number)
+            shut = len(_serve_refusals(version))
+            lock = "open" if not shut else f"shut by {shut}"
+            made = f"{version.created_at:%Y-%m-%d %H:%M}"
+            print(f"{model_id:24} {version.number:4} {made}  serve lock {lock:12} {aliases}")
+
+
+def show(registry: Registry, wanted: argparse.Namespace) -> None:
+    """Print every gate of a version: passed or not, value, limit, how it was measured."""
+    version = registry.get(wanted.model, wanted.number)
+    for row in version.record:
+        verdict = "passed" if row.passed else "failed" if row.applicable else "n/a"
+        print(f"{verdict:7} {row.gate:26} {row.measured:>14}  needs {row.needed}  {row.note}")
+    for line in _serve_refusals(version):
+        print(f"serve lock: {line}")
+    print(f"may trade: {'yes' if version.may_trade else 'no'}; run {version.run_id}")
+
+
+def promote(registry: Registry, wanted: argparse.Namespace) -> None:
+    """Move the alias production to a version."""
+    moved = registry.promote(wanted.model, wanted.number, actor=wanted.actor, reason=wanted.reason)
+    print(f"{moved.model_id} version {moved.number} is in production")
+
+
+def roll_back(registry: Registry, wanted: argparse.Namespace) -> None:
+    """Return production to the champion before."""
+    moved = registry.roll_back(wanted.model, actor=wanted.actor, reason=wanted.reason)
+    print(f"{moved.model_id} version {moved.number} is in production again")
+
+
+def delete(registry: Registry, wanted: argparse.Namespace) -> None:
+    """Delete a version that no alias names; its record stays in the event log."""
+    registry.delete(wanted.model, wanted.number, actor=wanted.actor, reason=wanted.reason)
+    print(f"{wanted.model} version {wanted.number} is deleted")
+
+
+COMMANDS: dict[str, Command] = {
+    "list": list_versions,
+    "show": show,
+    "promote": promote,
+    "roll-back": roll_back,
+    "delete": delete,
+}
+
+
+def history(engine: sa.Engine, model_id: str) -> None:
+    """Print the model's newest events, oldest first."""
+    for event in events.read(engine, model_id, limit=sys.maxsize)[-N_EVENTS:]:
+        number = "" if event.number is None else f"version {event.number}"
+        print(f"{event.at:%Y-%m-%d %H:%M:%S} {event.kind:20} {number:12} {event.actor}: ", end="")
+        print(" ".join(event.reason.split()))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command with the settings of the environment."""
+    wanted = _parser().parse_args(argv)
+    settings = read_settings(PlatformSettings)
+    engine = open_engine(settings)
+    try:
+        if wanted.command == "history":
+            history(engine, wanted.model)
+            return
+        if wanted.command in MOVING:
+            ModelStore(settings.mlflow_tracking_uri).probe()  # MLflow itself retries for minutes
+        COMMANDS[wanted.command](Registry(settings, engine), wanted)
+    finally:
+        engine.dispose()
+
+
+def _serve_refusals(version: Version) -> tuple[str, ...]:
+    return refusals(version.record, "serve", version.contract.template)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m registry", description=(__doc__ or "").split("\n")[0]
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in {**COMMANDS, "history": history}.items():
+        added = commands.add_parser(name, help=(command.__doc__ or "").split("\n")[0])
+        if name == "list":
+            added.add_argument("model", nargs="?", default="", help="one model; all without it")
+            continue
+        added.add_argument("model", help="name of the registered model")
+        if name in ("show", "promote", "delete"):
+            added.add_argument("number", type=int, help="version number")
+        if name in MOVING:
+            added.add_argument("--reason", required=True, help="why, for the event log")
+            added.add_argument("--actor", default=getpass.getuser(), help="who (%(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MLEngineError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        raise SystemExit(2) from None
