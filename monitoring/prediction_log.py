@@ -97,17 +97,17 @@ class PredictionLog:
                 return
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        if not rows:
-            return
-        try:
-            frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
-            for (model_id,), part in frame.partition_by("model_id", as_dict=True).items():
-                _write_file(self.directory / str(model_id), part)
+        by_model: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            by_model.setdefault(str(row.get("model_id")), []).append(row)
+        for model_id, part in by_model.items():
+            try:
+                frame = pl.DataFrame(part, schema=SCHEMA, orient="row")
+                _write_file(self.directory / model_id, frame)
                 self.written += len(part)
-                rows = rows[len(part) :]
-        except Exception:  # the thread must live on: what is lost is counted and shown
-            self.dropped += len(rows)
-            log.exception("predictions not logged", rows=len(rows))
+            except Exception:  # the thread must live on: what is lost is counted and shown
+                self.dropped += len(part)
+                log.exception("predictions not logged", rows=len(part))
 
 
 def read_predictions(
@@ -141,8 +141,12 @@ def _write_file(folder: Path, rows: pl.DataFrame) -> None:
     low, high = (int(times.min()), int(times.max())) if len(times) else (NO_TIME, NO_TIME)
     path = folder / f"{low}_{high}_{uuid.uuid4().hex}.parquet"
     unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
-        rows.write_parquet(file, compression="zstd", statistics=False)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
+    try:
+        with unfinished.open("wb") as file:
+            rows.write_parquet(file, compression="zstd", statistics=False)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)  # a full disk would stay full
+        raise

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -94,6 +95,26 @@ def test_rows_that_cannot_be_written_are_counted_and_the_log_goes_on(make_log, t
     log.append([record()])
     log.close()
     assert (log.written, log.dropped) == (1, 1)
+
+
+def test_a_model_that_cannot_be_logged_takes_no_other_with_it(make_log, tmp_path):
+    (tmp_path / "blocked").write_text("a file where the model's folder should be")
+    log = make_log(flush_seconds=60)
+    log.append([record(model_id="blocked"), record(), record(model_id="blocked")])
+    log.close()
+    assert (log.written, log.dropped) == (1, 2)
+
+
+def test_a_file_that_cannot_be_finished_is_removed(make_log, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    log = make_log(flush_seconds=60)
+    log.append([record()])
+    log.close()
+    assert (log.written, log.dropped) == (0, 1)
+    assert list(tmp_path.rglob("*.*")) == []
 
 
 def test_a_span_is_closed_on_both_sides_and_opens_only_the_files_it_needs(make_log, tmp_path):
