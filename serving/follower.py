@@ -17,7 +17,7 @@ import structlog
 
 from registry import events
 from registry.artifacts import ArtifactCache
-from registry.errors import MLEngineError, UnavailableError
+from registry.errors import MLEngineError, RegistryUnavailableError, UnavailableError
 from registry.model_store import ModelStore
 from registry.promotion import PRODUCTION, AliasState
 from registry.versions import Registry
@@ -201,6 +201,9 @@ class Follower:
                     return True
             if is_replacing:
                 self._models.serve(last)
+        except RegistryUnavailableError as error:  # tried again as soon as it answers
+            self._fail(model_id, number, str(error), pause_seconds=0.0)
+            return False
         except MLEngineError as error:
             self._fail(model_id, number, str(error))
             return False
@@ -212,8 +215,10 @@ class Follower:
         log.info("serving", model=model_id, version=number)
         return True
 
-    def _fail(self, model_id: str, number: int, reason: str) -> None:
-        self._failed[(model_id, number)] = monotonic() + RETRY_SECONDS
+    def _fail(
+        self, model_id: str, number: int, reason: str, pause_seconds: float = RETRY_SECONDS
+    ) -> None:
+        self._failed[(model_id, number)] = monotonic() + pause_seconds
         self._metrics.load_failures.labels(model_id).inc()
         serving = self._models.production().get(model_id)
         kept = f"; version {serving.number} goes on serving" if serving else ""

@@ -249,3 +249,19 @@ def test_without_mlflow_answers_go_on_and_a_restart_serves_what_was_served(
         assert time.monotonic() - started < 2.0
         assert answer.json()["predictions"] == expected
         assert answer.json()["model_version"] == 1
+
+
+def test_a_version_that_could_not_be_downloaded_is_loaded_once_mlflow_answers(
+    installation, running
+):
+    installation.register(is_first=True)
+    installation.promote(1)
+    app = installation.app()
+    cache = app.state.service.follower._cache
+    address, cache._uri = cache._uri, DEAD_MLFLOW
+    with running(app):
+        wait_for(lambda: "does not answer" in problem(app))
+        cache._uri = address
+        wait_for(lambda: serving_version(app) == 1)
+        wait_for(lambda: problem(app) == "")
+    assert installation.kinds().count("load_failed") == 1
