@@ -157,6 +157,7 @@ class ModelStore:
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
+        self.probe()  # MLflow itself retries for minutes
         which = f"{model_id}/{number}"
         with self._answering():
             uri = self._unless_absent(
