@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 from filelock import FileLock
@@ -25,6 +26,19 @@ PREPARE = (
     "MlflowClient(tracking_uri=sys.argv[1], registry_uri=sys.argv[1])"
     ".create_experiment('tests', artifact_location='file:///artifacts-of-this-test')"
 )
+
+
+@pytest.fixture(scope="session")
+def is_alive() -> Callable[[int], bool]:
+    """Whether a process runs; one that has ended but is not reaped yet does not."""
+
+    def ask(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return ask
 
 
 @pytest.fixture

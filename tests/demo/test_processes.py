@@ -2,7 +2,6 @@ import os
 import sys
 import time
 
-import psutil
 import pytest
 
 from demo.processes import streaming
@@ -14,16 +13,16 @@ PARENT = (
 )
 
 
-def test_an_interrupted_command_leaves_no_child_behind():
+def test_an_interrupted_command_leaves_no_child_behind(is_alive):
     with pytest.raises(KeyboardInterrupt), streaming([sys.executable, "-c", PARENT]) as process:
         child = int(process.stdout.readline())
         os.kill(child, 0)
         raise KeyboardInterrupt
     assert process.returncode != 0
     deadline = time.monotonic() + 5
-    while is_running(child) and time.monotonic() < deadline:
+    while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not is_running(child)
+    assert not is_alive(child)
 
 
 def test_a_command_that_ends_keeps_its_status():
@@ -31,7 +30,3 @@ def test_a_command_that_ends_keeps_its_status():
         assert process.stdout.read() == "said\n"
         assert process.wait() == 3
     assert process.returncode == 3
-
-
-def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

@@ -125,13 +125,6 @@ def wait_for(condition, seconds: float = 20.0):
     return found
 
 
-def is_alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    if status.parent.parent.joinpath("self").exists():
-        return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    return subprocess.run(["kill", "-0", str(pid)], capture_output=True).returncode == 0
-
-
 def stage_pid(tmp_path: Path) -> int:
     path = tmp_path / "pid"
     return int(wait_for(lambda: path.exists() and path.read_text().strip()))
@@ -187,7 +180,7 @@ def test_while_mlflow_is_down_a_job_waits_without_using_up_its_attempts(engine, 
 
 
 @pytest.mark.integration
-def test_cancelling_a_running_job_kills_its_stage(worker, engine, tmp_path):
+def test_cancelling_a_running_job_kills_its_stage(worker, engine, tmp_path, is_alive):
     job = jobs.enqueue(engine, "sleeping", {})
     thread = threading.Thread(target=worker.run_once)
     thread.start()
@@ -220,7 +213,7 @@ def start_worker(settings, tracking_uri, project) -> subprocess.Popen:
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_worker_gives_its_job_back_and_leaves_no_stage(
-    engine, settings, tracking_uri, project, tmp_path, number
+    engine, settings, tracking_uri, project, tmp_path, number, is_alive
 ):
     job = jobs.enqueue(engine, "sleeping", {}, max_attempts=1)
     with start_worker(settings, tracking_uri, project) as worker:
@@ -257,7 +250,7 @@ def is_alive_group(pid: int) -> bool:
 
 @pytest.mark.integration
 def test_after_kill_9_the_stage_dies_too_and_another_worker_takes_the_job(
-    engine, settings, tracking_uri, project, tmp_path
+    engine, settings, tracking_uri, project, tmp_path, is_alive
 ):
     job = jobs.enqueue(engine, "sleeping", {})
     with start_worker(settings, tracking_uri, project) as worker:
