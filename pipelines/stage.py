@@ -27,8 +27,8 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # Read when OpenMP loads: threads that wait sleep instead of spinning. With the cores shared,
-    # spinning makes a two-thread XGBoost fit several times slower (`python -m bench.fit`).
+    # Read when OpenMP loads: threads that wait sleep instead of spinning. It costs a fit that has
+    # the machine to itself and saves more where cores are shared (`python -m bench.fit`).
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
