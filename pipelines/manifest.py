@@ -2,7 +2,7 @@
 
 Logged with every run and stored beside every version: stage parameters, data digest and span,
 feature fingerprint, label and cost specs, seed, git commit, lock digest, library versions,
-thread count (METHODS of reproducibility: a replay refits from this and compares).
+thread count.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """How trading signals are judged: probabilities, direction, and net returns.
 
-Two edge tests on pooled out-of-fold rows (METHODS section 5): the log loss of the three classes
+Two edge tests on pooled out-of-fold rows (docs/templates.md): the log loss of the three classes
 against the prior of the training slice, and among rows whose barrier was touched the log loss of
 the direction against its prior. The strategy's active net returns give the deflated Sharpe ratio
 (section 3). Rows become gates of the trade lock; what this module does not compute reads

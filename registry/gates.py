@@ -126,7 +126,7 @@ class TemplateGates:
     trade: tuple[Requirement, ...] = ()
 
 
-# Limits: METHODS.md sections 5, 11 and 12. A one-sided 5 % test on a HAC t statistic is -1.645.
+# Limits: docs/promotion.md and docs/templates.md. A one-sided 5 % test on a HAC t is -1.645.
 COMMON_SERVE = (
     Requirement("data.checks", "<=", 0.0),
     Requirement("causality", "<=", 1e-6),

@@ -1,8 +1,8 @@
 """Feature set `close_only`: what the closes of one symbol tell; for bars without high and low.
 
 Variances are relative to EWMA(0.94), the forecast that `volatility_forecast` corrects: the set is
-the one whose skill METHODS section 9 measures, plus the classical momentum indicators. All are
-free of the price's scale and, but for `log_ewma_variance`, of the bars' interval.
+the one that carries the skill docs/templates.md describes, plus the classical momentum indicators.
+All are free of the price's scale and, but for `log_ewma_variance`, of the bars' interval.
 """
 
 from collections.abc import Mapping

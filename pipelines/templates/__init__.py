@@ -80,7 +80,7 @@ class Template(Protocol):
     architectures: tuple[str, ...]
     horizon_bars: int
     loss_margin: float
-    """Non-inferiority margin on `loss` against a champion (METHODS: 0.01 QLIKE, 0.002 log loss)."""
+    """Non-inferiority margin on `loss` against a champion (0.01 QLIKE, 0.002 log loss)."""
     is_action: bool
     """Whether the answer is an action, so that a trade lock applies."""
 

@@ -1,6 +1,6 @@
 """Template `trading_signals`: BUY, HOLD or SELL by a triple barrier, with honest abstention.
 
-Label: which barrier is touched first within h bars of the fill (METHODS sections 1, 5, 6). Scores
+Label: which barrier is touched first within h bars of the fill (Lopez de Prado 2018, ch. 3). Scores
 are three logits in the order SELL, HOLD, BUY. The decoder holds the calibrator, the threshold on
 P(BUY) - P(SELL) that earned most net of costs on earlier out-of-fold rows, class mean returns,
 conformal scores and the training inputs' range. A signal other than HOLD needs the trade lock
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.9
 HOLD_SHARE = 0.35
-"""Aim of the barrier width; METHODS allows 30 to 40 %."""
+"""Aim of the barrier width; 30 to 40 % is sound."""
 WIDEST, NARROWEST = 5.0, 0.01
 VOLUME_BARS = 20
 _NO_SCORES = np.empty((0, len(CLASSES)), dtype=np.float32)

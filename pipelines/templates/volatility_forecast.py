@@ -3,7 +3,7 @@
 Label: mean squared log return over t+1 .. t+h. Fitted target: label / EWMA variance, by gamma
 deviance (2 * QLIKE), so the score s means variance = exp(s) * EWMA. The answer is a volatility
 with a conformal interval for what will be realised. Judged by ln f + rv/f against EWMA(0.94) and
-against EWMA times a constant fitted on the training slice (METHODS: sections 9 and 12).
+against EWMA times a constant fitted on the training slice (docs/templates.md).
 """
 
 import math
@@ -154,7 +154,7 @@ class VolatilityForecast:
         family: TrialFamily,
         interval: str,
     ) -> Evaluation:
-        """Judge the forecasts against EWMA and scaled EWMA; see the gates of METHODS section 12."""
+        """Judge the forecasts against EWMA and scaled EWMA; the gates are in docs/templates.md."""
         rival = _Rivals.of(oof, decoders)
         coverage = _coverage(oof, decoders, rival.model)
         metrics, gates = _judge(oof.rows, rival, hac_lags(int(cast(int, spec["horizon_bars"]))))

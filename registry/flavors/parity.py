@@ -1,6 +1,6 @@
 """Parity: how far a converted artifact is from the native model, and how far it may be.
 
-Measured on raw scores as |a - b| / max(1, |native|) (METHODS section 12), so that margins near
+Measured on raw scores as |a - b| / max(1, |native|), so that margins near
 zero are compared absolutely and large ones relatively. Computes nothing but that number; the
 convert stage runs the predictors and writes the gate rows.
 """

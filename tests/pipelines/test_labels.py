@@ -50,7 +50,7 @@ def test_flat_prices_and_short_series_are_finite_or_unknown():
 
 
 def walked(path, width, horizon, t):
-    """One decision, bar by bar, as METHODS section 1 reads."""
+    """One decision, bar by bar, as the definition reads."""
     upper, lower = path.fill[t] * math.exp(width[t]), path.fill[t] * math.exp(-width[t])
     for step in range(path.first, path.first + horizon):
         u = t + step
