@@ -212,8 +212,9 @@ def store_bars(directory, n_times: int) -> BarStore:
 
 
 @pytest.fixture
-def platform(settings, tracking_uri):
+def platform(settings, tracking_uri, tmp_path, monkeypatch):
     """Settings whose MLflow is this test's own."""
+    monkeypatch.chdir(tmp_path)  # where MLflow on SQLite puts a new experiment's files
     return settings.model_copy(update={"mlflow_tracking_uri": tracking_uri})
 
 
