@@ -1,8 +1,8 @@
 """Recipe: names from the command line turned into the parts that make a model.
 
 A version is a recipe fitted on all rows; its evidence comes from walk-forward folds of the same
-recipe. `fit_folds` makes that evidence: each fold is predicted by a fit that has not seen it and
-decoded by what earlier folds alone have taught.
+recipe. `fit_folds` makes that evidence, each fold predicted by a fit that has not seen it;
+`fit_decoders` gives each fold the decoder that earlier folds alone have taught.
 """
 
 import hashlib
@@ -122,30 +122,20 @@ class Recipe:
         return family_key(self.template.name, declared, self.template.cost_spec(), symbols)
 
 
-def fit_folds(
-    recipe: Recipe, rows: LabelledRows, folds: Sequence[Fold]
-) -> tuple[OutOfFold, dict[int, Decoder]]:
-    """Predict every test row by a fit that has not seen it.
-
-    Returns:
-        Pooled predictions in time order, and for each fold the decoder fitted on the predictions
-        of earlier folds only.
-    """
+def fit_folds(recipe: Recipe, rows: LabelledRows, folds: Sequence[Fold]) -> OutOfFold:
+    """Predict every test row by a fit that has not seen it; pooled, in time order."""
     parts: list[OutOfFold] = []
-    decoders: dict[int, Decoder] = {}
     for fold in folds:
-        train, test = rows.take(fold.train), rows.take(fold.test)
-        estimator = recipe.fit(train)
-        decoders[fold.number] = recipe.fit_decoder(pool(parts, rows), train)
-        number = np.full(len(test), fold.number, dtype=np.int64)
-        parts.append(OutOfFold(test, estimator.predict(test.X), number))
-    return pool(parts, rows), decoders
+        test = rows.take(fold.test)
+        scores = recipe.fit(rows.take(fold.train)).predict(test.X)
+        parts.append(OutOfFold(test, scores, np.full(len(test), fold.number, dtype=np.int64)))
+    return pool(parts, rows)
 
 
-def refit_decoders(
+def fit_decoders(
     recipe: Recipe, rows: LabelledRows, folds: Sequence[Fold], oof: OutOfFold
 ) -> dict[int, Decoder]:
-    """Return the decoder of each fold from stored out-of-fold predictions."""
+    """Return for each fold the decoder fitted on the predictions of earlier folds only."""
     return {
         fold.number: recipe.fit_decoder(oof.take(oof.fold < fold.number), rows.take(fold.train))
         for fold in folds

@@ -68,7 +68,7 @@ def train(
         started = perf_counter()
         recipe, dataset = read_dataset(source, wanted, settings)
         print(_account(recipe, dataset), flush=True)
-        oof, _ = fit_folds(recipe, dataset.rows, dataset.folds)
+        oof = fit_folds(recipe, dataset.rows, dataset.folds)
         final = recipe.fit(dataset.rows)
         decoder = recipe.fit_decoder(oof, dataset.rows)
         contract = _contract(recipe, dataset, source, wanted, final)

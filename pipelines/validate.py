@@ -17,7 +17,7 @@ from pipelines import checks, pictures
 from pipelines.candidate import Candidate, load_candidate
 from pipelines.challenge import Challenge, challenge
 from pipelines.parameters import JudgementParameters, described, parse
-from pipelines.recipe import refit_decoders
+from pipelines.recipe import fit_decoders
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.statistics import sharpe_ratio
 from pipelines.templates import Evaluation, TrialFamily
@@ -82,7 +82,7 @@ def validate(
 def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
     """Evaluate out-of-fold predictions, counting this recipe as a trial of its family."""
     recipe, dataset = candidate.recipe, candidate.dataset
-    decoders = refit_decoders(recipe, dataset.rows, dataset.folds, candidate.oof)
+    decoders = fit_decoders(recipe, dataset.rows, dataset.folds, candidate.oof)
     spec, interval = dataset.label_spec, candidate.contract.interval
     engine = open_engine(settings)
     family = recipe.family(spec, dataset.bars.symbols)

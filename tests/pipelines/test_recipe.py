@@ -14,11 +14,11 @@ from pipelines.parameters import RecipeParameters
 from pipelines.recipe import (
     Recipe,
     first_test_time,
+    fit_decoders,
     fit_folds,
     fold_step,
     newest,
     pool,
-    refit_decoders,
     span,
 )
 from pipelines.sources import SOURCES, BarQuery
@@ -91,13 +91,16 @@ def test_each_fold_is_predicted_by_a_fit_on_its_own_training_rows(
     recipe = Recipe.resolve(SMALL)
     cut = first_test_time(bars, "")
     folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))
-    oof, decoders = fit_folds(recipe, rows, folds)
+    oof = fit_folds(recipe, rows, folds)
+    decoders = fit_decoders(recipe, rows, folds, oof)
     assert set(decoders) == {fold.number for fold in folds} == set(np.unique(oof.fold))
     last = folds[-1]
     expected = recipe.fit(rows.take(last.train)).predict(rows.take(last.test).X)
     np.testing.assert_array_equal(oof.scores[oof.fold == last.number], expected)
-    again = refit_decoders(recipe, rows, folds, oof)
-    assert all(again[k].facts == decoders[k].facts for k in decoders)
+    for fold in folds:
+        earlier = oof.take(np.flatnonzero(oof.fold < fold.number))
+        again = recipe.fit_decoder(earlier, rows.take(fold.train))
+        assert again.facts == decoders[fold.number].facts
 
 
 def test_recent_bars_fits_on_the_newest_times_only(rows: LabelledRows) -> None:
@@ -117,7 +120,7 @@ def test_every_decoder_takes_its_input_statistics_from_the_rows_that_were_fitted
     recipe = Recipe.resolve(replace(SMALL, recent_bars=100))
     cut = first_test_time(bars, "")
     folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))[:1]
-    _, decoders = fit_folds(recipe, rows, folds)
+    decoders = fit_decoders(recipe, rows, folds, fit_folds(recipe, rows, folds))
     fitted = newest(rows.take(folds[0].train), 100)
     assert decoders[0].facts["ewma_scale"] == pytest.approx(fitted.target.mean())
 
