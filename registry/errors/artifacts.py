@@ -1,0 +1,118 @@
+"""What is wrong with an artifact, a conversion or a setting."""
+
+from registry.errors.families import ArtifactError, ConversionError, SettingsError
+
+
+class ParityError(ConversionError):
+    """A converted artifact disagrees with the native model beyond the limit."""
+
+    def __init__(self, flavor: str, difference: float, limit: float) -> None:
+        self.flavor, self.difference, self.limit = flavor, difference, limit
+        super().__init__(
+            f"flavor {flavor!r} differs from native by {difference:.3g}, limit {limit:.3g}"
+        )
+
+
+class UnsupportedModelError(ConversionError):
+    """A flavor cannot hold this architecture."""
+
+    def __init__(self, flavor: str, architecture: str, reason: str) -> None:
+        self.flavor, self.architecture, self.reason = flavor, architecture, reason
+        super().__init__(f"flavor {flavor!r} cannot hold {architecture!r}: {reason}")
+
+
+class DigestMismatchError(ArtifactError):
+    """A file's SHA-256 is not the one recorded at registration."""
+
+    def __init__(self, path: str, expected: str, found: str) -> None:
+        self.path, self.expected, self.found = path, expected, found
+        super().__init__(
+            f"artifact {path} has sha256 {found[:12]} but {expected[:12]} was registered; "
+            "it is not loaded"
+        )
+
+
+class UnreadableArtifactError(ArtifactError):
+    """A file that cannot be parsed as the flavor it is stored as."""
+
+    def __init__(self, flavor: str, cause: str) -> None:
+        self.flavor, self.cause = flavor, cause
+        super().__init__(
+            f"the artifact cannot be read as flavor {flavor!r} ({cause}); convert the model again"
+        )
+
+
+class DamagedFileError(ArtifactError):
+    """A file that this engine wrote beside its cache cannot be read."""
+
+    def __init__(self, path: str, cause: str) -> None:
+        self.path, self.cause = path, cause
+        super().__init__(f"{path} cannot be read ({cause}); delete it, it is written anew")
+
+
+class MissingArtifactError(ArtifactError):
+    """A file that a version's record lists is not there."""
+
+    def __init__(self, path: str, hint: str = "") -> None:
+        self.path = path
+        super().__init__(f"artifact {path} is missing{'; ' + hint if hint else ''}")
+
+
+class FingerprintMismatchError(ArtifactError):
+    """A version's features are defined differently from this code's."""
+
+    def __init__(self, feature_set: str, expected: str, found: str) -> None:
+        self.feature_set, self.expected, self.found = feature_set, expected, found
+        super().__init__(
+            f"feature set {feature_set!r}: the version was trained with definition "
+            f"{expected[:12]}, this code computes {found[:12]}; train a new version"
+        )
+
+
+class DriftDisagreementError(ArtifactError):
+    """A drift report would show another number than the one that decided."""
+
+    def __init__(self, column: str, decided: float, shown: float) -> None:
+        self.column, self.decided, self.shown = column, decided, shown
+        super().__init__(
+            f"column {column!r}: the verdict rests on {decided:.6g} but Evidently's report shows "
+            f"{shown:.6g}; install the Evidently of requirements.lock"
+        )
+
+
+class GoldenRowsError(ArtifactError):
+    """A loaded artifact does not reproduce the answers recorded at training."""
+
+    def __init__(self, flavor: str, difference: float, limit: float) -> None:
+        self.flavor, self.difference, self.limit = flavor, difference, limit
+        super().__init__(
+            f"flavor {flavor!r} misses its golden rows by {difference:.3g} (limit {limit:.3g}); "
+            "it is not loaded"
+        )
+
+
+class ForeignTrackingError(SettingsError):
+    """A stage would write to another MLflow than the platform's."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        self.found, self.expected = found, expected
+        super().__init__(
+            f"MLFLOW_TRACKING_URI is {found!r} but the platform's is {expected!r}; "
+            f"export MLFLOW_TRACKING_URI={expected}"
+        )
+
+
+class PortInUseError(SettingsError):
+    """The port to listen on is taken."""
+
+    def __init__(self, port: int, variable: str) -> None:
+        self.port, self.variable = port, variable
+        super().__init__(f"port {port} is already in use; stop its process or set {variable}")
+
+
+class SettingValueError(SettingsError):
+    """An environment variable whose value cannot be read."""
+
+    def __init__(self, variable: str, value: object, problem: str) -> None:
+        self.variable, self.value, self.problem = variable, value, problem
+        super().__init__(f"{variable}={value!r}: {problem}")

@@ -1,0 +1,77 @@
+"""What the recorded state does not allow now."""
+
+from collections.abc import Iterable
+
+from registry.errors.families import ConflictError, listed
+
+
+class PromotionConflictError(ConflictError):
+    """Another promotion of the same alias won."""
+
+    def __init__(self, model_id: str, alias: str, generation: int) -> None:
+        self.model_id, self.alias, self.generation = model_id, alias, generation
+        super().__init__(
+            f"another promotion of {model_id}@{alias} came first (generation {generation} is "
+            "no longer current); look at the version it set and ask again"
+        )
+
+
+class VersionExistsError(ConflictError):
+    """The engine database already knows this version, from another MLflow."""
+
+    def __init__(self, model_id: str, number: int) -> None:
+        self.model_id, self.number = model_id, number
+        super().__init__(
+            f"the engine database already has {model_id} version {number}, registered in another "
+            "MLflow; point DATABASE_URL and MLFLOW_TRACKING_URI at one installation"
+        )
+
+
+class VersionInUseError(ConflictError):
+    """A version that an alias points at cannot be deleted."""
+
+    def __init__(self, model_id: str, number: int, aliases: Iterable[str]) -> None:
+        self.model_id, self.number, self.aliases = model_id, number, tuple(aliases)
+        super().__init__(
+            f"{model_id} version {number} is in use as {listed(self.aliases)}; move the alias first"
+        )
+
+
+class NoPreviousVersionError(ConflictError):
+    """There is no earlier champion to roll back to."""
+
+    def __init__(self, model_id: str) -> None:
+        self.model_id = model_id
+        super().__init__(
+            f"model {model_id!r} has no earlier champion to roll back to; promote a version instead"
+        )
+
+
+class GateRefusedError(ConflictError):
+    """A lock stays shut; `refusals` holds one line per gate: name, value, limit."""
+
+    def __init__(self, model_id: str, number: int, lock: str, refusals: Iterable[str]) -> None:
+        self.model_id, self.number, self.lock = model_id, number, lock
+        self.refusals = tuple(refusals)
+        super().__init__(
+            f"{model_id} version {number} is refused by its {lock} lock: {'; '.join(self.refusals)}"
+        )
+
+
+class PriceBasisConflictError(ConflictError):
+    """Bars of another price basis than those already held for the interval."""
+
+    def __init__(self, interval: str, held: str, offered: str) -> None:
+        self.interval, self.held, self.offered = interval, held, offered
+        super().__init__(
+            f"the store holds {held!r} prices for interval {interval}, not {offered!r}; mixing "
+            "them would look like a price jump: use another store folder"
+        )
+
+
+class StaleLeaseError(ConflictError):
+    """A worker reports on a job whose lease another worker holds now."""
+
+    def __init__(self, job_id: str, owner: str) -> None:
+        self.job_id, self.owner = job_id, owner
+        super().__init__(f"job {job_id} is no longer leased to {owner}; its report is discarded")

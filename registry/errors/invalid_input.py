@@ -1,0 +1,87 @@
+"""What a caller sent and must change: names, parameters, bars, rows, labels."""
+
+from collections.abc import Iterable
+
+from registry.errors.families import InvalidInputError, listed, shown
+
+
+class UnknownNameError(InvalidInputError):
+    """A name that no catalog entry has."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
+        super().__init__(f"unknown {kind} {name!r}; known: {listed(self.known)}")
+
+
+class UnknownSymbolError(InvalidInputError):
+    """A symbol that a source, a store or a version does not hold."""
+
+    def __init__(self, symbol: str, where: str, known: Iterable[str]) -> None:
+        self.symbol, self.where, self.known = symbol, where, tuple(sorted(known))
+        super().__init__(f"symbol {symbol!r} is not in {where}; it has: {listed(self.known)}")
+
+
+class BarsError(InvalidInputError):
+    """Bars that break a rule of the checked frame (see `pipelines.bars`)."""
+
+    def __init__(self, problem: str, where: str = "", hint: str = "") -> None:
+        self.problem, self.where, self.hint = problem, where, hint
+        super().__init__(f"{where + ': ' if where else ''}{problem}{'; ' + hint if hint else ''}")
+
+
+class TooLittleHistoryError(InvalidInputError):
+    """Fewer bars than the features or the folds need."""
+
+    def __init__(self, what: str, needed: int, found: int, hint: str = "") -> None:
+        self.what, self.needed, self.found = what, needed, found
+        tail = f"; {hint}" if hint else ""
+        super().__init__(f"{what} needs {needed} bars but there are {found}{tail}")
+
+
+class MissingColumnsError(InvalidInputError):
+    """A feature set or template needs bar columns that the source does not have."""
+
+    def __init__(self, needed_by: str, missing: Iterable[str], hint: str = "") -> None:
+        self.needed_by, self.missing = needed_by, tuple(missing)
+        tail = f"; {hint}" if hint else ""
+        super().__init__(f"{needed_by} needs the columns {listed(self.missing)}{tail}")
+
+
+class ShapeError(InvalidInputError):
+    """Rows or arrays of another length or shape than the contract says."""
+
+    def __init__(self, name: str, expected: str, found: str) -> None:
+        self.name, self.expected, self.found = name, expected, found
+        super().__init__(f"{name}: expected {expected} but got {found}")
+
+
+class ValueRangeError(InvalidInputError):
+    """A number that is not finite or does not fit into float32."""
+
+    def __init__(self, name: str, value: object, expected: str = "a finite float32 number") -> None:
+        self.name, self.value, self.expected = name, value, expected
+        super().__init__(f"{name}: expected {expected} but got {shown(value)}")
+
+
+class ParameterError(InvalidInputError):
+    """A stage parameter or request field with a value that cannot be used."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        self.name, self.value, self.expected = name, value, expected
+        super().__init__(f"{name}={shown(value)}: expected {expected}")
+
+
+class FitError(InvalidInputError):
+    """An architecture cannot be fitted on these rows with these parameters."""
+
+    def __init__(self, architecture: str, problem: str, hint: str) -> None:
+        self.architecture, self.problem, self.hint = architecture, problem, hint
+        super().__init__(f"{architecture} cannot be fitted: {problem}; {hint}")
+
+
+class HorizonError(InvalidInputError):
+    """A prediction horizon other than the version's."""
+
+    def __init__(self, asked: str, available: str, model: str) -> None:
+        self.asked, self.available, self.model = asked, available, model
+        super().__init__(f"horizon {asked!r} is not served by {model}; available: {available}")

@@ -1,0 +1,47 @@
+"""What was named and does not exist."""
+
+from collections.abc import Iterable
+
+from registry.errors.families import NotFoundError, listed
+
+
+class NoHistoryError(NotFoundError):
+    """A symbol for which the store holds no bars."""
+
+    def __init__(self, symbol: str, known: Iterable[str]) -> None:
+        self.symbol, self.known = symbol, tuple(sorted(known))
+        super().__init__(
+            f"no history for {symbol!r}; post its bars to /bars first; held: {listed(self.known)}"
+        )
+
+
+class ModelNotFoundError(NotFoundError):
+    """No registered model of this name."""
+
+    def __init__(self, model_id: str, known: Iterable[str]) -> None:
+        self.model_id, self.known = model_id, tuple(sorted(known))
+        super().__init__(f"unknown model {model_id!r}; registered: {listed(self.known)}")
+
+
+class VersionNotFoundError(NotFoundError):
+    """No such version or alias of a registered model."""
+
+    def __init__(self, model_id: str, wanted: str, known: Iterable[str]) -> None:
+        self.model_id, self.wanted, self.known = model_id, wanted, tuple(known)
+        super().__init__(f"model {model_id!r} has no {wanted}; it has: {listed(self.known)}")
+
+
+class RunNotFoundError(NotFoundError):
+    """No such MLflow run, or the run lacks the artifact that a stage needs."""
+
+    def __init__(self, run_id: str, needed: str) -> None:
+        self.run_id, self.needed = run_id, needed
+        super().__init__(f"run {run_id!r} has no {needed}")
+
+
+class JobNotFoundError(NotFoundError):
+    """No job of this id."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"no job {job_id!r} in the engine database")

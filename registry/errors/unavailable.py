@@ -1,0 +1,87 @@
+"""What is not there now; trying again later can help."""
+
+from registry.errors.families import DeadlineError, UnavailableError
+
+
+class RegistryUnavailableError(UnavailableError):
+    """MLflow does not answer."""
+
+    def __init__(self, uri: str, cause: str) -> None:
+        self.uri, self.cause = uri, cause
+        super().__init__(f"MLflow at {uri} does not answer ({cause}); start it with `make up`")
+
+
+class ModelNotLoadedError(UnavailableError):
+    """A model exists but this process has no version of it loaded; says why."""
+
+    def __init__(self, model_id: str, reason: str) -> None:
+        self.model_id, self.reason = model_id, reason
+        super().__init__(f"model {model_id!r} is not loaded: {reason}")
+
+
+class BackendUnavailableError(UnavailableError):
+    """The requested hardware is not here."""
+
+    def __init__(self, backend: str, reason: str) -> None:
+        self.backend, self.reason = backend, reason
+        super().__init__(f"backend {backend!r} is not available here: {reason}")
+
+
+class OverloadedError(UnavailableError):
+    """More requests wait than the process takes."""
+
+    retry_after_seconds = 1
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        self.waiting, self.limit = waiting, limit
+        super().__init__(f"{waiting} requests are waiting already (MAX_WAITING={limit}); retry")
+
+
+class TimeLimitError(DeadlineError):
+    """The answer was not ready in time; the request's work is given up."""
+
+    def __init__(self, what: str, limit_seconds: float, variable: str) -> None:
+        self.what, self.limit_seconds, self.variable = what, limit_seconds, variable
+        super().__init__(f"{what} took longer than {limit_seconds:g} s ({variable}); ask for less")
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """The engine database does not answer."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        self.url, self.cause = url, cause
+        super().__init__(
+            f"engine database {url} does not answer ({cause}); start it or correct DATABASE_URL"
+        )
+
+
+class StoreBusyError(UnavailableError):
+    """Another process holds the lock of a bars folder for too long."""
+
+    def __init__(self, where: str, waited_seconds: float) -> None:
+        self.where, self.waited_seconds = where, waited_seconds
+        super().__init__(
+            f"{where} is locked by another process for {waited_seconds:g} s; try again"
+        )
+
+
+class MissingPackageError(UnavailableError):
+    """A part needs a package that is not installed here."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        self.what, self.package, self.extra = what, package, extra
+        super().__init__(
+            f"{what} needs the package {package!r}, which is not installed; "
+            f"pip install 'nautilus-ml-engine[{extra}]'"
+        )
+
+
+class DatabaseNotMigratedError(UnavailableError):
+    """The engine database's schema is not the one this code needs."""
+
+    def __init__(self, url: str, found: str | None, needed: str) -> None:
+        self.url, self.found, self.needed = url, found, needed
+        super().__init__(
+            f"engine database {url} is at revision {found or 'none'} but {needed} is needed; "
+            "run `make migrate`"
+        )
