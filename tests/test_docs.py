@@ -57,7 +57,7 @@ def test_every_feature_and_alias_is_in_the_page(name):
 def test_every_gate_is_in_a_page():
     declared = [GATES.get(template) for template in GATES]
     required = [*SHARED_GATES, *(r for gates in declared for r in (*gates.serve, *gates.trade))]
-    text = page("templates") + page("promotion")
+    text = page("promotion") + "".join(page(f"templates/{template}") for template in GATES)
     assert {r.gate for r in required if f"`{r.gate}`" not in text} == set()
 
 
