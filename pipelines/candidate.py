@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.bars import Bars, digest, to_microseconds
-from pipelines.datasets import Fold, LabelledRows, OutOfFold, build_rows, walk_forward
+from pipelines.datasets import LabelledRows, OutOfFold, build_rows
+from pipelines.folds import Fold, walk_forward
 from pipelines.manifest import Manifest
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipe import Recipe, first_test_time, fold_step

@@ -15,8 +15,9 @@ import numpy as np
 
 from pipelines.architectures import ARCHITECTURES, Architecture, Estimator, TrainingRows
 from pipelines.bars import Bars, parse_interval
-from pipelines.datasets import Fold, LabelledRows, OutOfFold, concatenate
+from pipelines.datasets import LabelledRows, OutOfFold, concatenate
 from pipelines.features import FEATURE_SETS, FeatureSet
+from pipelines.folds import Fold
 from pipelines.parameters import RecipeParameters, parse_time
 from pipelines.templates import TEMPLATES, Template
 from registry.contract import Json

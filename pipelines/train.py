@@ -27,8 +27,9 @@ from pipelines.candidate import (
     save_evidence,
     write_files,
 )
-from pipelines.datasets import LabelledRows, fold_map
+from pipelines.datasets import LabelledRows
 from pipelines.features import fingerprint
+from pipelines.folds import fold_map
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
 from pipelines.recipe import Recipe, bar_span, fit_folds, span
 from pipelines.reference import drift_profile, recent_rows

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from pipelines.bars import Bars
-from pipelines.datasets import LabelledRows, build_rows, walk_forward
+from pipelines.datasets import LabelledRows, build_rows
+from pipelines.folds import walk_forward
 from pipelines.parameters import RecipeParameters
 from pipelines.recipe import (
     Recipe,
