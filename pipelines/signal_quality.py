@@ -96,7 +96,7 @@ def judge(
         "cost_grid": pl.DataFrame(cost_grid(report, strategy.bars_per_year)),
         "per_symbol": _per_symbol(rows, forecast),
     }
-    return Evaluation(scores | calibration | money, gates, tables, active)
+    return Evaluation(scores | calibration | money, gates, tables, active, panel.dates)
 
 
 def _most_probable(forecast: SignalForecast) -> Array:

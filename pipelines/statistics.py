@@ -17,6 +17,8 @@ EULER_GAMMA = 0.5772156649015329
 SIGNIFICANT = -1.645
 """One-sided 5 % of a standard normal: a t below it says that a loss is the lower one."""
 LEAST_LAGS = 21
+CONSTANT = 1e-12
+"""Returns that deviate by no more do not vary: what is left is rounding."""
 _NORMAL = NormalDist()
 
 
@@ -79,7 +81,7 @@ def sharpe_ratio(returns: NDArray[np.float64]) -> float:
     if len(returns) < 2:
         return 0.0
     deviation = float(returns.std(ddof=1))
-    if deviation <= 1e-12:
+    if deviation <= CONSTANT:
         return 0.0
     return float(returns.mean()) / deviation
 

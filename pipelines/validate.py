@@ -86,7 +86,7 @@ def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
     spec, interval = dataset.label_spec, candidate.contract.interval
     engine = open_engine(settings)
     family = recipe.family(spec, dataset.bars.symbols)
-    known = TrialFamily(*trials.known(engine, family))
+    known = TrialFamily(*trials.known(engine, family), trials.known_returns(engine, family))
     first = recipe.template.evaluate(candidate.oof, decoders, spec, known, interval)
     n_trials, sharpes = trials.count(
         engine,
@@ -96,10 +96,13 @@ def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
         candidate.run_id,
         None if first.returns is None else sharpe_ratio(first.returns),
     )
-    engine.dispose()
-    if first.returns is None:
+    if first.returns is None or first.dates is None:
+        engine.dispose()
         return first
-    counted = TrialFamily(n_trials, sharpes)
+    series = trials.TrialReturns(recipe.digest(), first.dates, first.returns)
+    trials.keep_returns(engine, family, series)
+    counted = TrialFamily(n_trials, sharpes, trials.known_returns(engine, family))
+    engine.dispose()
     return recipe.template.evaluate(candidate.oof, decoders, spec, counted, interval)
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from registry.errors import DatabaseNotMigratedError, DatabaseUnavailableError
 from registry.settings import PlatformSettings, read_settings
 
-REVISION = "0001"
+REVISION = "0002"
 """The schema this code needs; a test compares it with the newest file in migrations/versions."""
 
 VERSION_TABLE = "engine_alembic_version"

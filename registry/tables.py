@@ -122,6 +122,22 @@ trials = sa.Table(
     sa.Column("first_seen_at", UtcDateTime, nullable=False),
 )
 
+# The out-of-fold returns of those trials: what the probability of overfitting is computed from.
+# `dates` are int64 microseconds UTC, `returns` float64, little-endian and deflated by zlib.
+trial_returns = sa.Table(
+    "trial_returns",
+    metadata,
+    sa.Column("family", sa.String(64), primary_key=True),
+    sa.Column("recipe", sa.String(64), primary_key=True),
+    sa.Column("n_periods", sa.Integer, nullable=False),
+    sa.Column("dates", sa.LargeBinary, nullable=False),
+    sa.Column("returns", sa.LargeBinary, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["family", "recipe"], ["trials.family", "trials.recipe"], name="fk_trial_returns_trials"
+    ),
+)
+
 # Durable work with lease, heartbeat and fencing.
 jobs = sa.Table(
     "jobs",

@@ -5,20 +5,40 @@ the number of trials behind a result, and the spread of their Sharpe ratios. A n
 the user would always be too small, so it is kept here from the first run on. The family is
 (template, label spec, cost spec, symbols), never the data: a refit with an unchanged recipe adds
 observations, not a trial; any changed parameter adds one.
+
+With the count are kept the trials' out-of-fold return series, from which the probability of
+backtest overfitting is computed (`pipelines/overfitting.py`).
 """
 
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from registry import tables
 from registry.contract import Json
 from registry.database import insert_for, reading
-from registry.errors import ValueRangeError
+from registry.errors import ShapeError, ValueRangeError
+
+
+@dataclass(frozen=True, slots=True)
+class TrialReturns:
+    """What one recipe's strategy earned out of fold.
+
+    `dates`: (T,) int64 microseconds UTC, rising; `returns`: (T,) float64 active net returns per
+    period, fractions.
+    """
+
+    recipe: str
+    dates: NDArray[np.int64]
+    returns: NDArray[np.float64]
 
 
 def family_key(
@@ -87,3 +107,54 @@ def known(engine: sa.Engine, family: str) -> tuple[int, tuple[float, ...]]:
     with reading(engine) as connection:
         found = connection.scalars(query).all()
     return len(found), tuple(float(value) for value in found if value is not None)
+
+
+def keep_returns(engine: sa.Engine, family: str, series: TrialReturns) -> None:
+    """Store the return series of a counted trial; a newer series of the recipe replaces it whole.
+
+    Raises:
+        ShapeError: dates and returns of different length, or dates that do not rise.
+        ValueRangeError: a return that is not finite.
+        IntegrityError: (of SQLAlchemy) the trial was not counted.
+    """
+    n = len(series.dates)
+    if series.returns.shape != (n,) or not (np.diff(series.dates) > 0).all():
+        expected = "one return per date, dates rising"
+        raise ShapeError("returns of a trial", expected, f"{n} dates, {series.returns.shape}")
+    if not np.isfinite(series.returns).all():
+        raise ValueRangeError("returns of a trial", float("nan"), "finite numbers")
+    values = {
+        "family": family,
+        "recipe": series.recipe,
+        "n_periods": n,
+        "dates": zlib.compress(series.dates.astype("<i8").tobytes()),
+        "returns": zlib.compress(series.returns.astype("<f8").tobytes()),
+        "updated_at": datetime.now(UTC),
+    }
+    table = tables.trial_returns
+    with engine.begin() as connection:
+        insert = insert_for(connection, table).values(values)
+        newer = {name: insert.excluded[name] for name in values if name not in table.primary_key}
+        key = [table.c.family, table.c.recipe]
+        connection.execute(insert.on_conflict_do_update(index_elements=key, set_=newer))
+
+
+def known_returns(engine: sa.Engine, family: str) -> tuple[TrialReturns, ...]:
+    """Return the family's stored series, oldest trial first; trials without one are missing."""
+    table, counted = tables.trial_returns, tables.trials
+    query = (
+        sa.select(table.c.recipe, table.c.dates, table.c.returns)
+        .join(counted, (counted.c.family == table.c.family) & (counted.c.recipe == table.c.recipe))
+        .where(table.c.family == family)
+        .order_by(counted.c.first_seen_at, counted.c.recipe)
+    )
+    with reading(engine) as connection:
+        found = connection.execute(query).all()
+    return tuple(
+        TrialReturns(
+            row.recipe,
+            np.frombuffer(zlib.decompress(row.dates), dtype="<i8").astype(np.int64),
+            np.frombuffer(zlib.decompress(row.returns), dtype="<f8").astype(np.float64),
+        )
+        for row in found
+    )

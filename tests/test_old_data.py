@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry import events
+from registry import events, trials
 from registry.artifacts import GOLDEN_FILE, ArtifactCache
 from registry.database import REVISION, found_revision, open_engine
 from registry.versions import Registry
@@ -22,6 +22,10 @@ def old_engine(request, settings):
     shutil.copytree(request.param / "cache", settings.cache_dir)
     with sqlite3.connect(settings.data_dir / "engine.db") as connection:
         connection.executescript((request.param / "engine.sql").read_text())
+        connection.execute(
+            "INSERT INTO trials VALUES (?, 'recipe', 'old_trees', 'run', 0.05, ?)",
+            ("family", "2004-01-01 00:00:00.000000"),
+        )
     connection.close()
     opened = open_engine(settings)
     yield opened
@@ -37,6 +41,14 @@ def test_an_old_database_is_migrated_with_everything_in_it(old_engine, settings)
         assert registry.find_deployment(model_id).champion == version.number
         kinds = [event.kind for event in events.read(old_engine, model_id)]
         assert kinds == ["registered", "promoting", "promoted"]
+
+
+def test_trials_of_an_old_database_still_count_and_have_no_returns_yet(old_engine):
+    assert trials.known(old_engine, "family") == (1, (0.05,))
+    assert trials.known_returns(old_engine, "family") == ()
+    series = trials.TrialReturns("recipe", np.arange(3), np.zeros(3))
+    trials.keep_returns(old_engine, "family", series)
+    assert len(trials.known_returns(old_engine, "family")) == 1
 
 
 def test_old_versions_load_from_the_cache_and_give_their_recorded_scores(old_engine, settings):

@@ -30,6 +30,7 @@ from registry.catalog import Catalog
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.gates import GateRow
+from registry.trials import TrialReturns
 
 Arrays = Mapping[str, NDArray[np.float64]]
 
@@ -54,22 +55,27 @@ class Evaluation:
     `metrics` go to MLflow as they are named; `gates` are the template's own quality rows (serve
     and trade); `tables` feed the pictures (see `pipelines/pictures.py` for the names it draws);
     `returns` is the active net return series per period of the strategy (None where there is
-    none): its `statistics.sharpe_ratio` is what the family's trial record keeps. It does not
-    depend on the family given to `evaluate`.
+    none) and `dates` its decision times (int64 microseconds UTC): the family's trial record keeps
+    both, and their `statistics.sharpe_ratio`. They do not depend on the family given to `evaluate`.
     """
 
     metrics: Mapping[str, float]
     gates: tuple[GateRow, ...]
     tables: Mapping[str, pl.DataFrame]
     returns: NDArray[np.float64] | None = None
+    dates: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrialFamily:
-    """How many recipes this family has tried, and their Sharpe ratios per period."""
+    """How many recipes this family has tried, their Sharpe ratios per period and return series.
+
+    `series` misses trials whose returns were never kept, as `sharpe_per_period` does.
+    """
 
     n_trials: int
     sharpe_per_period: tuple[float, ...]
+    series: tuple[TrialReturns, ...] = ()
 
 
 class Template(Protocol):
