@@ -1,4 +1,4 @@
-"""What bars become in hindsight: realised variance, and the touch of a triple barrier.
+"""What bars become in hindsight: realised variance, returns, the touch of a triple barrier.
 
 Also the two causal volatilities that labels are measured in. Numpy and polars only. Arrays have
 one entry per bar of one symbol; NaN means not known.
@@ -36,9 +36,30 @@ def ewma_variance(close: Array) -> Array:
 
     Weights 0.94^k normalised by their sum; the same number as the feature `log_ewma_variance`.
     """
-    squares = pl.Series(log_returns(close)[1:] ** 2)
-    mean = squares.ewm_mean(alpha=1 - EWMA_DECAY, adjust=True, min_samples=WARM_UP_BARS)
-    return _after_first(np.maximum(mean.to_numpy(), VARIANCE_FLOOR), len(close))
+    return ewma_mean(log_returns(close) ** 2)
+
+
+def ewma_mean(variance: Array) -> Array:
+    """Return the EWMA(0.94) of variances per bar, the first of which is NaN; floored.
+
+    A later NaN is left out of the mean and NaN in the result.
+    """
+    known = pl.Series(variance[1:]).fill_nan(None)
+    mean = known.ewm_mean(alpha=1 - EWMA_DECAY, adjust=True, min_samples=WARM_UP_BARS)
+    return _after_first(np.maximum(mean.to_numpy(), VARIANCE_FLOOR), len(variance))
+
+
+def garman_klass(opened: Array, high: Array, low: Array, close: Array) -> Array:
+    """Return each bar's variance from its prices: overnight^2 + Garman-Klass; NaN at the first.
+
+    log(open_t / close_{t-1})^2 + 0.5 log(high/low)^2 - (2 ln 2 - 1) log(close/open)^2, the part
+    within the bar not below zero (Garman and Klass 1980, eq. 19). About seven times less noisy
+    than a squared return.
+    """
+    inside = 0.5 * np.log(high / low) ** 2 - (2 * np.log(2) - 1) * np.log(close / opened) ** 2
+    overnight = np.full(len(close), np.nan)
+    overnight[1:] = np.log(opened[1:] / close[:-1]) ** 2
+    return np.asarray(overnight + np.maximum(inside, 0.0), dtype=np.float64)
 
 
 def ewma_deviation(close: Array) -> Array:
@@ -56,11 +77,22 @@ def _after_first(values: Array, n: int) -> Array:
 
 def realised_variance(close: Array, horizon: int) -> Array:
     """Return at bar t the mean squared log return over t+1 .. t+horizon; NaN where incomplete."""
-    out = np.full(len(close), np.nan)
-    squares = log_returns(close)[1:] ** 2
-    if len(squares) >= horizon:
-        means = sliding_window_view(squares, horizon).mean(axis=1)
-        out[: len(means)] = means
+    return mean_ahead(log_returns(close) ** 2, horizon)
+
+
+def mean_ahead(values: Array, horizon: int) -> Array:
+    """Return at bar t the mean of the values at t+1 .. t+horizon; NaN where incomplete."""
+    out = np.full(len(values), np.nan)
+    if len(values) > horizon:
+        out[:-horizon] = sliding_window_view(values[1:], horizon).mean(axis=1)
+    return out
+
+
+def mean_back(values: Array, bars: int) -> Array:
+    """Return at bar t the mean of the newest `bars` values; NaN where there are not as many."""
+    out = np.full(len(values), np.nan)
+    if len(values) >= bars:
+        out[bars - 1 :] = sliding_window_view(values, bars).mean(axis=1)
     return out
 
 
@@ -70,6 +102,17 @@ def end_times(timestamp: Times, bars: int) -> Times:
     if len(timestamp) > bars:
         out[: len(timestamp) - bars] = timestamp[bars:]
     return out
+
+
+def return_ahead(opened: Array, close: Array, horizon: int, *, at_open: bool) -> Array:
+    """Return at bar t the log return of a decision at its close held for `horizon` bars.
+
+    Filled at the open of t+1 and left at the close of t+horizon where `at_open`, else filled at
+    the close of t+1 and left at the close of t+1+horizon; NaN where that has not happened yet.
+    """
+    if at_open:
+        return np.asarray(np.log(later(close, horizon) / later(opened, 1)), dtype=np.float64)
+    return np.asarray(np.log(later(close, horizon + 1) / later(close, 1)), dtype=np.float64)
 
 
 # Triple barrier --------------------------------------------------------------------------------

@@ -49,6 +49,47 @@ def test_flat_prices_and_short_series_are_finite_or_unknown():
     assert labels.ewma_variance(np.array([1.0])).shape == (1,)
 
 
+def test_a_bar_without_variance_is_left_out_of_the_mean():
+    variance = np.concatenate(([np.nan], np.random.default_rng(1).random(99)))
+    variance[50] = np.nan
+    found = labels.ewma_mean(variance)
+    expected = pd.Series(variance).ewm(alpha=0.06, min_periods=22).mean()
+    expected[50] = np.nan
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_garman_klass_is_unbiased_and_less_noisy_than_a_squared_return():
+    rng = np.random.default_rng(3)
+    steps = 0.01 / 20 * rng.standard_normal((4000, 400))  # a day of 400 steps, sd 1 %
+    path = np.cumsum(steps, axis=1)
+    opened = 0.004 * rng.standard_normal(4000) + np.cumsum(np.r_[0.0, path[:-1, -1]])
+    prices = 100 * np.exp(opened[:, None] + np.column_stack((np.zeros(4000), path)))
+    open_, close = prices[:, 0], prices[:, -1]
+    found = labels.garman_klass(open_, prices.max(axis=1), prices.min(axis=1), close)[1:]
+    overnight = np.log(open_[1:] / close[:-1]) ** 2
+    inside = found - overnight
+    assert inside.mean() == pytest.approx(1e-4, rel=0.12)  # 400 steps miss the extremes a little
+    assert np.log(close / open_).var() / inside.var() ** 0.5 > 1.6  # sd of r^2 is sqrt(2) of it
+    assert np.isnan(labels.garman_klass(open_, open_, open_, open_)[0])
+
+
+def test_means_ahead_and_back_equal_pandas(close):
+    values = np.abs(labels.log_returns(close))
+    ahead = pd.Series(values).rolling(5).mean().shift(-5)
+    np.testing.assert_allclose(labels.mean_ahead(values, 5), ahead, rtol=1e-9)
+    back = pd.Series(values).rolling(22).mean()
+    np.testing.assert_allclose(labels.mean_back(values, 22), back, rtol=1e-9)
+
+
+def test_a_return_ahead_is_what_a_decision_at_the_close_can_still_earn():
+    opened, close = np.array([1.0, 2.0, 4.0, 8.0]), np.array([1.5, 3.0, 6.0, 12.0])
+    at_open = labels.return_ahead(opened, close, 2, at_open=True)
+    np.testing.assert_allclose(at_open[:2], np.log([6.0 / 2.0, 12.0 / 4.0]))
+    at_close = labels.return_ahead(opened, close, 2, at_open=False)
+    np.testing.assert_allclose(at_close[:1], np.log([12.0 / 3.0]))
+    assert np.isnan(at_open[2:]).all() and np.isnan(at_close[1:]).all()
+
+
 def walked(path, width, horizon, t):
     """One decision, bar by bar, as the definition reads."""
     upper, lower = path.fill[t] * math.exp(width[t]), path.fill[t] * math.exp(-width[t])
