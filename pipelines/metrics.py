@@ -153,6 +153,43 @@ def _window_sums(values: Array, length: int) -> Array:
     return np.asarray(total[length:] - total[:-length], dtype=np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class MeanInterval:
+    """A mean over rows with a two-sided 90 % bootstrap interval."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+
+def mean_interval(
+    values: Array,
+    t0: NDArray[np.int64],
+    *,
+    block: int = 21,
+    repetitions: int = 2000,
+    seed: int = 0,
+) -> MeanInterval:
+    """Return the mean of values over rows with its block-bootstrap interval.
+
+    Circular blocks of `block` dates are drawn, all rows of a date together (Politis and Romano
+    1992); the interval is the basic (reflected) one.
+    """
+    dates, date = np.unique(t0, return_inverse=True)
+    n_dates = len(dates)
+    length = min(block, n_dates)
+    count = np.bincount(date).astype(np.float64)
+    columns = np.stack((np.bincount(date, values), count), axis=1).astype(np.float64)
+    wrap = np.concatenate((np.arange(n_dates), np.arange(length - 1)))
+    sums = _window_sums(columns[wrap], length)
+    shape = (repetitions, math.ceil(n_dates / length))
+    starts = np.random.default_rng(seed).integers(0, n_dates, shape)
+    drawn = sums[starts].sum(axis=1)
+    estimate = float(values.mean())
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.05, 0.95))
+    return MeanInterval(estimate, float(2 * estimate - high), float(2 * estimate - low))
+
+
 def reliability_table(confidence: Array, hit: Array, n_bins: int = N_BINS) -> pl.DataFrame:
     """Return one line per equal-mass bin: confidence, frequency (both means), n_rows."""
     bins = equal_mass_bins(confidence, n_bins)

@@ -1,0 +1,122 @@
+"""Conformal intervals: split, and adaptive over time. Numpy only.
+
+Split: the ceil((n+1)*level)-th smallest score of rows the fit had not seen (Vovk, Gammerman and
+Shafer 2005). It covers what it promises while rows are exchangeable, which markets are not.
+Adaptive (Gibbs and Candes 2021, "Adaptive conformal inference under distribution shift"): the
+level itself moves, alpha <- alpha + gamma * (nominal - missed), as outcomes become known.
+
+A score is the absolute error in units of the row's own scale; a quantile of scores times the
+scale is half an interval. `statistics.conformal_quantile` is the split quantile of raw scores;
+here stands what needs the whole distribution of scores, kept as a short sorted array.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+GAMMA = 0.005
+"""Step of the adaptive level, that of the paper's experiments."""
+KEPT = 2000
+"""Most scores kept: the quantile of more moves by less than 1 / 2000 of the rows."""
+
+
+def keep_scores(scores: Array, most: int = KEPT) -> Array:
+    """Return the scores sorted; of more than `most`, that many at evenly spaced ranks.
+
+    Ranks are rounded up, so that a kept quantile is never below the one of all scores.
+    """
+    ordered = np.sort(scores)
+    n = len(ordered)
+    if n <= most:
+        return ordered
+    ranks = np.ceil(np.arange(1, most + 1) * (n + 1) / (most + 1)).astype(np.intp)
+    return np.asarray(ordered[np.minimum(ranks, n) - 1], dtype=np.float64)
+
+
+def quantile(kept: Array, level: float) -> float:
+    """Return the ceil((n+1)*level)-th of sorted scores: inf above the last rank, 0 below the first.
+
+    A level at or below 0 is an interval of no width, one that no rank reaches covers everything.
+    """
+    rank = math.ceil(round((len(kept) + 1) * level, 9))
+    if rank > len(kept):
+        return math.inf
+    return float(kept[rank - 1]) if rank >= 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveWalk:
+    """Adaptive intervals of rows in time order, and where the level stood at the end.
+
+    `half`: (n,) quantile of scores used for each row; NaN where its fold had no scores to
+    calibrate on, inf where the level asked for more than they hold. `alpha`: after every outcome.
+    """
+
+    half: Array
+    alpha: float
+
+
+def adapt(
+    score: Array,
+    t0: Times,
+    t1: Times,
+    fold: NDArray[np.int64],
+    calibration: Mapping[int, Array],
+    *,
+    level: float,
+    gamma: float = GAMMA,
+) -> AdaptiveWalk:
+    """Walk through rows as time would have: each interval knows only outcomes complete by its t0.
+
+    Args:
+        score: (n,) what each row's interval must reach to cover.
+        t0, t1: decision and completion, int64 microseconds UTC.
+        fold: (n,), one per decision time; `calibration[fold]` are the sorted scores
+            (`keep_scores`) of earlier rows.
+        level: nominal coverage, 0.9.
+
+    Per decision time, rows that became complete since the last one move alpha once, by their mean
+    miss: symbols of one date count as one observation. Law (Gibbs and Candes, proposition 4.1,
+    with outcomes D decision times late): the mean of those misses is within
+    (1 + gamma*(D+1)) / (gamma * updates) of 1 - level, whatever the scores are.
+    """
+    nominal = 1.0 - level
+    alpha, half = nominal, np.full(len(score), np.nan)
+    missed = np.full(len(score), np.nan)
+    order, known = np.argsort(t0, kind="stable"), np.argsort(t1, kind="stable")
+    starts = np.flatnonzero(np.diff(t0[order], prepend=np.iinfo(np.int64).min))
+    stops = np.searchsorted(t1[known], t0[order[starts]], side="right").tolist()
+    n_known = 0
+    for rows, stop in zip(np.split(order, starts[1:]), stops, strict=False):
+        if stop > n_known:
+            alpha += gamma * _step(missed[known[n_known:stop]], nominal)
+            n_known = stop
+        kept = calibration.get(int(fold[rows[0]]))
+        if kept is not None and len(kept):
+            reach = quantile(kept, 1.0 - alpha)
+            half[rows], missed[rows] = reach, score[rows] > reach
+    return AdaptiveWalk(half, alpha + gamma * _step(missed[known[n_known:]], nominal))
+
+
+def _step(missed: Array, nominal: float) -> float:
+    """Return nominal minus the mean miss of rows that had an interval; 0 without any."""
+    seen = missed[np.isfinite(missed)]
+    return nominal - float(seen.mean()) if len(seen) else 0.0
+
+
+def adapted_alpha(
+    score: Array, t0: Times, t1: Times, fold: NDArray[np.int64], level: float
+) -> float:
+    """Return alpha after all rows, each fold calibrated on the folds before it; 1 - level if one.
+
+    What an interval made after the last of these rows starts from.
+    """
+    numbers = np.unique(fold)
+    earlier = {int(f): keep_scores(score[fold < f]) for f in numbers[1:]}
+    return adapt(score, t0, t1, fold, earlier, level=level).alpha
