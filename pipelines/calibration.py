@@ -65,22 +65,29 @@ class Choice:
     calibration_error: float | None
 
 
-def choose(scores: NDArray[np.float32], classes: Array, fold: NDArray[np.int64]) -> Choice:
+def choose(
+    scores: NDArray[np.float32],
+    classes: Array,
+    fold: NDArray[np.int64],
+    fewest_rows: int = MINIMUM_ROWS,
+) -> Choice:
     """Choose among identity, temperature and isotonic.
 
     Args:
         scores: (n, k) logits of out-of-fold rows in time order.
         fold: (n,), grows with time.
+        fewest_rows: with fewer in either part nothing is compared; between these and
+            `MINIMUM_ROWS` only the temperature is, whose one number needs less than a curve.
 
     Candidates are fitted on all folds but the newest and compared there by log loss. With fewer
-    than two folds, or fewer than `MINIMUM_ROWS` rows in either part, nothing can be compared and
-    the identity stays.
+    than two folds nothing can be compared and the identity stays.
     """
     newest = fold == fold.max(initial=-1)
-    if min(int(newest.sum()), int((~newest).sum())) < MINIMUM_ROWS:
+    n_compared = min(int(newest.sum()), int((~newest).sum()))
+    if n_compared < fewest_rows:
         return Choice(Calibrator(), None)
     best, winner = None, Calibrator()
-    for fit in FITS:
+    for fit in FITS if n_compared >= MINIMUM_ROWS else (fit_temperature,):
         candidate = fit(scores[~newest], classes[~newest])
         if _mean_loss(candidate, scores[newest], classes[newest]) < _mean_loss(
             winner, scores[newest], classes[newest]

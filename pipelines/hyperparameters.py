@@ -1,8 +1,8 @@
 """Hyperparameters: what an architecture lets a caller set, with kinds and ranges.
 
-An architecture declares one `Number` or `Choice` per parameter; `resolve` fills in the defaults
-and refuses names and values that are not declared. Used by `pipelines.architectures`; parameters
-of stages (dates, symbols, folders) are in `pipelines.parameters`.
+An architecture declares one `Number`, `Choice` or `Text` per parameter; `resolve` fills in the
+defaults and refuses names and values that are not declared. Used by `pipelines.architectures`;
+parameters of stages (dates, symbols, folders) are in `pipelines.parameters`.
 """
 
 import math
@@ -51,7 +51,20 @@ class Choice:
         return value
 
 
-Space = Mapping[str, Number | Choice]
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Any text: a column's name, a folder."""
+
+    default: str = ""
+
+    def check(self, name: str, value: Json) -> Json:
+        """Return the value, or raise ParameterError."""
+        if not isinstance(value, str):
+            raise ParameterError(name, value, "a text")
+        return value
+
+
+Space = Mapping[str, Number | Choice | Text]
 
 
 def defaults(space: Space) -> dict[str, Json]:

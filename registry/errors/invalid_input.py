@@ -85,3 +85,11 @@ class HorizonError(InvalidInputError):
     def __init__(self, asked: str, available: str, model: str) -> None:
         self.asked, self.available, self.model = asked, available, model
         super().__init__(f"horizon {asked!r} is not served by {model}; available: {available}")
+
+
+class TableError(InvalidInputError):
+    """A table or a file of texts that no model can learn from as it is."""
+
+    def __init__(self, problem: str, where: str = "", hint: str = "") -> None:
+        self.problem, self.where, self.hint = problem, where, hint
+        super().__init__(f"{where + ': ' if where else ''}{problem}{'; ' + hint if hint else ''}")

@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.hyperparameters import Choice, Number, defaults, resolve
+from pipelines.hyperparameters import Choice, Number, Text, defaults, resolve
 from registry.errors import ParameterError
 
 SPACE = {
@@ -37,3 +37,10 @@ def test_both_ends_of_a_range_are_allowed():
 def test_what_cannot_be_used_is_named(given, message):
     with pytest.raises(ParameterError, match=message):
         resolve(SPACE, given)
+
+
+def test_a_text_parameter_takes_text_only():
+    assert resolve({"target": Text()}, {"target": "y"}) == {"target": "y"}
+    assert resolve({"target": Text("label")}, {}) == {"target": "label"}
+    with pytest.raises(ParameterError, match="target=3: expected a text"):
+        resolve({"target": Text()}, {"target": 3})
