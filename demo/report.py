@@ -12,7 +12,7 @@ from pipelines.bars import to_microseconds
 from pipelines.datasets import build_rows
 from pipelines.features import FEATURE_SETS
 from pipelines.score import per_time, score
-from pipelines.templates import TEMPLATES
+from pipelines.templates import TEMPLATES, over_bars
 from registry.artifacts import ArtifactCache
 from registry.versions import Registry
 
@@ -55,7 +55,7 @@ def after(client: Client, replay: Replay, model: str, as_of: datetime) -> None:
     registered = Registry(client.settings, client.engine).list_versions(model)
     found = [cache.fetch(model, version.number) for version in registered]
     contract = found[0].contract
-    template = TEMPLATES.get(contract.template)
+    template = over_bars(TEMPLATES.get(contract.template))
     rows = build_rows(
         template,
         FEATURE_SETS.get(contract.feature_set),

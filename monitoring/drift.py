@@ -29,7 +29,7 @@ from pipelines.bars import Bars, to_microseconds
 from pipelines.parameters import parse, parse_time
 from pipelines.sources.store import BarStore
 from pipelines.stage import exit_with, platform_settings, stage_run
-from pipelines.templates import TEMPLATES
+from pipelines.templates import TEMPLATES, over_bars
 from registry import events
 from registry.artifacts import ArtifactCache, VersionFiles
 from registry.contract import Json
@@ -109,7 +109,7 @@ def watch(version: VersionFiles, platform: PlatformSettings, end: datetime | Non
         pl.DataFrame(schema=outcomes.SCHEMA) if bars is None else realised(logged, version, bars),
         no_times
         if bars is None
-        else new_labelled_times(template, bars, contract.label_spec, trained_until),
+        else new_labelled_times(over_bars(template), bars, contract.label_spec, trained_until),
         References(version),
     )
 
@@ -194,8 +194,10 @@ def _ends(wanted: DriftParameters, watched: Watched, loop: Loop) -> list[datetim
 
 
 def _bars(version: VersionFiles, store: BarStore) -> Bars | None:
-    """Return the stored bars of the version's symbols; None when there are none."""
+    """Return the stored bars of the version's symbols; None without any, or need of them."""
     contract = version.contract
+    if TEMPLATES.get(contract.template).inputs != "bars":
+        return None
     held = set(store.symbols(contract.interval)) & set(contract.symbols)
     return store.read(contract.interval, sorted(held)) if held else None
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import TIMESTAMP, Bars, BarSeries, to_microseconds
 from pipelines.datasets import LabelledRows
-from pipelines.templates import TEMPLATES, Template
+from pipelines.templates import TEMPLATES, BarTemplate, over_bars
 from registry.artifacts import VersionFiles
 from registry.contract import Json
 
@@ -54,7 +54,7 @@ def realised(
         known_by: only labels complete at this time (t1 <= known_by); None means all.
     """
     contract = version.contract
-    template = TEMPLATES.get(contract.template)
+    template = over_bars(TEMPLATES.get(contract.template))
     mine = latest(logged.filter(pl.col("version") == version.number))
     decoder = version.decoder
     parts = [
@@ -92,7 +92,7 @@ def per_time(outcomes: pl.DataFrame) -> pl.DataFrame:
 
 
 def new_labelled_times(
-    template: Template, bars: Bars, spec: Mapping[str, Json], after: datetime
+    template: BarTemplate, bars: Bars, spec: Mapping[str, Json], after: datetime
 ) -> NDArray[np.int64]:
     """Return when the labels of each bar time after `after` are complete, for any symbol, sorted.
 
@@ -109,7 +109,7 @@ def new_labelled_times(
 
 
 def _labelled(
-    mine: pl.DataFrame, template: Template, bars: Bars, spec: Mapping[str, Json]
+    mine: pl.DataFrame, template: BarTemplate, bars: Bars, spec: Mapping[str, Json]
 ) -> Iterator[tuple[str, LabelledRows, NDArray[np.float32]]]:
     held = {series.symbol: series for series in bars.series()}
     for (name,), rows in mine.partition_by("symbol", as_dict=True).items():
@@ -123,7 +123,7 @@ def _labelled(
 def _join(
     symbol: str,
     rows: pl.DataFrame,
-    template: Template,
+    template: BarTemplate,
     series: BarSeries,
     spec: Mapping[str, Json],
 ) -> tuple[LabelledRows, NDArray[np.float32]] | None:

@@ -114,6 +114,32 @@ class Bars:
             self.repairs,
         )
 
+    def span(self) -> tuple[datetime, datetime]:
+        """Return the first and the last bar close.
+
+        Raises:
+            TooLittleHistoryError: there are no bars at all.
+        """
+        first, last = self.frame["timestamp"].min(), self.frame["timestamp"].max()
+        if not isinstance(first, datetime) or not isinstance(last, datetime):
+            raise TooLittleHistoryError(f"source {self.source!r}", 1, 0, "widen start and end")
+        return first, last
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what the bars say: symbols, times, values, interval, price basis.
+
+        Equal bars have equal digests whatever source, file format or row order they came from.
+        """
+        sha = hashlib.sha256(f"{self.interval}\n{self.price_basis}\n".encode())
+        for series in self.series():
+            sha.update(f"{series.symbol}\n{len(series)}\n".encode())
+            sha.update(np.ascontiguousarray(series.timestamp, dtype="<i8").tobytes())
+            for column in list(SCHEMA)[2:]:
+                values = getattr(series, column)
+                known = np.where(np.isnan(values), np.nan, values)  # one bit pattern for every NaN
+                sha.update(np.ascontiguousarray(known, dtype="<f8").tobytes())
+        return sha.hexdigest()
+
 
 def check_bars(
     frame: pl.DataFrame, *, policy: str, where: str, is_history: bool = True
@@ -166,22 +192,6 @@ def _conform(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     except pl.exceptions.InvalidOperationError as exc:
         reason = str(exc).splitlines()[0]
         raise BarsError(f"a column has the wrong type ({reason})", where) from exc
-
-
-def digest(bars: Bars) -> str:
-    """Return the SHA-256 of what the bars say: symbols, times, values, interval, price basis.
-
-    Equal bars have equal digests whatever source, file format or row order they came from.
-    """
-    sha = hashlib.sha256(f"{bars.interval}\n{bars.price_basis}\n".encode())
-    for series in bars.series():
-        sha.update(f"{series.symbol}\n{len(series)}\n".encode())
-        sha.update(np.ascontiguousarray(series.timestamp, dtype="<i8").tobytes())
-        for column in list(SCHEMA)[2:]:
-            values = getattr(series, column)
-            known = np.where(np.isnan(values), np.nan, values)  # one bit pattern for every NaN
-            sha.update(np.ascontiguousarray(known, dtype="<f8").tobytes())
-    return sha.hexdigest()
 
 
 def to_microseconds(time: datetime) -> int:

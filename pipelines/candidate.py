@@ -8,40 +8,26 @@ same digest).
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.bars import Bars, digest, to_microseconds
-from pipelines.datasets import LabelledRows, OutOfFold, build_rows
-from pipelines.folds import Fold, walk_forward
+from pipelines.bars import to_microseconds
+from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.folds import walk_forward
+from pipelines.inputs import INPUTS, Data, Dataset
 from pipelines.manifest import Manifest
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipe import Recipe, first_test_time, fold_step
-from pipelines.sources import SOURCES
 from registry.artifacts import CONTRACT_FILE, MANIFEST_FILE
-from registry.contract import Json, ModelContract
+from registry.contract import ModelContract
 from registry.decoder import ARRAYS_FILE, JSON_FILE, Decoder
 from registry.errors import BarsError, RunNotFoundError
 from registry.settings import PlatformSettings
 
 VERSION_FOLDER = "version"
 EVIDENCE_FILE = "evidence/out_of_fold.npz"
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Bars turned into labelled rows and folds for one recipe.
-
-    The first fold tests from `first_test` on; what the label took from data lies before it.
-    """
-
-    bars: Bars
-    rows: LabelledRows
-    folds: tuple[Fold, ...]
-    label_spec: dict[str, Json]
-    first_test: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +51,25 @@ class Candidate:
 def read_dataset(
     source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
 ) -> tuple[Recipe, Dataset]:
-    """Read the bars and make rows and folds.
+    """Read the data and make rows and folds.
 
     Raises:
-        MLEngineError: an unknown name, unusable bars, too little history; one line each.
+        MLEngineError: an unknown name, unusable data, too little history; one line each.
     """
     recipe = Recipe.resolve(wanted)
-    query = source.query(wanted.seed)
-    if source.source == "store" and query.path is None:
-        query = replace(query, path=settings.bars_dir)
-    bars = SOURCES.get(source.source).read(query)
-    return recipe, make_dataset(recipe, bars, wanted.first_test)
+    data = INPUTS.get(recipe.template.inputs).read(source, wanted, settings)
+    return recipe, make_dataset(recipe, data, wanted.first_test)
 
 
-def make_dataset(recipe: Recipe, bars: Bars, first_test: str = "") -> Dataset:
-    """Label the bars and cut the walk-forward folds of the recipe."""
-    cut = first_test_time(bars, first_test)
-    before = list(bars.between(None, cut - timedelta(microseconds=1)).series())
-    spec = recipe.template.label_spec(recipe.horizon_bars, before)
-    rows = build_rows(recipe.template, recipe.feature_set, bars, recipe.window, spec)
-    folds = walk_forward(rows, to_microseconds(cut), fold_step(bars, cut))
-    return Dataset(bars, rows, tuple(folds), dict(spec), cut)
+def make_dataset(recipe: Recipe, data: Data, first_test: str = "") -> Dataset:
+    """Label the data and cut the walk-forward folds of the recipe."""
+    kind = INPUTS.get(recipe.template.inputs)
+    cut = first_test_time(data, first_test)
+    before = kind.training(data.between(None, cut - timedelta(microseconds=1)))
+    spec = recipe.template.label_spec(recipe.horizon_bars, before, recipe.options)
+    rows = kind.rows(recipe, data, spec)
+    folds = walk_forward(rows, to_microseconds(cut), fold_step(data, cut))
+    return Dataset(data, rows, tuple(folds), dict(spec), cut)
 
 
 def save_evidence(oof: OutOfFold) -> bytes:
@@ -148,9 +132,10 @@ def load_candidate(run_id: str, settings: PlatformSettings, directory: Path) -> 
     manifest = Manifest.from_json((version / MANIFEST_FILE).read_text())
     source, wanted = SourceParameters(**manifest.source), RecipeParameters(**manifest.recipe)
     recipe, dataset = read_dataset(source, wanted, settings)
-    if (found := digest(dataset.bars)) != contract.data.sha256:
-        problem = f"bars have digest {found[:12]} but the run saw {contract.data.sha256[:12]}"
+    if (found := dataset.data.digest()) != contract.data.sha256:
+        problem = f"the data have digest {found[:12]} but the run saw {contract.data.sha256[:12]}"
         raise BarsError(problem, source.source, "train again")
+    recipe = replace(recipe, parameters=contract.parameters)
     decoder = Decoder.from_files({n: (version / n).read_bytes() for n in (JSON_FILE, ARRAYS_FILE)})
     oof = load_evidence(evidence.read_bytes(), dataset.rows)
     return Candidate(run_id, version, source, wanted, recipe, contract, decoder, dataset, oof)

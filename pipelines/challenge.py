@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import TIMESTAMP, from_microseconds
 from pipelines.bootstrap import MINIMUM_PERIODS, compare_losses
-from pipelines.recipe import newest
+from pipelines.recipe import fold_scores, newest
 from pipelines.score import per_time, score
 from registry.artifacts import VersionFiles
 from registry.contract import Json
@@ -85,8 +85,9 @@ def challenge(
     refit = recipe.fit(earlier)
     known = candidate.oof.take(candidate.oof.rows.t1 < start)
     decoder = recipe.fit_decoder(known, earlier)
-    challenger_loss = recipe.template.loss(window, refit.predict(window.X), decoder)
-    champion_loss = score(champion, candidate.dataset.bars, window)
+    scores = fold_scores(refit, rows, window)
+    challenger_loss = recipe.template.loss(window, scores, decoder)
+    champion_loss = score(champion, candidate.dataset.data, window)
     baseline = recipe.template.baseline_loss(window, champion.decoder)
     times, means = per_time(window, champion_loss, challenger_loss, baseline)
     gates = _gates(candidate, champion, trigger, start, means)

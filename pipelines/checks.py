@@ -11,9 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
-from pipelines.candidate import Candidate, Dataset
+from pipelines.candidate import Candidate
 from pipelines.features import FeatureSet
+from pipelines.inputs import Dataset
 from pipelines.recipe import Recipe
+from pipelines.templates import over_bars
 from registry.backends import BACKENDS
 from registry.flavors import FLAVORS
 from registry.gates import GateRow
@@ -40,38 +42,36 @@ def data_checks(dataset: Dataset) -> GateRow:
         problems.append(f"{constant} constant features")
     if not (rows.t1 > rows.t0).all():
         problems.append("labels that end before they start")
-    note = ", ".join(problems) or f"{len(rows)} rows, {len(dataset.bars.repairs)} repairs"
+    note = ", ".join(problems) or f"{len(rows)} rows, {len(dataset.data.repairs)} repairs"
     return GateRow("data.checks", float(len(problems)), "<=", 0.0, note)
 
 
 def causality(recipe: Recipe, dataset: Dataset) -> GateRow:
     """Largest relative change of features and context at t when bars after t are removed."""
+    feature_set, template = recipe.bar_features, over_bars(recipe.template)
 
     def compare(series: BarSeries, cut: int) -> float:
         past = series.slice(0, cut + 1)
-        feature = difference(
-            recipe.feature_set.compute(series)[cut], recipe.feature_set.compute(past)[cut]
-        )
-        full, short = recipe.template.context(series), recipe.template.context(past)
+        feature = difference(feature_set.compute(series)[cut], feature_set.compute(past)[cut])
+        full, short = template.context(series), template.context(past)
         context = max(difference(full[k][cut], short[k][cut]) for k in full)
         return max(feature, context)
 
-    worst = _worst(recipe.feature_set, dataset, compare)
+    worst = _worst(feature_set, dataset, compare)
     note = f"f(x[:t])[t] against f(x)[t] at {N_CUTS} cuts of up to {N_SYMBOLS} symbols"
     return GateRow("causality", worst, "<=", CAUSALITY_LIMIT, note)
 
 
 def feature_parity(recipe: Recipe, dataset: Dataset) -> GateRow:
     """Largest relative difference between a training row and what serving computes for it."""
+    feature_set = recipe.bar_features
 
     def compare(series: BarSeries, cut: int) -> float:
-        held = series.slice(max(0, cut + 1 - recipe.feature_set.min_history), cut + 1)
-        return difference(
-            recipe.feature_set.compute(series)[cut], recipe.feature_set.compute(held)[-1]
-        )
+        held = series.slice(max(0, cut + 1 - feature_set.min_history), cut + 1)
+        return difference(feature_set.compute(series)[cut], feature_set.compute(held)[-1])
 
-    worst = _worst(recipe.feature_set, dataset, compare)
-    note = f"whole history against the newest {recipe.feature_set.min_history} bars"
+    worst = _worst(feature_set, dataset, compare)
+    note = f"whole history against the newest {feature_set.min_history} bars"
     return GateRow("feature_parity", worst, "<=", FEATURE_PARITY_LIMIT, note)
 
 
@@ -105,9 +105,9 @@ def _worst(
 
 def _cuts(feature_set: FeatureSet, dataset: Dataset) -> Iterator[tuple[BarSeries, int]]:
     """Yield bars and seeded cut positions of symbols spread over the universe."""
-    symbols = dataset.bars.symbols
+    symbols = dataset.data.symbols
     chosen = {symbols[i] for i in np.linspace(0, len(symbols) - 1, N_SYMBOLS).astype(int)}
-    frame = dataset.bars.frame
+    frame = dataset.data.frame
     rng = np.random.default_rng(0)
     for symbol in sorted(chosen):
         series = BarSeries.from_frame(symbol, frame.filter(pl.col("symbol") == symbol))

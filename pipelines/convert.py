@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.candidate import Candidate, load_candidate, write_files
+from pipelines.inputs import INPUTS
 from pipelines.parameters import PromotionParameters, described, parse
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.validate import TRAIN_RUN_TAG
@@ -80,7 +81,8 @@ def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[Laten
     contract, directory = candidate.contract, candidate.directory
     native_path = FLAVORS.get("native").file_name(contract.native_format)
     native = NativeModel(contract.native_format, (directory / native_path).read_bytes())
-    sample = _sample(candidate)
+    kind = INPUTS.get(candidate.recipe.template.inputs)
+    sample = kind.sample(candidate.dataset.rows, N_PARITY_ROWS)
     rows, curves = [], []
     expected: NDArray[np.float32] | None = None
     for name in sorted(FLAVORS, key=lambda flavor: flavor != "native"):
@@ -98,12 +100,6 @@ def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[Laten
             rows.append(GateRow(f"parity.{name}", worst, "<=", LIMITS[name], note))
             curves.append(measure(predictor, name, backend.name, sample))
     return tuple(rows), curves
-
-
-def _sample(candidate: Candidate) -> NDArray[np.float32]:
-    X = candidate.dataset.rows.X
-    index = np.linspace(0, len(X) - 1, min(N_PARITY_ROWS, len(X))).astype(np.intp)
-    return np.ascontiguousarray(X[index])
 
 
 def _digests(directory: Path) -> GateRow:

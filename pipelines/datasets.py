@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.bars import Bars, BarSeries
-from pipelines.features import FeatureSet, check_columns, windows
+from pipelines.features import FeatureSet, check_columns, compute_all, windows
 from registry.contract import Json
 from registry.errors import TooLittleHistoryError
 
 if TYPE_CHECKING:
-    from pipelines.templates import Template
+    from pipelines.templates import BarTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class LabelledRows:
     `outcome`: float64 (n,) each, known at t1 only (returns, touched barrier): never an input.
     `symbol`: int32 (n,) index into `symbols`; `t0`, `t1`: int64 microseconds UTC.
     `fit`: bool (n,), rows that a fit may use (false for example where the target is degenerate).
-    `spec`: parameters of the label that made `y`.
+    `spec`: parameters of the label that made `y`. `categorical`: see `TrainingRows`.
     """
 
     X: NDArray[np.float32]
@@ -46,6 +46,7 @@ class LabelledRows:
     t1: NDArray[np.int64]
     fit: NDArray[np.bool_]
     spec: Mapping[str, Json] = field(default_factory=dict)
+    categorical: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -64,6 +65,7 @@ class LabelledRows:
             self.t1[rows],
             self.fit[rows],
             self.spec,
+            self.categorical,
         )
 
 
@@ -87,7 +89,7 @@ class OutOfFold:
 
 
 def build_rows(
-    template: "Template",
+    template: "BarTemplate",
     feature_set: FeatureSet,
     bars: Bars,
     window: int,
@@ -107,12 +109,14 @@ def build_rows(
         MissingColumnsError: the bars lack a column the feature set needs.
         TooLittleHistoryError: no row remains.
     """
-    symbols, parts = bars.symbols, []
-    for series in bars.series():
-        part = _symbol_rows(template, feature_set, series, window, spec, symbols)
+    every, parts = list(bars.series()), []
+    for series in every:
+        check_columns(feature_set, series)
+    for series, values in zip(every, compute_all(feature_set, every), strict=True):
+        part = _symbol_rows(template, series, values, window, spec, bars.symbols)
         parts.append(part if keep_unlabelled else part.take(part.t1 >= 0))
     if not any(len(part) for part in parts):
-        longest = max((len(series) for series in bars.series()), default=0)
+        longest = max((len(series) for series in every), default=0)
         needed = feature_set.min_history + window - 1 + template.horizon_bars
         hint = "read more bars or choose a feature set with a shorter look-back"
         what = f"a labelled row of feature set {feature_set.name!r}"
@@ -122,16 +126,14 @@ def build_rows(
 
 
 def _symbol_rows(
-    template: "Template",
-    feature_set: FeatureSet,
+    template: "BarTemplate",
     series: BarSeries,
+    values: NDArray[np.float64],
     window: int,
     spec: Mapping[str, Json],
     symbols: tuple[str, ...],
 ) -> LabelledRows:
     """Return one symbol's rows with finite inputs; those without a complete label have t1 = -1."""
-    check_columns(feature_set, series)
-    values = feature_set.compute(series)
     known_at_t0 = template.context(series)
     labels = template.label(series, known_at_t0, spec)
     complete = np.isfinite(labels.y) & (labels.t1 >= 0)
@@ -180,6 +182,7 @@ def concatenate(parts: Sequence[LabelledRows]) -> LabelledRows:
         np.concatenate([part.t1 for part in parts]),
         np.concatenate([part.fit for part in parts]),
         first.spec,
+        first.categorical,
     )
 
 

@@ -73,6 +73,7 @@ class RecipeParameters:
     )
     recent_bars: int = described(0, "fit on the newest n bar times only; 0 means on all")
     parameters: str = described("", "JSON object of architecture parameters to change")
+    options: str = described("", "JSON object of template options to change (docs/templates.md)")
     seed: int = described(0, "seed of every random choice")
     model_name: str = described("", "registered model; empty means the template's name")
 
@@ -87,15 +88,15 @@ class RecipeParameters:
         Raises:
             ParameterError: not a JSON object.
         """
-        if not self.parameters:
-            return {}
-        try:
-            changed = json.loads(self.parameters)
-        except json.JSONDecodeError as exc:
-            raise ParameterError("parameters", self.parameters, "a JSON object") from exc
-        if not isinstance(changed, dict):
-            raise ParameterError("parameters", self.parameters, "a JSON object")
-        return changed
+        return _json_object("parameters", self.parameters)
+
+    def changed_options(self) -> dict[str, Json]:
+        """Return the template options to change.
+
+        Raises:
+            ParameterError: not a JSON object.
+        """
+        return _json_object("options", self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,18 @@ def parse_mapping(name: str, text: str) -> dict[str, str]:
             raise ParameterError(name, text, "our_name=file_name pairs separated by commas")
         mapping[key.strip()] = value.strip()
     return mapping
+
+
+def _json_object(name: str, text: str) -> dict[str, Json]:
+    if not text:
+        return {}
+    try:
+        changed = json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise ParameterError(name, text, "a JSON object") from exc
+    if not isinstance(changed, dict):
+        raise ParameterError(name, text, "a JSON object")
+    return changed
 
 
 def _build(group: type[P], given: dict[str, str]) -> P:

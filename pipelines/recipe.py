@@ -7,23 +7,39 @@ recipe. `fit_folds` makes that evidence, each fold predicted by a fit that has n
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipelines.architectures import ARCHITECTURES, Architecture, Estimator, TrainingRows
-from pipelines.bars import Bars, parse_interval
+from pipelines.architectures import (
+    ARCHITECTURES,
+    QUIET,
+    Architecture,
+    Choosing,
+    Estimator,
+    FitContext,
+    Objective,
+    TrainingRows,
+    Walking,
+)
+from pipelines.bars import parse_interval
 from pipelines.datasets import LabelledRows, OutOfFold, concatenate
 from pipelines.features import FEATURE_SETS, FeatureSet
 from pipelines.folds import Fold
+from pipelines.hyperparameters import resolve
 from pipelines.parameters import RecipeParameters, parse_time
 from pipelines.templates import TEMPLATES, Template
-from registry.contract import Json
+from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
-from registry.errors import ParameterError, TooLittleHistoryError
+from registry.errors import ParameterError
 from registry.trials import family_key
+
+if TYPE_CHECKING:
+    from pipelines.inputs import Data
 
 FIRST_TEST_YEARS = 10
 ENOUGH_TO_TEST = timedelta(days=5 * 365)
@@ -33,14 +49,19 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to make a model, every name resolved."""
+    """How to make a model, every name resolved.
+
+    `bar_set` is None for a template whose inputs are not bars; `feature_set` is a name always.
+    """
 
     template: Template
     architecture: Architecture
-    feature_set: FeatureSet
+    feature_set: str
+    bar_set: FeatureSet | None
     window: int
     horizon_bars: int
     parameters: Mapping[str, Json]
+    options: Mapping[str, Json]
     seed: int
     recent_bars: int
 
@@ -64,32 +85,70 @@ class Recipe:
             raise ParameterError("seed", wanted.seed, f"at most {LARGEST_SEED}")
         if wanted.recent_bars == 1:
             raise ParameterError("recent_bars", 1, "0 for all bar times, or at least 2")
-        known = architecture.parameters(template.objective())
+        own = template.parameters.get(architecture.name, {})
+        known = architecture.parameters(template.objective({})) | dict(own)
         changed = wanted.changed_parameters()
         if unknown := sorted(set(changed) - set(known)):
             raise ParameterError("parameters", unknown[0], f"one of {', '.join(sorted(known))}")
+        feature_set = wanted.feature_set or template.feature_set
         return cls(
             template=template,
             architecture=architecture,
-            feature_set=FEATURE_SETS.get(wanted.feature_set or template.feature_set),
+            feature_set=feature_set,
+            bar_set=FEATURE_SETS.get(feature_set) if template.inputs == "bars" else None,
             window=wanted.window or architecture.default_window,
             horizon_bars=wanted.horizon or template.horizon_bars,
             parameters=known | changed,
+            options=resolve(template.options, wanted.changed_options()),
             seed=wanted.seed,
             recent_bars=wanted.recent_bars,
         )
 
-    def fit(self, rows: LabelledRows) -> Estimator:
+    @classmethod
+    def of_contract(cls, contract: ModelContract) -> "Recipe":
+        """Return the recipe that made a version."""
+        template = TEMPLATES.get(contract.template)
+        is_over_bars = template.inputs == "bars"
+        return cls(
+            template=template,
+            architecture=ARCHITECTURES.get(contract.architecture),
+            feature_set=contract.feature_set,
+            bar_set=FEATURE_SETS.get(contract.feature_set) if is_over_bars else None,
+            window=contract.window,
+            horizon_bars=contract.horizon_bars,
+            parameters=contract.parameters,
+            options=contract.options,
+            seed=contract.seed,
+            recent_bars=contract.recent_bars,
+        )
+
+    @property
+    def bar_features(self) -> FeatureSet:
+        """The feature set of a template over bars."""
+        assert self.bar_set is not None, f"{self.template.name} is not over bars"
+        return self.bar_set
+
+    def objective(self, rows: LabelledRows) -> Objective:
+        """Return what is fitted on rows of this label."""
+        return self.template.objective(rows.spec)
+
+    def chosen(self, rows: LabelledRows) -> "Recipe":
+        """Return the recipe with what it leaves to the data chosen on these training rows."""
+        if not isinstance(self.architecture, Choosing):
+            return self
+        training, objective = self._training(rows), self.objective(rows)
+        found = self.architecture.choose(training, objective, self.parameters, self.seed)
+        return replace(self, parameters=found)
+
+    def fit(self, rows: LabelledRows, context: FitContext = QUIET) -> Estimator:
         """Fit on the rows that a fit may use, of the newest `recent_bars` times if that is set."""
+        training, objective = self._training(rows), self.objective(rows)
+        return self.architecture.fit(training, objective, self.parameters, self.seed, context)
+
+    def _training(self, rows: LabelledRows) -> TrainingRows:
         recent = self.recent(rows)
         chosen = recent.take(recent.fit)
-        weight = np.ones(len(chosen))
-        return self.architecture.fit(
-            TrainingRows(chosen.X, chosen.target, weight),
-            self.template.objective(),
-            self.parameters,
-            self.seed,
-        )
+        return TrainingRows(chosen.X, chosen.target, np.ones(len(chosen)), chosen.categorical)
 
     def fit_decoder(self, oof: OutOfFold, rows: LabelledRows) -> Decoder:
         """Fit what follows the scores of a fit on the same rows; `oof` as the template takes it."""
@@ -103,7 +162,7 @@ class Recipe:
         """Return what makes this recipe another trial of its family: any changed parameter."""
         facts = {
             "architecture": self.architecture.name,
-            "feature_set": self.feature_set.name,
+            "feature_set": self.feature_set,
             "window": self.window,
             "parameters": dict(self.parameters),
             "seed": self.seed,
@@ -123,14 +182,32 @@ class Recipe:
         return family_key(self.template.name, declared, self.template.cost_spec(), symbols)
 
 
-def fit_folds(recipe: Recipe, rows: LabelledRows, folds: Sequence[Fold]) -> OutOfFold:
-    """Predict every test row by a fit that has not seen it; pooled, in time order."""
+def fit_folds(
+    recipe: Recipe,
+    rows: LabelledRows,
+    folds: Sequence[Fold],
+    context_of: Callable[[str], FitContext] = FitContext,
+) -> OutOfFold:
+    """Predict every test row by a fit that has not seen it; pooled, in time order.
+
+    Args:
+        context_of: name of a fit ("fold 3") -> where it reports.
+    """
     parts: list[OutOfFold] = []
     for fold in folds:
         test = rows.take(fold.test)
-        scores = recipe.fit(rows.take(fold.train)).predict(test.X)
+        fitted = recipe.fit(rows.take(fold.train), context_of(f"fold {fold.number}"))
+        scores = fold_scores(fitted, rows, test)
         parts.append(OutOfFold(test, scores, np.full(len(test), fold.number, dtype=np.int64)))
     return pool(parts, rows)
+
+
+def fold_scores(fitted: Estimator, rows: LabelledRows, test: LabelledRows) -> NDArray[np.float32]:
+    """Return the scores of test rows; a walking estimator also sees what came before each."""
+    if not isinstance(fitted, Walking):
+        return fitted.predict(test.X)
+    weights = np.asarray(rows.spec["weights"], dtype=np.float64)
+    return fitted.walk(rows.X[rows.t0 < test.t0.min()], test.X, weights)
 
 
 def fit_decoders(
@@ -154,15 +231,15 @@ def pool(parts: Sequence[OutOfFold], rows: LabelledRows) -> OutOfFold:
     return OutOfFold(together, scores, np.concatenate([p.fold for p in parts]))
 
 
-def first_test_time(bars: Bars, wanted: str) -> datetime:
+def first_test_time(data: "Data", wanted: str) -> datetime:
     """Return when the first test fold starts: as wanted, or 10 years in, or half the span in.
 
     Ten calendar years where at least five remain to be tested; short histories are halved.
 
     Raises:
-        ParameterError: not a time inside the bars' span.
+        ParameterError: not a time inside the data's span.
     """
-    first, last = bar_span(bars)
+    first, last = data.span()
     chosen = parse_time("first_test", wanted)
     if chosen is None:
         ten_years = datetime(first.year + FIRST_TEST_YEARS, 1, 1, tzinfo=UTC)
@@ -173,33 +250,23 @@ def first_test_time(bars: Bars, wanted: str) -> datetime:
     return chosen
 
 
-def fold_step(bars: Bars, first_test: datetime) -> str | int:
-    """Return the walk-forward step: a year, or a quarter of the tested bar times if shorter."""
-    _, last = bar_span(bars)
+def fold_step(data: "Data", first_test: datetime) -> str | int:
+    """Return the walk-forward step: a year, or a quarter of the tested times if shorter."""
+    _, last = data.span()
     if last - first_test >= timedelta(days=4 * 365):
         return "1y"
-    tested = bars.frame["timestamp"].unique() >= first_test
+    tested = data.frame["timestamp"].unique() >= first_test
     return max(1, int(tested.sum()) // 4)
 
 
-def bar_span(bars: Bars) -> tuple[datetime, datetime]:
-    """Return the first and the last bar close.
-
-    Raises:
-        TooLittleHistoryError: there are no bars at all.
-    """
-    first, last = bars.frame["timestamp"].min(), bars.frame["timestamp"].max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        raise TooLittleHistoryError(f"source {bars.source!r}", 1, 0, "widen start and end")
-    return first, last
-
-
 def span(interval: str, n_bars: int) -> str:
-    """Return `n_bars` of an interval in the interval's own unit: `5d`, `60m`.
+    """Return `n_bars` of an interval in the interval's own unit: `5d`, `60m`; empty without one.
 
     Raises:
         ParameterError: an interval not written like 1d, 1h, 15m.
     """
+    if not interval:
+        return ""
     parse_interval(interval)
     return f"{int(interval[:-1]) * n_bars}{interval[-1]}"
 

@@ -1,4 +1,4 @@
-"""Score registered versions on labelled bars, as they were registered.
+"""Score registered versions on labelled data, as they were registered.
 
 The one way a version is judged after its making: the challenge of a retraining run and the
 comparison after a promotion both ask here, so that they cannot disagree.
@@ -7,19 +7,19 @@ comparison after a promotion both ask here, so that they cannot disagree.
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.bars import Bars
-from pipelines.datasets import LabelledRows, build_rows
-from pipelines.features import FEATURE_SETS
+from pipelines.datasets import LabelledRows
+from pipelines.inputs import INPUTS, Data
+from pipelines.recipe import Recipe
 from pipelines.statistics import mean_per_date
 from pipelines.templates import TEMPLATES
 from registry.artifacts import VersionFiles
 from registry.backends import BACKENDS
 
 
-def score(version: VersionFiles, bars: Bars, window: LabelledRows) -> NDArray[np.float64]:
+def score(version: VersionFiles, data: Data, window: LabelledRows) -> NDArray[np.float64]:
     """Return a version's loss on the rows of the window, in their order.
 
-    The version computes its own inputs from the bars with its own label; a row that it cannot
+    The version computes its own inputs from the data with its own label; a row that it cannot
     answer is NaN.
     """
     contract = version.contract
@@ -27,8 +27,8 @@ def score(version: VersionFiles, bars: Bars, window: LabelledRows) -> NDArray[np
     predictor = BACKENDS.get("cpu").load(
         "native", version.read(version.model_files()["native"]), contract
     )
-    feature_set = FEATURE_SETS.get(contract.feature_set)
-    rows = build_rows(template, feature_set, bars, contract.window, contract.label_spec)
+    kind = INPUTS.get(template.inputs)
+    rows = kind.rows(Recipe.of_contract(contract), data, dict(contract.label_spec))
     position = {key: i for i, key in enumerate(_keys(rows))}
     index = np.array([position.get(key, -1) for key in _keys(window)], dtype=np.intp)
     there = index >= 0

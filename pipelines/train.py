@@ -17,21 +17,20 @@ from numpy.typing import NDArray
 
 from pipelines import manifest, pictures
 from pipelines.architectures import Estimator
-from pipelines.bars import TIMESTAMP, digest, from_microseconds
+from pipelines.bars import TIMESTAMP, from_microseconds
 from pipelines.candidate import (
     EVIDENCE_FILE,
     VERSION_FOLDER,
     Candidate,
-    Dataset,
     read_dataset,
     save_evidence,
     write_files,
 )
 from pipelines.datasets import LabelledRows
-from pipelines.features import fingerprint
 from pipelines.folds import fold_map
+from pipelines.inputs import INPUTS, Dataset
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
-from pipelines.recipe import Recipe, bar_span, fit_folds, span
+from pipelines.recipe import Recipe, fit_folds, span
 from pipelines.reference import drift_profile, recent_rows
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from registry.artifacts import (
@@ -68,17 +67,19 @@ def train(
     with stage_run("train", wanted.model_id, source, wanted) as run_id:
         started = perf_counter()
         recipe, dataset = read_dataset(source, wanted, settings)
+        recipe = recipe.chosen(dataset.rows.take(dataset.folds[0].train))
+        kind = INPUTS.get(recipe.template.inputs)
         print(_account(recipe, dataset), flush=True)
         oof = fit_folds(recipe, dataset.rows, dataset.folds)
         final = recipe.fit(dataset.rows)
         decoder = recipe.fit_decoder(oof, dataset.rows)
         contract = _contract(recipe, dataset, source, wanted, final)
-        importance = final.importance(_spread(dataset.rows, N_IMPORTANCE_ROWS).X)
+        importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))
         version = directory / VERSION_FOLDER
         files = {
             CONTRACT_FILE: contract.to_json().encode(),
             MANIFEST_FILE: manifest.collect(source, wanted).to_json().encode(),
-            GOLDEN_FILE: _golden(dataset.rows, final),
+            GOLDEN_FILE: _golden(kind.sample(dataset.rows, N_GOLDEN_ROWS), final),
             **decoder.to_files(),
             **_native(final, contract),
             **_reference(contract, dataset.rows, importance),
@@ -101,11 +102,12 @@ def train(
 
 
 def _account(recipe: Recipe, dataset: Dataset) -> str:
-    rows, bars = dataset.rows, dataset.bars
-    first, last = bar_span(bars)
+    rows, data = dataset.rows, dataset.data
+    first, last = data.span()
+    whose = f" of {len(data.symbols)} symbols" if data.symbols else ""
     return (
-        f"train {recipe.template.name} with {recipe.architecture.name}: {len(rows):,} rows of "
-        f"{len(bars.symbols)} symbols, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
+        f"train {recipe.template.name} with {recipe.architecture.name}: {len(rows):,} rows"
+        f"{whose}, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
         f"{len(dataset.folds)} folds"
     )
 
@@ -117,36 +119,36 @@ def _contract(
     wanted: RecipeParameters,
     final: Estimator,
 ) -> ModelContract:
-    bars, feature_set = dataset.bars, recipe.feature_set
-    fitted = recipe.recent(dataset.rows)
-    first, last = bar_span(bars)
+    data, fitted = dataset.data, recipe.recent(dataset.rows)
+    layout = INPUTS.get(recipe.template.inputs).describe(recipe, data, dataset.label_spec)
+    first, last = data.span()
     return ModelContract(
         model_id=wanted.model_id,
         template=recipe.template.name,
         architecture=recipe.architecture.name,
-        feature_set=feature_set.name,
-        feature_names=feature_set.feature_names,
-        feature_fingerprint=fingerprint(feature_set),
+        feature_set=layout.feature_set,
+        feature_names=layout.feature_names,
+        feature_fingerprint=layout.fingerprint,
         window=recipe.window,
-        inputs=tensor_input(len(feature_set.feature_names), recipe.window),
+        inputs=tensor_input(len(layout.feature_names), recipe.window),
         outputs=TensorSpec("scores", "float32", (None, final.n_scores)),
-        horizon=span(bars.interval, recipe.horizon_bars),
+        horizon=span(data.interval, recipe.horizon_bars),
         horizon_bars=recipe.horizon_bars,
-        interval=bars.interval,
-        min_history=feature_set.min_history + recipe.window - 1,
-        symbols=bars.symbols,
-        price_basis=bars.price_basis,
+        interval=data.interval,
+        min_history=layout.min_history,
+        symbols=data.symbols,
+        price_basis=data.price_basis,
         native_format=recipe.architecture.native_format,
         label_spec=dataset.label_spec,
         cost_spec=recipe.template.cost_spec(),
         parameters=recipe.parameters,
         data=DataSpan(
             source=source.source,
-            sha256=digest(bars),
+            sha256=data.digest(),
             start=first.isoformat(),
             end=last.isoformat(),
-            n_bars=len(bars.frame),
-            note=bars.note,
+            n_bars=len(data.frame),
+            note=data.note,
         ),
         trained_until=from_microseconds(int(fitted.t1.max())).isoformat(),
         seed=recipe.seed,
@@ -155,6 +157,7 @@ def _contract(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         first_test=dataset.first_test.isoformat(),
         recent_bars=recipe.recent_bars,
+        options=recipe.options,
     )
 
 
@@ -163,8 +166,7 @@ def _native(final: Estimator, contract: ModelContract) -> dict[str, bytes]:
     return {flavor.file_name(native.format): flavor.write(native, contract)}
 
 
-def _golden(rows: LabelledRows, final: Estimator) -> bytes:
-    features = _spread(rows, N_GOLDEN_ROWS).X
+def _golden(features: NDArray[np.float32], final: Estimator) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, features=features, scores=final.predict(features))
     return buffer.getvalue()
@@ -190,18 +192,12 @@ def _reference(
     return {REFERENCE_FILE: buffer.getvalue(), DRIFT_FILE: profile.to_json().encode()}
 
 
-def _spread(rows: LabelledRows, n_rows: int) -> LabelledRows:
-    """Return about `n_rows` rows spread evenly over time."""
-    index = np.linspace(0, len(rows) - 1, min(n_rows, len(rows))).astype(np.intp)
-    return rows.take(index)
-
-
 def _tags(contract: ModelContract, dataset: Dataset) -> dict[str, str]:
     return {
         "data_sha256": contract.data.sha256,
         "data_span": f"{contract.data.start} to {contract.data.end}",
         "data_note": contract.data.note,
-        "data_repairs": "; ".join(dataset.bars.repairs),
+        "data_repairs": "; ".join(dataset.data.repairs),
         "feature_fingerprint": contract.feature_fingerprint,
         "git_commit": contract.git_commit,
         "lock_sha256": contract.lock_sha256,

@@ -16,6 +16,7 @@ import numpy as np
 from pipelines import checks, pictures
 from pipelines.candidate import Candidate, load_candidate
 from pipelines.challenge import Challenge, challenge
+from pipelines.inputs import INPUTS
 from pipelines.parameters import JudgementParameters, described, parse
 from pipelines.recipe import fit_decoders
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
@@ -58,14 +59,14 @@ def validate(
     """
     import mlflow
 
+    kind = INPUTS.get(candidate.recipe.template.inputs)
     with stage_run("validate", candidate.contract.model_id, wanted) as run_id:
         mlflow.set_tag(TRAIN_RUN_TAG, candidate.run_id)
         evaluation = evaluate(candidate, settings)
         contest = _contest(candidate, wanted, settings)
         record = (
             checks.data_checks(candidate.dataset),
-            checks.causality(candidate.recipe, candidate.dataset),
-            checks.feature_parity(candidate.recipe, candidate.dataset),
+            *kind.checks(candidate.recipe, candidate.dataset),
             checks.golden_rows(candidate, *_golden(candidate)),
             *evaluation.gates,
             *(contest.gates if contest else ()),
@@ -85,7 +86,7 @@ def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
     decoders = fit_decoders(recipe, dataset.rows, dataset.folds, candidate.oof)
     spec, interval = dataset.label_spec, candidate.contract.interval
     engine = open_engine(settings)
-    family = recipe.family(spec, dataset.bars.symbols)
+    family = recipe.family(spec, dataset.data.symbols)
     known = TrialFamily(*trials.known(engine, family), trials.known_returns(engine, family))
     first = recipe.template.evaluate(candidate.oof, decoders, spec, known, interval)
     n_trials, sharpes = trials.count(

@@ -7,7 +7,7 @@ JSON on disk; `ModelContract.from_json(contract.to_json()) == contract`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
@@ -46,8 +46,9 @@ class ModelContract:
     `trained_until` is the latest label end (t1) among the rows of the final fit (ISO 8601, UTC).
     `label_spec` and `cost_spec` are the template's own parameters.
     `first_test` is where the walk-forward tests began (ISO 8601, UTC; what the label was fitted on
-    lies before it) and `recent_bars` how many of the newest bar times were fitted (0: all); with
-    them a retraining run repeats the recipe.
+    lies before it), `recent_bars` how many of the newest bar times were fitted (0: all) and
+    `options` what was chosen about label and answer; with them a retraining run repeats the recipe.
+    Without bars behind it (tables, texts) a model has no `interval`, `horizon` and `symbols`.
     """
 
     model_id: str
@@ -77,6 +78,7 @@ class ModelContract:
     created_at: str
     first_test: str = ""
     recent_bars: int = 0
+    options: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the contract as JSON with sorted keys (stable, so that it can be digested)."""

@@ -1,39 +1,25 @@
-"""Inputs: a request's rows, bars or symbols -> arrays for one model call.
+"""Inputs: a request -> arrays for one model call.
 
-Whatever concerns one symbol is that symbol's error and leaves the others alone; whatever makes
-the whole request meaningless is raised. Bars of a request are used and never written.
+Whatever concerns one symbol or row is its own error and leaves the others alone; whatever makes
+the whole request meaningless is raised. Nothing of a request is written. Feature rows are read
+here; each kind of input (`Template.inputs`) has a file for its own form of request (`FORMS`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+from datetime import datetime
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
-from pipelines.features import windows
-from registry.errors import (
-    BarsError,
-    HorizonError,
-    MLEngineError,
-    NoHistoryError,
-    ParameterError,
-    ShapeError,
-    TooLittleHistoryError,
-    ValueRangeError,
-)
-from serving import columns, rows
-from serving.bar_frames import frame_of
-from serving.columns import Forming
-from serving.history import Held, History
+from registry.catalog import Catalog
+from registry.errors import HorizonError, MLEngineError, ParameterError, ShapeError
+from serving import rows
+from serving.history import History
 from serving.loading import LoadedVersion
-from serving.rows import FLOAT32_MAX
 from serving.schemas import PredictRequest
-from serving.steps import Computed, Steps, compute
-
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+from serving.steps import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +45,7 @@ class Inputs:
     places: tuple[Place, ...]
     errors: Mapping[str, MLEngineError]
     ignored: tuple[str, ...]
-    kind: Literal["bars", "rows"]
+    kind: Literal["bars", "rows", "portfolio", "texts"]
 
     @property
     def newest_step(self) -> NDArray[np.float32]:
@@ -75,21 +61,19 @@ class Holdings:
     steps: Steps
 
 
-@dataclass(frozen=True, slots=True)
-class _Now:
-    """What the caller says of one symbol's forming bar, and when it closes."""
+class Form(Protocol):
+    """How requests to versions of one kind of input are read."""
 
-    forming: Forming
-    timestamp: datetime | None
+    def __call__(
+        self, request: PredictRequest, version: LoadedVersion, held: Holdings, max_rows: int
+    ) -> Inputs: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One symbol's part of the inputs."""
+FORMS: Catalog[Form] = Catalog("request form", {"bars": "serving.bar_inputs:gather"})
+"""`Template.inputs` -> the function that reads a request to it."""
 
-    x: NDArray[np.float32]
-    context: Mapping[str, float]
-    place: Place
+ROWS_ARE_FEATURES = ("bars",)
+"""Inputs whose `rows` are numbers, one per feature of the contract."""
 
 
 def gather(
@@ -100,9 +84,9 @@ def gather(
     Raises:
         InvalidInputError: the request as a whole cannot be answered.
     """
-    if request.rows is not None:
+    if request.rows is not None and version.template.inputs in ROWS_ARE_FEATURES:
         return _from_rows(request, version, max_rows)
-    return _from_symbols(request, version, held, max_rows)
+    return FORMS.get(version.template.inputs)(request, version, held, max_rows)
 
 
 def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -> Inputs:
@@ -110,56 +94,21 @@ def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -
     context = rows.columns(request.context or {}, version.context_names, len(X))
     keys = tuple(str(i) for i in range(len(X)))
     if request.symbols is not None:
-        keys = _distinct(request.symbols, max_rows)
+        keys = distinct(request.symbols, max_rows)
         if len(keys) != len(X):
             raise ShapeError("symbols", f"{len(X)} symbols, one per row", str(len(keys)))
-    for asked in set(_horizons(request, keys).values()):
-        _check_horizon(asked, version)
+    for asked in set(horizons_of(request, keys).values()):
+        check_horizon(asked, version)
     return Inputs(keys, X, context, (Place(),) * len(X), {}, (), "rows")
 
 
-def _from_symbols(
-    request: PredictRequest, version: LoadedVersion, holdings: Holdings, max_rows: int
-) -> Inputs:
-    symbols = _distinct(request.symbols or list(request.bars or {}), max_rows)
-    given = columns.read(request.features, symbols, version.feature_set, version.used_columns)
-    if request.timestamp is not None and (request.features is None or not _has_price(given)):
-        raise ParameterError("timestamp", request.timestamp.isoformat(), "price_data beside it")
-    horizons = _horizons(request, symbols)
-    errors = dict(given.errors)
-    steps: dict[str, _Step] = {}
-    for symbol in symbols:
-        if symbol in errors:
-            continue
-        try:
-            _check_horizon(horizons[symbol], version)
-            held = _held(symbol, request, version, holdings.history)
-            known = holdings.steps if request.bars is None else None
-            now = _Now(given.forming[symbol], request.timestamp)
-            steps[symbol] = _step(held, now, version, known)
-        except MLEngineError as error:
-            errors[symbol] = error
-    unused = [f"bars.{symbol}" for symbol in request.bars or {} if symbol not in symbols]
-    return _stacked(steps, errors, (*given.ignored, *unused), version)
+def distinct(symbols: Sequence[str], max_rows: int) -> tuple[str, ...]:
+    """Return the symbols of a request.
 
-
-def _stacked(
-    steps: Mapping[str, _Step],
-    errors: Mapping[str, MLEngineError],
-    ignored: tuple[str, ...],
-    version: LoadedVersion,
-) -> Inputs:
-    shape = (0, *(size or 0 for size in version.contract.inputs.shape[1:]))
-    X = np.concatenate([s.x for s in steps.values()]) if steps else np.empty(shape, np.float32)
-    context = {
-        name: np.array([s.context[name] for s in steps.values()], dtype=np.float64)
-        for name in version.context_names
-    }
-    places = tuple(s.place for s in steps.values())
-    return Inputs(tuple(steps), X, context, places, errors, ignored, "bars")
-
-
-def _distinct(symbols: Sequence[str], max_rows: int) -> tuple[str, ...]:
+    Raises:
+        ShapeError: more than `max_rows`.
+        ParameterError: one of them twice.
+    """
     if len(symbols) > max_rows:
         expected = f"at most {max_rows} symbols (MAX_BATCH_SIZE)"
         raise ShapeError("symbols", expected, str(len(symbols)))
@@ -171,11 +120,8 @@ def _distinct(symbols: Sequence[str], max_rows: int) -> tuple[str, ...]:
     return tuple(symbols)
 
 
-def _has_price(given: columns.Columns) -> bool:
-    return any(forming.bar for forming in given.forming.values()) or bool(given.errors)
-
-
-def _horizons(request: PredictRequest, keys: Sequence[str]) -> dict[str, str | None]:
+def horizons_of(request: PredictRequest, keys: Sequence[str]) -> dict[str, str | None]:
+    """Return the horizon asked for each key; None where the request does not say."""
     asked = request.prediction_horizon
     if not isinstance(asked, list):
         return dict.fromkeys(keys, asked)
@@ -184,96 +130,8 @@ def _horizons(request: PredictRequest, keys: Sequence[str]) -> dict[str, str | N
     return dict(zip(keys, asked, strict=True))
 
 
-def _check_horizon(asked: str | None, version: LoadedVersion) -> None:
+def check_horizon(asked: str | None, version: LoadedVersion) -> None:
+    """Refuse a horizon other than the version's (HorizonError)."""
     contract = version.contract
     if asked is not None and asked.strip().lower() != contract.horizon:
         raise HorizonError(asked, contract.horizon, f"{version.model_id} v{version.number}")
-
-
-def _held(symbol: str, request: PredictRequest, version: LoadedVersion, history: History) -> Held:
-    """Return the bars to predict from: the request's where it has any, else those held."""
-    interval, needed = version.contract.interval, _needed(version)
-    if request.bars is None:
-        found = history.newest(symbol, interval, needed)
-        if found is None:
-            raise NoHistoryError(symbol, history.symbols(interval))
-        return found
-    if symbol not in request.bars:
-        raise NoHistoryError(symbol, request.bars)
-    frame = frame_of((symbol, bar) for bar in request.bars[symbol])
-    checked, _ = check_bars(frame, policy="strict", where=f"bars.{symbol}")
-    given = infer_interval(checked) if len(checked) > 1 else interval
-    if given != interval:
-        hint = f"{version.model_id} takes {interval} bars"
-        raise BarsError(f"these are {given} bars", f"bars.{symbol}", hint)
-    series = BarSeries.from_frame(symbol, checked)
-    basis = request.price_basis or "unknown"
-    return Held(series.slice(max(0, len(series) - needed), len(series)), basis)
-
-
-def _needed(version: LoadedVersion) -> int:
-    contract = version.contract
-    return max(contract.min_history, version.feature_set.min_history + contract.window - 1)
-
-
-def _step(held: Held, now: _Now, version: LoadedVersion, steps: Steps | None) -> _Step:
-    """Return one symbol's inputs; `steps` remembers what was computed from bars held."""
-    series, needed = held.series, _needed(version)
-    end = int(series.timestamp[-1])
-    if now.forming.bar:
-        at = _forming_time(end, now.timestamp, version.contract.interval)
-        series = _with_forming(series, now.forming.bar, at)
-        series = series.slice(max(0, len(series) - needed), len(series))
-    if len(series) < needed:
-        what = f"{version.model_id} v{version.number} for {series.symbol}"
-        raise TooLittleHistoryError(what, needed, len(series), "post earlier bars to /bars")
-    if steps is None or now.forming.bar:
-        found = compute(series, version)
-    else:
-        found = steps.of_held(series, version)
-    x = _overridden(found, now.forming, version)
-    place = Place(_time(int(series.timestamp[-1])), _time(end), held.price_basis)
-    return _Step(x, found.context, place)
-
-
-def _overridden(found: Computed, forming: Forming, version: LoadedVersion) -> NDArray[np.float32]:
-    """Return the model's input, (1, n_features) or (1, window, n_features), all finite."""
-    values, close = found.values.copy(), float(found.series.close[-1])
-    symbol, names = found.series.symbol, version.contract.feature_names
-    for given, value in forming.overrides.items():
-        alias = columns.alias_of(given, version.feature_set)
-        values[-1, names.index(alias.feature)] = columns.in_feature_unit(value, alias, close)
-    if not np.isfinite(values).all():
-        feature = names[int(np.flatnonzero(~np.isfinite(values).all(axis=0))[0])]
-        problem = f"feature {feature!r} cannot be computed from the newest bars"
-        hint = f"give all of {', '.join(version.feature_set.needs)}"
-        raise BarsError(problem, symbol, hint)
-    largest = np.abs(values).max(axis=0)
-    if largest.max() > FLOAT32_MAX:
-        feature = names[int(largest.argmax())]
-        raise ValueRangeError(f"{symbol}.{feature}", float(largest.max()))
-    return windows(values, [len(values) - 1], version.contract.window)
-
-
-def _forming_time(end: int, timestamp: datetime | None, interval: str) -> int:
-    if timestamp is None:
-        return end + parse_interval(interval) // MICROSECOND
-    at = (timestamp - EPOCH) // MICROSECOND
-    if at <= end:
-        expected = f"a time after the last bar held, {_time(end).isoformat()}"
-        raise ParameterError("timestamp", timestamp.isoformat(), expected)
-    return at
-
-
-def _with_forming(series: BarSeries, bar: Mapping[str, float], at: int) -> BarSeries:
-    """Return the series with one more bar; a column that was not given is NaN."""
-    arrays = {
-        name: np.append(getattr(series, name), bar.get(name, np.nan))
-        for name in SCHEMA
-        if name not in ("symbol", "timestamp")
-    }
-    return BarSeries(series.symbol, np.append(series.timestamp, at), **arrays)
-
-
-def _time(microseconds: int) -> datetime:
-    return EPOCH + microseconds * MICROSECOND

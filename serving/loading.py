@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
 from pipelines.features import FEATURE_SETS, FeatureSet, fingerprint
-from pipelines.templates import TEMPLATES, Template
+from pipelines.templates import TEMPLATES, Template, over_bars
 from registry import gates
 from registry.artifacts import GOLDEN_FILE, VersionFiles
 from registry.backends import BACKENDS, Predictor, measure
@@ -45,7 +45,7 @@ class LoadedVersion:
     `absent` is `flavor/backend` -> why this machine cannot run it. `refusals` are the failed
     gates of the trade lock (empty where the template is no action). `context_names` are what the
     template needs besides features to decode; `used_columns` are the bar columns whose newest
-    value changes features or answer.
+    value changes features or answer. `bar_set` is the feature set of a template over bars.
     """
 
     model_id: str
@@ -53,7 +53,7 @@ class LoadedVersion:
     contract: ModelContract
     decoder: Decoder
     template: Template
-    feature_set: FeatureSet
+    bar_set: FeatureSet | None
     refusals: tuple[str, ...]
     context_names: tuple[str, ...]
     used_columns: frozenset[str]
@@ -61,6 +61,12 @@ class LoadedVersion:
     options: tuple[Option, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The feature set of a version over bars."""
+        assert self.bar_set is not None, f"{self.model_id} is not over bars"
+        return self.bar_set
 
 
 def load(
@@ -82,7 +88,8 @@ def load(
     n_bytes = sum(len(content) for content in models.values())
     features, scores = _golden(files)
     version = replace(_described(files, model_id, number), n_bytes=n_bytes)
-    version = replace(version, used_columns=_used_columns(version, scores[:1]))
+    if version.bar_set is not None:
+        version = replace(version, used_columns=_used_columns(version, scores[:1]))
     for backend, flavor in _pairs(models):
         try:
             predictor = BACKENDS.get(backend).load(flavor, models[flavor], version.contract)
@@ -103,10 +110,11 @@ def load(
 def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion:
     contract = files.contract
     template = TEMPLATES.get(contract.template)
-    feature_set = FEATURE_SETS.get(contract.feature_set)
-    found = fingerprint(feature_set)
-    if found != contract.feature_fingerprint:
-        raise FingerprintMismatchError(contract.feature_set, contract.feature_fingerprint, found)
+    bar_set, context_names = None, tuple[str, ...]()
+    if template.inputs == "bars":
+        bar_set = FEATURE_SETS.get(contract.feature_set)
+        _check_fingerprint(bar_set, contract)
+        context_names = tuple(over_bars(template).context(_waves(contract.min_history)))
     refusals: tuple[str, ...] = ()
     if template.is_action:
         refusals = gates.refusals(files.record, "trade", template.name)
@@ -116,12 +124,18 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
         contract=contract,
         decoder=files.decoder,
         template=template,
-        feature_set=feature_set,
+        bar_set=bar_set,
         refusals=refusals,
-        context_names=tuple(template.context(_waves(contract.min_history))),
+        context_names=context_names,
         used_columns=frozenset(),
         n_bytes=0,
     )
+
+
+def _check_fingerprint(feature_set: FeatureSet, contract: ModelContract) -> None:
+    found = fingerprint(feature_set)
+    if found != contract.feature_fingerprint:
+        raise FingerprintMismatchError(contract.feature_set, contract.feature_fingerprint, found)
 
 
 def _golden(files: VersionFiles) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -172,7 +186,8 @@ def _told(
 ) -> tuple[str, str]:
     """Return the newest features and what the same scores are decoded to beside them, as text."""
     features = version.feature_set.compute(series)[-1:].astype(np.float32)
-    context = {name: values[-1:] for name, values in version.template.context(series).items()}
+    known = over_bars(version.template).context(series)
+    context = {name: values[-1:] for name, values in known.items()}
     answer = version.template.decode(
         scores, features, context, version.decoder, version.contract, version.refusals
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
 from pipelines.features import check_columns
+from pipelines.templates import over_bars
 from serving.loading import LoadedVersion
 
 
@@ -35,7 +36,7 @@ def compute(series: BarSeries, version: LoadedVersion) -> Computed:
     check_columns(version.feature_set, series)
     with np.errstate(all="ignore"):  # what overflows is not finite, and refused by its name
         values = version.feature_set.compute(series)[-version.contract.window :]
-        context = version.template.context(series)
+        context = over_bars(version.template).context(series)
     newest = {name: float(context[name][-1]) for name in version.context_names}
     return Computed(series, values, newest)
 

@@ -10,9 +10,10 @@ Guarantees of every architecture:
 - scaling is fitted on the rows given to `fit` and lives inside the native model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +23,29 @@ from registry.contract import Json
 from registry.errors import ShapeError, ValueRangeError
 from registry.flavors import NativeModel
 
+Loss = Literal["gamma", "softmax", "squared", "states", "novelty", "scenarios"]
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
     """What the scores mean and which loss is minimised.
 
+    Supervised:
     - `gamma`: one score s, the forecast is exp(s); loss is the gamma deviance of y > 0.
     - `softmax`: `n_scores` logits; y holds class numbers 0 .. n_scores - 1; loss is log loss.
     - `squared`: one score, the forecast itself; loss is squared error.
+
+    Unsupervised:
+    - `states`: scores are log weights of states (softmax makes probabilities of them), in order of
+      rising weighted variance of y; y orders the states and is never predicted.
+    - `novelty`: one score, larger is more unusual; y is not used.
+    - `scenarios`: X are simple returns (n_dates, n_symbols) in time order; the fitted model maps
+      portfolio weights (n, n_symbols) to losses (n, n_scenarios); y is not used.
+
+    `n_scores` 0 leaves their number to the fit (`Estimator.n_scores`).
     """
 
-    loss: Literal["gamma", "softmax", "squared"]
+    loss: Loss
     n_scores: int = 1
 
 
@@ -41,12 +54,33 @@ class TrainingRows:
     """Rows for one fit.
 
     `X` is float32, (n, n_features) or (n, window, n_features); `y` is float64 (n,);
-    `weight` is float64 (n,), mean 1.
+    `weight` is float64 (n,), mean 1. `categorical` are the positions of features that hold
+    category codes 0, 1, 2, ... (NaN where unknown).
     """
 
     X: NDArray[np.float32]
     y: NDArray[np.float64]
     weight: NDArray[np.float64]
+    categorical: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FitContext:
+    """Where a fit reports and keeps its state; nothing here changes its result.
+
+    `name` tells fits apart ("fold 3", "final"). `checkpoint` is a file to save to and to resume
+    from; None keeps nothing. `report` takes an epoch, counted from 1, and its metrics; `notice` one
+    line that a person should see. `device` is auto, cpu, cuda or mps.
+    """
+
+    name: str = "fit"
+    checkpoint: Path | None = None
+    report: Callable[[int, Mapping[str, float]], None] | None = None
+    notice: Callable[[str], None] | None = None
+    device: str = "auto"
+
+
+QUIET = FitContext()
 
 
 class Estimator(Protocol):
@@ -73,6 +107,8 @@ class Architecture(Protocol):
     name: str
     native_format: str
     default_window: int
+    """1 takes single rows, more takes windows (n, window, n_features)."""
+    objectives: tuple[Loss, ...]
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return the default parameters, all JSON values."""
@@ -84,11 +120,51 @@ class Architecture(Protocol):
         objective: Objective,
         parameters: Mapping[str, Json],
         seed: int,
+        context: FitContext = QUIET,
     ) -> Estimator:
         """Fit on the rows, which are in time order.
 
         Raises:
             ParameterError: an unknown parameter or a value of the wrong kind.
+            FitError: the rows cannot be fitted, or the fit did not converge.
+        """
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """An architecture that leaves a parameter to the data (how many states)."""
+
+    def choose(
+        self,
+        rows: TrainingRows,
+        objective: Objective,
+        parameters: Mapping[str, Json],
+        seed: int,
+    ) -> dict[str, Json]:
+        """Return the parameters with nothing left open.
+
+        Asked once, with the training rows of the first fold; every fit then uses the answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Walking(Protocol):
+    """An estimator whose state rolls forward with each day, without a refit (`scenarios`)."""
+
+    def walk(
+        self,
+        past: NDArray[np.float32],
+        now: NDArray[np.float32],
+        weights: NDArray[np.float64],
+    ) -> NDArray[np.float32]:
+        """Return the losses of a portfolio at each row of `now`, (n_now, n_scenarios).
+
+        Args:
+            past: returns before `now`, (n_past, n_symbols).
+            now: returns in time order; the answer at row i knows rows up to and including i.
+            weights: of the portfolio, (n_symbols,).
         """
         ...
 

@@ -13,7 +13,15 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from pipelines.architectures import Estimator, Objective, TrainingRows, check_rows
+from pipelines.architectures import (
+    QUIET,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+    check_rows,
+)
 from pipelines.hyperparameters import Choice, Number, Space, defaults, resolve
 from registry.contract import Json
 from registry.errors import FitError, ShapeError
@@ -76,6 +84,7 @@ class XGBoost:
     name = "xgboost"
     native_format = "xgboost-ubj"
     default_window = 1
+    objectives: tuple[Loss, ...] = ("gamma", "softmax", "squared")
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return the defaults, which are the same for every objective."""
@@ -87,6 +96,7 @@ class XGBoost:
         objective: Objective,
         parameters: Mapping[str, Json],
         seed: int,
+        context: FitContext = QUIET,
     ) -> Estimator:
         """Fit `rounds` rounds of trees (one tree per score and round) on weighted rows.
 

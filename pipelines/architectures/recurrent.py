@@ -16,7 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.architectures import Estimator, Objective, TrainingRows, check_rows
+from pipelines.architectures import (
+    QUIET,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+    check_rows,
+)
 from pipelines.hyperparameters import Number, Space, defaults, resolve
 from pipelines.torch_estimator import Plan, fit, split_in_time
 from registry.contract import Json
@@ -67,6 +75,7 @@ class Lstm:
     name = "lstm"
     native_format = "torch-export"
     default_window = 32
+    objectives: tuple[Loss, ...] = ("gamma", "softmax", "squared")
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return the defaults, which are the same for every objective."""
@@ -78,6 +87,7 @@ class Lstm:
         objective: Objective,
         parameters: Mapping[str, Json],
         seed: int,
+        context: FitContext = QUIET,
     ) -> Estimator:
         """Fit on the older rows and stop by the loss on the newest tenth.
 

@@ -70,6 +70,11 @@ def check_columns(feature_set: FeatureSet, series: BarSeries) -> None:
         raise MissingColumnsError(f"feature set {feature_set.name!r}", missing, hint)
 
 
+def compute_all(feature_set: FeatureSet, series: Sequence[BarSeries]) -> list[NDArray[np.float64]]:
+    """Return the features of every symbol, (n_bars, n_features) each, in the order given."""
+    return [feature_set.compute(one) for one in series]
+
+
 def fingerprint(feature_set: FeatureSet) -> str:
     """Return a digest of what the set computes, not of how its source reads.
 

@@ -9,15 +9,15 @@ Extension point: one file per model type here, one line in `TEMPLATES`, one line
 docs/templates.md; `tests/conformance/test_templates.py` then runs on it.
 
 Guarantees of every template:
-- `context` is causal: its value at bar t depends on bars up to t only;
-- `label(...)` at bar t is NaN (y) and -1 (t1) until the label is complete;
+- over bars, `context` is causal (its value at bar t depends on bars up to t only) and `label` at
+  bar t is NaN (y) and -1 (t1) until the label is complete;
 - `decode` is deterministic, row by row independent, and never raises on finite scores;
 - `loss` is a proper score: lower is better, finite for finite scores and labels.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import polars as pl
@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from pipelines.architectures import Objective
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.hyperparameters import Space
 from registry.catalog import Catalog
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
+from registry.errors import ParameterError
 from registry.gates import GateRow
 from registry.trials import TrialReturns
 
@@ -82,37 +84,40 @@ class Template(Protocol):
     """One model type."""
 
     name: str
+    inputs: Literal["bars", "table", "texts", "portfolio"]
+    """What rows are made of: a name of `pipelines.inputs.INPUTS`."""
     feature_set: str
     architectures: tuple[str, ...]
+    parameters: Mapping[str, Mapping[str, Json]]
+    """Architecture -> its parameters that have another default here."""
+    options: Space
+    """What a caller may choose about the label and the answer (`-P options='{...}'`)."""
     horizon_bars: int
     loss_margin: float
     """Non-inferiority margin on `loss` against a champion (0.01 QLIKE, 0.002 log loss)."""
     is_action: bool
     """Whether the answer is an action, so that a trade lock applies."""
 
-    def objective(self) -> Objective:
-        """Return what architectures fit for this template."""
+    def objective(self, spec: Mapping[str, Json]) -> Objective:
+        """Return what architectures fit for this template with this label."""
         ...
 
     def label_spec(
-        self, horizon_bars: int | None, training: Sequence[BarSeries]
+        self, horizon_bars: int | None, training: Any, options: Mapping[str, Json]
     ) -> dict[str, Json]:
-        """Return the label's parameters, fitted on the given series where they are fitted.
+        """Return the label's parameters, fitted on the given data where they are fitted.
 
-        `training` ends before the first test fold. The result is stored in the contract.
+        Args:
+            training: what `InputKind.training` gives of the data before the first test fold: a
+                sequence of `BarSeries`, or a frame.
+            options: every name of `self.options` with its value.
+
+        The result is stored in the contract.
         """
         ...
 
     def cost_spec(self) -> dict[str, Json]:
         """Return the cost assumptions, per unit of turnover in fractions; empty without actions."""
-        ...
-
-    def context(self, series: BarSeries) -> Arrays:
-        """Return what is known at each bar and needed to label and decode; float64 (n_bars,)."""
-        ...
-
-    def label(self, series: BarSeries, context: Arrays, spec: Mapping[str, Json]) -> Labels:
-        """Return the label of each bar."""
         ...
 
     def target(
@@ -187,6 +192,29 @@ class Template(Protocol):
             interval: of the bars, for annualising.
         """
         ...
+
+
+class BarTemplate(Template, Protocol):
+    """A template whose rows are made of one symbol's bars."""
+
+    def context(self, series: BarSeries) -> Arrays:
+        """Return what is known at each bar and needed to label and decode; float64 (n_bars,)."""
+        ...
+
+    def label(self, series: BarSeries, context: Arrays, spec: Mapping[str, Json]) -> Labels:
+        """Return the label of each bar."""
+        ...
+
+
+def over_bars(template: Template) -> BarTemplate:
+    """Return the template as one over bars.
+
+    Raises:
+        ParameterError: its inputs are something else.
+    """
+    if template.inputs != "bars":
+        raise ParameterError("template", template.name, f"one over bars, not {template.inputs}")
+    return cast(BarTemplate, template)
 
 
 TEMPLATES: Catalog[Template] = Catalog(

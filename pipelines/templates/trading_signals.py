@@ -9,7 +9,7 @@ missing. How it is judged stands in `pipelines/signal_quality.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -21,6 +21,7 @@ from pipelines.bars import BarSeries
 from pipelines.calibration import Calibrator, choose
 from pipelines.costs import EQUITY
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
+from pipelines.hyperparameters import Space
 from pipelines.metrics import bars_per_year, log_loss
 from pipelines.novelty import fit_novelty, novelty
 from pipelines.signal_quality import CLASSES, SignalForecast, judge
@@ -45,18 +46,24 @@ class TradingSignals:
     """The template; see the module."""
 
     name = "trading_signals"
+    inputs: Literal["bars"] = "bars"
     feature_set = "close_only"
     architectures: tuple[str, ...] = ("xgboost", "lstm")
+    parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
+    options: ClassVar[Space] = {}
     horizon_bars = 1
     loss_margin = 0.002
     is_action = True
 
-    def objective(self) -> Objective:
+    def objective(self, spec: Mapping[str, Json]) -> Objective:
         """Return log loss over three classes."""
         return Objective("softmax", len(CLASSES))
 
     def label_spec(
-        self, horizon_bars: int | None, training: Sequence[BarSeries]
+        self,
+        horizon_bars: int | None,
+        training: Sequence[BarSeries],
+        options: Mapping[str, Json],
     ) -> dict[str, Json]:
         """Return the barrier, its width fitted so that about 35 % of the training rows are HOLD.
 

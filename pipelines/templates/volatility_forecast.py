@@ -9,7 +9,7 @@ against EWMA times a constant fitted on the training slice (docs/templates.md).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipelines.architectures import Objective
 from pipelines.bars import TIMESTAMP, BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
+from pipelines.hyperparameters import Space
 from pipelines.labels import end_times, ewma_variance, realised_variance
 from pipelines.metrics import bars_per_year, log_score, qlike
 from pipelines.statistics import (
@@ -46,18 +47,24 @@ class VolatilityForecast:
     """The template; see the module."""
 
     name = "volatility_forecast"
+    inputs: Literal["bars"] = "bars"
     feature_set = "close_only"
     architectures: tuple[str, ...] = ("xgboost", "lstm")
+    parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
+    options: ClassVar[Space] = {}
     horizon_bars = 5
     loss_margin = 0.01
     is_action = False
 
-    def objective(self) -> Objective:
+    def objective(self, spec: Mapping[str, Json]) -> Objective:
         """Return gamma deviance on one score."""
         return Objective("gamma", 1)
 
     def label_spec(
-        self, horizon_bars: int | None, training: Sequence[BarSeries]
+        self,
+        horizon_bars: int | None,
+        training: Sequence[BarSeries],
+        options: Mapping[str, Json],
     ) -> dict[str, Json]:
         """Return horizon and proxy; nothing is fitted.
 

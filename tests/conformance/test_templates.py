@@ -12,6 +12,7 @@ import pytest
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.features import FEATURE_SETS
+from pipelines.hyperparameters import resolve
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
@@ -45,7 +46,7 @@ def series(request):
 
 @pytest.fixture
 def spec(template, series):
-    return template.label_spec(None, [series])
+    return template.label_spec(None, [series], resolve(template.options, {}))
 
 
 @pytest.fixture
@@ -72,8 +73,8 @@ def rows(template, series, spec):
 
 
 @pytest.fixture
-def oof(template, rows):
-    shape = (len(rows), template.objective().n_scores)
+def oof(template, rows, spec):
+    shape = (len(rows), template.objective(spec).n_scores)
     scores = (0.2 * np.random.default_rng(2).standard_normal(shape)).astype(np.float32)
     return OutOfFold(rows, scores, np.arange(len(rows)) * 2 // len(rows))
 
@@ -85,7 +86,7 @@ def decoder(template, rows, oof):
 
 @pytest.fixture
 def contract(template, spec):
-    n_scores = template.objective().n_scores
+    n_scores = template.objective(spec).n_scores
     return ModelContract(
         model_id=template.name,
         template=template.name,
@@ -167,10 +168,10 @@ def test_labels_and_context_do_not_depend_on_the_price_scale(template, series, s
     np.testing.assert_allclose(found.y, other.y, rtol=1e-9)
 
 
-def test_targets_fit_the_objective(template, rows):
+def test_targets_fit_the_objective(template, rows, spec):
     assert np.isfinite(rows.target).all()
     assert rows.fit.mean() > 0.9
-    objective = template.objective()
+    objective = template.objective(spec)
     allowed = {"gamma": rows.target[rows.fit] > 0, "squared": np.isfinite(rows.target)}
     is_class = np.isin(rows.target, np.arange(objective.n_scores))
     assert allowed.get(objective.loss, is_class).all()
@@ -195,8 +196,10 @@ def test_answers_are_independent_of_the_other_rows(template, rows, oof, decoder,
 
 
 @pytest.mark.parametrize("size", [0.0, 1e3, -1e3, 3e38])
-def test_extreme_scores_have_answers_and_finite_losses(template, rows, decoder, contract, size):
-    scores = np.zeros((len(rows), template.objective().n_scores), dtype=np.float32)
+def test_extreme_scores_have_answers_and_finite_losses(
+    template, rows, decoder, contract, spec, size
+):
+    scores = np.zeros((len(rows), template.objective(spec).n_scores), dtype=np.float32)
     scores[:, 0] = size
     json.dumps(template.decode(scores, rows.X, rows.context, decoder, contract), allow_nan=False)
     assert np.isfinite(template.loss(rows, scores, decoder)).all()

@@ -24,12 +24,12 @@ from pipelines.sources import SOURCES, BarQuery
 pytestmark = pytest.mark.slow
 SETTINGS = MonitoringSettings()
 RECIPE = Recipe.resolve(RecipeParameters())
-NAMES = RECIPE.feature_set.feature_names
+NAMES = RECIPE.bar_features.feature_names
 
 
 def label(bars: Bars) -> LabelledRows:
-    spec = RECIPE.template.label_spec(5, list(bars.series()))
-    return build_rows(RECIPE.template, RECIPE.feature_set, bars, 1, spec)
+    spec = RECIPE.template.label_spec(5, list(bars.series()), RECIPE.options)
+    return build_rows(RECIPE.template, RECIPE.bar_features, bars, 1, spec)
 
 
 def panel(rows: LabelledRows) -> pl.DataFrame:

@@ -12,7 +12,6 @@ from pipelines.bars import (
     SCHEMA,
     Bars,
     check_bars,
-    digest,
     format_interval,
     from_microseconds,
     infer_interval,
@@ -221,7 +220,7 @@ def bars_of(frame: pl.DataFrame, **facts) -> Bars:
 def test_the_digest_is_of_what_the_bars_say():
     two = pl.concat([frame_of(0, 1, symbol="B"), frame_of(0, 1)])
     same = pl.concat([frame_of(0, 1), frame_of(0, 1, symbol="B")])
-    assert digest(bars_of(two)) == digest(bars_of(same, source="y", note="z"))
+    assert bars_of(two).digest() == bars_of(same, source="y", note="z").digest()
     others = [
         bars_of(two, interval="1h"),
         bars_of(two, price_basis="mid"),
@@ -229,7 +228,7 @@ def test_the_digest_is_of_what_the_bars_say():
         bars_of(pl.concat([frame_of(0, 1, symbol="B"), frame_of(0, 2)])),
         bars_of(two.with_columns(volume=1.0)),
     ]
-    assert len({digest(bars) for bars in [bars_of(two), *others]}) == 6
+    assert len({bars.digest() for bars in [bars_of(two), *others]}) == 6
 
 
 def test_series_hold_nan_for_null():

@@ -49,6 +49,8 @@ def return_since_the_first_bar(close):
 
 
 class ClairvoyantTemplate:
+    inputs = "bars"
+
     """A template whose context is the last close of all bars given."""
 
     def context(self, series: BarSeries) -> dict[str, np.ndarray]:
@@ -71,39 +73,39 @@ def dataset(recipe):
 def test_the_sets_of_the_catalog_are_causal_and_need_no_more_than_they_say(
     recipe, dataset, feature_set
 ):
-    chosen = replace(recipe, feature_set=FEATURE_SETS.get(feature_set))
+    chosen = replace(recipe, bar_set=FEATURE_SETS.get(feature_set))
     assert causality(chosen, dataset).passed
     assert feature_parity(chosen, dataset).passed
 
 
 @pytest.mark.parametrize("formula", [tomorrows_return, share_of_the_highest_close])
 def test_a_feature_that_looks_ahead_fails_causality(recipe, dataset, formula):
-    row = causality(replace(recipe, feature_set=Features("ahead", formula)), dataset)
+    row = causality(replace(recipe, bar_set=Features("ahead", formula)), dataset)
     assert not row.passed
     assert row.value > 0.001
 
 
 def test_a_feature_of_past_closes_passes_causality_with_difference_zero(recipe, dataset):
-    row = causality(replace(recipe, feature_set=Features("lagged", yesterdays_return)), dataset)
+    row = causality(replace(recipe, bar_set=Features("lagged", yesterdays_return)), dataset)
     assert (row.value, row.passed) == (0.0, True)
 
 
 def test_context_that_looks_ahead_fails_causality(recipe, dataset):
-    blind = replace(recipe, feature_set=Features("lagged", yesterdays_return))
+    blind = replace(recipe, bar_set=Features("lagged", yesterdays_return))
     row = causality(replace(blind, template=ClairvoyantTemplate()), dataset)
     assert not row.passed
 
 
 def test_a_feature_that_needs_more_bars_than_it_says_fails_feature_parity(recipe, dataset):
     forgetful = Features("since_first", return_since_the_first_bar)
-    row = feature_parity(replace(recipe, feature_set=forgetful), dataset)
+    row = feature_parity(replace(recipe, bar_set=forgetful), dataset)
     assert not row.passed
     assert "newest 30 bars" in row.note
 
 
 def test_without_enough_bars_to_compare_the_gate_is_not_computed_and_refuses(recipe, dataset):
     endless = Features("lagged", yesterdays_return, min_history=10_000)
-    row = feature_parity(replace(recipe, feature_set=endless), dataset)
+    row = feature_parity(replace(recipe, bar_set=endless), dataset)
     assert (row.value, row.passed) == (None, False)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.bars import digest
 from pipelines.features import FEATURE_SETS, fingerprint
 from pipelines.sources import SOURCES, BarQuery
 from registry.gates import COMMON_SERVE, GATES, refusals
@@ -88,7 +87,7 @@ def test_the_contract_says_what_the_version_was_made_from(version, template):
     assert (contract.window, contract.min_history) == (1, feature_set.min_history)
     assert contract.horizon == f"{contract.horizon_bars}d"
     assert contract.symbols == ("AAA", "BBB")
-    assert contract.data.sha256 == digest(bars)
+    assert contract.data.sha256 == bars.digest()
     assert contract.data.n_bars == len(bars.frame)
     assert contract.data.start == "2000-01-03T00:00:00+00:00"
     assert contract.data.end == contract.trained_until == "2003-12-31T00:00:00+00:00"

@@ -37,8 +37,8 @@ def bars() -> Bars:
 @pytest.fixture(scope="module")
 def rows(bars: Bars) -> LabelledRows:
     recipe = Recipe.resolve(SMALL)
-    spec = recipe.template.label_spec(recipe.horizon_bars, list(bars.series()))
-    return build_rows(recipe.template, recipe.feature_set, bars, recipe.window, spec)
+    spec = recipe.template.label_spec(recipe.horizon_bars, list(bars.series()), recipe.options)
+    return build_rows(recipe.template, recipe.bar_features, bars, recipe.window, spec)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_resolve_refuses_names_and_values_that_no_fit_can_use(
 
 def test_resolve_takes_defaults_from_template_and_architecture() -> None:
     recipe = Recipe.resolve(RecipeParameters())
-    assert recipe.feature_set.name == recipe.template.feature_set
+    assert recipe.feature_set == recipe.bar_features.name == recipe.template.feature_set
     assert recipe.horizon_bars == recipe.template.horizon_bars
     assert recipe.window == recipe.architecture.default_window
 

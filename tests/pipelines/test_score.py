@@ -17,13 +17,13 @@ def test_the_loss_of_a_version_is_that_of_its_booster_and_the_ewma(candidate, ve
     margin = booster.predict(xgboost.DMatrix(window.X), output_margin=True).astype(np.float64)
     forecast = np.exp(margin) * window.context["ewma_variance"]
     expected = np.log(forecast) + window.y / forecast
-    found = score(version_files, candidate.dataset.bars, window)
+    found = score(version_files, candidate.dataset.data, window)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.integration
 def test_rows_that_a_version_cannot_answer_are_nan(candidate, version_files):
-    bars, window = candidate.dataset.bars, newest(candidate.dataset.rows, 60)
+    bars, window = candidate.dataset.data, newest(candidate.dataset.rows, 60)
     first = int(candidate.dataset.rows.t0[0])  # the features of the first bars are not known
     n_warm_up = int((bars.frame["timestamp"].unique().to_physical() < first).sum())
     times = bars.frame["timestamp"].unique().sort()
@@ -37,8 +37,8 @@ def test_rows_that_a_version_cannot_answer_are_nan(candidate, version_files):
 def test_scores_come_in_the_order_of_the_rows_asked_for(candidate, version_files):
     window = newest(candidate.dataset.rows, 30)
     shuffled = np.random.default_rng(0).permutation(len(window))
-    found = score(version_files, candidate.dataset.bars, window)
-    again = score(version_files, candidate.dataset.bars, window.take(shuffled))
+    found = score(version_files, candidate.dataset.data, window)
+    again = score(version_files, candidate.dataset.data, window.take(shuffled))
     np.testing.assert_array_equal(again, found[shuffled])
 
 

@@ -50,7 +50,7 @@ def test_the_gain_over_ewma_is_what_the_stored_predictions_say(made, made_engine
 
 def test_labels_are_the_mean_squared_returns_that_follow(candidate):
     rows = candidate.dataset.rows
-    for series in candidate.dataset.bars.series():
+    for series in candidate.dataset.data.series():
         mine = rows.take(rows.symbol == rows.symbols.index(series.symbol))
         squares = np.diff(np.log(series.close)) ** 2
         at = np.searchsorted(series.timestamp, mine.t0)
@@ -60,7 +60,7 @@ def test_labels_are_the_mean_squared_returns_that_follow(candidate):
 
 
 def test_the_same_recipe_counts_once_and_a_changed_one_counts_again(candidate, settings, engine):
-    family = candidate.recipe.family(candidate.dataset.label_spec, candidate.dataset.bars.symbols)
+    family = candidate.recipe.family(candidate.dataset.label_spec, candidate.dataset.data.symbols)
     validate.evaluate(candidate, settings)
     validate.evaluate(candidate, settings)
     assert trials.known(engine, family)[0] == 1
@@ -71,7 +71,7 @@ def test_the_same_recipe_counts_once_and_a_changed_one_counts_again(candidate, s
 
 
 def test_main_and_the_stages_by_hand_were_one_trial(made, made_engine, candidate):
-    family = candidate.recipe.family(candidate.dataset.label_spec, candidate.dataset.bars.symbols)
+    family = candidate.recipe.family(candidate.dataset.label_spec, candidate.dataset.data.symbols)
     assert trials.known(made_engine, family)[0] == 1
 
 
@@ -96,7 +96,7 @@ def test_the_deflated_sharpe_ratio_is_deflated_by_every_trial(loaded, settings, 
     alone = validate.evaluate(signals, settings)
     returns = alone.returns
     assert gate(alone, "edge.dsr").value == pytest.approx(probabilistic(returns, 0.0), rel=1e-6)
-    family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.bars.symbols)
+    family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
     sharpes = [float(returns.mean() / returns.std(ddof=1)), 0.08, -0.05]
     for i, sharpe in enumerate(sharpes[1:]):
         trials.count(engine, family, f"another {i}", "trading_signals", "run", sharpe)
@@ -108,7 +108,7 @@ def test_the_deflated_sharpe_ratio_is_deflated_by_every_trial(loaded, settings, 
 def test_what_a_strategy_earns_does_not_depend_on_the_trials(loaded, settings, engine):
     signals = loaded("trading_signals")
     first = validate.evaluate(signals, settings)
-    family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.bars.symbols)
+    family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
     trials.count(engine, family, "another", "trading_signals", "run", 0.1)
     np.testing.assert_array_equal(validate.evaluate(signals, settings).returns, first.returns)
 

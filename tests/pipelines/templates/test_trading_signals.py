@@ -30,7 +30,7 @@ ARRAYS = {
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_width_is_chosen_so_that_hold_is_30_to_40_percent(make_series, closes_only, horizon):
     training = [make_series(1500, "AAA", seed, closes_only) for seed in (1, 2)]
-    spec = TEMPLATE.label_spec(horizon, training)
+    spec = TEMPLATE.label_spec(horizon, training, {})
     y = np.concatenate([TEMPLATE.label(s, TEMPLATE.context(s), spec).y for s in training])
     assert 0.3 <= (y[np.isfinite(y)] == labels.HOLD).mean() <= 0.4
     expected = ("next_close", "close") if closes_only else ("next_open", "high_low")
@@ -39,9 +39,9 @@ def test_width_is_chosen_so_that_hold_is_30_to_40_percent(make_series, closes_on
 
 def test_label_spec_refuses_what_it_cannot_fit(make_series):
     with pytest.raises(ParameterError, match="horizon=0"):
-        TEMPLATE.label_spec(0, [make_series(100)])
+        TEMPLATE.label_spec(0, [make_series(100)], {})
     with pytest.raises(TooLittleHistoryError, match="fitting the barrier width"):
-        TEMPLATE.label_spec(1, [make_series(10)])
+        TEMPLATE.label_spec(1, [make_series(10)], {})
 
 
 def test_closes_only_label_fills_at_the_next_close_and_ends_one_bar_later(make_series):

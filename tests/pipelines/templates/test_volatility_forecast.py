@@ -160,7 +160,7 @@ def test_tables_have_the_columns_that_pictures_draw():
 
 
 def test_horizon_is_given_or_the_default_and_at_least_one_bar():
-    assert TEMPLATE.label_spec(None, ())["horizon_bars"] == 5
-    assert TEMPLATE.label_spec(10, ())["horizon_bars"] == 10
+    assert TEMPLATE.label_spec(None, (), {})["horizon_bars"] == 5
+    assert TEMPLATE.label_spec(10, (), {})["horizon_bars"] == 10
     with pytest.raises(ParameterError, match="horizon=0"):
-        TEMPLATE.label_spec(0, ())
+        TEMPLATE.label_spec(0, (), {})

@@ -1,0 +1,190 @@
+"""Requests by symbols: bars of the request, or bars held, -> arrays for one model call.
+
+Whatever concerns one symbol is that symbol's error and leaves the others alone. Bars of a request
+are used and never written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
+from pipelines.features import windows
+from registry.errors import (
+    BarsError,
+    MLEngineError,
+    NoHistoryError,
+    ParameterError,
+    TooLittleHistoryError,
+    ValueRangeError,
+)
+from serving import columns
+from serving.bar_frames import frame_of
+from serving.columns import Forming
+from serving.history import Held, History
+from serving.inputs import Holdings, Inputs, Place, check_horizon, distinct, horizons_of
+from serving.loading import LoadedVersion
+from serving.rows import FLOAT32_MAX
+from serving.schemas import PredictRequest
+from serving.steps import Computed, Steps, compute
+
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What the caller says of one symbol's forming bar, and when it closes."""
+
+    forming: Forming
+    timestamp: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One symbol's part of the inputs."""
+
+    x: NDArray[np.float32]
+    context: Mapping[str, float]
+    place: Place
+
+
+def gather(
+    request: PredictRequest, version: LoadedVersion, holdings: Holdings, max_rows: int
+) -> Inputs:
+    """Return the inputs of a request by symbols, from its own bars or from those held.
+
+    Raises:
+        InvalidInputError: the request as a whole cannot be answered.
+    """
+    symbols = distinct(request.symbols or list(request.bars or {}), max_rows)
+    given = columns.read(request.features, symbols, version.feature_set, version.used_columns)
+    if request.timestamp is not None and (request.features is None or not _has_price(given)):
+        raise ParameterError("timestamp", request.timestamp.isoformat(), "price_data beside it")
+    horizons = horizons_of(request, symbols)
+    errors = dict(given.errors)
+    steps: dict[str, _Step] = {}
+    for symbol in symbols:
+        if symbol in errors:
+            continue
+        try:
+            check_horizon(horizons[symbol], version)
+            held = _held(symbol, request, version, holdings.history)
+            known = holdings.steps if request.bars is None else None
+            now = _Now(given.forming[symbol], request.timestamp)
+            steps[symbol] = _step(held, now, version, known)
+        except MLEngineError as error:
+            errors[symbol] = error
+    unused = [f"bars.{symbol}" for symbol in request.bars or {} if symbol not in symbols]
+    return _stacked(steps, errors, (*given.ignored, *unused), version)
+
+
+def _stacked(
+    steps: Mapping[str, _Step],
+    errors: Mapping[str, MLEngineError],
+    ignored: tuple[str, ...],
+    version: LoadedVersion,
+) -> Inputs:
+    shape = (0, *(size or 0 for size in version.contract.inputs.shape[1:]))
+    X = np.concatenate([s.x for s in steps.values()]) if steps else np.empty(shape, np.float32)
+    context = {
+        name: np.array([s.context[name] for s in steps.values()], dtype=np.float64)
+        for name in version.context_names
+    }
+    places = tuple(s.place for s in steps.values())
+    return Inputs(tuple(steps), X, context, places, errors, ignored, "bars")
+
+
+def _has_price(given: columns.Columns) -> bool:
+    return any(forming.bar for forming in given.forming.values()) or bool(given.errors)
+
+
+def _held(symbol: str, request: PredictRequest, version: LoadedVersion, history: History) -> Held:
+    """Return the bars to predict from: the request's where it has any, else those held."""
+    interval, needed = version.contract.interval, _needed(version)
+    if request.bars is None:
+        found = history.newest(symbol, interval, needed)
+        if found is None:
+            raise NoHistoryError(symbol, history.symbols(interval))
+        return found
+    if symbol not in request.bars:
+        raise NoHistoryError(symbol, request.bars)
+    frame = frame_of((symbol, bar) for bar in request.bars[symbol])
+    checked, _ = check_bars(frame, policy="strict", where=f"bars.{symbol}")
+    given = infer_interval(checked) if len(checked) > 1 else interval
+    if given != interval:
+        hint = f"{version.model_id} takes {interval} bars"
+        raise BarsError(f"these are {given} bars", f"bars.{symbol}", hint)
+    series = BarSeries.from_frame(symbol, checked)
+    basis = request.price_basis or "unknown"
+    return Held(series.slice(max(0, len(series) - needed), len(series)), basis)
+
+
+def _needed(version: LoadedVersion) -> int:
+    contract = version.contract
+    return max(contract.min_history, version.feature_set.min_history + contract.window - 1)
+
+
+def _step(held: Held, now: _Now, version: LoadedVersion, steps: Steps | None) -> _Step:
+    """Return one symbol's inputs; `steps` remembers what was computed from bars held."""
+    series, needed = held.series, _needed(version)
+    end = int(series.timestamp[-1])
+    if now.forming.bar:
+        at = _forming_time(end, now.timestamp, version.contract.interval)
+        series = _with_forming(series, now.forming.bar, at)
+        series = series.slice(max(0, len(series) - needed), len(series))
+    if len(series) < needed:
+        what = f"{version.model_id} v{version.number} for {series.symbol}"
+        raise TooLittleHistoryError(what, needed, len(series), "post earlier bars to /bars")
+    if steps is None or now.forming.bar:
+        found = compute(series, version)
+    else:
+        found = steps.of_held(series, version)
+    x = _overridden(found, now.forming, version)
+    place = Place(_time(int(series.timestamp[-1])), _time(end), held.price_basis)
+    return _Step(x, found.context, place)
+
+
+def _overridden(found: Computed, forming: Forming, version: LoadedVersion) -> NDArray[np.float32]:
+    """Return the model's input, (1, n_features) or (1, window, n_features), all finite."""
+    values, close = found.values.copy(), float(found.series.close[-1])
+    symbol, names = found.series.symbol, version.contract.feature_names
+    for given, value in forming.overrides.items():
+        alias = columns.alias_of(given, version.feature_set)
+        values[-1, names.index(alias.feature)] = columns.in_feature_unit(value, alias, close)
+    if not np.isfinite(values).all():
+        feature = names[int(np.flatnonzero(~np.isfinite(values).all(axis=0))[0])]
+        problem = f"feature {feature!r} cannot be computed from the newest bars"
+        hint = f"give all of {', '.join(version.feature_set.needs)}"
+        raise BarsError(problem, symbol, hint)
+    largest = np.abs(values).max(axis=0)
+    if largest.max() > FLOAT32_MAX:
+        feature = names[int(largest.argmax())]
+        raise ValueRangeError(f"{symbol}.{feature}", float(largest.max()))
+    return windows(values, [len(values) - 1], version.contract.window)
+
+
+def _forming_time(end: int, timestamp: datetime | None, interval: str) -> int:
+    if timestamp is None:
+        return end + parse_interval(interval) // MICROSECOND
+    at = (timestamp - EPOCH) // MICROSECOND
+    if at <= end:
+        expected = f"a time after the last bar held, {_time(end).isoformat()}"
+        raise ParameterError("timestamp", timestamp.isoformat(), expected)
+    return at
+
+
+def _with_forming(series: BarSeries, bar: Mapping[str, float], at: int) -> BarSeries:
+    """Return the series with one more bar; a column that was not given is NaN."""
+    arrays = {
+        name: np.append(getattr(series, name), bar.get(name, np.nan))
+        for name in SCHEMA
+        if name not in ("symbol", "timestamp")
+    }
+    return BarSeries(series.symbol, np.append(series.timestamp, at), **arrays)
+
+
+def _time(microseconds: int) -> datetime:
+    return EPOCH + microseconds * MICROSECOND
