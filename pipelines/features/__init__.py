@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
 from registry.catalog import Catalog
-from registry.errors import MissingColumnsError
+from registry.errors import BarsError, MissingColumnsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,17 @@ class RequestAlias:
 
 
 class FeatureSet(Protocol):
-    """A named list of features of one symbol's bars."""
+    """A named list of features of one symbol's bars.
+
+    `needs` are the columns it takes; `instead` names the set to choose where a source lacks one
+    ("" for none); `needs_trades` says that volumes which are all zero are refused.
+    """
 
     name: str
     feature_names: tuple[str, ...]
     needs: tuple[str, ...]
+    instead: str
+    needs_trades: bool
     aliases: Mapping[str, RequestAlias]
     min_history: int
 
@@ -52,6 +58,8 @@ class FeatureSet(Protocol):
 FEATURE_SETS: Catalog[FeatureSet] = Catalog(
     "feature set",
     {
+        "alpha158": "pipelines.features.alpha158:FEATURE_SET",
+        "alpha158_typical": "pipelines.features.alpha158:TYPICAL",
         "close_only": "pipelines.features.close_only:FEATURE_SET",
         "ohlcv": "pipelines.features.ohlcv:FEATURE_SET",
     },
@@ -63,11 +71,30 @@ def check_columns(feature_set: FeatureSet, series: BarSeries) -> None:
 
     Raises:
         MissingColumnsError: a needed column is entirely null.
+        BarsError: every volume is zero, and the set divides by volumes.
     """
-    missing = [c for c in feature_set.needs if np.isnan(getattr(series, c)).all()]
+    missing = _missing(feature_set, series)
     if missing:
-        hint = f"{series.symbol} has none; choose feature_set=close_only or another source"
+        choice = _instead(feature_set, series)
+        hint = f"choose feature_set={choice} or another source" if choice else "take another source"
+        hint = f"{series.symbol} has none; {hint}"
         raise MissingColumnsError(f"feature set {feature_set.name!r}", missing, hint)
+    if feature_set.needs_trades and not (series.volume > 0).any():
+        problem = f"every volume is zero, and feature set {feature_set.name!r} divides by it"
+        hint = "choose feature_set=close_only or another source"
+        raise BarsError(problem, series.symbol, hint)
+
+
+def _missing(feature_set: FeatureSet, series: BarSeries) -> list[str]:
+    return [c for c in feature_set.needs if np.isnan(getattr(series, c)).all()]
+
+
+def _instead(feature_set: FeatureSet, series: BarSeries) -> str:
+    """Return the first set, following `instead`, that has the columns it needs; "" for none."""
+    name = feature_set.instead
+    while name and _missing(FEATURE_SETS.get(name), series):
+        name = FEATURE_SETS.get(name).instead
+    return name
 
 
 def compute_all(feature_set: FeatureSet, series: Sequence[BarSeries]) -> list[NDArray[np.float64]]:

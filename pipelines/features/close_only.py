@@ -61,6 +61,8 @@ class CloseOnly:
     name = "close_only"
     feature_names = FEATURE_NAMES
     needs: tuple[str, ...] = ("close",)
+    instead = ""
+    needs_trades = False
     aliases: Mapping[str, RequestAlias] = ALIASES
     min_history = MIN_HISTORY
 

@@ -67,6 +67,8 @@ class Ohlcv:
     name = "ohlcv"
     feature_names = (*CLOSE_ONLY.feature_names, *ADDED_NAMES)
     needs: tuple[str, ...] = ("open", "high", "low", "close", "volume")
+    instead = "close_only"
+    needs_trades = False
     aliases: Mapping[str, RequestAlias] = {**CLOSE_ONLY.aliases, **ALIASES}
     min_history = MIN_HISTORY
 

@@ -1,5 +1,7 @@
 """What every feature set guarantees (see `pipelines.features`), for all names of the catalog."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines.bars import BarSeries
 from pipelines.features import FEATURE_SETS, FeatureSet, check_columns, fingerprint, windows
 from pipelines.sources import SOURCES, BarQuery
-from registry.errors import MissingColumnsError
+from registry.errors import BarsError, MissingColumnsError
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "features.md"
 N_BARS = 700
@@ -32,26 +34,27 @@ def random_series(seed: int, n: int = N_BARS) -> BarSeries:
     high = np.maximum(opened, close) * (1 + wick[0])
     low = np.minimum(opened, close) * (1 - wick[1])
     volume = np.round(1e5 * rng.random(n)) * (rng.random(n) > 0.1)
-    none = np.full(n, np.nan)
     time = np.arange(n, dtype=np.int64) * 86_400_000_000
-    return BarSeries("TEST", time, opened, high, low, close, volume, none, none)
+    vwap, none = 0.5 * (high + low), np.full(n, np.nan)
+    return BarSeries("TEST", time, opened, high, low, close, volume, vwap, none)
+
+
+def flat_series(volume: float) -> BarSeries:
+    flat, none = np.full(N_BARS, 7.5), np.full(N_BARS, np.nan)
+    time = np.arange(N_BARS, dtype=np.int64)
+    return BarSeries("FLAT", time, flat, flat, flat, flat, np.full(N_BARS, volume), flat, none)
 
 
 def real_and_synthetic_series() -> list[BarSeries]:
     sample = SOURCES.get("sample").read(BarQuery(symbols=("SP500", "NASDAQ")))
     synthetic = SOURCES.get("synthetic").read(BarQuery(symbols=("S1", "S2"), seed=1))
-    return [*sample.series(), *synthetic.series()]
+    series = [*sample.series(), *synthetic.series()]
+    return [replace(s, vwap=(s.high + s.low + s.close) / 3) for s in series]
 
 
-def scaled(series: BarSeries, price: float, volume: float) -> BarSeries:
-    arrays = {c: getattr(series, c) * price for c in ("open", "high", "low", "close", "vwap")}
-    return BarSeries(
-        series.symbol,
-        series.timestamp,
-        volume=series.volume * volume,
-        spread=series.spread,
-        **arrays,
-    )
+def scaled(series: BarSeries, price: float) -> BarSeries:
+    columns = ("open", "high", "low", "close", "vwap")
+    return replace(series, **{c: getattr(series, c) * price for c in columns})
 
 
 def largest_tail_error(feature_set: FeatureSet, n_bars: int) -> float:
@@ -76,11 +79,11 @@ def test_no_feature_looks_ahead(feature_set, seed, t):
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_scale_of_price_and_volume_changes_nothing(feature_set, seed):
+def test_scale_of_price_changes_nothing(feature_set, seed):
     series = random_series(seed)
     values = feature_set.compute(series)
-    for price, volume in ((1000.0, 1.0), (1e-4, 1e-6), (1.0, 1e4)):
-        other = feature_set.compute(scaled(series, price, volume))
+    for price in (1000.0, 1e-4):
+        other = feature_set.compute(scaled(series, price))
         np.testing.assert_allclose(other, values, rtol=1e-6, atol=1e-6)
 
 
@@ -92,12 +95,21 @@ def test_values_are_finite_once_warm(feature_set, seed):
     assert np.isfinite(values[feature_set.min_history - 1 :]).all()
 
 
-def test_flat_prices_without_volume_give_finite_values(feature_set):
-    n = N_BARS
-    flat, none = np.full(n, 7.5), np.full(n, np.nan)
-    time = np.arange(n, dtype=np.int64)
-    series = BarSeries("FLAT", time, flat, flat, flat, flat, np.zeros(n), none, none)
-    assert np.isfinite(feature_set.compute(series)[feature_set.min_history - 1 :]).all()
+def test_flat_prices_give_finite_values(feature_set):
+    flat = flat_series(volume=3.0)
+    assert np.isfinite(feature_set.compute(flat)[feature_set.min_history - 1 :]).all()
+
+
+def test_bars_without_volume_give_finite_values_or_are_refused(feature_set):
+    silent = flat_series(volume=0.0)
+    expected = (
+        pytest.raises(BarsError, match="FLAT: every volume is zero")
+        if feature_set.needs_trades
+        else nullcontext()
+    )
+    with expected:
+        check_columns(feature_set, silent)
+        assert np.isfinite(feature_set.compute(silent)[feature_set.min_history - 1 :]).all()
 
 
 def test_min_history_is_enough_and_half_of_it_is_not(feature_set):

@@ -81,7 +81,7 @@ def write_csv(folder: Path, *, n: int = 60, header: str = "date,close", edit=Non
         (["--template", "crystal_ball"], "unknown template 'crystal_ball'; known: trading_signals"),
         (["--architecture", "oracle"], "unknown architecture 'oracle'; known: lstm, xgboost"),
         (["--source", "bloomberg"], "unknown source 'bloomberg'; known: files, sample, store, syn"),
-        (["--feature_set", "alpha1"], "unknown feature set 'alpha1'; known: close_only, ohlcv"),
+        (["--feature_set", "alpha1"], "unknown feature set 'alpha1'; known: alpha158"),
         (["--source", "sample", "--symbols", "TSLA"], "symbol 'TSLA' is not in the sample source"),
         (["--parameters", '{"depth": 3}'], "parameters='depth': expected one of alpha, "),
         (

@@ -23,6 +23,8 @@ class Features:
 
     feature_names = ("value",)
     needs = ("close",)
+    instead = ""
+    needs_trades = False
 
     def __init__(self, name: str, formula, min_history: int = 30) -> None:
         self.name, self._formula, self.min_history = name, formula, min_history

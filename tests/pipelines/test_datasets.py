@@ -20,6 +20,8 @@ class TwoFeatures:
     name = "two"
     feature_names = ("move", "mean_move")
     needs = ("close",)
+    instead = ""
+    needs_trades = False
     aliases = MappingProxyType({})
     min_history = 4
 

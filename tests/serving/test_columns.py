@@ -13,6 +13,8 @@ class TwoFeatures:
     name = "two"
     feature_names = ("rsi_14", "macd")
     needs = ("close",)
+    instead = ""
+    needs_trades = False
     aliases: ClassVar = {"rsi": RequestAlias("rsi_14"), "macd_line": RequestAlias("macd", "price")}
     min_history = 5
 

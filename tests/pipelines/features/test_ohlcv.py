@@ -1,5 +1,7 @@
 """The set `ohlcv` against independent oracles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,3 +101,9 @@ def test_one_missing_volume_does_not_spoil_later_rows(index):
     values = OHLCV.compute(BarSeries(**arrays))
     assert np.isnan(values[700]).any()
     assert np.isfinite(values[800]).all()
+
+
+def test_volume_has_no_unit(index):
+    for unit in (1e-6, 1e4):
+        other = OHLCV.compute(replace(index, volume=index.volume * unit))
+        np.testing.assert_allclose(other, OHLCV.compute(index), rtol=1e-6, atol=1e-6)
