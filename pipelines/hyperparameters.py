@@ -8,6 +8,7 @@ parameters of stages (dates, symbols, folders) are in `pipelines.parameters`.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from registry.contract import Json
 from registry.errors import ParameterError
@@ -84,3 +85,13 @@ def resolve(space: Space, given: Mapping[str, Json]) -> dict[str, Json]:
         if name not in space:
             raise ParameterError(name, value, f"one of the parameters {', '.join(space)}")
     return {name: spec.check(name, given.get(name, spec.default)) for name, spec in space.items()}
+
+
+def integer(chosen: Mapping[str, Json], name: str) -> int:
+    """Return a resolved whole number."""
+    return cast(int, chosen[name])
+
+
+def real(chosen: Mapping[str, Json], name: str) -> float:
+    """Return a resolved number."""
+    return float(cast(float, chosen[name]))

@@ -173,7 +173,14 @@ ARCHITECTURES: Catalog[Architecture] = Catalog(
     "architecture",
     {
         "xgboost": "pipelines.architectures.boosting:XGBOOST",
+        "mlp": "pipelines.architectures.mlp:MLP",
+        "rnn": "pipelines.architectures.recurrent:RNN",
         "lstm": "pipelines.architectures.recurrent:LSTM",
+        "gru": "pipelines.architectures.recurrent:GRU",
+        "tcn": "pipelines.architectures.convolutional:TCN",
+        "transformer": "pipelines.architectures.transformer:TRANSFORMER",
+        "autoencoder": "pipelines.architectures.autoencoder:AUTOENCODER",
+        "lstm_autoencoder": "pipelines.architectures.autoencoder:LSTM_AUTOENCODER",
     },
 )
 

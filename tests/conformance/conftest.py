@@ -13,9 +13,22 @@ from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.flavors import FLAVORS, NativeModel
 
 N_ROWS, N_FEATURES, WINDOW = 1000, 6, 4
-SHORT = {"xgboost": {"rounds": 40, "nthread": 1}, "lstm": {"epochs": 6, "batch_size": 128}}
+NETWORKS = ("mlp", "rnn", "lstm", "gru", "tcn", "transformer")
+SHORT = {
+    "xgboost": {"rounds": 40, "nthread": 1},
+    **{name: {"epochs": 6, "batch_size": 64, "hidden": 16} for name in NETWORKS},
+}
 OBJECTIVES = (Objective("gamma"), Objective("softmax", 3), Objective("squared"))
-FITTED = [(name, objective) for name in ARCHITECTURES for objective in OBJECTIVES]
+FITTED = [
+    # an export takes seconds, and networks differ by objective in their last layer alone
+    pytest.param(
+        (name, objective),
+        marks=pytest.mark.slow if name in NETWORKS and objective.loss != "softmax" else (),
+    )
+    for name in ARCHITECTURES
+    for objective in OBJECTIVES
+    if objective.loss in ARCHITECTURES.get(name).objectives
+]
 
 
 @dataclass(frozen=True, slots=True)

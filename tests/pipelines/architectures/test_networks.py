@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.architectures import Objective, TrainingRows
-from pipelines.architectures.recurrent import LSTM, SQUASH
+from pipelines.architectures import ARCHITECTURES, Objective, TrainingRows
+from pipelines.architectures.networks import SQUASH
+from pipelines.architectures.recurrent import LSTM
 from registry.errors import FitError, ShapeError, ValueRangeError
 from registry.flavors.programs import open_program
 
@@ -24,14 +25,14 @@ def test_standardisation_is_fitted_on_the_training_rows_and_lives_in_the_native_
     data = rows(scale=0.02, shift=7.0)
     found = state(LSTM.fit(data, Objective("gamma"), SHORT, 0))
     newest = data.X[:267, -1].astype(np.float64)  # 300 less 30 for validation less 3 of gap
-    np.testing.assert_allclose(found["mean"], newest.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(found["inverse_scale"], 1 / newest.std(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found["scaling.mean"], newest.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found["scaling.inverse_scale"], 1 / newest.std(axis=0), rtol=1e-5)
 
 
 def test_a_constant_feature_keeps_its_scale():
     data = rows()
     data.X[:, :, 1] = 0.1
-    assert state(LSTM.fit(data, Objective("gamma"), SHORT, 0))["inverse_scale"][1] == 1.0
+    assert state(LSTM.fit(data, Objective("gamma"), SHORT, 0))["scaling.inverse_scale"][1] == 1.0
 
 
 def test_the_unit_of_a_feature_does_not_change_the_scores():
@@ -47,9 +48,10 @@ def test_inputs_far_outside_the_training_range_saturate():
     np.testing.assert_allclose(estimator.predict(far), estimator.predict(far * 1e30), atol=1e-5)
 
 
-def test_the_order_of_the_steps_matters():
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "tcn", "transformer"])
+def test_the_order_of_the_steps_matters(name):
     data = rows()
-    estimator = LSTM.fit(data, Objective("gamma"), SHORT, 0)
+    estimator = ARCHITECTURES.get(name).fit(data, Objective("gamma"), SHORT, 0)
     backwards = np.ascontiguousarray(data.X[:, ::-1])
     assert np.abs(estimator.predict(data.X) - estimator.predict(backwards)).max() > 1e-4
 
@@ -97,3 +99,8 @@ def test_a_diverging_fit_stops_with_what_to_do():
     wild = TrainingRows(data.X, data.y * 1e30, data.weight)
     with pytest.raises(FitError, match=r"the loss is (nan|inf) after epoch \d.*learning_rate"):
         LSTM.fit(wild, Objective("squared"), SHORT, 0)
+
+
+def test_windows_for_a_network_over_rows_are_refused():
+    with pytest.raises(ShapeError, match=r"mlp rows.*window=1"):
+        ARCHITECTURES.get("mlp").fit(rows(), Objective("gamma"), SHORT, 0)

@@ -1,0 +1,45 @@
+"""A multilayer perceptron over one row of features."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import cast
+
+from torch import Tensor, nn
+
+from pipelines.architectures.networks import TRAINING, Body, Network
+from pipelines.hyperparameters import Number, Space, integer, real
+from registry.contract import Json
+
+SPACE: Space = {
+    "hidden": Number(64, 1, 4096, is_integer=True),
+    "layers": Number(2, 1, 8, is_integer=True),
+    "dropout": Number(0.0, 0.0, 0.9),
+    **TRAINING,
+    "epochs": Number(8, 1, 1000, is_integer=True),
+}
+
+
+class Perceptron(Body):
+    """Linear layers with ReLU and dropout: (sample, feature) -> (sample, width)."""
+
+    def __init__(self, n_features: int, hidden: int, n_layers: int, dropout: float) -> None:
+        super().__init__()
+        self.width = hidden
+        sizes = [n_features, *[hidden] * n_layers]
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout))
+                for before, after in pairwise(sizes)
+            )
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return cast(Tensor, self.layers(z))
+
+
+def _build(n_features: int, _window: int, chosen: Mapping[str, Json]) -> Body:
+    sizes = integer(chosen, "hidden"), integer(chosen, "layers")
+    return Perceptron(n_features, *sizes, real(chosen, "dropout"))
+
+
+MLP = Network("mlp", 1, SPACE, _build)
