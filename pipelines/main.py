@@ -6,6 +6,7 @@ It ends at alias `staging` and a validation record; `promote=true` also asks the
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -19,6 +20,7 @@ from pipelines.parameters import (
     SourceParameters,
     parse,
 )
+from pipelines.report.gathering import log_report
 from pipelines.stage import (
     exit_with,
     log_metrics,
@@ -62,6 +64,9 @@ def make_version(
         log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
         mlflow.set_tags({"version": str(version.number), "outcome": outcome})
         pictures.log_gates(version.record)
+        log_report(
+            replace(judged.evidence, record=version.record, number=version.number, run_id=run_id)
+        )
         say_what_run_is(f"main v{version.number} {version.model_id}", _account(version, outcome))
         _say(version, judgement, outcome)
     return version, outcome

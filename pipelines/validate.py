@@ -1,4 +1,4 @@
-"""Stage `validate`: a candidate -> metrics, pictures, and the record of every gate it needs.
+"""Stage `validate`: a candidate -> metrics, pictures, a report, and the record of its gates.
 
 Computes each gate's value and writes it beside its limit; `registry.gates` decides what the rows
 mean. The record is `validation.json` in the run and, later, in the version.
@@ -7,7 +7,7 @@ mean. The record is `validation.json` in the run and, later, in the version.
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +19,8 @@ from pipelines.challenge import Challenge, challenge
 from pipelines.inputs import INPUTS
 from pipelines.parameters import JudgementParameters, described, parse
 from pipelines.recipe import fit_decoders
+from pipelines.report import Evidence
+from pipelines.report.gathering import gather, log_report
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.statistics import sharpe_ratio
 from pipelines.templates import Evaluation, TrialFamily
@@ -34,12 +36,13 @@ TRAIN_RUN_TAG = "train_run_id"
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What `validate` found: its run, the gate rows, the evaluation behind them."""
+    """What `validate` found: its run, the gate rows, the evaluation, what its page is made of."""
 
     run_id: str
     record: tuple[GateRow, ...]
     evaluation: Evaluation
     challenge: Challenge | None
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,12 @@ def validate(
         pictures.log_gates(record)
         if contest:
             pictures.log_challenge(contest.table())
-    return Judgement(run_id, record, evaluation, contest)
+        evidence = gather(candidate, evaluation, record, settings)
+        if contest:
+            tables = dict(evidence.tables) | {"challenge": contest.table()}
+            evidence = replace(evidence, tables=tables, champion=wanted.champion)
+        log_report(evidence)
+    return Judgement(run_id, record, evaluation, contest, evidence)
 
 
 def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:

@@ -171,6 +171,16 @@ def test_pictures_show_the_fit_and_the_judgement(client, children, template):
     assert names_of(client, children["validate"]) >= {"gates"} | PICTURES[template]
 
 
+def test_the_report_is_in_the_runs_of_validate_and_main(client, version, children):
+    import mlflow
+
+    for run_id in (version.run_id, children["validate"].info.run_id):
+        assert "report.html" in {f.path for f in client.list_artifacts(run_id)}
+    page = mlflow.artifacts.load_text(f"runs:/{version.run_id}/report.html")
+    assert f"<small>version {version.number}</small>" in page
+    assert [row.gate for row in version.record if f">{row.gate}</td>" not in page] == []
+
+
 def test_the_command_prints_every_gate_with_its_verdict(version, made):
     said = made.said["main" if version.model_id == "volatility_forecast" else "signals"]
     for row in version.record:

@@ -1,0 +1,134 @@
+"""Panels of multiple testing: how many recipes were tried, and what luck alone would reach.
+
+Formulas: Bailey and Lopez de Prado 2012 (PSR, MinTRL) and 2014 (DSR); Bailey, Borwein, Lopez de
+Prado and Zhu 2017 (PBO). Sharpe ratios are per bar here, never annualised.
+"""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+
+from pipelines import statistics
+from pipelines.report import Blocks, Chart, Evidence, Grid, Remark
+from pipelines.report.style import BLUE, GREY, RED, figure, numbers, translucent
+
+NORMAL = NormalDist()
+LOGITS = ("pbo_logits", "overfitting")
+
+
+def deflated(evidence: Evidence) -> Blocks:
+    """Draw the Sharpe ratio's sampling distribution, the hurdle of N trials, and the trials."""
+    measured, returns = evidence.metrics, evidence.returns
+    facts: list[tuple[str, str]] = []
+    trials = evidence.table("trials")
+    n_trials = measured.get("n_trials")
+    if n_trials is not None:
+        facts.append(("N, trials of the family", f"{n_trials:,.0f}"))
+    if (effective := measured.get("n_eff", measured.get("n_effective_trials"))) is not None:
+        facts.append(("N_eff = rho + (1 - rho)*N, for information", f"{effective:.2f}"))
+    if trials is not None and len(trials) > 1:
+        spread = float(np.std(trials["sharpe"].to_numpy(), ddof=1))
+        facts.append(("standard deviation of the trials' Sharpe ratios, per bar", f"{spread:.5f}"))
+    blocks: list[Chart | Grid | Remark] = []
+    if returns is not None and len(returns) >= 4:
+        facts += _of_returns(evidence)
+        blocks.append(Chart(_distribution(evidence, trials), 300))
+    if (days := measured.get("minimum_track_record_bars")) is not None:
+        facts.append(("MinTRL, bars needed to say SR > 0 at 95 %", f"{days:,.0f}"))
+    elif returns is not None:
+        facts.append(("MinTRL", "infinite: the Sharpe ratio is not above 0"))
+    blocks.append(Grid(pl.DataFrame(facts, schema=["measure", "value"], orient="row")))
+    return tuple(blocks)
+
+
+def _of_returns(evidence: Evidence) -> list[tuple[str, str]]:
+    returns, hurdle = evidence.returns, _hurdle(evidence)
+    assert returns is not None
+    sharpe = statistics.sharpe_ratio(returns)
+    skew, kurt = statistics.skewness(returns), statistics.kurtosis(returns)
+    psr = statistics.probabilistic_sharpe(sharpe, len(returns), skew, kurt)
+    dsr = evidence.metrics.get("deflated_sharpe")
+    return [
+        ("T, bars of active returns", f"{len(returns):,}"),
+        ("active Sharpe ratio, per bar", f"{sharpe:.5f}"),
+        ("skew, kurtosis (3 is normal)", f"{skew:.2f}, {kurt:.2f}"),
+        ("PSR = P(true SR > 0)", f"{psr:.2%}"),
+        ("hurdle E[max SR | N], per bar", "not computed" if hurdle is None else f"{hurdle:.5f}"),
+        ("DSR = P(true SR > hurdle)", "not computed" if dsr is None else f"{dsr:.2%}"),
+    ]
+
+
+def _hurdle(evidence: Evidence) -> float | None:
+    return evidence.metrics.get("expected_max_sharpe")
+
+
+def _distribution(evidence: Evidence, trials: pl.DataFrame | None) -> go.Figure:
+    """Draw the density of the estimated Sharpe ratio around its estimate, hurdle and trials."""
+    returns = evidence.returns
+    assert returns is not None
+    sharpe = statistics.sharpe_ratio(returns)
+    skew, kurt = statistics.skewness(returns), statistics.kurtosis(returns)
+    variance = max(1 - skew * sharpe + (kurt - 1) / 4 * sharpe**2, 1e-12)
+    error = math.sqrt(variance / (len(returns) - 1))
+    x = np.linspace(sharpe - 4 * error, sharpe + 4 * error, 161)
+    density = np.exp(-0.5 * ((x - sharpe) / error) ** 2)
+    fig = figure("active Sharpe ratio per bar", "", hovermode="closest")
+    fig.add_trace(
+        go.Scatter(x=numbers(x), y=numbers(density), mode="lines",
+                   name="this recipe, with its error", line_color=BLUE, fill="tozeroy",
+                   fillcolor=translucent(BLUE, 0.15), hoverinfo="x")
+    )  # fmt: skip
+    if trials is not None:
+        fig.add_trace(
+            go.Scatter(x=numbers(trials["sharpe"]), y=[0.04] * len(trials), mode="markers",
+                       name="trials of the family", hoverinfo="x",
+                       marker={"symbol": "line-ns-open", "size": 13, "color": GREY})
+        )  # fmt: skip
+    fig.add_vline(x=0, line_width=1, line_color=GREY)
+    if (hurdle := _hurdle(evidence)) is not None:
+        fig.add_vline(x=hurdle, line_dash="dash", line_color=RED, annotation_text="hurdle")
+    fig.update_yaxes(visible=False)
+    return fig
+
+
+def overfitting(evidence: Evidence) -> Blocks:
+    """Draw the histogram of logits, and where chosen recipes landed."""
+    name = next((n for n in LOGITS if evidence.table(n) is not None), None)
+    pbo = evidence.metrics.get("pbo")
+    if name is None:
+        return () if pbo is None else (Remark(f"PBO {pbo:.1%}."),)
+    table = evidence.tables[name]
+    logit = table["logit"].to_numpy()
+    weight = table["count"].to_numpy() if "count" in table.columns else np.ones(len(logit))
+    share = float(weight[logit <= 0].sum() / weight.sum()) if pbo is None else pbo
+    low, high = float(logit.min()) - 0.25, float(logit.max()) + 0.25
+    heights, edges = np.histogram(logit, bins=np.linspace(low, high, 41), weights=weight)
+    middle = (edges[:-1] + edges[1:]) / 2
+    fig = figure("logit of the rank of the chosen recipe in the other half", "share of halves")
+    fig.add_trace(
+        go.Bar(x=numbers(middle), y=numbers(heights / weight.sum()),
+               marker_color=[RED if m <= 0 else BLUE for m in middle])
+    )  # fmt: skip
+    fig.add_vline(x=0, line_dash="dash", line_width=1)
+    fig.update_layout(hovermode="closest", bargap=0.05, yaxis_tickformat=".0%")
+    words = f"PBO {share:.1%}: share of {int(weight.sum()):,} halves with a logit at or below zero."
+    blocks: list[Chart | Grid | Remark] = [Chart(fig, 300), Remark(words)]
+    if {"chosen", "realised"} <= set(table.columns):
+        blocks.insert(1, Chart(_degradation(table), 300))
+    return tuple(blocks)
+
+
+def _degradation(table: pl.DataFrame) -> go.Figure:
+    """Draw the Sharpe ratio of the chosen recipe in the other half against the choosing half."""
+    kept = table if len(table) <= 1500 else table.gather_every(-(-len(table) // 1500))
+    fig = figure("Sharpe ratio per bar in the half that chose", "in the other half")
+    fig.add_trace(
+        go.Scatter(x=numbers(kept["chosen"]), y=numbers(kept["realised"]), mode="markers",
+                   marker={"size": 4, "color": BLUE, "opacity": 0.35})
+    )  # fmt: skip
+    fig.add_hline(y=0, line_width=1, line_color=GREY)
+    fig.update_layout(hovermode="closest")
+    return fig

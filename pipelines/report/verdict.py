@@ -1,0 +1,102 @@
+"""Locks and gates: what the record decides, the refusing gates first."""
+
+from html import escape
+
+from pipelines.report import Evidence
+from registry.gates import COMMON_SERVE, GATES, GateRow, Lock, refusals
+
+MEASURED_BY_CONVERT = ("digests", "parity.")
+MISSING = "missing from the record"
+SAID = {"serve": "Serve lock", "trade": "Trade lock"}
+MEANS = {
+    "serve": "whether an alias may point at this version",
+    "trade": "whether it may emit anything but HOLD",
+}
+
+
+def shut_by(evidence: Evidence, lock: Lock) -> tuple[list[str], list[str]]:
+    """Return the lines that keep a lock shut, and the gates that only `convert` can measure."""
+    champion = evidence.champion if lock == "serve" else None
+    lines = refusals(evidence.record, lock, evidence.contract.template, champion)
+    pending = [] if evidence.number is not None else [line for line in lines if _is_pending(line)]
+    return [line for line in lines if line not in pending], pending
+
+
+def has_trade_lock(evidence: Evidence) -> bool:
+    """Whether the template declares gates of the trade lock, that is: answers with an action."""
+    name = evidence.contract.template
+    return name in GATES and bool(GATES.get(name).trade)
+
+
+def lock_names(evidence: Evidence) -> tuple[Lock, ...]:
+    """Return the locks that apply."""
+    return ("serve", "trade") if has_trade_lock(evidence) else ("serve",)
+
+
+def locks(evidence: Evidence) -> str:
+    """Return one box per lock, with a line per refusing gate."""
+    boxes = "".join(_lock(evidence, lock) for lock in lock_names(evidence))
+    return f'<div class="grid">{boxes}</div>'
+
+
+def _lock(evidence: Evidence, lock: Lock) -> str:
+    lines, pending = shut_by(evidence, lock)
+    state = "shut" if lines else "open" if not pending else "open so far"
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    later = ", ".join(escape(line.partition(":")[0]) for line in pending)
+    waits = f'<p class="remark">Still to be measured by convert: {later}.</p>' if later else ""
+    wide = "" if has_trade_lock(evidence) else " wide"
+    return (
+        f'<div class="lock {"shut" if lines else "open"}{wide}"><h3>{SAID[lock]}: {state}</h3>'
+        f'<p class="reading">{MEANS[lock]}</p>'
+        f"{f'<ul>{listed}</ul>' if lines else ''}{waits}</div>"
+    )
+
+
+def gates_table(evidence: Evidence) -> str:
+    """Return every row of the record: refused first, then not applicable, then passed."""
+    ordered = sorted(evidence.record, key=lambda row: (row.passed, not row.applicable))
+    lines = "".join(_row(row, evidence) for row in ordered)
+    n_passed = sum(row.passed for row in evidence.record)
+    return (
+        '<section class="panel wide" id="gates" style="margin-top:14px"><h3>Gates: '
+        f"{n_passed} of {len(ordered)} passed</h3>"
+        '<p class="reading">A gate that could not be computed refuses; only a template can declare '
+        "one not applicable. Values were recomputed by validate, not taken from training.</p>"
+        '<div class="scroll" style="max-height:none"><table class="gates"><thead><tr><th>verdict'
+        "</th><th>gate</th><th>lock</th><th>value</th><th>needs</th><th>measured how</th></tr>"
+        f"</thead><tbody>{lines}</tbody></table></div></section>"
+    )
+
+
+def _row(row: GateRow, evidence: Evidence) -> str:
+    if not row.applicable:
+        look, verdict = "dull", "not applicable"
+    elif row.passed:
+        look, verdict = "good", "✓ passed"
+    else:
+        look, verdict = "bad", "✗ refused"
+    against = f" against version {row.against}" if row.against is not None else ""
+    return (
+        f'<tr><td><span class="pill {look}">{verdict}</span></td>'
+        f'<td class="mono">{escape(row.gate)}</td><td>{_locks_of(row.gate, evidence)}</td>'
+        f'<td class="value">{escape(row.measured)}</td><td class="value">{escape(row.needed)}</td>'
+        f"<td>{escape(row.note + against)}</td></tr>"
+    )
+
+
+def _locks_of(gate: str, evidence: Evidence) -> str:
+    """Return which lock asks for a gate; a row that none asks for informs only."""
+    name = evidence.contract.template
+    declared = GATES.get(name) if name in GATES else None
+    if declared and gate in {r.gate for r in declared.trade}:
+        return "trade"
+    serve = {r.gate for r in (*COMMON_SERVE, *(declared.serve if declared else ()))}
+    is_comparison = gate.startswith("champion.") and evidence.champion is not None
+    if gate in serve or gate.startswith("parity.") or is_comparison:
+        return "serve"
+    return "-"
+
+
+def _is_pending(line: str) -> bool:
+    return line.startswith(MEASURED_BY_CONVERT) and line.endswith(MISSING)

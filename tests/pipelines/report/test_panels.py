@@ -1,0 +1,89 @@
+"""Panels draw the numbers they were given."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipelines.report import Chart, Grid, Remark, forecasts, probabilities, provenance, trials
+
+
+def figure(blocks):
+    return next(block.figure for block in blocks if isinstance(block, Chart))
+
+
+def facts(blocks) -> dict[str, str]:
+    (frame,) = [block.frame for block in blocks if isinstance(block, Grid)]
+    return dict(frame.iter_rows())
+
+
+def test_wilson_bounds_are_those_of_a_score_test():
+    low, high = probabilities.wilson(np.array([0.2]), np.array([50]))
+    for bound in (low[0], high[0]):
+        z = (0.2 - bound) / np.sqrt(bound * (1 - bound) / 50)
+        assert abs(z) == pytest.approx(1.645, rel=1e-9)
+
+
+def test_reliability_shows_the_rows_of_each_bin(evidence):
+    fig = figure(probabilities.reliability(evidence))
+    bars = next(trace for trace in fig.data if trace.type == "bar")
+    assert list(bars.y) == [50, 60, 40]
+    points = next(trace for trace in fig.data if trace.name == "out of fold")
+    assert (list(points.x), list(points.y)) == ([0.3, 0.5, 0.9], [0.2, 0.6, 0.8])
+
+
+def test_confusion_shares_add_up_to_one_per_realised_class(evidence):
+    (trace,) = figure(probabilities.confusion(evidence)).data
+    np.testing.assert_allclose(np.sum(trace.z, axis=1), 1.0)
+    assert list(trace.text[0]) == ["5<br>62%", "3<br>38%"]
+
+
+def test_the_fold_map_has_the_spans_of_the_table(evidence):
+    fig = figure(provenance.folds(evidence))
+    lengths = {trace.name.partition(":")[0]: trace.x[0] / 86_400_000 for trace in fig.data}
+    assert lengths == {"train": 299, "purged": 4, "test": 294}
+
+
+def test_the_deflated_panel_computes_psr_as_scipy_does(evidence, net):
+    found = facts(trials.deflated(evidence))
+    sharpe = net.mean() / net.std(ddof=1)
+    skew = stats.skew(net, bias=False)
+    kurtosis = stats.kurtosis(net, fisher=False, bias=False)
+    deviation = np.sqrt(1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2)
+    psr = stats.norm.cdf(sharpe * np.sqrt(len(net) - 1) / deviation)
+    assert found["PSR = P(true SR > 0)"] == f"{psr:.2%}"
+    assert found["DSR = P(true SR > hurdle)"] == "40.00%"
+    assert found["N, trials of the family"] == "3"
+    spread = np.std([0.01, -0.02, 0.03], ddof=1)
+    assert f"{spread:.5f}" in found.values()
+
+
+def test_the_logit_histogram_counts_every_half_once(evidence):
+    without = {k: v for k, v in evidence.metrics.items() if k != "pbo"}
+    blocks = trials.overfitting(replace(evidence, metrics=without))
+    assert sum(figure(blocks).data[0].y) == pytest.approx(1.0)
+    (words,) = [b.text for b in blocks if isinstance(b, Remark)]
+    assert words.startswith("PBO 50.0%: share of 4 halves")
+
+
+def test_a_challenge_cumulates_losses_beyond_the_baseline(evidence):
+    fig = figure(forecasts.challenge(evidence))
+    lines = {trace.name: list(trace.y) for trace in fig.data}
+    assert lines == {"champion": [1.0, 2.0, 3.0], "challenger": [0.5, 2.0, 2.0]}
+
+
+def test_loss_per_year_has_one_bar_per_model_and_year(evidence):
+    fig = figure(forecasts.per_year(evidence))
+    assert {t.name: list(t.y) for t in fig.data} == {
+        "forecast": [0.4, 0.6],
+        "EWMA(0.94)": [0.5, 0.7],
+    }
+
+
+def test_binned_forecasts_keep_the_mean(evidence):
+    fig = figure(forecasts.scatter(evidence))
+    points = fig.data[1]
+    table = evidence.tables["forecast_vs_realised"]
+    assert np.mean(points.x) == pytest.approx(table["forecast"].mean(), rel=1e-3)
+    assert np.mean(points.y) == pytest.approx(table["realised"].mean(), rel=1e-3)
