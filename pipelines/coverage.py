@@ -58,16 +58,17 @@ def naive_band(sigma: Array, horizon: int, level: float) -> Array:
 
 
 def judge_coverage(
-    intervals: Intervals, lags: int
+    intervals: Intervals, lags: int, gated: str = "split"
 ) -> tuple[dict[str, float], GateRow, dict[str, pl.DataFrame]]:
     """Return metrics, the gate `edge.coverage` and the table `coverage_over_time`.
 
-    The gate's value is the point of the 90 % block-bootstrap interval of the split interval's
+    The gate's value is the point of the 90 % block-bootstrap interval of the gated interval's
     coverage that is nearest to what was promised: it refuses only when the whole interval lies
     more than two points away.
 
     Args:
         lags: decision times of a bootstrap block.
+        gated: which interval the gate is about, `split` or `adaptive`: the one that is answered.
     """
     level = intervals.level
     limit = (round(level - TOLERANCE, 9), round(level + TOLERANCE, 9))
@@ -79,7 +80,7 @@ def judge_coverage(
         return {}, GateRow("edge.coverage", None, "between", limit, why), {}
     halves = {name: half[keep] for name, half in intervals.half_widths().items()}
     covered = {name: (error <= half).astype(np.float64) for name, half in halves.items()}
-    interval = mean_interval(covered["split"], t0, block=lags)
+    interval = mean_interval(covered[gated], t0, block=lags)
     found = {"coverage_lower": interval.lower, "coverage_upper": interval.upper}
     for name, half in halves.items():
         suffix = "" if name == "split" else f"_{name}"

@@ -43,5 +43,11 @@ def fit_novelty(features: NDArray[np.float32]) -> dict[str, Array]:
 
 def novelty(features: NDArray[np.float32], arrays: Mapping[str, Array]) -> Novelty:
     """Return score and most extreme feature of each row (n, n_features)."""
-    z = np.abs(features.astype(np.float64) - arrays["center"]) / arrays["spread"]
+    z = np.abs(deviations(features, arrays))
     return Novelty(z.max(axis=1), z.argmax(axis=1))
+
+
+def deviations(features: NDArray[np.float32], arrays: Mapping[str, Array]) -> Array:
+    """Return the signed robust z of each row and feature, (n, n_features)."""
+    z = (features.astype(np.float64) - arrays["center"]) / arrays["spread"]
+    return np.asarray(z, dtype=np.float64)

@@ -52,15 +52,25 @@ def hac_t(series: NDArray[np.float64], lags: int) -> float | None:
     n = len(series)
     if n < 3:
         return None
-    centred = series - series.mean()
-    variance = float(centred @ centred) / n
-    for lag in range(1, min(lags, n - 1) + 1):
-        weight = 1 - lag / (lags + 1)
-        variance += 2 * weight * float(centred[lag:] @ centred[:-lag]) / n
+    variance = newey_west(series - series.mean(), lags)
     scale = float(np.abs(series).max())
     if not variance > (1e-12 * scale) ** 2:
         return None
     return float(series.mean() / math.sqrt(variance / n))
+
+
+def newey_west(centred: NDArray[np.float64], lags: int) -> float:
+    """Return the long-run variance of a series of mean zero (Newey and West 1987).
+
+    Args:
+        lags: autocovariances used, with Bartlett's weights; at most len - 1 are.
+    """
+    n = len(centred)
+    variance = float(centred @ centred) / n
+    for lag in range(1, min(lags, n - 1) + 1):
+        weight = 1 - lag / (lags + 1)
+        variance += 2 * weight * float(centred[lag:] @ centred[:-lag]) / n
+    return variance
 
 
 def diebold_mariano(

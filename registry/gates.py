@@ -158,11 +158,26 @@ TRADING_SIGNALS = TemplateGates(
         Requirement("edge.coverage"),
     )
 )
+RETURN_FORECAST = TemplateGates(
+    serve=(
+        Requirement("quality.dm_random_walk", "<", -1.645),
+        Requirement("quality.coverage", "between", (0.88, 0.92)),
+    )
+)
+MARKET_REGIME = TemplateGates(
+    serve=(Requirement("quality.predictive_likelihood", ">", 1.645),),
+)
+ANOMALY = TemplateGates(
+    serve=(Requirement("quality.false_alarm_rate"),),  # the interval is that of the stated rate
+)
 GATES: Catalog[TemplateGates] = Catalog(
     "template gates",
     {
         "volatility_forecast": "registry.gates:VOLATILITY_FORECAST",
         "trading_signals": "registry.gates:TRADING_SIGNALS",
+        "return_forecast": "registry.gates:RETURN_FORECAST",
+        "market_regime": "registry.gates:MARKET_REGIME",
+        "anomaly": "registry.gates:ANOMALY",
     },
 )
 

@@ -62,6 +62,7 @@ FEATURE_SETS: Catalog[FeatureSet] = Catalog(
         "alpha158_typical": "pipelines.features.alpha158:TYPICAL",
         "close_only": "pipelines.features.close_only:FEATURE_SET",
         "ohlcv": "pipelines.features.ohlcv:FEATURE_SET",
+        "returns": "pipelines.features.returns:FEATURE_SET",
     },
 )
 

@@ -222,5 +222,8 @@ TEMPLATES: Catalog[Template] = Catalog(
     {
         "volatility_forecast": "pipelines.templates.volatility_forecast:TEMPLATE",
         "trading_signals": "pipelines.templates.trading_signals:TEMPLATE",
+        "return_forecast": "pipelines.templates.return_forecast:TEMPLATE",
+        "market_regime": "pipelines.templates.market_regime:TEMPLATE",
+        "anomaly": "pipelines.templates.anomaly:TEMPLATE",
     },
 )

@@ -1,38 +1,33 @@
 """Template `volatility_forecast`: realised variance of the next h bars, relative to EWMA(0.94).
 
-Label: mean squared log return over t+1 .. t+h. Fitted target: label / EWMA variance, by gamma
-deviance (2 * QLIKE), so the score s means variance = exp(s) * EWMA. The answer is a volatility
-with a conformal interval for what will be realised. Judged by ln f + rv/f against EWMA(0.94) and
-against EWMA times a constant fitted on the training slice (docs/templates.md).
+Label: mean variance per bar over t+1 .. t+h by one proxy, squared log returns or overnight^2 +
+Garman-Klass. Fitted target: label / EWMA of squared log returns, by gamma deviance (2 * QLIKE), so
+the score s means variance = exp(s) * EWMA. The answer is a volatility with a conformal interval
+for what will be realised. Judged by ln f + rv/f against EWMA(0.94) of the same proxy, EWMA times
+a constant, HAR and GARCH: see `pipelines/variance_quality.py`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines import labels, variance_quality
 from pipelines.architectures import Objective
-from pipelines.bars import TIMESTAMP, BarSeries
+from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
-from pipelines.hyperparameters import Space
-from pipelines.labels import end_times, ewma_variance, realised_variance
-from pipelines.metrics import bars_per_year, log_score, qlike
-from pipelines.statistics import (
-    SIGNIFICANT,
-    conformal_quantile,
-    diebold_mariano,
-    hac_lags,
-    mean_per_date,
-)
+from pipelines.hyperparameters import Choice, Space
+from pipelines.metrics import bars_per_year, log_score
+from pipelines.statistics import conformal_quantile, hac_lags
 from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
+from pipelines.variance_models import HAR_BARS, fit_har, har_forecast
+from pipelines.variance_quality import VarianceForecasts
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
-from registry.errors import ParameterError
-from registry.gates import GateRow
+from registry.errors import MissingColumnsError, ParameterError
 
 Array = NDArray[np.float64]
 
@@ -41,6 +36,14 @@ LARGEST_TARGET, SMALLEST_TARGET = 50.0, 1e-4
 LARGEST_SCORE = 30.0
 """exp(30) is 1e13: beyond any forecast, and still finite in every loss."""
 EWMA_FEATURE = "log_ewma_variance"
+PROXIES = {
+    "close_to_close": "mean squared close-to-close log return",
+    "garman_klass": "mean of overnight^2 + Garman-Klass variance",
+}
+"""Option `proxy` -> how the label spec words it."""
+RANGE_COLUMNS = ("open", "high", "low")
+BASELINE = "baseline_variance"
+"""Outcome that holds the EWMA(0.94) of the proxy, known at t0: for judging, never an input."""
 
 
 class VolatilityForecast:
@@ -49,9 +52,12 @@ class VolatilityForecast:
     name = "volatility_forecast"
     inputs: Literal["bars"] = "bars"
     feature_set = "close_only"
-    architectures: tuple[str, ...] = ("xgboost", "lstm")
+    architectures: tuple[str, ...] = (
+        *("xgboost", "lightgbm", "gradient_boosting"),
+        *("mlp", "rnn", "lstm", "gru", "transformer", "tcn"),
+    )
+    options: ClassVar[Space] = {"proxy": Choice("close_to_close", tuple(PROXIES))}
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
-    options: ClassVar[Space] = {}
     horizon_bars = 5
     loss_margin = 0.01
     is_action = False
@@ -70,15 +76,21 @@ class VolatilityForecast:
 
         Raises:
             ParameterError: `horizon_bars` below 1.
+            MissingColumnsError: proxy `garman_klass` on bars without open, high and low.
         """
         horizon = self.horizon_bars if horizon_bars is None else horizon_bars
         if horizon < 1:
             raise ParameterError("horizon", horizon, "at least one bar")
+        proxy = str(options.get("proxy", "close_to_close"))
+        if proxy == "garman_klass":
+            _check_ranges(training)
         return {
             "kind": "realised_variance",
             "horizon_bars": horizon,
-            "proxy": "mean squared close-to-close log return",
-            "baseline": "EWMA(0.94) of squared log returns",
+            "proxy": PROXIES[proxy],
+            "baseline": "EWMA(0.94) of squared log returns"
+            if proxy == "close_to_close"
+            else "EWMA(0.94) of the proxy",
         }
 
     def cost_spec(self) -> dict[str, Json]:
@@ -86,14 +98,23 @@ class VolatilityForecast:
         return {}
 
     def context(self, series: BarSeries) -> Arrays:
-        """Return `ewma_variance` (per bar) and `close`."""
-        return {"ewma_variance": ewma_variance(series.close), "close": series.close}
+        """Return `ewma_variance` (of squared log returns, per bar) and `close`."""
+        return {"ewma_variance": labels.ewma_variance(series.close), "close": series.close}
 
     def label(self, series: BarSeries, context: Arrays, spec: Mapping[str, Json]) -> Labels:
-        """Return the mean squared log return over the next h bars, known at bar t+h."""
+        """Return the mean variance of the next h bars, known at bar t+h.
+
+        Outcomes, all known at t already: `baseline_variance`, the EWMA(0.94) of the proxy, and
+        `variance_1`, `variance_5`, `variance_22`, its means over the newest bars, for HAR.
+        """
         horizon = int(cast(int, spec["horizon_bars"]))
-        y = realised_variance(series.close, horizon)
-        return Labels(y, end_times(series.timestamp, horizon), {})
+        variance = _bar_variance(series, spec)
+        outcome = {BASELINE: labels.ewma_mean(variance)}
+        outcome |= {f"variance_{k}": labels.mean_back(variance, k) for k in HAR_BARS}
+        known = np.isfinite(list(outcome.values())).all(axis=0)
+        y = np.where(known, labels.mean_ahead(variance, horizon), np.nan)
+        t1 = np.where(np.isfinite(y), labels.end_times(series.timestamp, horizon), -1)
+        return Labels(y, t1, outcome)
 
     def target(self, y: Array, context: Arrays) -> tuple[Array, NDArray[np.bool_]]:
         """Return y / EWMA cut at 50; a fit may use ratios above 1e-4 (gamma needs y > 0)."""
@@ -101,8 +122,9 @@ class VolatilityForecast:
         return np.minimum(ratio, LARGEST_TARGET), ratio > SMALLEST_TARGET
 
     def fit_decoder(self, oof: OutOfFold, training: LabelledRows) -> Decoder:
-        """Fit the conformal quantiles of rv / forecast and count the bars of a year.
+        """Fit the conformal quantiles of rv / forecast, and the rivals of the training slice.
 
+        `ewma_scale` and `har` are the rivals' constants; bars of a day and a year are counted.
         `ratio_lower` and `ratio_upper` are None while `oof` is too small for them.
         """
         known = known_to(training, oof)
@@ -115,7 +137,8 @@ class VolatilityForecast:
                 "level": LEVEL,
                 "ratio_lower": None if lower is None else -lower,
                 "ratio_upper": conformal_quantile(ratio, 1 - tail),
-                "ewma_scale": float(training.target.mean()),
+                "ewma_scale": _ewma_scale(training),
+                "har": _fit_har(training),
                 "bars_per_year": per_year,
                 "bars_per_day": _bars_per_day(training.t0, per_year),
                 "n_calibration_rows": len(ratio),
@@ -150,8 +173,8 @@ class VolatilityForecast:
         return log_score(_forecast(rows, scores), rows.y)
 
     def baseline_loss(self, rows: LabelledRows, decoder: Decoder | None = None) -> Array:
-        """Return ln f + rv/f of the EWMA(0.94) forecast."""
-        return log_score(rows.context["ewma_variance"], rows.y)
+        """Return ln f + rv/f of the EWMA(0.94) forecast by the label's proxy."""
+        return log_score(rows.outcome[BASELINE], rows.y)
 
     def evaluate(
         self,
@@ -161,21 +184,56 @@ class VolatilityForecast:
         family: TrialFamily,
         interval: str,
     ) -> Evaluation:
-        """Judge the forecasts against EWMA and scaled EWMA; the gates are in docs/templates.md."""
-        rival = _Rivals.of(oof, decoders)
-        coverage = _coverage(oof, decoders, rival.model)
-        metrics, gates = _judge(oof.rows, rival, hac_lags(int(cast(int, spec["horizon_bars"]))))
+        """Judge the forecasts against EWMA, scaled EWMA, HAR and the rivals of `outcome`."""
+        rows = oof.rows
+        forecasts = _forecasts(oof, decoders)
+        lags = hac_lags(int(cast(int, spec["horizon_bars"])))
+        metrics, gates, rivals = variance_quality.judge(rows, forecasts, lags)
+        coverage = _coverage(oof, decoders, forecasts.model)
         kept = coverage.filter(pl.col("coverage").is_not_null())
         if len(kept):
             covered = np.average(kept["coverage"], weights=kept["n_rows"])
             metrics |= {"interval_coverage": float(covered), "interval_level": LEVEL}
         tables = {
-            "qlike_per_year": _per_year(oof.rows, rival),
-            "forecast_vs_realised": _over_time(oof.rows, rival),
-            "per_symbol": _per_symbol(oof.rows, rival),
+            "qlike_per_year": variance_quality.per_year(rows, forecasts),
+            "forecast_vs_realised": variance_quality.over_time(rows, forecasts),
+            "per_symbol": variance_quality.per_symbol(rows, forecasts),
             "coverage": coverage,
+            "rivals": rivals,
         }
         return Evaluation(metrics, gates, tables)
+
+
+# Labels ----------------------------------------------------------------------------------------
+
+
+def _check_ranges(training: Sequence[BarSeries]) -> None:
+    for series in training:
+        missing = [c for c in RANGE_COLUMNS if not np.isfinite(getattr(series, c)).all()]
+        if missing:
+            hint = f"{series.symbol} has bars without; choose proxy close_to_close"
+            raise MissingColumnsError("proxy garman_klass", missing, hint)
+
+
+def _bar_variance(series: BarSeries, spec: Mapping[str, Json]) -> Array:
+    if spec["proxy"] == PROXIES["garman_klass"]:
+        return labels.garman_klass(series.open, series.high, series.low, series.close)
+    return labels.log_returns(series.close) ** 2
+
+
+def _means(rows: LabelledRows) -> Array:
+    return np.column_stack([rows.outcome[f"variance_{k}"] for k in HAR_BARS])
+
+
+def _ewma_scale(training: LabelledRows) -> float:
+    """Return the mean of realised over EWMA variance, both cut as the target is."""
+    ratio = training.y / training.outcome[BASELINE]
+    return float(np.minimum(ratio, LARGEST_TARGET).mean())
+
+
+def _fit_har(training: LabelledRows) -> list[Json]:
+    found = fit_har(training.y, _means(training), training.outcome[BASELINE])
+    return [float(c) for c in found]
 
 
 # Answers ---------------------------------------------------------------------------------------
@@ -245,56 +303,18 @@ def _bars_per_day(t0: NDArray[np.int64], per_year: float) -> float:
 # Judgement -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Rivals:
-    """Variance forecasts of the same rows: the model, EWMA(0.94), EWMA times a fitted constant."""
-
-    model: Array
-    ewma: Array
-    scaled_ewma: Array
-
-    @classmethod
-    def of(cls, oof: OutOfFold, decoders: Mapping[int, Decoder]) -> "_Rivals":
-        scales = {f: _number(d.facts, "ewma_scale") for f, d in decoders.items()}
-        scale = np.asarray([scales[int(f)] for f in np.unique(oof.fold)])
-        ewma = oof.rows.context["ewma_variance"]
-        position = np.searchsorted(np.unique(oof.fold), oof.fold)
-        return cls(_forecast(oof.rows, oof.scores), ewma, ewma * scale[position])
-
-    def named(self) -> dict[str, Array]:
-        return {"model": self.model, "ewma": self.ewma, "scaled_ewma": self.scaled_ewma}
-
-
-def _judge(
-    rows: LabelledRows, rival: _Rivals, lags: int
-) -> tuple[dict[str, float], tuple[GateRow, ...]]:
-    loss = {name: log_score(f, rows.y) for name, f in rival.named().items()}
-    score = {name: float(np.nanmean(qlike(f, rows.y))) for name, f in rival.named().items()}
-    difference = float(mean_per_date(loss["model"] - loss["ewma"], rows.t0).mean())
-    dm = {
-        name: diebold_mariano(loss["model"], loss[name], rows.t0, lags)
-        for name in ("ewma", "scaled_ewma")
-    }
-    bias = float(rows.y.mean() / rival.model.mean())
-    n_dates = len(np.unique(rows.t0))
-    note = f"{n_dates} dates, {len(rows)} out-of-fold rows"
-    t_note = f"Diebold-Mariano t of ln f + rv/f per date, HAC lag {lags}; {note}"
-    gates = (
-        GateRow("quality.qlike_vs_ewma", difference, "<", 0.0, f"mean difference; {note}"),
-        GateRow("quality.dm_ewma", dm["ewma"], "<", SIGNIFICANT, t_note),
-        GateRow("quality.dm_scaled_ewma", dm["scaled_ewma"], "<", SIGNIFICANT, t_note),
-        GateRow("quality.bias", bias, "between", (0.8, 1.25), f"mean rv / mean forecast; {note}"),
-    )
-    metrics = {
-        "qlike": score["model"],
-        "qlike_ewma": score["ewma"],
-        "qlike_scaled_ewma": score["scaled_ewma"],
-        "loss_vs_ewma": difference,
-        "bias_ratio": bias,
-        "n_oof_rows": float(len(rows)),
-        "n_oof_dates": float(n_dates),
-    }
-    return metrics | {f"dm_t_{n}": t for n, t in dm.items() if t is not None}, gates
+def _forecasts(oof: OutOfFold, decoders: Mapping[int, Decoder]) -> VarianceForecasts:
+    """Return the model's and the rivals' forecasts, each fold by what it was fitted on."""
+    rows = oof.rows
+    baseline, means = rows.outcome[BASELINE], _means(rows)
+    scaled, har = np.empty(len(rows)), np.empty(len(rows))
+    for fold in np.unique(oof.fold):
+        facts, of = decoders[int(fold)].facts, oof.fold == fold
+        scaled[of] = _number(facts, "ewma_scale") * baseline[of]
+        line = np.asarray(facts["har"], dtype=np.float64)
+        har[of] = har_forecast(line, means[of], baseline[of])
+    others = variance_quality.outside_rivals(rows)
+    return VarianceForecasts(_forecast(rows, oof.scores), baseline, scaled, har, others)
 
 
 def _coverage(oof: OutOfFold, decoders: Mapping[int, Decoder], forecast: Array) -> pl.DataFrame:
@@ -315,52 +335,6 @@ def _coverage(oof: OutOfFold, decoders: Mapping[int, Decoder], forecast: Array) 
         "nominal": pl.Float64(),
     }
     return pl.DataFrame(lines, schema=schema, orient="row")
-
-
-def _frame(rows: LabelledRows, rival: _Rivals) -> pl.DataFrame:
-    names = pl.Series("symbol", list(rows.symbols)).gather(rows.symbol.astype(np.uint32))
-    return pl.DataFrame(
-        {"symbol": names, "timestamp": pl.Series(rows.t0).cast(TIMESTAMP), "realised": rows.y}
-        | rival.named()
-        | {f"qlike_{name}": qlike(f, rows.y) for name, f in rival.named().items()}
-    )
-
-
-def _mean_qlike(name: str) -> pl.Expr:
-    return pl.col(f"qlike_{name}").drop_nans().mean()
-
-
-def _per_year(rows: LabelledRows, rival: _Rivals) -> pl.DataFrame:
-    frame = _frame(rows, rival).with_columns(pl.col("timestamp").dt.year().alias("year"))
-    means = frame.group_by("year").agg(_mean_qlike(name).alias(name) for name in rival.named())
-    long = means.rename({"model": "forecast"}).unpivot(index="year", variable_name="model")
-    return long.rename({"value": "qlike"}).sort("year", "model")
-
-
-def _over_time(rows: LabelledRows, rival: _Rivals) -> pl.DataFrame:
-    """Return per date the square root of the symbols' mean variance, per bar."""
-    columns = {"realised": "realised", "forecast": "model", "ewma": "ewma"}
-    return (
-        _frame(rows, rival)
-        .group_by("timestamp")
-        .agg(pl.col(c).mean().sqrt().alias(name) for name, c in columns.items())
-        .sort("timestamp")
-    )
-
-
-def _per_symbol(rows: LabelledRows, rival: _Rivals) -> pl.DataFrame:
-    return (
-        _frame(rows, rival)
-        .group_by("symbol")
-        .agg(
-            pl.len().alias("n_rows"),
-            _mean_qlike("model").alias("qlike"),
-            _mean_qlike("ewma").alias("qlike_ewma"),
-            (pl.col("realised").mean() / pl.col("model").mean()).alias("bias_ratio"),
-        )
-        .with_columns((pl.col("qlike") < pl.col("qlike_ewma")).alias("better"))
-        .sort("symbol")
-    )
 
 
 TEMPLATE = VolatilityForecast()

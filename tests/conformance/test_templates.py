@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,29 @@ from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.features import FEATURE_SETS
 from pipelines.hyperparameters import resolve
-from pipelines.templates import TEMPLATES, TrialFamily
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from pipelines.templates import TEMPLATES, Template, TrialFamily
+from registry.contract import DataSpan, Json, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 
 N = 900
 FEATURES = ("first", "second")
 DOCS = Path(__file__).parents[2] / "docs" / "templates"
+N_STATES = 3
+"""Scores where the objective leaves their number to the fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A template with rows of its kind of input, and scores that some fit could have given them.
+
+    `series` are the bars that the rows were made of, None for other inputs.
+    """
+
+    template: Template
+    spec: dict[str, Json]
+    rows: LabelledRows
+    oof: OutOfFold
+    series: BarSeries | None = None
 
 
 def random_series(seed=0, ranged=True):
@@ -34,31 +51,16 @@ def random_series(seed=0, ranged=True):
     return BarSeries("AAA", stamp, opened, high, low, close, volume, unknown, unknown)
 
 
-@pytest.fixture(params=sorted(TEMPLATES))
-def template(request):
-    return TEMPLATES.get(request.param)
-
-
-@pytest.fixture(params=[True, False], ids=["ohlcv", "closes"])
-def series(request):
-    return random_series(ranged=request.param)
-
-
-@pytest.fixture
-def spec(template, series):
-    return template.label_spec(None, [series], resolve(template.options, {}))
-
-
-@pytest.fixture
-def rows(template, series, spec):
+def of_bars(template, *, ranged):
+    series = random_series(ranged=ranged)
+    spec = template.label_spec(None, [series], resolve(template.options, {}))
     context = template.context(series)
     found = template.label(series, context, spec)
     keep = np.flatnonzero(np.isfinite(found.y) & (np.arange(N) > 100))
     context = {name: array[keep] for name, array in context.items()}
     target, fit = template.target(found.y[keep], context)
-    X = np.random.default_rng(1).standard_normal((len(keep), 2)).astype(np.float32)
-    return LabelledRows(
-        X=X,
+    rows = LabelledRows(
+        X=np.random.default_rng(1).standard_normal((len(keep), 2)).astype(np.float32),
         y=found.y[keep],
         target=target,
         context=context,
@@ -70,23 +72,73 @@ def rows(template, series, spec):
         fit=fit,
         spec=spec,
     )
+    return Case(template, spec, rows, scored(template, rows), series)
 
 
-@pytest.fixture
-def oof(template, rows, spec):
-    shape = (len(rows), template.objective(spec).n_scores)
+def scored(template, rows):
+    """Random scores in two folds."""
+    shape = (len(rows), template.objective(rows.spec).n_scores or N_STATES)
     scores = (0.2 * np.random.default_rng(2).standard_normal(shape)).astype(np.float32)
     return OutOfFold(rows, scores, np.arange(len(rows)) * 2 // len(rows))
 
 
-@pytest.fixture
-def decoder(template, rows, oof):
-    return template.fit_decoder(oof, rows)
+CASES = {
+    "bars": {
+        "ohlcv": partial(of_bars, ranged=True),
+        "closes": partial(of_bars, ranged=False),
+    },
+}
+"""Kind of input -> name of a variant -> what makes the case of a template."""
+NAMES = [
+    (name, variant) for name in TEMPLATES for variant in CASES.get(TEMPLATES.get(name).inputs, {})
+]
+BAR_NAMES = [(name, variant) for name, variant in NAMES if variant in CASES["bars"]]
+
+
+@cache
+def make_case(name, variant):
+    template = TEMPLATES.get(name)
+    return CASES[template.inputs][variant](template)
+
+
+@pytest.fixture(params=NAMES, ids="-".join)
+def case(request):
+    return make_case(*request.param)
+
+
+@pytest.fixture(params=BAR_NAMES, ids="-".join)
+def bar_case(request):
+    return make_case(*request.param)
 
 
 @pytest.fixture
-def contract(template, spec):
-    n_scores = template.objective(spec).n_scores
+def template(case):
+    return case.template
+
+
+@pytest.fixture
+def spec(case):
+    return case.spec
+
+
+@pytest.fixture
+def rows(case):
+    return case.rows
+
+
+@pytest.fixture
+def oof(case):
+    return case.oof
+
+
+@pytest.fixture
+def decoder(case):
+    return case.template.fit_decoder(case.oof, case.rows)
+
+
+@pytest.fixture
+def contract(case):
+    template, n_scores = case.template, case.oof.scores.shape[1]
     return ModelContract(
         model_id=template.name,
         template=template.name,
@@ -101,10 +153,10 @@ def contract(template, spec):
         horizon_bars=template.horizon_bars,
         interval="1d",
         min_history=1,
-        symbols=("AAA",),
+        symbols=case.rows.symbols,
         price_basis="raw",
         native_format="xgboost-ubj",
-        label_spec=spec,
+        label_spec=case.spec,
         cost_spec=template.cost_spec(),
         parameters={},
         data=DataSpan("test", "", "", "", N),
@@ -116,9 +168,14 @@ def contract(template, spec):
     )
 
 
+@pytest.mark.parametrize("name", list(TEMPLATES))
+def test_every_template_has_a_case(name):
+    assert TEMPLATES.get(name).inputs in CASES
+
+
 def test_names_and_defaults_can_be_resolved(template):
     assert TEMPLATES.get(template.name) is template
-    assert template.feature_set in FEATURE_SETS
+    assert (template.feature_set in FEATURE_SETS) == (template.inputs == "bars")
     assert template.architectures
     assert template.horizon_bars >= 1
     assert template.loss_margin > 0
@@ -127,17 +184,19 @@ def test_names_and_defaults_can_be_resolved(template):
 def test_specs_are_json(template, spec):
     assert json.loads(json.dumps(spec)) == spec
     assert json.loads(json.dumps(template.cost_spec())) == template.cost_spec()
-    assert spec["horizon_bars"] == template.horizon_bars
+    assert spec.get("horizon_bars", template.horizon_bars) == template.horizon_bars
     assert bool(template.cost_spec()) == template.is_action
 
 
-def test_context_at_a_bar_depends_on_bars_up_to_it(template, series):
+def test_context_at_a_bar_depends_on_bars_up_to_it(bar_case):
+    template, series = bar_case.template, bar_case.series
     whole, cut = template.context(series), template.context(series.slice(0, 600))
     for name, array in cut.items():
         np.testing.assert_allclose(array, whole[name][:600], rtol=1e-9, err_msg=name)
 
 
-def test_a_label_is_unknown_until_complete_and_does_not_change_afterwards(template, series, spec):
+def test_a_label_is_unknown_until_complete_and_does_not_change_afterwards(bar_case):
+    template, series, spec = bar_case.template, bar_case.series, bar_case.spec
     whole = template.label(series, template.context(series), spec)
     short = series.slice(0, 600)
     cut = template.label(short, template.context(short), spec)
@@ -154,27 +213,38 @@ def test_a_label_is_unknown_until_complete_and_does_not_change_afterwards(templa
     assert (cut.t1[known] > short.timestamp[known]).all()
 
 
-def test_labels_and_context_do_not_depend_on_the_price_scale(template, series, spec):
-    scaled = BarSeries(
-        series.symbol,
-        series.timestamp,
-        *(getattr(series, c) * 8 for c in ("open", "high", "low", "close")),
-        series.volume,
-        series.vwap,
-        series.spread,
-    )
+def test_labels_and_context_do_not_depend_on_the_price_scale(bar_case):
+    template, series, spec = bar_case.template, bar_case.series, bar_case.spec
+    prices = {c: getattr(series, c) * 8 for c in ("open", "high", "low", "close")}
+    scaled = replace(series, **prices)
     found = template.label(series, template.context(series), spec)
     other = template.label(scaled, template.context(scaled), spec)
     np.testing.assert_allclose(found.y, other.y, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [n for n in TEMPLATES if TEMPLATES.get(n).inputs == "bars"])
+def test_every_option_of_a_bar_template_leaves_labels(name):
+    template, series = TEMPLATES.get(name), random_series()
+    for option, declared in template.options.items():
+        values = getattr(declared, "options", (declared.default,))
+        for value in values:
+            given = resolve(template.options, {option: value})
+            spec = template.label_spec(None, [series], given)
+            assert json.loads(json.dumps(spec)) == spec
+            found = template.label(series, template.context(series), spec)
+            assert np.isfinite(found.y[100:800]).all()
 
 
 def test_targets_fit_the_objective(template, rows, spec):
     assert np.isfinite(rows.target).all()
     assert rows.fit.mean() > 0.9
     objective = template.objective(spec)
-    allowed = {"gamma": rows.target[rows.fit] > 0, "squared": np.isfinite(rows.target)}
-    is_class = np.isin(rows.target, np.arange(objective.n_scores))
-    assert allowed.get(objective.loss, is_class).all()
+    allowed = {
+        "gamma": rows.target[rows.fit] > 0,
+        "softmax": np.isin(rows.target, np.arange(objective.n_scores)),
+    }
+    assert np.all(allowed.get(objective.loss, True))
+    assert np.ptp(rows.target) > 0
 
 
 def test_answers_are_json_and_the_same_after_the_decoder_was_saved(
@@ -196,20 +266,23 @@ def test_answers_are_independent_of_the_other_rows(template, rows, oof, decoder,
 
 
 @pytest.mark.parametrize("size", [0.0, 1e3, -1e3, 3e38])
-def test_extreme_scores_have_answers_and_finite_losses(
-    template, rows, decoder, contract, spec, size
-):
-    scores = np.zeros((len(rows), template.objective(spec).n_scores), dtype=np.float32)
+def test_extreme_scores_have_answers_and_finite_losses(case, rows, decoder, contract, size):
+    template, scores = case.template, np.zeros_like(case.oof.scores)
     scores[:, 0] = size
     json.dumps(template.decode(scores, rows.X, rows.context, decoder, contract), allow_nan=False)
     assert np.isfinite(template.loss(rows, scores, decoder)).all()
 
 
-def test_unknown_context_gives_answers_without_what_needs_it(template, oof, decoder, contract):
-    features = np.zeros((1, 2), dtype=np.float32)
-    answers = template.decode(oof.scores[:1], features, {}, decoder, contract)
-    json.dumps(answers, allow_nan=False)
-    assert None in answers[0].values()
+def test_unknown_context_gives_answers_without_what_needs_it(
+    template, rows, oof, decoder, contract
+):
+    known = {name: array[:1] for name, array in rows.context.items()}
+    whole = template.decode(oof.scores[:1], rows.X[:1], known, decoder, contract)[0]
+    answer = template.decode(oof.scores[:1], rows.X[:1], {}, decoder, contract)[0]
+    json.dumps(answer, allow_nan=False)
+    assert {name for name in answer if answer[name] != whole[name]} == {
+        name for name in answer if answer[name] is None and whole[name] is not None
+    }
 
 
 def test_a_shut_trade_lock_never_acts(template, rows, oof, decoder, contract):
@@ -223,7 +296,8 @@ def test_a_decoder_can_be_fitted_before_there_are_predictions(template, rows, oo
     nothing = oof.take(np.zeros(0, dtype=np.intp))
     early = template.fit_decoder(nothing, rows)
     answers = template.decode(oof.scores[:3], rows.X[:3], {}, early, contract)
-    assert all(answer["interval"] is None for answer in answers)
+    json.dumps(answers, allow_nan=False)
+    assert all(answer.get("interval") is None for answer in answers)
 
 
 def test_a_decoder_ignores_labels_that_were_not_known_when_its_fit_was_made(template, rows, oof):

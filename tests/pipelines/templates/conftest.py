@@ -21,7 +21,7 @@ def make_contract() -> Callable[..., ModelContract]:
             feature_fingerprint="0" * 64,
             window=1,
             inputs=tensor_input(len(feature_names), 1),
-            outputs=TensorSpec("scores", "float32", (None, template.objective({}).n_scores)),
+            outputs=TensorSpec("scores", "float32", (None, template.objective({}).n_scores or 2)),
             horizon=f"{template.horizon_bars}d",
             horizon_bars=template.horizon_bars,
             interval="1d",

@@ -1,14 +1,17 @@
 """Answers by hand, and which forecasts the quality gates let through."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
+from pipelines import labels
 from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.decoder import Decoder
-from registry.errors import ParameterError
+from registry.errors import MissingColumnsError, ParameterError
 
 TEMPLATE = TEMPLATES.get("volatility_forecast")
 DAY = 86_400_000_000
@@ -35,7 +38,9 @@ def market(n_dates=600, n_symbols=4, seed=0):
     names = tuple("ABCD"[:n_symbols])
     X = np.zeros((n, 1), dtype=np.float32)
     y = realised.ravel()
-    rows = LabelledRows(X, y, target, context, {}, symbol, names, t0, t0 + 5 * DAY, fit)
+    outcome = {"baseline_variance": ewma.ravel()}
+    outcome |= {f"variance_{k}": ewma.ravel() * rng.chisquare(k, n) / k for k in (1, 5, 22)}
+    rows = LabelledRows(X, y, target, context, outcome, symbol, names, t0, t0 + 5 * DAY, fit)
     return rows, true.ravel()
 
 
@@ -153,10 +158,57 @@ def test_tables_have_the_columns_that_pictures_draw():
     rows, true = market()
     tables = judged(rows, true).tables
     assert tables["qlike_per_year"].columns == ["year", "model", "qlike"]
-    assert set(tables["qlike_per_year"]["model"]) == {"forecast", "ewma", "scaled_ewma"}
+    rivals = {"forecast", "ewma", "scaled_ewma", "har"}
+    assert set(tables["qlike_per_year"]["model"]) == rivals
+    assert tables["rivals"]["forecast"][0] == "model"
+    assert tables["rivals"].filter(pl.col("forecast") == "har")["dm_t"][0] < 0
     assert tables["forecast_vs_realised"].columns == ["timestamp", "realised", "forecast", "ewma"]
     assert tables["per_symbol"]["better"].all()
     assert tables["coverage"]["coverage"].null_count() == 1
+
+
+def test_rivals_from_outside_are_judged_where_they_have_a_forecast():
+    rows, true = market()
+    half = np.where(np.arange(len(rows)) % 2 == 0, true, np.nan)
+    with_garch = replace(rows, outcome={**rows.outcome, "rival.garch": half})
+    found = judged(with_garch, rows.context["ewma_variance"])
+    assert found.metrics["qlike_garch"] < found.metrics["qlike"]
+    assert found.metrics["dm_t_garch"] > 1.645
+    line = found.tables["rivals"].filter(pl.col("forecast") == "garch")
+    assert line["n_rows"][0] == len(rows) // 2
+
+
+def test_har_is_fitted_on_the_training_rows():
+    rows, _ = market()
+    known = rows.outcome["variance_22"]
+    learned = replace(rows, y=0.3 * rows.outcome["variance_5"] + 0.5 * known)
+    nothing = OutOfFold(
+        rows.take(np.zeros(0, dtype=np.intp)),
+        np.zeros((0, 1), dtype=np.float32),
+        np.zeros(0, dtype=np.int64),
+    )
+    found = TEMPLATE.fit_decoder(nothing, learned).facts["har"]
+    np.testing.assert_allclose(found, [0.0, 0.0, 0.3, 0.5], atol=1e-9)
+
+
+def test_one_proxy_is_label_and_baseline_alike(make_series):
+    series = make_series(200)
+    context = TEMPLATE.context(series)
+    variance = labels.garman_klass(series.open, series.high, series.low, series.close)
+    spec = TEMPLATE.label_spec(3, [series], {"proxy": "garman_klass"})
+    found = TEMPLATE.label(series, context, spec)
+    assert found.y[100] == pytest.approx(variance[101:104].mean())
+    assert found.outcome["variance_5"][100] == pytest.approx(variance[96:101].mean())
+    np.testing.assert_allclose(found.outcome["baseline_variance"], labels.ewma_mean(variance))
+    plain = TEMPLATE.label_spec(3, [series], {"proxy": "close_to_close"})
+    closes = TEMPLATE.label(series, context, plain)
+    np.testing.assert_allclose(closes.outcome["baseline_variance"], context["ewma_variance"])
+
+
+def test_the_range_proxy_needs_ranges(make_series):
+    series = make_series(100, closes_only=True)
+    with pytest.raises(MissingColumnsError, match="proxy garman_klass"):
+        TEMPLATE.label_spec(5, [series], {"proxy": "garman_klass"})
 
 
 def test_horizon_is_given_or_the_default_and_at_least_one_bar():
