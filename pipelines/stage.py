@@ -119,11 +119,11 @@ def flat(*groups: Any) -> dict[str, Any]:
     return together
 
 
-def log_metrics(metrics: Mapping[str, float]) -> None:
-    """Log the finite metrics of the active run."""
+def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
+    """Log the finite metrics of the active run, at a step where there are steps."""
     import mlflow
 
-    mlflow.log_metrics({k: float(v) for k, v in metrics.items() if math.isfinite(v)})
+    mlflow.log_metrics({k: float(v) for k, v in metrics.items() if math.isfinite(v)}, step=step)
 
 
 def exit_with(work: Callable[[], object]) -> None:

@@ -6,6 +6,7 @@ what a person wants to see of a fit: fold map, importance. Judges nothing: `vali
 
 import io
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,7 @@ from pipelines.candidate import (
 from pipelines.datasets import LabelledRows
 from pipelines.folds import fold_map
 from pipelines.inputs import INPUTS, Dataset
+from pipelines.kept_fits import kept_fits
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
 from pipelines.recipe import Recipe, fit_folds, span
 from pipelines.reference import drift_profile, recent_rows
@@ -64,14 +66,15 @@ def train(
     """
     import mlflow
 
-    with stage_run("train", wanted.model_id, source, wanted) as run_id:
+    with stage_run("train", wanted.model_id, source, wanted) as run_id, ExitStack() as kept:
         started = perf_counter()
         recipe, dataset = read_dataset(source, wanted, settings)
         recipe = recipe.chosen(dataset.rows.take(dataset.folds[0].train))
         kind = INPUTS.get(recipe.template.inputs)
         print(_account(recipe, dataset), flush=True)
-        oof = fit_folds(recipe, dataset.rows, dataset.folds)
-        final = recipe.fit(dataset.rows)
+        context_of = kept.enter_context(kept_fits(settings, recipe, dataset))
+        oof = fit_folds(recipe, dataset.rows, dataset.folds, context_of)
+        final = recipe.fit(dataset.rows, context_of("final"))
         decoder = recipe.fit_decoder(oof, dataset.rows)
         contract = _contract(recipe, dataset, source, wanted, final)
         importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))

@@ -54,6 +54,11 @@ class PlatformSettings(BaseSettings):
         return self.data_dir / "cache"
 
     @property
+    def checkpoints_dir(self) -> Path:
+        """States of network fits that have not ended yet."""
+        return self.data_dir / "checkpoints"
+
+    @property
     def predictions_dir(self) -> Path:
         """Parquet files of the prediction log."""
         return self.data_dir / "predictions"
