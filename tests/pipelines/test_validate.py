@@ -120,7 +120,7 @@ def test_validate_refuses_bars_that_are_not_those_of_the_train_run(made, monkeyp
     said = capsys.readouterr().err
     assert caught.value.code == 2
     assert said.count("\n") == 1
-    assert said.startswith("error: synthetic: bars have digest ")
+    assert said.startswith("error: synthetic: the data have digest ")
     assert said.endswith("; train again\n")
 
 
