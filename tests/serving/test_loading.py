@@ -27,6 +27,8 @@ def test_a_version_loads_with_what_decoding_needs(version_folder, make):
 
 def test_a_column_that_only_context_holds_is_used_when_the_answer_needs_it(loaded):
     class Wider:
+        inputs = "bars"
+
         def __init__(self, field):
             self.field = field
 
