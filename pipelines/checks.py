@@ -79,12 +79,18 @@ def golden_rows(
     candidate: Candidate, features: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> GateRow:
     """Largest difference between the recorded scores and those of the stored native artifact."""
-    flavor = FLAVORS.get("native")
-    payload = candidate.directory / flavor.file_name(candidate.contract.native_format)
-    predictor = BACKENDS.get("cpu").load("native", payload.read_bytes(), candidate.contract)
-    worst = difference(scores, predictor(features))
+    worst = difference(scores, native_predictor(candidate)(features))
     note = f"{len(features)} rows through the stored native artifact"
     return GateRow("golden_rows", worst, "<=", GOLDEN_LIMIT, note)
+
+
+def native_predictor(
+    candidate: Candidate,
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Load the stored native artifact."""
+    flavor = FLAVORS.get("native")
+    payload = candidate.directory / flavor.file_name(candidate.contract.native_format)
+    return BACKENDS.get("cpu").load("native", payload.read_bytes(), candidate.contract)
 
 
 def difference(expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:

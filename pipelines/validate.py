@@ -10,17 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import numpy as np
 
 from pipelines import checks, pictures
+from pipelines.bars import Bars
 from pipelines.candidate import Candidate, load_candidate
+from pipelines.causality import answers_causality
 from pipelines.challenge import Challenge, challenge
+from pipelines.datasets import OutOfFold
 from pipelines.inputs import INPUTS
 from pipelines.parameters import JudgementParameters, described, parse
 from pipelines.recipe import fit_decoders
 from pipelines.report import Evidence
 from pipelines.report.gathering import gather, log_report
+from pipelines.rivals import with_variance_rivals
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.statistics import sharpe_ratio
 from pipelines.templates import Evaluation, TrialFamily
@@ -70,6 +75,7 @@ def validate(
         record = (
             checks.data_checks(candidate.dataset),
             *kind.checks(candidate.recipe, candidate.dataset),
+            *_answers_causality(candidate),
             checks.golden_rows(candidate, *_golden(candidate)),
             *evaluation.gates,
             *(contest.gates if contest else ()),
@@ -96,7 +102,8 @@ def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
     engine = open_engine(settings)
     family = recipe.family(spec, dataset.data.symbols)
     known = TrialFamily(*trials.known(engine, family), trials.known_returns(engine, family))
-    first = recipe.template.evaluate(candidate.oof, decoders, spec, known, interval)
+    oof = _rivalled(candidate)
+    first = recipe.template.evaluate(oof, decoders, spec, known, interval)
     n_trials, sharpes = trials.count(
         engine,
         family,
@@ -112,12 +119,33 @@ def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
     trials.keep_returns(engine, family, series)
     counted = TrialFamily(n_trials, sharpes, trials.known_returns(engine, family))
     engine.dispose()
-    return recipe.template.evaluate(candidate.oof, decoders, spec, counted, interval)
+    return recipe.template.evaluate(oof, decoders, spec, counted, interval)
 
 
 def record_json(record: Sequence[GateRow]) -> str:
     """Return gate rows as they are stored."""
     return json.dumps([row.to_json() for row in record], indent=2)
+
+
+def _answers_causality(candidate: Candidate) -> tuple[GateRow, ...]:
+    """Return the second row of gate `causality`, about what the model makes of bars."""
+    recipe = candidate.recipe
+    if recipe.template.inputs != "bars":
+        return ()
+    predict = checks.native_predictor(candidate)
+    found = answers_causality(
+        recipe, candidate.dataset, candidate.contract, candidate.decoder, predict
+    )
+    return (found,)
+
+
+def _rivalled(candidate: Candidate) -> OutOfFold:
+    """Return the out-of-fold predictions with the rivals that a library must fit beside them."""
+    recipe, dataset, oof = candidate.recipe, candidate.dataset, candidate.oof
+    if recipe.template.name != "volatility_forecast":
+        return oof
+    series = cast(Bars, dataset.data).series()
+    return with_variance_rivals(oof, dataset.rows, series, recipe.horizon_bars)
 
 
 def _golden(candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
