@@ -14,12 +14,12 @@ from pipelines.bars import BarSeries
 from pipelines.features import RequestAlias
 from pipelines.features import indicators as ind
 
-SLOW_BARS = 66
+SLOW_DECAY = 0.99
 
-MIN_HISTORY = 300
-"""Bars from which the newest row is that of the full history to 1e-6: 0.94^299 is 1e-8."""
+MIN_HISTORY = 505
+"""Bars from which the newest row is that of the full history: averages are cut at 504 returns."""
 
-FEATURE_NAMES = ("log_return_1", "log_ewma_variance", "log_mean_variance_66")
+FEATURE_NAMES = ("log_return_1", "log_ewma_variance", "log_slow_ewma_variance")
 
 
 class Returns:
@@ -28,6 +28,8 @@ class Returns:
     name = "returns"
     feature_names = FEATURE_NAMES
     needs: tuple[str, ...] = ("close",)
+    instead = ""
+    needs_trades = False
     aliases: Mapping[str, RequestAlias] = {name: RequestAlias(name) for name in FEATURE_NAMES}
     min_history = MIN_HISTORY
 
@@ -36,8 +38,28 @@ class Returns:
         if not len(series):
             return np.empty((0, len(self.feature_names)))
         returns = ind.log_returns(np.ascontiguousarray(series.close))
-        slow = np.maximum(ind.rolling_mean(returns**2, SLOW_BARS), ind.VARIANCE_FLOOR)
-        return np.column_stack([returns, np.log(ind.ewma_variance(returns)), np.log(slow)])
+        fast, slow = (
+            np.log(ind.ewma_variance(returns)),
+            np.log(ind.ewma_variance(returns, SLOW_DECAY, warm_up=252)),
+        )
+        return np.column_stack([returns, fast, slow])
+
+    def stream(self, series: BarSeries) -> "ReturnsRows":
+        """Return the rows that follow `series`; nothing is carried from one to the next."""
+        return ReturnsRows()
+
+
+class ReturnsRows:
+    """Rows computed from the newest bars alone: three numbers, for less than keeping state."""
+
+    def update(self, bars: BarSeries) -> NDArray[np.float64]:
+        """Return the features of the newest of `bars`, (n_features,)."""
+        return self.peek(bars)
+
+    def peek(self, bars: BarSeries) -> NDArray[np.float64]:
+        """Return the same: there is no state to change."""
+        newest: NDArray[np.float64] = FEATURE_SET.compute(bars)[-1]
+        return newest
 
 
 FEATURE_SET = Returns()
