@@ -108,15 +108,35 @@ def write_files(directory: Path, files: Iterable[tuple[str, bytes]]) -> None:
         path.write_bytes(content)
 
 
-def load_candidate(run_id: str, settings: PlatformSettings, directory: Path) -> Candidate:
-    """Rebuild the candidate of a finished train run.
+@dataclass(frozen=True, slots=True)
+class TrainRun:
+    """What a finished train run has stored, nothing of it computed again.
 
-    Args:
-        directory: an empty folder that outlives the candidate; artifacts are copied there.
+    `directory` holds the version's files, `evidence` is the content of the evidence file.
+    """
+
+    run_id: str
+    directory: Path
+    contract: ModelContract
+    manifest: Manifest
+    evidence: bytes
+
+    @property
+    def source(self) -> SourceParameters:
+        """The data that the run asked for."""
+        return SourceParameters(**self.manifest.source)
+
+    @property
+    def wanted(self) -> RecipeParameters:
+        """The recipe that the run asked for."""
+        return RecipeParameters(**self.manifest.recipe)
+
+
+def fetch_train_run(run_id: str, directory: Path) -> TrainRun:
+    """Copy what a train run has stored into an empty folder.
 
     Raises:
         RunNotFoundError: no such run, or it is not a finished train run.
-        BarsError: the source now gives other bars than the run saw.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -130,12 +150,26 @@ def load_candidate(run_id: str, settings: PlatformSettings, directory: Path) -> 
         raise RunNotFoundError(run_id, "artifacts of a train run")
     contract = ModelContract.from_json((version / CONTRACT_FILE).read_text())
     manifest = Manifest.from_json((version / MANIFEST_FILE).read_text())
-    source, wanted = SourceParameters(**manifest.source), RecipeParameters(**manifest.recipe)
+    return TrainRun(run_id, version, contract, manifest, evidence.read_bytes())
+
+
+def load_candidate(run_id: str, settings: PlatformSettings, directory: Path) -> Candidate:
+    """Rebuild the candidate of a finished train run.
+
+    Args:
+        directory: an empty folder that outlives the candidate; artifacts are copied there.
+
+    Raises:
+        RunNotFoundError: no such run, or it is not a finished train run.
+        BarsError: the source now gives other bars than the run saw.
+    """
+    run = fetch_train_run(run_id, directory)
+    contract, version, source, wanted = run.contract, run.directory, run.source, run.wanted
     recipe, dataset = read_dataset(source, wanted, settings)
     if (found := dataset.data.digest()) != contract.data.sha256:
         problem = f"the data have digest {found[:12]} but the run saw {contract.data.sha256[:12]}"
         raise BarsError(problem, source.source, "train again")
     recipe = replace(recipe, parameters=contract.parameters)
     decoder = Decoder.from_files({n: (version / n).read_bytes() for n in (JSON_FILE, ARRAYS_FILE)})
-    oof = load_evidence(evidence.read_bytes(), dataset.rows)
+    oof = load_evidence(run.evidence, dataset.rows)
     return Candidate(run_id, version, source, wanted, recipe, contract, decoder, dataset, oof)

@@ -81,7 +81,7 @@ def train(
         version = directory / VERSION_FOLDER
         files = {
             CONTRACT_FILE: contract.to_json().encode(),
-            MANIFEST_FILE: manifest.collect(source, wanted).to_json().encode(),
+            MANIFEST_FILE: manifest.collect(source, wanted, contract).to_json().encode(),
             GOLDEN_FILE: _golden(kind.sample(dataset.rows, N_GOLDEN_ROWS), final),
             **decoder.to_files(),
             **_native(final, contract),

@@ -19,6 +19,7 @@ from pipelines.parameters import (
     SourceParameters,
     parse,
 )
+from pipelines.replay import ReplayParameters
 from pipelines.validate import ValidateParameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,10 +29,13 @@ GROUPS = {
     "train": (SourceParameters, RecipeParameters),
     "validate": (ValidateParameters, JudgementParameters),
     "convert": (ConvertParameters, PromotionParameters),
+    "replay": (ReplayParameters,),
     "drift": (DriftParameters,),
     "advance": (AdvanceParameters,),
 }
-MODULES = {name: f"pipelines.{name}" for name in ("main", "train", "validate", "convert")} | {
+MODULES = {
+    name: f"pipelines.{name}" for name in ("main", "train", "validate", "convert", "replay")
+} | {
     "drift": "monitoring.drift",
     "advance": "monitoring.retraining",
 }

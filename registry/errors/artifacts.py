@@ -1,5 +1,7 @@
 """What is wrong with an artifact, a conversion or a setting."""
 
+from collections.abc import Sequence
+
 from registry.errors.families import ArtifactError, ConversionError, SettingsError
 
 
@@ -89,6 +91,14 @@ class GoldenRowsError(ArtifactError):
             f"flavor {flavor!r} misses its golden rows by {difference:.3g} (limit {limit:.3g}); "
             "it is not loaded"
         )
+
+
+class ReplayError(ArtifactError):
+    """A run fitted again does not give what it stored."""
+
+    def __init__(self, run_id: str, differences: Sequence[str]) -> None:
+        self.run_id, self.differences = run_id, tuple(differences)
+        super().__init__(f"run {run_id} is not reproduced: {'; '.join(self.differences)}")
 
 
 class ForeignTrackingError(SettingsError):

@@ -75,7 +75,7 @@ def test_a_candidate_is_rebuilt_as_the_recipe_makes_it(candidate):
 
 @pytest.mark.integration
 def test_a_source_that_gives_other_bars_is_refused(made, candidate, tmp_path, changed_market):
-    message = r"synthetic: bars have digest \w{12} but the run saw \w{12}; train again"
+    message = r"synthetic: the data have digest \w{12} but the run saw \w{12}; train again"
     with pytest.raises(BarsError, match=message):
         load_candidate(candidate.run_id, made.settings, tmp_path)
 

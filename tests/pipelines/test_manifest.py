@@ -6,16 +6,22 @@ from pathlib import Path
 
 from pipelines.manifest import Manifest, collect, git_commit, lock_digest
 from pipelines.parameters import RecipeParameters, SourceParameters
+from registry.contract import ModelContract
 
 ROOT = Path(__file__).resolve().parents[2]
+OLD = ROOT / "tests/data/0.1.0/cache/old_trees/1-b5e19450221b"
 
 
 def test_manifest_survives_its_json() -> None:
-    manifest = collect(SourceParameters(end="2006-12-31"), RecipeParameters(seed=5))
+    contract = ModelContract.from_json((OLD / "contract.json").read_text())
+    manifest = collect(SourceParameters(end="2006-12-31"), RecipeParameters(seed=5), contract)
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert SourceParameters(**manifest.source).end == "2006-12-31"
     assert RecipeParameters(**manifest.recipe).seed == 5
     assert manifest.libraries["numpy"]
+    assert manifest.data["sha256"] == contract.data.sha256
+    assert (manifest.seed, manifest.label_spec) == (contract.seed, contract.label_spec)
+    assert manifest.threads >= 1
 
 
 def test_lock_digest_is_that_of_the_lock_file() -> None:

@@ -1,0 +1,188 @@
+"""Every allowed (template, architecture) pair through train, validate and convert, in process.
+
+The pairs come from the catalogs, so a new one is covered without an edit here. Data and settings
+are as small as they can be: nothing is expected of the models' quality, everything of the path.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.architectures import ARCHITECTURES
+from pipelines.candidate import load_candidate
+from pipelines.main import make_version
+from pipelines.parameters import (
+    JudgementParameters,
+    PromotionParameters,
+    RecipeParameters,
+    SourceParameters,
+)
+from pipelines.templates import TEMPLATES
+from registry.database import open_engine
+from registry.gates import COMMON_SERVE, GATES
+from registry.settings import PlatformSettings
+from registry.versions import Registry
+
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
+PAIRS = [(t, a) for t in TEMPLATES for a in TEMPLATES.get(t).architectures]
+SMALL = {
+    "rounds": 5, "epochs": 1, "n_estimators": 5, "batch_size": 256, "hidden": 8, "layers": 1,
+    "heads": 2, "latent": 2, "nthread": 1, "width": 256, "min_data_in_leaf": 10,
+    "min_samples_leaf": 10, "n_states": 2, "n_paths": 200, "n_scenarios": 200, "patience": 1,
+}  # fmt: skip
+"""Applied where an architecture has a parameter of that name."""
+WINDOW = 4
+N_LINES = 240
+USERS_OWN = ("directory",)
+"""A parameter without a default that only a user can give: weights on their disk."""
+
+
+def table(folder: Path, *, regression: bool) -> Path:
+    """Write lines with numbers, a category and a target that depends on them."""
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=(2, N_LINES))
+    colour = rng.choice(["red", "green", "blue"], N_LINES)
+    value = first - 0.5 * (colour == "red") + 0.3 * rng.normal(size=N_LINES)
+    frame = pl.DataFrame(
+        {
+            "time": np.datetime64("2020-01-01") + np.arange(N_LINES).astype("timedelta64[D]"),
+            "first": first,
+            "second": second,
+            "colour": colour,
+            "target": value if regression else np.where(value > 0, "yes", "no"),
+        }
+    )
+    path = folder / f"table-{regression}.csv"
+    frame.write_csv(path)
+    return path
+
+
+def texts(folder: Path) -> Path:
+    """Write headlines with labels."""
+    rng = np.random.default_rng(6)
+    words = {
+        "negative": ("shares plunge", "profit warning", "impairment hits earnings"),
+        "neutral": ("board meets on tuesday", "annual meeting dated", "agenda published"),
+        "positive": ("record profit", "shares surge", "guidance raised strongly"),
+    }
+    labels = rng.choice(list(words), N_LINES)
+    frame = pl.DataFrame(
+        {
+            "time": np.datetime64("2020-01-01") + np.arange(N_LINES).astype("timedelta64[D]"),
+            "text": [
+                f"{rng.choice(words[name])} says firm {i % 9}" for i, name in enumerate(labels)
+            ],
+            "label": labels,
+        }
+    )
+    path = folder / "texts.csv"
+    frame.write_csv(path)
+    return path
+
+
+def source_of(template: str, architecture: str, folder: Path) -> tuple[SourceParameters, dict]:
+    """Return the data of a pair and the options that go with them."""
+    kind = TEMPLATES.get(template).inputs
+    if kind == "table":
+        regression = "softmax" not in ARCHITECTURES.get(architecture).objectives
+        path = table(folder, regression=regression)
+        return SourceParameters(source="files", path=str(path)), {"target": "target"}
+    if kind == "texts":
+        return SourceParameters(source="files", path=str(texts(folder))), {}
+    symbols = "AAA,BBB,CCC" if kind == "portfolio" else "AAA,BBB"
+    return SourceParameters(source="synthetic", symbols=symbols, end="2003-12-31"), {}
+
+
+def small(template: str, architecture: str) -> dict:
+    """Return the small values of the parameters that the architecture has."""
+    chosen = ARCHITECTURES.get(architecture)
+    spec = {"classes": ["no", "yes"], "kind": "classification"}
+    try:
+        known = chosen.parameters(TEMPLATES.get(template).objective(spec))
+    except (KeyError, ValueError):
+        known = chosen.parameters(TEMPLATES.get(template).objective({}))
+    return {name: value for name, value in SMALL.items() if name in known}
+
+
+@pytest.fixture(scope="module")
+def installation(
+    tmp_path_factory: pytest.TempPathFactory,
+    new_installation: Callable[[Path], PlatformSettings],
+    enter: Callable[[pytest.MonkeyPatch, PlatformSettings], None],
+):
+    """One installation for every pair; each makes a model of its own."""
+    place = tmp_path_factory.mktemp("pairs") / "var"
+    settings = new_installation(place)
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, settings)
+        patch.chdir(place)
+        yield settings
+
+
+@pytest.mark.parametrize(("template", "architecture"), PAIRS, ids=lambda name: name)
+def test_a_pair_goes_through_every_stage(template, architecture, installation, tmp_path):
+    chosen = ARCHITECTURES.get(architecture)
+    parameters = small(template, architecture)
+    source, options = source_of(template, architecture, tmp_path)
+    wanted = RecipeParameters(
+        template=template,
+        architecture=architecture,
+        window=WINDOW if chosen.default_window > 1 else 0,
+        parameters=json.dumps(parameters),
+        options=json.dumps(options) if options else "",
+        model_name=f"{template}-{architecture}",
+    )
+    version, outcome = make_version(
+        source, wanted, JudgementParameters(), PromotionParameters(), installation
+    )
+    assert outcome == "staging"
+    check_version(version, template, architecture)
+    check_registered(version, installation)
+    check_answers(version, installation, tmp_path)
+
+
+def check_version(version, template: str, architecture: str) -> None:
+    contract, rows = version.contract, {row.gate: row for row in version.record}
+    assert (contract.template, contract.architecture) == (template, architecture)
+    assert contract.native_format == ARCHITECTURES.get(architecture).native_format
+    needed = (*COMMON_SERVE, *GATES.get(template).serve, *GATES.get(template).trade)
+    assert {n.gate for n in needed} - set(rows) == set()
+    for requirement in COMMON_SERVE:
+        assert rows[requirement.gate].passed, rows[requirement.gate].line()
+    assert [row.line() for row in version.record if "parity." in row.gate and not row.passed] == []
+
+
+def check_registered(version, settings: PlatformSettings) -> None:
+    from mlflow import MlflowClient
+
+    engine = open_engine(settings)
+    assert Registry(settings, engine).aliases(version.model_id)["staging"] == version.number
+    engine.dispose()
+    files = {f.path for f in MlflowClient().list_artifacts(version.run_id)}
+    assert "report.html" in files
+
+
+def check_answers(version, settings: PlatformSettings, folder: Path) -> None:
+    """Rebuild the candidate from its run: the same scores decode to answers that JSON can hold."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    experiment = client.get_run(version.run_id).info.experiment_id
+    query = f"tags.mlflow.parentRunId = '{version.run_id}' and tags.stage = 'train'"
+    (run,) = client.search_runs([experiment], query)
+    (folder / "again").mkdir()
+    candidate = load_candidate(run.info.run_id, settings, folder / "again")
+    rows = candidate.oof.rows
+    first = np.arange(3)
+    newest = rows.X[first] if rows.X.ndim == 2 else rows.X[first, -1]
+    context = {name: values[first] for name, values in rows.context.items()}
+    answers = candidate.recipe.template.decode(
+        candidate.oof.scores[first], newest, context, candidate.decoder, candidate.contract
+    )
+    assert len(answers) == 3
+    json.dumps(answers, allow_nan=False)
