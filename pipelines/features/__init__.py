@@ -7,7 +7,8 @@ Guarantees of every set:
 - causal: `compute(series.slice(0, t + 1))[t]` equals `compute(series)[t]`;
 - per symbol, and scale-free: multiplying every price by a constant changes nothing;
 - rows that cannot be computed yet are NaN, never a guess;
-- over the newest `min_history` bars the last row equals its full-history value to 1e-6.
+- over the newest `min_history` bars the last row equals its full-history value to 1e-6;
+- a row streamed bar by bar equals the row of the batch (`pipelines.features.streaming`).
 """
 
 import hashlib
@@ -35,6 +36,21 @@ class RequestAlias:
     unit: Literal["feature", "price", "percent"] = "feature"
 
 
+class RowStream(Protocol):
+    """What a set carries from bar to bar (see `pipelines.features.streaming`, its only caller).
+
+    `bars` are the newest `min_history` bars, newest last, finite in every column the set needs.
+    """
+
+    def update(self, bars: BarSeries) -> NDArray[np.float64]:
+        """Take the newest of `bars` and return its features, (n_features,)."""
+        ...
+
+    def peek(self, bars: BarSeries) -> NDArray[np.float64]:
+        """Return what `update` would, changing nothing."""
+        ...
+
+
 class FeatureSet(Protocol):
     """A named list of features of one symbol's bars.
 
@@ -52,6 +68,10 @@ class FeatureSet(Protocol):
 
     def compute(self, series: BarSeries) -> NDArray[np.float64]:
         """Return the features, shape (n_bars, n_features), NaN while warming up."""
+        ...
+
+    def stream(self, series: BarSeries) -> RowStream:
+        """Return the state that carries on from the newest of at least `min_history` bars."""
         ...
 
 

@@ -72,8 +72,25 @@ class Alpha158:
         fill(opened, high, low, close, volume, average, first, out)
         return out
 
+    def stream(self, series: BarSeries) -> "Alpha158Rows":
+        """Return what computes one row at a time; it carries nothing."""
+        return Alpha158Rows(self)
+
     def _average(self, series: BarSeries) -> NDArray[np.float64]:
         return series.vwap
+
+
+class Alpha158Rows:
+    """The newest row, from the newest 61 bars."""
+
+    def __init__(self, feature_set: Alpha158) -> None:
+        self._set = feature_set
+
+    def update(self, bars: BarSeries) -> NDArray[np.float64]:
+        """Return the features of the newest bar, (158,)."""
+        return self._set.rows(bars, len(bars) - 1).ravel()
+
+    peek = update
 
 
 class Alpha158Typical(Alpha158):

@@ -5,7 +5,9 @@ the one that carries the skill docs/templates.md describes, plus the classical m
 All are free of the price's scale and, but for `log_ewma_variance`, of the bars' interval.
 """
 
+import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 from pipelines.bars import BarSeries
 from pipelines.features import RequestAlias
 from pipelines.features import indicators as ind
+from pipelines.features.ta_lib import talib
+from pipelines.features.trail import Trail, decays, means
 
 VARIANCE_BARS = (1, 5, 10, 22, 66, 252)
 RETURN_BARS = (1, 5, 22, 66, 252)
@@ -74,6 +78,10 @@ class CloseOnly:
         columns = [*_variances(close), *_moves(close), *_momentum(close)]
         return np.column_stack(columns)
 
+    def stream(self, series: BarSeries) -> "CloseOnlyRows":
+        """Return the state that carries on from the newest bar."""
+        return CloseOnlyRows(series)
+
 
 def _variances(close: ind.Array) -> list[ind.Array]:
     returns = ind.log_returns(close)
@@ -111,6 +119,77 @@ def _momentum(close: ind.Array) -> list[ind.Array]:
         width,
         *(ind.log_price_to_mean(close, k) for k in MEAN_BARS),
     ]
+
+
+# One row at a time ---------------------------------------------------------------------------
+
+
+VARIANCES = np.vstack(
+    [means(VARIANCE_BARS, ind.EWMA_BARS), decays((ind.EWMA_DECAY, SLOW_DECAY), ind.EWMA_BARS)]
+)
+SHORT_MEANS = means((22, 5), 22).T
+CLOSE_MEANS = means((20, *MEAN_BARS), 200)
+PRICES = np.array([*(-bars - 1 for bars in RETURN_BARS), -1])
+RETURN_ROOTS = tuple(math.sqrt(bars) for bars in RETURN_BARS)
+
+
+class CloseOnlyRows:
+    """TA-Lib's recursions are carried; the rest is computed from the newest bars."""
+
+    def __init__(self, series: BarSeries) -> None:
+        close = np.ascontiguousarray(series.close)
+        self._rsi = talib.stream.RSI(close, 14)
+        self._macd = talib.stream.MACD(close, 12, 26, 9)
+        self._trail = Trail(3, ind.EWMA_BARS)
+        recent = close[-ind.EWMA_BARS - 1 :].tolist()
+        for before, price in pairwise(recent):
+            self._trail.push(_marks(before, price))
+
+    def update(self, bars: BarSeries) -> ind.Array:
+        """Take the newest bar and return its features, (24,)."""
+        before, price = bars.close[-2:].tolist()
+        trail = self._trail.push(_marks(before, price))
+        return _newest_row(bars.close, trail, self._rsi.update(price), self._macd.update(price))
+
+    def peek(self, bars: BarSeries) -> ind.Array:
+        """Return what `update` would, changing nothing."""
+        before, price = bars.close[-2:].tolist()
+        trail = self._trail.beside(_marks(before, price))
+        return _newest_row(bars.close, trail, self._rsi.peek(price), self._macd.peek(price))
+
+
+def _marks(before: float, price: float) -> tuple[float, float, float]:
+    """Return what the trail keeps of a bar: squared, squared positive and absolute log return."""
+    move = math.log(price / before)
+    square = move * move
+    return square, 0.0 if move < 0 else square, abs(move)
+
+
+def _newest_row(
+    close: ind.Array, trail: ind.Array, rsi: float, macd: tuple[float, float, float]
+) -> ind.Array:
+    """Return the newest row of `compute`; `trail` is (3, 504), RSI and MACD are TA-Lib's."""
+    *realised, fast, slow = (VARIANCES @ trail[0]).tolist()
+    fast, slow = max(fast, ind.VARIANCE_FLOOR), max(slow, ind.VARIANCE_FLOOR)
+    (total, _), (upside, _), (_, absolute) = (trail[:, -22:] @ SHORT_MEANS).tolist()
+    *earlier, price = close[PRICES].tolist()
+    middle, *averages = (CLOSE_MEANS @ close[-200:]).tolist()
+    off = close[-20:] - middle
+    width = math.sqrt(float(off @ off) / 20)
+    width = 0.0 if width <= 1e-12 * middle else width
+    deviation, log = math.sqrt(fast), math.log
+    is_flat = price == earlier[0] and bool((close[-ind.STILL_BARS - 1 :] == price).all())
+    row = [log(variance / fast + RATIO_OFFSET) for variance in realised]
+    row += [log(fast), log(slow / fast + RATIO_OFFSET), upside / total if total else 0.5]
+    row += [
+        log(price / old) / (deviation * root)
+        for old, root in zip(earlier, RETURN_ROOTS, strict=True)
+    ]
+    row += [log(absolute / deviation + RATIO_OFFSET), log(price / float(close[-252:].max()))]
+    row += [50.0 if is_flat else rsi, macd[0] / price, macd[2] / price]
+    row += [0.5 + (price - middle) / (4 * width) if width else 0.5, 4 * width / middle]
+    row += [log(price / average) for average in averages]
+    return np.array(row)
 
 
 FEATURE_SET = CloseOnly()

@@ -4,6 +4,7 @@ Ranges and variances are relative to EWMA(0.94) of close-to-close returns, volum
 recent mean, so all are free of the price's and the volume's scale.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipelines.bars import BarSeries
 from pipelines.features import FEATURE_SETS, RequestAlias
 from pipelines.features import indicators as ind
 from pipelines.features.ta_lib import talib
+from pipelines.features.trail import Trail, means
 
 CLOSE_ONLY = FEATURE_SETS.get("close_only")
 """Reached through the catalog, like any set: its features come first here."""
@@ -79,6 +81,10 @@ class Ohlcv:
         added = [*_trend(series), *_ranges(series), *_volumes(series)]
         return np.column_stack([CLOSE_ONLY.compute(series), *added])
 
+    def stream(self, series: BarSeries) -> "OhlcvRows":
+        """Return the state that carries on from the newest bar."""
+        return OhlcvRows(series)
+
 
 def _trend(series: BarSeries) -> list[ind.Array]:
     prices = (series.high, series.low, series.close)
@@ -124,6 +130,125 @@ def _volumes(series: BarSeries) -> list[ind.Array]:
         ind.chaikin_money_flow(*prices, volume, 20),
         ind.chaikin_oscillator(*prices, volume),
     ]
+
+
+# One row at a time ---------------------------------------------------------------------------
+
+
+LONGEST = 66
+WINDOWS = means((5, 14, 20, 22, LONGEST), LONGEST).T
+CLOSE_ONLY_VARIANCE = CLOSE_ONLY.feature_names.index("log_ewma_variance")
+
+
+class OhlcvRows:
+    """TA-Lib's recursions are carried; the rest is computed from the newest bars."""
+
+    def __init__(self, series: BarSeries) -> None:
+        stream = talib.stream
+        high, low, close = map(np.ascontiguousarray, (series.high, series.low, series.close))
+        prices = (high, low, close)
+        self._close_only = CLOSE_ONLY.stream(series)
+        self._trend = (
+            stream.ATR(*prices, 14),
+            stream.ADX(*prices, 14),
+            stream.PLUS_DI(*prices, 14),
+            stream.MINUS_DI(*prices, 14),
+            stream.CCI(*prices, 20),
+            stream.WILLR(*prices, 14),
+            stream.ULTOSC(*prices, 7, 14, 28),
+        )
+        self._aroon = stream.AROONOSC(high, low, 25)
+        self._chaikin = stream.ADOSC(*prices, np.ascontiguousarray(series.volume), 3, 10)
+        self._trail = Trail(8, LONGEST)
+        for stop in range(len(series) - LONGEST + 1, len(series) + 1):
+            self._trail.push(_marks(series.slice(stop - 2, stop)))
+
+    def update(self, bars: BarSeries) -> ind.Array:
+        """Take the newest bar and return its features, (45,)."""
+        high, low, close, volume = _newest_values(bars)
+        trend = [handle.update(high, low, close) for handle in self._trend]
+        aroon, chaikin = (
+            self._aroon.update(high, low),
+            self._chaikin.update(high, low, close, volume),
+        )
+        first, trail = self._close_only.update(bars), self._trail.push(_marks(bars))
+        return np.concatenate([first, _added(first, bars, trail, (*trend, aroon, chaikin))])
+
+    def peek(self, bars: BarSeries) -> ind.Array:
+        """Return what `update` would, changing nothing."""
+        high, low, close, volume = _newest_values(bars)
+        trend = [handle.peek(high, low, close) for handle in self._trend]
+        aroon, chaikin = self._aroon.peek(high, low), self._chaikin.peek(high, low, close, volume)
+        first, trail = self._close_only.peek(bars), self._trail.beside(_marks(bars))
+        return np.concatenate([first, _added(first, bars, trail, (*trend, aroon, chaikin))])
+
+
+def _newest_values(bars: BarSeries) -> tuple[float, float, float, float]:
+    return float(bars.high[-1]), float(bars.low[-1]), float(bars.close[-1]), float(bars.volume[-1])
+
+
+def _marks(bars: BarSeries) -> tuple[float, ...]:
+    """Return what the trail keeps of the newest of at least two bars.
+
+    Garman-Klass and Parkinson variance, squared overnight return, and volume: all of it, signed by
+    the close's direction, weighted by the close's place, and the flow of rising and falling money.
+    """
+    (h0, high), (l0, low) = bars.high[-2:].tolist(), bars.low[-2:].tolist()
+    (c0, close), volume = bars.close[-2:].tolist(), float(bars.volume[-1])
+    opened = float(bars.open[-1])
+    span = math.log(high / low) ** 2
+    body = 0.5 * span - (2 * math.log(2) - 1) * math.log(close / opened) ** 2
+    before, typical = (h0 + l0 + c0) / 3, (high + low + close) / 3
+    return (
+        max(body, 0.0),
+        span / (4 * math.log(2)),
+        math.log(opened / c0) ** 2,
+        volume,
+        volume * ((close > c0) - (close < c0)),
+        volume * _ratio(2 * close - high - low, high - low, 0.0),
+        typical * volume * (typical > before),
+        typical * volume * (typical < before),
+    )
+
+
+def _added(
+    first: ind.Array, bars: BarSeries, trail: ind.Array, carried: tuple[float, ...]
+) -> list[float]:
+    """Return the newest row of what this set adds to the row `first` of `close_only`.
+
+    `trail` is (8, 66); `carried` are TA-Lib's values: seven of the trend, Aroon's, Chaikin's.
+    """
+    variance = math.exp(first[CLOSE_ONLY_VARIANCE])
+    atr, *trend, ultimate, aroon, chaikin = carried
+    body, span, gap, volume, signed, located, rising, falling = (trail @ WINDOWS).tolist()
+    high, low, price, newest = _newest_values(bars)
+    last_gap = math.log(float(bars.open[-1]) / float(bars.close[-2]))
+    off = trail[3, -22:] - volume[3]
+    spread = math.sqrt(float(off @ off) / 22)
+    spread = 0.0 if spread <= 1e-12 * volume[3] else spread
+    return [
+        atr / price,
+        *trend,
+        aroon,
+        ultimate,
+        math.log(body[0] / variance + RATIO_OFFSET),
+        math.log(body[3] / variance + RATIO_OFFSET),
+        math.log(span[3] / variance + RATIO_OFFSET),
+        math.log(float(trail[1, -1]) / variance + RATIO_OFFSET),
+        last_gap / math.sqrt(variance),
+        _ratio(gap[3], gap[3] + body[3], 0.5),
+        _ratio(2 * price - high - low, high - low, 0.0),
+        _ratio(newest - volume[3], spread, 0.0),
+        math.log(_ratio(volume[0], volume[4], 1.0) + RATIO_OFFSET),
+        100 * _ratio(rising[1], rising[1] + falling[1], 0.5),
+        _ratio(signed[3], volume[3], 0.0),
+        _ratio(located[2], volume[2], 0.0),
+        _ratio(chaikin, volume[3], 0.0),
+    ]
+
+
+def _ratio(numerator: float, denominator: float, neutral: float) -> float:
+    return neutral if denominator == 0 else numerator / denominator
 
 
 FEATURE_SET = Ohlcv()

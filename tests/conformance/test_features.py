@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.bars import BarSeries
 from pipelines.features import FEATURE_SETS, FeatureSet, check_columns, fingerprint, windows
+from pipelines.features.streaming import FeatureStream, bar_at
 from pipelines.sources import SOURCES, BarQuery
 from registry.errors import BarsError, MissingColumnsError
 
@@ -115,6 +116,41 @@ def test_bars_without_volume_give_finite_values_or_are_refused(feature_set):
 def test_min_history_is_enough_and_half_of_it_is_not(feature_set):
     assert largest_tail_error(feature_set, feature_set.min_history) < 1e-6
     assert largest_tail_error(feature_set, feature_set.min_history // 2) > 1e-6
+
+
+@pytest.mark.parametrize("start", [0, 560])
+def test_a_streamed_row_is_the_row_of_the_batch(feature_set, start):
+    series = random_series(8)
+    stream = FeatureStream(feature_set, series.slice(0, start), "1d")
+    rows = [stream.update(bar_at(series, at)) for at in range(start, N_BARS)]
+    expected = feature_set.compute(series)[start:]
+    np.testing.assert_allclose(rows, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_forming_bar_changes_no_state(feature_set):
+    series, other = random_series(8), random_series(9)
+    stream = FeatureStream(feature_set, series.slice(0, 600), "1d")
+    for at in range(600, 640):
+        forming = replace(bar_at(other, at), timestamp=int(series.timestamp[at]))
+        stream.peek(forming)
+        peeked = stream.peek(bar_at(series, at))
+        np.testing.assert_array_equal(peeked, stream.update(bar_at(series, at)))
+    undisturbed = FeatureStream(feature_set, series.slice(0, 600), "1d")
+    np.testing.assert_array_equal(undisturbed.follow(series.slice(0, 640)), stream.newest)
+
+
+def test_a_restart_from_persisted_history_is_no_restart(feature_set):
+    series = random_series(8)
+    running = FeatureStream(feature_set, series.slice(0, 560), "1d", window=3)
+    running.follow(series.slice(0, 650))
+    restarted = FeatureStream(feature_set, series.slice(0, 650), "1d", window=3)
+    short = FeatureStream(feature_set, series.slice(650 - feature_set.min_history, 650), "1d")
+    np.testing.assert_allclose(running.newest, restarted.newest, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(running.newest[-1:], short.newest, rtol=1e-6, atol=1e-6)
+    for at in range(650, N_BARS):
+        row = running.update(bar_at(series, at))
+        np.testing.assert_allclose(restarted.update(bar_at(series, at)), row, rtol=1e-10)
+        np.testing.assert_allclose(short.update(bar_at(series, at)), row, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 30])
