@@ -46,10 +46,14 @@ def log_tables(tables: Mapping[str, pl.DataFrame]) -> None:
             _log(DRAWN[name](table), name)
 
 
+MOST_FEATURES = 200
+"""Bars in the picture of importance; a model of words has thousands."""
+
+
 def log_importance(names: Sequence[str], importance: NDArray[np.float64]) -> None:
-    """Log importance per feature, largest on top."""
-    figure, axes = _figure((7.5, 0.26 * len(names) + 1.2))
-    order = np.argsort(importance)
+    """Log importance per feature, largest on top; of very many, the largest `MOST_FEATURES`."""
+    order = np.argsort(importance)[-MOST_FEATURES:]
+    figure, axes = _figure((7.5, 0.26 * len(order) + 1.2))
     axes.barh(np.array(names)[order], importance[order], color=BLUE)
     axes.margins(y=0.01)
     axes.grid(axis="x", alpha=0.3)
