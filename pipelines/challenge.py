@@ -8,7 +8,7 @@ refused as evidence, and so are losses on two different labels.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars as pl
@@ -148,7 +148,9 @@ def objection(
     """
     if trained_until >= start:
         return f"the champion was trained until {trained_until:%F}, inside the window"
-    for name in sorted({*ours, *theirs} - set(DESCRIPTIVE)):
+    decided = {*cast("list[str]", ours.get("decision", []))}
+    decided |= {*cast("list[str]", theirs.get("decision", [])), "decision"}
+    for name in sorted({*ours, *theirs} - set(DESCRIPTIVE) - decided):
         if ours.get(name) != theirs.get(name):
             return f"another label: {name} is {ours.get(name)}, the champion's {theirs.get(name)}"
     return ""

@@ -1,6 +1,6 @@
 """Hyperparameters: what an architecture lets a caller set, with kinds and ranges.
 
-An architecture declares one `Number`, `Choice` or `Text` per parameter; `resolve` fills in the
+An architecture declares one `Number`, `Choice`, `Text` or `Switch` each; `resolve` fills in the
 defaults and refuses names and values that are not declared. Used by `pipelines.architectures`;
 parameters of stages (dates, symbols, folders) are in `pipelines.parameters`.
 """
@@ -65,7 +65,20 @@ class Text:
         return value
 
 
-Space = Mapping[str, Number | Choice | Text]
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """On or off: true or false in JSON."""
+
+    default: bool
+
+    def check(self, name: str, value: Json) -> Json:
+        """Return the value, or raise ParameterError; a number is not a switch."""
+        if not isinstance(value, bool):
+            raise ParameterError(name, value, "true or false")
+        return value
+
+
+Space = Mapping[str, Number | Choice | Text | Switch]
 
 
 def defaults(space: Space) -> dict[str, Json]:

@@ -195,3 +195,18 @@ def triple_barrier(path: Path, width: Array, horizon: int) -> Touches:
     y[expired], bars[expired] = HOLD, last
     exit_price[expired] = later(path.close, last)[expired]
     return Touches(y, bars, np.log(exit_price / path.fill), ambiguous)
+
+
+def fixed_horizon(path: Path, width: Array, horizon: int) -> Touches:
+    """Label each decision by where its path is `horizon` bars after the fill, whatever came before.
+
+    BUY where the log return from fill to that close is above `width`, SELL where it is below
+    minus `width`, else HOLD; every label is known at that close (AFML section 3.2, with a width
+    that follows volatility).
+    """
+    n, last = len(width), path.first + horizon - 1
+    exit_price = later(path.close, last)
+    log_return = np.log(exit_price / path.fill)
+    known = np.isfinite(log_return) & np.isfinite(width)
+    y = np.where(log_return > width, BUY, np.where(log_return < -width, SELL, HOLD))
+    return Touches(np.where(known, y, np.nan), np.where(known, last, -1), log_return, np.zeros(n))

@@ -46,6 +46,17 @@ def log_loss(probabilities: Array, classes: Array) -> Array:
     return np.asarray(-np.log(np.maximum(chosen, 1e-300)), dtype=np.float64)
 
 
+def binary_log_loss(probability: Array, hit: Array) -> Array:
+    """Return -ln of the probability given to what happened, per row.
+
+    Args:
+        probability: (n,) forecast of the event.
+        hit: (n,) 1 where it happened, else 0.
+    """
+    chosen = np.where(hit == 1, probability, 1 - probability)
+    return np.asarray(-np.log(np.maximum(chosen, 1e-300)), dtype=np.float64)
+
+
 def brier(probabilities: Array, classes: Array) -> Array:
     """Return the sum over classes of (p - indicator)^2 per row, in [0, 2]."""
     indicator = np.eye(probabilities.shape[1])[classes.astype(np.intp)]

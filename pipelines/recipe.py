@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,10 @@ from pipelines.bars import parse_interval
 from pipelines.datasets import LabelledRows, OutOfFold, concatenate
 from pipelines.features import FEATURE_SETS, FeatureSet
 from pipelines.folds import Fold
-from pipelines.hyperparameters import resolve
+from pipelines.hyperparameters import defaults, resolve
 from pipelines.parameters import RecipeParameters, parse_time
 from pipelines.templates import TEMPLATES, Template
+from pipelines.uniqueness import uniqueness_weights
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
@@ -146,9 +147,11 @@ class Recipe:
         return self.architecture.fit(training, objective, self.parameters, self.seed, context)
 
     def _training(self, rows: LabelledRows) -> TrainingRows:
+        """Return the rows of a fit, weighted by how unique their labels are."""
         recent = self.recent(rows)
         chosen = recent.take(recent.fit)
-        return TrainingRows(chosen.X, chosen.target, np.ones(len(chosen)), chosen.categorical)
+        weight = uniqueness_weights(chosen.t0, chosen.t1, chosen.symbol)
+        return TrainingRows(chosen.X, chosen.target, weight, chosen.categorical)
 
     def fit_decoder(self, oof: OutOfFold, rows: LabelledRows) -> Decoder:
         """Fit what follows the scores of a fit on the same rows; `oof` as the template takes it."""
@@ -160,7 +163,7 @@ class Recipe:
 
     def digest(self) -> str:
         """Return what makes this recipe another trial of its family: any changed parameter."""
-        facts = {
+        facts: dict[str, Json] = {
             "architecture": self.architecture.name,
             "feature_set": self.feature_set,
             "window": self.window,
@@ -168,18 +171,37 @@ class Recipe:
             "seed": self.seed,
             "recent_bars": self.recent_bars,
         }
+        if changed := self._changed_options():
+            facts["options"] = changed
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def family(self, spec: Mapping[str, Json], symbols: Sequence[str]) -> str:
         """Return the family whose trials count together.
 
         What the data chose within the label (`spec["fitted"]`) makes no other family: newer bars
-        must not start the count again.
+        must not start the count again. Nor does what only the decision depends on
+        (`spec["decision"]`): it makes another trial.
         """
-        fitted = spec.get("fitted", [])
-        assert isinstance(fitted, list)
-        declared = {k: v for k, v in spec.items() if k not in (*fitted, "fitted")}
-        return family_key(self.template.name, declared, self.template.cost_spec(), symbols)
+        declared = {k: v for k, v in spec.items() if k not in beside_the_label(spec)}
+        return family_key(self.template.name, declared, self.cost_spec(), symbols)
+
+    def cost_spec(self) -> dict[str, Json]:
+        """Return the template's cost assumptions; an option of that name replaces one."""
+        assumed = self.template.cost_spec()
+        return {name: self.options.get(name, value) for name, value in assumed.items()}
+
+    def _changed_options(self) -> dict[str, Json]:
+        default = defaults(self.template.options)
+        return {k: v for k, v in self.options.items() if v != default.get(k)}
+
+
+def beside_the_label(spec: Mapping[str, Json]) -> set[str]:
+    """Return the names of a label spec that the label itself does not depend on as declared.
+
+    What the data chose (`fitted`), and what only the decision depends on (`decision`).
+    """
+    named = [spec.get(listing, []) for listing in ("fitted", "decision")]
+    return {"fitted", "decision"}.union(*(set(cast("list[str]", names)) for names in named))
 
 
 def fit_folds(

@@ -1,10 +1,11 @@
-"""How trading signals are judged: probabilities, direction, and net returns.
+"""How trading signals are judged: probabilities, direction, confidence, intervals, information.
 
-Two edge tests on pooled out-of-fold rows (docs/templates.md): the log loss of the three classes
-against the prior of the training slice, and among rows whose barrier was touched the log loss of
-the direction against its prior. The strategy's active net returns give the deflated Sharpe ratio
-(section 3). Rows become gates of the trade lock; what this module does not compute reads
-`not computed`.
+Two edge tests on pooled out-of-fold rows (docs/templates/trading_signals.md): the log loss of the
+three classes against the prior of the training slice, and among rows whose barrier was touched the
+log loss of the direction against its prior. Then whether confidence and intervals hold what they
+promise. What the decisions earn, and whether that is more than luck, is judged in
+`pipelines/signal_returns.py`. Rows become gates of the trade lock; what cannot be computed reads
+`not computed` with the reason.
 """
 
 from dataclasses import dataclass
@@ -14,19 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines import metrics
-from pipelines.bars import TIMESTAMP
-from pipelines.costs import CostReport, break_even_cost, cost_grid
+from pipelines.coverage import Intervals, judge_coverage
 from pipelines.datasets import LabelledRows
-from pipelines.statistics import (
-    SIGNIFICANT,
-    deflated_sharpe,
-    diebold_mariano,
-    hac_lags,
-    kurtosis,
-    minimum_track_record,
-    sharpe_ratio,
-    skewness,
-)
+from pipelines.information import decay, information, rank_autocorrelation, top_turnover
+from pipelines.information import quantile_spread as spread_of
+from pipelines.meta_label import ACCEPTED, MetaForecast
+from pipelines.signal_returns import Earned, judge_overfitting, judge_returns
+from pipelines.statistics import SIGNIFICANT, diebold_mariano, hac_lags, hac_t
 from pipelines.strategy import Panel, Strategy, make_panel
 from pipelines.templates import Evaluation, TrialFamily
 from registry.gates import GateRow, not_computed
@@ -43,13 +38,16 @@ class SignalForecast:
     """What was said about each row before it was known.
 
     `probabilities`, `prior`: (n, 3), calibrated and of the training slice; `decision`: (n,) +1, 0
-    or -1; `beta`: (n,) of the strategy to the universe, fitted on earlier rows.
+    or -1; `beta`: (n,) of the strategy to the universe, fitted on earlier rows; `intervals` of the
+    log return from fill to exit; `meta` of the secondary model, None without one.
     """
 
     probabilities: Array
     prior: Array
     decision: Array
     beta: Array
+    intervals: Intervals
+    meta: MetaForecast | None = None
 
     @property
     def emitted(self) -> Array:
@@ -71,32 +69,27 @@ def judge(
     panel = make_panel(rows)
     report = strategy.run(panel, forecast.decision)
     beta = np.bincount(panel.date, forecast.beta) / np.bincount(panel.date)
-    active = report.net() - beta * panel.universe
+    earned = Earned(panel, report, report.net() - beta * panel.universe, strategy.bars_per_year)
     lags = hac_lags(strategy.horizon)
     scores, edge_gates = _judge_probabilities(rows, forecast, lags)
     calibration, ece_gate = _judge_confidence(rows, forecast, lags)
-    money, money_gates = _judge_returns(report, active, strategy.bars_per_year, family)
-    gates = (
-        *edge_gates,
-        *money_gates,
-        not_computed("edge.pbo", "<", 0.5, "needs the out-of-fold returns of every trial"),
-        ece_gate,
-        GateRow(
-            "edge.coverage",
-            None,
-            "between",
-            (0.88, 0.92),
-            "needs conformal coverage over time with its interval",
-        ),
-    )
+    coverage, coverage_gate, over_time = judge_coverage(forecast.intervals, lags)
+    money, money_gates, returns = judge_returns(earned, family)
+    overfitting, pbo_gate, halves = judge_overfitting(family)
+    content, horizons = _judge_information(panel, forecast)
+    content |= _judge_meta(rows, forecast, lags)
     tables = {
-        "equity": _equity(panel, report),
         "confusion": metrics.confusion(rows.y, _most_probable(forecast), CLASSES),
         "reliability": metrics.reliability_table(forecast.confidence, _hit(rows, forecast)),
-        "cost_grid": pl.DataFrame(cost_grid(report, strategy.bars_per_year)),
         "per_symbol": _per_symbol(rows, forecast),
     }
-    return Evaluation(scores | calibration | money, gates, tables, active, panel.dates)
+    return Evaluation(
+        scores | calibration | coverage | money | overfitting | content,
+        (*edge_gates, *money_gates, pbo_gate, ece_gate, coverage_gate),
+        returns | tables | over_time | halves | horizons,
+        earned.active,
+        panel.dates,
+    )
 
 
 def _most_probable(forecast: SignalForecast) -> Array:
@@ -178,57 +171,59 @@ def _judge_confidence(
     return found, GateRow("edge.ece", interval.lower, "<=", LARGEST_ECE, note)
 
 
-# Returns ---------------------------------------------------------------------------------------
-
-
-def _judge_returns(
-    report: CostReport, active: Array, per_year: float, family: TrialFamily
-) -> tuple[dict[str, float], tuple[GateRow, ...]]:
-    grid = cost_grid(report, per_year)
-    deflated = deflated_sharpe(active, family.n_trials, family.sharpe_per_period)
-    impact = "no volume: impact not charged" if report.impact is None else "impact charged"
-    if deflated is None:
-        why = "needs four returns, and the Sharpe ratios of two of several trials"
-        dsr = not_computed("edge.dsr", ">=", 0.95, why)
-    else:
-        note = (
-            f"active Sharpe {deflated.sharpe:.4f} per bar against {deflated.hurdle:.4f} expected "
-            f"of {family.n_trials} trials"
-        )
-        dsr = GateRow("edge.dsr", deflated.probability, ">=", 0.95, note)
-    gates = (
-        dsr,
-        GateRow("edge.net_sharpe_2x", grid[2].sharpe, ">", 0.0, f"annualised; {impact}"),
-    )
-    found = {f"net_sharpe_{point.multiple}x": point.sharpe for point in grid}
-    found |= {
-        "active_sharpe_per_period": sharpe_ratio(active),
-        "net_return_per_year": grid[1].return_per_year,
-        "max_drawdown": float(metrics.drawdown(metrics.equity(report.net())).min()),
-        "turnover_per_year": float(report.turnover.mean()) * per_year,
-        "n_trials": float(family.n_trials),
+def _judge_meta(rows: LabelledRows, forecast: SignalForecast, lags: int) -> dict[str, float]:
+    """Return how well the secondary model tells right sides from wrong ones; reported only."""
+    meta = forecast.meta
+    if meta is None:
+        return {}
+    keep = np.isfinite(meta.confidence) & np.isfinite(meta.right)
+    confidence, right, prior = meta.confidence[keep], meta.right[keep], meta.prior[keep]
+    loss, rival = metrics.binary_log_loss(confidence, right), metrics.binary_log_loss(prior, right)
+    accepted = confidence > ACCEPTED
+    found = {
+        "meta_log_loss": float(loss.mean()),
+        "meta_log_loss_prior": float(rival.mean()),
+        "meta_right_share": float(right.mean()),
+        "meta_accepted_share": float(accepted.mean()),
     }
-    track = minimum_track_record(sharpe_ratio(active), skewness(active), kurtosis(active))
+    t = diebold_mariano(loss, rival, rows.t0[keep], lags)
+    if accepted.any():
+        found["meta_precision"] = float(right[accepted].mean())
+    return found if t is None else found | {"meta_t": t}
+
+
+# Information -----------------------------------------------------------------------------------
+
+
+def _judge_information(
+    panel: Panel, forecast: SignalForecast
+) -> tuple[dict[str, float], dict[str, pl.DataFrame]]:
+    """Return what P(BUY) - P(SELL) says across symbols; nothing for fewer than five of them."""
+    signal = panel.matrix(forecast.probabilities[:, 2] - forecast.probabilities[:, 0])
+    returns = panel.market.returns
+    found = information(signal, returns)
+    if found is None:
+        return {}, {}
+    spread = spread_of(signal, returns)
+    spread = spread[np.isfinite(spread)]
     optional = {
-        "break_even_cost": break_even_cost(report),
-        "deflated_sharpe": None if deflated is None else deflated.probability,
-        "expected_max_sharpe": None if deflated is None else deflated.hurdle,
-        "minimum_track_record_bars": track if np.isfinite(track) else None,
+        "ic_t": found.ic_t,
+        "rank_autocorrelation": rank_autocorrelation(signal),
+        "top_quantile_turnover": top_turnover(signal),
+        "quantile_spread_t": hac_t(spread, hac_lags(1)),
     }
-    return found | {k: v for k, v in optional.items() if v is not None}, gates
+    measured = {
+        "ic": found.ic,
+        "icir": found.icir,
+        "rank_ic": found.rank_ic,
+        "rank_icir": found.rank_icir,
+        "quantile_spread": float(spread.mean()),
+    }
+    measured |= {name: value for name, value in optional.items() if value is not None}
+    return measured, {"information": decay(signal, returns)}
 
 
 # Tables ----------------------------------------------------------------------------------------
-
-
-def _equity(panel: Panel, report: CostReport) -> pl.DataFrame:
-    """Return log wealth per decision date: net, gross, buy_and_hold; drawdown of net (fraction)."""
-    curves = {"net": report.net(), "gross": report.gross, "buy_and_hold": panel.universe}
-    return pl.DataFrame(
-        {"timestamp": pl.Series(panel.dates).cast(TIMESTAMP)}
-        | {name: np.log(metrics.equity(returns)) for name, returns in curves.items()}
-        | {"drawdown": metrics.drawdown(metrics.equity(report.net()))}
-    )
 
 
 def _per_symbol(rows: LabelledRows, forecast: SignalForecast) -> pl.DataFrame:

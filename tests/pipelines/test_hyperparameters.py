@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.hyperparameters import Choice, Number, Text, defaults, resolve
+from pipelines.hyperparameters import Choice, Number, Switch, Text, defaults, resolve
 from registry.errors import ParameterError
 
 SPACE = {
@@ -44,3 +44,11 @@ def test_a_text_parameter_takes_text_only():
     assert resolve({"target": Text("label")}, {}) == {"target": "label"}
     with pytest.raises(ParameterError, match="target=3: expected a text"):
         resolve({"target": Text()}, {"target": 3})
+
+
+@pytest.mark.parametrize("value", [1, 0, "true", None])
+def test_a_switch_is_on_or_off_and_nothing_else(value):
+    space = {"meta": Switch(False)}
+    assert resolve(space, {"meta": True}) == {"meta": True}
+    with pytest.raises(ParameterError, match="true or false"):
+        resolve(space, {"meta": value})

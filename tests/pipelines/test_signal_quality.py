@@ -7,6 +7,7 @@ import statsmodels.api as sm
 from sklearn.metrics import accuracy_score
 
 from pipelines.costs import CostSpec
+from pipelines.coverage import Intervals
 from pipelines.datasets import LabelledRows
 from pipelines.signal_quality import SignalForecast, judge
 from pipelines.strategy import Strategy
@@ -42,7 +43,10 @@ def forecast(rows):
     p = rng.dirichlet((3.0, 3.0, 3.0), len(rows))
     prior = np.tile([0.3, 0.3, 0.4], (len(rows), 1))
     decision = rng.integers(-1, 2, len(rows)).astype(float)
-    return SignalForecast(p, prior, decision, np.full(len(rows), 0.5))
+    half = np.full(len(rows), 0.0165)
+    error = rows.outcome["log_return"]
+    intervals = Intervals(error, half, half, half, rows.t0, 0.9)
+    return SignalForecast(p, prior, decision, np.full(len(rows), 0.5), intervals)
 
 
 @pytest.fixture
@@ -104,5 +108,5 @@ def test_several_trials_without_their_sharpe_ratios_leave_the_gate_shut(rows, fo
 
 def test_what_is_not_computed_is_refused(found):
     shut = {g.gate for g in found.gates if g.value is None}
-    assert shut == {"edge.pbo", "edge.ece", "edge.coverage"}
+    assert shut == {"edge.pbo", "edge.ece"}
     assert not any(g.passed for g in found.gates if g.gate in shut)

@@ -1,14 +1,20 @@
 """Labels, abstention and prices by hand; worthless strategies must be refused, skill not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipelines import labels
 from pipelines.calibration import softmax
+from pipelines.costs import EQUITY
 from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.hyperparameters import defaults
+from pipelines.signal_decoder import adaptive_width
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
+from registry.trials import TrialReturns
 
 TEMPLATE = TEMPLATES.get("trading_signals")
 DAY = 86_400_000_000
@@ -72,6 +78,39 @@ def test_context_knows_volume_and_spread_only_where_the_bars_do(make_series):
     assert np.isnan(with_volume["dollar_volume"][:19]).all()
     assert np.isnan(without["dollar_volume"]).all()
     assert np.isnan(without["half_spread"]).all()
+
+
+def test_fixed_horizon_looks_only_at_the_last_close(make_series):
+    series = make_series(1200)
+    spec = TEMPLATE.label_spec(5, [series], {"label": "fixed_horizon"})
+    found = TEMPLATE.label(series, TEMPLATE.context(series), spec)
+    assert (spec["kind"], spec["fill"], spec["path"]) == ("fixed_horizon", "next_open", "close")
+    assert 0.3 <= spec["hold_share"] <= 0.4
+    t = 500
+    move = np.log(series.close[t + 5] / series.open[t + 1])
+    reach = spec["width"] * TEMPLATE.context(series)["sigma"][t] * np.sqrt(5)
+    expected = labels.BUY if move > reach else labels.SELL if move < -reach else labels.HOLD
+    assert found.y[t] == expected
+    assert found.t1[t] == series.timestamp[t + 5]
+    assert found.outcome["log_return"][t] == pytest.approx(move)
+    assert np.nanmax(found.outcome["ambiguous"]) == 0
+    assert np.isnan(found.y[-5:]).all() and (found.t1[-5:] == -1).all()
+
+
+def test_default_options_leave_the_label_spec_as_it_was(make_series):
+    series = make_series(600)
+    options = defaults(TEMPLATE.options)
+    assert TEMPLATE.label_spec(1, [series], options) == TEMPLATE.label_spec(1, [series], {})
+    assert "decision" not in TEMPLATE.label_spec(1, [series], {})
+
+
+def test_what_only_the_decision_depends_on_is_listed(make_series):
+    series = make_series(600)
+    options = defaults(TEMPLATE.options) | {"fee": 0.001, "meta_label": True}
+    spec = TEMPLATE.label_spec(1, [series], options)
+    assert spec["decision"] == ["costs", "meta_label"]
+    assert spec["costs"]["fee"] == 0.001
+    assert spec["costs"]["slippage"] == EQUITY.slippage
 
 
 # Answers ---------------------------------------------------------------------------------------
@@ -150,6 +189,34 @@ def test_target_price_and_interval_by_hand(decode):
     assert terms == ("next_close", "close", "adjusted")
 
 
+def test_the_adaptive_interval_takes_the_quantile_that_alpha_asks_for():
+    facts = FACTS | {"adaptive_alpha": 0.25}
+    arrays = ARRAYS | {"conformal": np.arange(1.0, 12.0)}
+    assert adaptive_width(Decoder(facts, arrays)) == 9.0  # the ceil(12 * 0.75)-th of eleven
+    assert adaptive_width(Decoder(facts | {"adaptive_alpha": -0.01}, arrays)) is None
+    assert adaptive_width(Decoder(FACTS, ARRAYS)) is None
+
+
+def test_a_low_or_unknown_meta_confidence_is_hold(make_contract):
+    contract = make_contract(TEMPLATE, ("move", "range"), SPEC)
+    meta = {"center": np.zeros(6), "scale": np.ones(6), "prior": np.array([0.5])}
+    scores, features = np.log([[0.1, 0.1, 0.8]]).astype(np.float32), np.zeros((1, 2), np.float32)
+
+    def answer(weight, context):
+        arrays = ARRAYS | {f"meta.{k}": v for k, v in (meta | {"weight": weight}).items()}
+        decoder = Decoder(FACTS | {"meta_label": True}, arrays)
+        return TEMPLATE.decode(scores, features, context, decoder, contract)[0]
+
+    known = {"sigma": np.array([0.01])}
+    for intercept, expected in ((-2.0, "low_meta_confidence"), (2.0, None)):
+        found = answer(np.array([intercept, 0, 0, 0, 0, 0, 0]), known)
+        assert found["meta_confidence"] == pytest.approx(1 / (1 + np.exp(-intercept)))
+        assert found["abstained"] == expected
+    unknown = answer(np.array([2.0, 0, 0, 0, 0, 0, 0]), {})
+    assert (unknown["meta_confidence"], unknown["abstained"]) == (None, "low_meta_confidence")
+    assert "unknown" in unknown["reason"]
+
+
 def test_without_a_price_there_is_no_target(decode):
     answer = decode((0.2, 0.3, 0.5))
     assert (answer["target_price"], answer["interval"], answer["sigma"]) == (None, None, None)
@@ -194,7 +261,7 @@ def judged(rows, scores, family=None):
     fold = np.minimum((rows.t0 // DAY) * 3 // (rows.t0.max() // DAY), 2)
     oof = OutOfFold(rows, scores.astype(np.float32), fold)
     decoders = {f: TEMPLATE.fit_decoder(oof.take(fold < f), rows) for f in range(3)}
-    return TEMPLATE.evaluate(oof, decoders, SPEC, family or TrialFamily(1, ()), "1d")
+    return TEMPLATE.evaluate(oof, decoders, rows.spec, family or TrialFamily(1, ()), "1d")
 
 
 def always_buy(rows):
@@ -238,13 +305,53 @@ def test_buy_and_hold_has_no_active_return():
     assert evaluation.metrics["active_sharpe_per_period"] < 0.05
 
 
-def test_skill_opens_every_gate_that_is_computed():
+def family_of(*evaluations):
+    """A family in which each evaluation is one trial."""
+    series = tuple(TrialReturns(str(i), e.dates, e.returns) for i, e in enumerate(evaluations))
+    sharpes = tuple(e.returns.mean() / max(e.returns.std(ddof=1), 1e-12) for e in evaluations)
+    return TrialFamily(len(series), sharpes, series)
+
+
+def test_skill_opens_every_gate():
+    rows = market()
+    family = family_of(judged(rows, skilled(rows)), judged(rows, momentum(rows)))
+    evaluation = judged(rows, skilled(rows), family)
+    assert {name for name, passed in gates(evaluation).items() if not passed} == set()
+    assert evaluation.metrics["break_even_cost"] > 0.0005
+    assert evaluation.metrics["pbo"] < 0.1
+
+
+def test_one_recipe_alone_has_no_probability_of_overfitting():
     rows = market()
     evaluation = judged(rows, skilled(rows))
-    found = gates(evaluation)
-    refused = {name for name, passed in found.items() if not passed}
-    assert refused == {"edge.pbo", "edge.coverage"}
-    assert evaluation.metrics["break_even_cost"] > 0.0005
+    refused = {gate.gate for gate in evaluation.gates if not gate.passed}
+    assert refused == {"edge.pbo"}
+
+
+def test_meta_labels_tell_right_sides_from_wrong_ones():
+    rows = market()
+    dear = EQUITY.to_json() | {"fee": 0.003}
+    rows = replace(rows, spec=SPEC | {"meta_label": True, "costs": dear})
+    found = judged(rows, skilled(rows)).metrics
+    assert found["meta_log_loss"] < found["meta_log_loss_prior"]
+    assert found["meta_precision"] > found["meta_right_share"] + 0.02
+    assert 0.05 < found["meta_accepted_share"] < 0.95
+
+
+def test_intervals_cover_what_they_promise_and_the_naive_band_is_beside_them():
+    rows = market()
+    found = judged(rows, prior_only(rows)).metrics
+    assert found["coverage"] == pytest.approx(0.9, abs=0.02)
+    assert found["coverage_adaptive"] == pytest.approx(0.9, abs=0.02)
+    assert found["interval_score"] < 1.02 * found["interval_score_naive"]
+
+
+def test_dearer_costs_earn_less():
+    rows = market()
+    dear = EQUITY.to_json() | {"fee": 0.002}
+    cheap = judged(rows, skilled(rows)).metrics["net_sharpe_1x"]
+    costly = replace(rows, spec=SPEC | {"costs": dear})
+    assert judged(costly, skilled(rows)).metrics["net_sharpe_1x"] < cheap
 
 
 def test_more_trials_deflate_the_same_returns():
