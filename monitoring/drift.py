@@ -23,10 +23,12 @@ from monitoring.prediction_log import read_predictions
 from monitoring.references import References
 from monitoring.reports import DriftReport, Verdict
 from monitoring.retraining import Loop, advance
+from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings
 from monitoring.windows import window_ends, window_start
 from pipelines.bars import Bars, to_microseconds
 from pipelines.parameters import parse, parse_time
+from pipelines.reference import n_logged_features
 from pipelines.sources.store import BarStore
 from pipelines.stage import exit_with, platform_settings, stage_run
 from pipelines.templates import TEMPLATES, over_bars
@@ -35,6 +37,9 @@ from registry.artifacts import ArtifactCache, VersionFiles
 from registry.contract import Json
 from registry.errors import ParameterError, VersionNotFoundError
 from registry.settings import PlatformSettings, read_settings
+
+STAND_ALONE = ("table", "texts")
+"""Inputs whose rows are watched by their features alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ def watch(version: VersionFiles, platform: PlatformSettings, end: datetime | Non
     template = TEMPLATES.get(contract.template)
     everything = read_predictions(platform.predictions_dir, version.model_id, end=end)
     logged = latest(everything.filter(pl.col("version") == version.number))
+    if template.inputs in STAND_ALONE:
+        return _watch_rows(version, platform, logged)
     bars = _bars(version, BarStore(platform.bars_dir))
     trained_until = datetime.fromisoformat(contract.trained_until)
     no_times = np.zeros(0, dtype=np.int64)
@@ -110,6 +117,23 @@ def watch(version: VersionFiles, platform: PlatformSettings, end: datetime | Non
         no_times
         if bars is None
         else new_labelled_times(over_bars(template), bars, contract.label_spec, trained_until),
+        References(version),
+    )
+
+
+def _watch_rows(version: VersionFiles, platform: PlatformSettings, logged: pl.DataFrame) -> Watched:
+    """Return what is known of rows that stand alone: nothing says what became of them.
+
+    A row of a table or a text has no time and no symbol by which a label could find it. New labels
+    are counted in the files that the version was made from.
+    """
+    in_turn = logged.with_columns(pl.lit("").alias("symbol"))
+    return Watched(
+        version,
+        in_turn,
+        tuple(in_turn["as_of"].unique().sort().to_list()),
+        pl.DataFrame(schema=outcomes.SCHEMA),
+        new_label_times(version, platform),
         References(version),
     )
 
@@ -204,7 +228,8 @@ def _bars(version: VersionFiles, store: BarStore) -> Bars | None:
 
 def _features(watched: Watched, start: datetime, end: datetime) -> pl.DataFrame:
     """Return symbol, timestamp and one column per feature of a window's logged rows."""
-    names = watched.version.contract.feature_names
+    contract = watched.version.contract
+    names = contract.feature_names[: n_logged_features(contract)]
     rows = watched.logged.filter(pl.col("as_of").is_between(start, end))
     rows = rows.filter(pl.col("features").list.len() == len(names))
     return rows.select(
@@ -223,6 +248,7 @@ def _enough(
     return (
         quality.Check("rows", n_rows >= needed, f"{n_rows} rows, {needed} needed"),
         quality.Check("reference", profile.is_usable, f"{profile.n_blocks} reference blocks"),
+        quality.Check("columns", bool(profile.thresholds), f"{len(profile.thresholds)} watched"),
     )
 
 
@@ -230,7 +256,7 @@ def _verdict(
     watched: Watched, current: pl.DataFrame, checks: Sequence[quality.Check]
 ) -> tuple[Verdict, float | None, dict[str, Json]]:
     failed = {check.name for check in checks if not check.passed}
-    if failed & {"rows", "reference"}:
+    if failed & {"rows", "reference", "columns"}:
         return "no_verdict", None, {}
     if failed:
         return "bad_data", None, {}

@@ -21,6 +21,7 @@ UNIT_FACTORS = (100.0, 1000.0, 1e4, 1e6)
 UNIT_TOLERANCE = 2.0
 MAX_FROZEN_RATE = 0.5
 MAX_AGE_BARS = 5
+UNLIKELY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ def check_window(current: pl.DataFrame, reference: pl.DataFrame) -> tuple[Check,
         current: symbol, timestamp and the window's features.
         reference: symbol, timestamp, one float column per feature; the version's training rows.
 
-    The checks: `schema` (same features, each a number), `nulls` (at most 2 % missing or not
-    finite in any column), `range` (at most 5 % of a column outside the reference's range widened
-    ten times its width on each side), `constant` (no column that varies in the reference is one
-    value in the window), `frozen` (at most half the rows repeat the symbol's previous row in
+    The checks: `schema` (same features, each a number), `nulls` (no column is missing or not
+    finite in over 2 % more of the rows than in the reference), `range` (at most 5 % of a column
+    outside the reference's range widened ten times its width on each side), `constant` (no column
+    is one value in the window that in the reference would be so less than once in a million
+    windows), `frozen` (at most half the rows repeat the symbol's previous row in
     every column), `unit` (no column's typical size is 100, 1,000, 10,000 or 1,000,000 times the
     reference's, or that fraction), `fresh` (no symbol is more than 5 bars behind the newest).
     """
@@ -50,10 +52,11 @@ def check_window(current: pl.DataFrame, reference: pl.DataFrame) -> tuple[Check,
     if (missing := [n for n in names if n not in current.columns]) or current.is_empty():
         return (Check("schema", False, f"missing: {', '.join(missing) or 'every row'}"),)
     values = {n: _numbers(current[n]) for n in names}
-    known = {n: _finite(_numbers(reference[n])) for n in names}
+    before = {n: _numbers(reference[n]) for n in names}
+    known = {n: _finite(v) for n, v in before.items()}
     return (
         Check("schema", True),
-        _nulls(values),
+        _nulls(values, before),
         _range(values, known),
         _constant(values, known),
         _frozen(current, names),
@@ -87,9 +90,11 @@ def _verdict(name: str, bad: Sequence[str]) -> Check:
     return Check(name, not bad, ", ".join(bad))
 
 
-def _nulls(values: Columns) -> Check:
+def _nulls(values: Columns, before: Columns) -> Check:
     rates = {n: float(np.mean(~np.isfinite(v))) for n, v in values.items()}
-    return _verdict("nulls", [f"{n} {r:.0%}" for n, r in rates.items() if r > MAX_NULL_RATE])
+    usual = {n: float(np.mean(~np.isfinite(v))) for n, v in before.items()}
+    bad = [f"{n} {r:.0%}" for n, r in rates.items() if r > usual[n] + MAX_NULL_RATE]
+    return _verdict("nulls", bad)
 
 
 def _range(values: Columns, known: Columns) -> Check:
@@ -108,7 +113,10 @@ def _constant(values: Columns, known: Columns) -> Check:
     bad = []
     for name, column in values.items():
         found = _finite(column)
-        if len(found) > 1 and np.ptp(found) == 0 and np.ptp(known[name]) > 0:
+        if len(found) < 2 or np.ptp(found) > 0 or np.ptp(known[name]) == 0:
+            continue
+        usual = float(np.mean(known[name] == found[0]))
+        if usual ** len(found) < UNLIKELY:
             bad.append(f"{name} is {found[0]:.6g} in every row")
     return _verdict("constant", bad)
 

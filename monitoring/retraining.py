@@ -198,17 +198,25 @@ def _enqueue(loop: Loop, cycle: Cycle, newest: DriftReport) -> bool:
 
 
 def run_parameters(champion: Version, end: datetime, trigger: str) -> dict[str, Json]:
-    """Return the parameters of `main` that repeat the champion's recipe on bars up to `end`."""
+    """Return the parameters of `main` that repeat the champion's recipe on newer data.
+
+    Over bars: those that the store holds up to `end`. Where rows stand alone (tables, texts) they
+    are read again from where the champion's came from: whoever labels them appends to those files.
+    """
     contract = champion.contract
-    return {
-        "template": contract.template,
-        "architecture": contract.architecture,
-        "model_name": contract.model_id,
+    stored: dict[str, Json] = {
         "source": "store",
         "symbols": ",".join(contract.symbols),
         "start": contract.data.start,
         "end": end.isoformat(),
         "interval": contract.interval,
+    }
+    again: dict[str, Json] = {**contract.data.parameters, "source": contract.data.source}
+    return {
+        "template": contract.template,
+        "architecture": contract.architecture,
+        "model_name": contract.model_id,
+        **(stored if contract.interval else again),
         "feature_set": contract.feature_set,
         "window": contract.window,
         "horizon": contract.horizon_bars,

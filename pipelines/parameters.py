@@ -140,6 +140,15 @@ def parse(argv: Sequence[str] | None, program: str, summary: str, *groups: type[
     return [_build(group, given) for group in groups]
 
 
+def changed_from_defaults(group: Any) -> dict[str, Json]:
+    """Return the parameters of a group that are not its defaults."""
+    return {
+        item.name: getattr(group, item.name)
+        for item in fields(group)
+        if getattr(group, item.name) != item.default
+    }
+
+
 def parse_time(name: str, text: str) -> datetime | None:
     """Return the UTC time written as ISO 8601; None when empty; no zone means UTC.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, RED, ORANGE, GREEN, GREY = "#0072b2", "#c0392b", "#e69f00", "#009e73", "#9aa5ab"
+PINK, SKY = "#cc79a7", "#56b4e9"
 """Told apart by readers who do not see red and green (Okabe and Ito)."""
 COLOURS = {
     "forecast": BLUE,
@@ -29,10 +30,19 @@ COLOURS = {
     "ewma": RED,
     "gross": ORANGE,
     "scaled_ewma": ORANGE,
+    "har": GREEN,
+    "garch": PINK,
+    "gjr_garch": SKY,
     "realised": GREY,
     "buy_and_hold": GREY,
 }
-LABELS = {"ewma": "EWMA(0.94)", "scaled_ewma": "scaled EWMA"}
+LABELS = {
+    "ewma": "EWMA(0.94)",
+    "scaled_ewma": "scaled EWMA",
+    "har": "HAR",
+    "garch": "GARCH(1,1)",
+    "gjr_garch": "GJR-GARCH",
+}
 SIZE = (9.0, 4.8)
 N_YEAR_LABELS = 16
 NOTE_WIDTH = 104
@@ -46,10 +56,14 @@ def log_tables(tables: Mapping[str, pl.DataFrame]) -> None:
             _log(DRAWN[name](table), name)
 
 
+MOST_FEATURES = 200
+"""Bars in the picture of importance; a model of words has thousands."""
+
+
 def log_importance(names: Sequence[str], importance: NDArray[np.float64]) -> None:
-    """Log importance per feature, largest on top."""
-    figure, axes = _figure((7.5, 0.26 * len(names) + 1.2))
-    order = np.argsort(importance)
+    """Log importance per feature, largest on top; of very many, the largest `MOST_FEATURES`."""
+    order = np.argsort(importance)[-MOST_FEATURES:]
+    figure, axes = _figure((7.5, 0.26 * len(order) + 1.2))
     axes.barh(np.array(names)[order], importance[order], color=BLUE)
     axes.margins(y=0.01)
     axes.grid(axis="x", alpha=0.3)
@@ -251,6 +265,53 @@ def _cost_grid(table: pl.DataFrame) -> "Figure":
     return figure
 
 
+def _regime_probabilities(table: pl.DataFrame) -> "Figure":
+    from matplotlib import colormaps
+
+    figure, axes = _figure((9.0, 4.2))
+    names = [c for c in table.columns if c != "timestamp"]
+    shades = [colormaps["RdYlBu_r"](x) for x in np.linspace(0.1, 0.9, len(names))]
+    levels = [table[name].to_numpy() for name in names]
+    axes.stackplot(table["timestamp"].to_numpy(), levels, labels=map(_label, names), colors=shades)
+    axes.set(xlim=(table["timestamp"][0], table["timestamp"][-1]), ylim=(0, 1))
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.set(xlabel="decision time", ylabel="filtered probability\n(mean over symbols)")
+    axes.set_title("Regimes by what was known at each close, out of fold")
+    _dates(axes)
+    _legend(figure)
+    return figure
+
+
+def _alarms_per_year(table: pl.DataFrame) -> "Figure":
+    figure, axes = _figure((9.0, 4.2))
+    years = [str(year) for year in table["year"]]
+    axes.bar(years, table["rate"].to_numpy(), color=BLUE, label="measured")
+    every = -(-len(years) // N_YEAR_LABELS)
+    axes.set_xticks(range(0, len(years), every), years[::every])
+    for stated in table["stated"].unique():
+        axes.axhline(stated, color="black", lw=0.8, ls="--", label=f"stated: {stated:.2%}")
+    axes.yaxis.set_major_formatter("{x:.1%}")
+    axes.set(xlabel="year", ylabel="rows with an alarm", title="Rate of alarms, out of fold")
+    _legend(figure)
+    return figure
+
+
+def _forecast_groups(table: pl.DataFrame) -> "Figure":
+    figure, axes = _figure((5.8, 5.2))
+    said, came = table["forecast"].to_numpy(), table["realised"].to_numpy()
+    axes.axline((0, 0), slope=1, color="black", lw=0.8, ls="--", label="perfect")
+    axes.plot(said, came, "o-", color=BLUE, lw=1, label="groups of equal size, out of fold")
+    axes.margins(0.1)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:.2%}")
+    axes.locator_params(axis="x", nbins=6)
+    axes.set(xlabel="mean forecast (log return)", ylabel="mean realised (log return)")
+    axes.set_title("What came of forecasts of each size")
+    axes.grid(alpha=0.3)
+    _legend(figure)
+    return figure
+
+
 DRAWN: Mapping[str, Callable[[pl.DataFrame], "Figure"]] = {
     "qlike_per_year": _qlike_per_year,
     "forecast_vs_realised": _forecast_vs_realised,
@@ -259,6 +320,9 @@ DRAWN: Mapping[str, Callable[[pl.DataFrame], "Figure"]] = {
     "reliability": _reliability,
     "coverage": _coverage,
     "cost_grid": _cost_grid,
+    "regime_probabilities": _regime_probabilities,
+    "alarms_per_year": _alarms_per_year,
+    "forecast_groups": _forecast_groups,
 }
 
 

@@ -10,6 +10,7 @@ missing), `indicators` (a 0/1 column per frequent category, NaN where missing) o
 (indicators, medians in place of missing numbers, and a 0/1 column that says so).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -303,6 +304,15 @@ def categorical(columns: Sequence[Column], layout: str) -> tuple[int, ...]:
     if layout != "codes":
         return ()
     return tuple(i for i, column in enumerate(columns) if column.kind == "category")
+
+
+def fingerprint(columns: Sequence[Column], layout: str) -> str:
+    """Return a digest of the features of two fixed rows: typical values, and nothing known."""
+    typical = [float(i % 3) if c.kind == "category" else c.median for i, c in enumerate(columns)]
+    values = np.array([typical, [np.nan] * len(columns)])
+    features = laid_out(values, columns, layout)
+    text = f"{feature_names(columns, layout)}\n{features.tolist()}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _says_missing(column: Column, layout: str) -> bool:

@@ -29,11 +29,23 @@ from pipelines.candidate import (
 )
 from pipelines.datasets import LabelledRows
 from pipelines.folds import fold_map
-from pipelines.inputs import INPUTS, Dataset
+from pipelines.inputs import INPUTS, Carrying, Dataset
 from pipelines.kept_fits import kept_fits
-from pipelines.parameters import RecipeParameters, SourceParameters, parse
+from pipelines.parameters import (
+    RecipeParameters,
+    SourceParameters,
+    changed_from_defaults,
+    parse,
+)
 from pipelines.recipe import Recipe, fit_folds, span
-from pipelines.reference import drift_profile, recent_rows
+from pipelines.reference import (
+    WINDOW_BARS,
+    drift_profile,
+    in_turn,
+    n_logged_features,
+    recent_rows,
+    rows_per_window,
+)
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from registry.artifacts import (
     CONTRACT_FILE,
@@ -85,6 +97,7 @@ def train(
             GOLDEN_FILE: _golden(kind.sample(dataset.rows, N_GOLDEN_ROWS), final),
             **decoder.to_files(),
             **_native(final, contract),
+            **(kind.files(recipe, dataset) if isinstance(kind, Carrying) else {}),
             **_reference(contract, dataset.rows, importance),
         }
         write_files(version, files.items())
@@ -152,6 +165,7 @@ def _contract(
             end=last.isoformat(),
             n_bars=len(data.frame),
             note=data.note,
+            parameters=changed_from_defaults(source),
         ),
         trained_until=from_microseconds(int(fitted.t1.max())).isoformat(),
         seed=recipe.seed,
@@ -178,20 +192,28 @@ def _golden(features: NDArray[np.float32], final: Estimator) -> bytes:
 def _reference(
     contract: ModelContract, rows: LabelledRows, importance: NDArray[np.float64]
 ) -> dict[str, bytes]:
-    """Return the reference panel (at most the last 4 years) and its drift thresholds."""
+    """Return the reference panel and its drift thresholds.
+
+    Over bars it holds at most the last 4 years. Rows that stand alone are put one after another,
+    as the prediction log has them; of texts only what is logged is watched.
+    """
     newest_step = rows.X if rows.X.ndim == 2 else rows.X[:, -1]
+    n_logged = n_logged_features(contract)
+    names = contract.feature_names[:n_logged]
+    alone = not contract.interval
     every_row = pl.DataFrame(
         {
-            "symbol": pl.Series(np.array(rows.symbols)[rows.symbol]),
-            "timestamp": pl.Series(rows.t0).cast(TIMESTAMP),
-            **{n: newest_step[:, i] for i, n in enumerate(contract.feature_names)},
+            "symbol": [""] * len(rows) if alone else np.array(rows.symbols)[rows.symbol],
+            "timestamp": pl.Series(in_turn(len(rows)) if alone else rows.t0).cast(TIMESTAMP),
+            **{n: newest_step[:, i] for i, n in enumerate(names)},
         }
     )
     panel = recent_rows(every_row)
-    weights = dict(zip(contract.feature_names, importance.tolist(), strict=True))
+    weights = dict(zip(names, importance[:n_logged].tolist(), strict=True))
     buffer = io.BytesIO()
     panel.write_parquet(buffer)
-    profile = drift_profile(panel, weights)
+    length = rows_per_window(len(panel)) if alone else WINDOW_BARS
+    profile = drift_profile(panel, weights, length)
     return {REFERENCE_FILE: buffer.getvalue(), DRIFT_FILE: profile.to_json().encode()}
 
 

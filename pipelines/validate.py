@@ -73,7 +73,7 @@ def validate(
         evaluation = evaluate(candidate, settings)
         contest = _contest(candidate, wanted, settings)
         record = (
-            checks.data_checks(candidate.dataset),
+            checks.data_checks(candidate.dataset, kind.name),
             *kind.checks(candidate.recipe, candidate.dataset),
             *_answers_causality(candidate),
             checks.golden_rows(candidate, *_golden(candidate)),

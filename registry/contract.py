@@ -24,7 +24,11 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class DataSpan:
-    """The bars a version was made from: their digest, first and last bar (ISO 8601, UTC)."""
+    """The data a version was made from: their digest, first and last time (ISO 8601, UTC).
+
+    `n_bars` counts rows where there are no bars. `parameters` are those of the source that are not
+    its defaults: where to find the data again.
+    """
 
     source: str
     sha256: str
@@ -32,6 +36,7 @@ class DataSpan:
     end: str
     n_bars: int
     note: str = ""
+    parameters: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,7 @@ MARKET_REGIME = TemplateGates(
 ANOMALY = TemplateGates(
     serve=(Requirement("quality.false_alarm_rate"),),  # the interval is that of the stated rate
 )
+SENTIMENT = TABULAR = TemplateGates(serve=(Requirement("quality.skill", "<", -1.645),))
 GATES: Catalog[TemplateGates] = Catalog(
     "template gates",
     {
@@ -178,6 +179,8 @@ GATES: Catalog[TemplateGates] = Catalog(
         "return_forecast": "registry.gates:RETURN_FORECAST",
         "market_regime": "registry.gates:MARKET_REGIME",
         "anomaly": "registry.gates:ANOMALY",
+        "sentiment": "registry.gates:SENTIMENT",
+        "tabular": "registry.gates:TABULAR",
     },
 )
 

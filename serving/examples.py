@@ -24,11 +24,27 @@ OWN_BARS: dict[str, Any] = {
     "price_basis": "adjusted",
 }
 ROWS: dict[str, Any] = {"model": "volatility_forecast", "rows": [[0.01, -0.02, 0.3]]}
+TABLE_ROWS: dict[str, Any] = {
+    "model": "tabular",
+    "rows": [
+        {"age": 41, "city": "Rome", "smoker": False},
+        {"age": 29, "city": "Oslo", "smoker": True},
+    ],
+}
+TEXTS: dict[str, Any] = {
+    "model": "sentiment",
+    "texts": [
+        "Shares plunge after impairment",
+        {"id": "n-17", "text": "The board will meet on Tuesday"},
+    ],
+}
 PREDICT: dict[str, dict[str, Any]] = {
     "columns per symbol, one of which has no history": COLUMNS,
     "the bars held": HELD,
     "bars of the caller (as many as min_history)": OWN_BARS,
     "feature rows": ROWS,
+    "rows of a table": TABLE_ROWS,
+    "texts": TEXTS,
 }
 BARS: dict[str, Any] = {
     "bars": [

@@ -65,11 +65,18 @@ class Form(Protocol):
     """How requests to versions of one kind of input are read."""
 
     def __call__(
-        self, request: PredictRequest, version: LoadedVersion, held: Holdings, max_rows: int
+        self, request: PredictRequest, version: LoadedVersion, held: Holdings, max_rows: int, /
     ) -> Inputs: ...
 
 
-FORMS: Catalog[Form] = Catalog("request form", {"bars": "serving.bar_inputs:gather"})
+FORMS: Catalog[Form] = Catalog(
+    "request form",
+    {
+        "bars": "serving.bar_inputs:gather",
+        "table": "serving.table:gather",
+        "texts": "serving.texts:gather",
+    },
+)
 """`Template.inputs` -> the function that reads a request to it."""
 
 ROWS_ARE_FEATURES = ("bars",)
@@ -84,6 +91,8 @@ def gather(
     Raises:
         InvalidInputError: the request as a whole cannot be answered.
     """
+    if request.texts is not None and version.template.inputs != "texts":
+        raise ParameterError("texts", len(request.texts), f"none: {version.model_id} takes others")
     if request.rows is not None and version.template.inputs in ROWS_ARE_FEATURES:
         return _from_rows(request, version, max_rows)
     return FORMS.get(version.template.inputs)(request, version, held, max_rows)

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import table_columns, text_encoders
 from pipelines.bars import BarSeries
 from pipelines.features import FEATURE_SETS, FeatureSet, fingerprint
 from pipelines.templates import TEMPLATES, Template, over_bars
+from pipelines.text_encoders import TextEncoder
 from registry import gates
 from registry.artifacts import GOLDEN_FILE, VersionFiles
 from registry.backends import BACKENDS, Predictor, measure
@@ -45,7 +47,8 @@ class LoadedVersion:
     `absent` is `flavor/backend` -> why this machine cannot run it. `refusals` are the failed
     gates of the trade lock (empty where the template is no action). `context_names` are what the
     template needs besides features to decode; `used_columns` are the bar columns whose newest
-    value changes features or answer. `bar_set` is the feature set of a template over bars.
+    value changes features or answer. `bar_set` is the feature set of a template over bars,
+    `encoder` what makes features of texts.
     """
 
     model_id: str
@@ -54,6 +57,7 @@ class LoadedVersion:
     decoder: Decoder
     template: Template
     bar_set: FeatureSet | None
+    encoder: TextEncoder | None
     refusals: tuple[str, ...]
     context_names: tuple[str, ...]
     used_columns: frozenset[str]
@@ -113,8 +117,12 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
     bar_set, context_names = None, tuple[str, ...]()
     if template.inputs == "bars":
         bar_set = FEATURE_SETS.get(contract.feature_set)
-        _check_fingerprint(bar_set, contract)
+        _compare(fingerprint(bar_set), contract)
         context_names = tuple(over_bars(template).context(_waves(contract.min_history)))
+    encoder = _encoder(files, contract) if template.inputs == "texts" else None
+    if template.inputs == "table":
+        columns = table_columns.read_columns(contract.label_spec)
+        _compare(table_columns.fingerprint(columns, contract.feature_set), contract)
     refusals: tuple[str, ...] = ()
     if template.is_action:
         refusals = gates.refusals(files.record, "trade", template.name)
@@ -125,6 +133,7 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
         decoder=files.decoder,
         template=template,
         bar_set=bar_set,
+        encoder=encoder,
         refusals=refusals,
         context_names=context_names,
         used_columns=frozenset(),
@@ -132,8 +141,15 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
     )
 
 
-def _check_fingerprint(feature_set: FeatureSet, contract: ModelContract) -> None:
-    found = fingerprint(feature_set)
+def _encoder(files: VersionFiles, contract: ModelContract) -> TextEncoder:
+    needed = {name: files.read(name) for name in text_encoders.files_of(contract.feature_set)}
+    encoder = text_encoders.make(contract.feature_set, len(contract.feature_names), needed)
+    _compare(text_encoders.fingerprint(encoder), contract)
+    return encoder
+
+
+def _compare(found: str, contract: ModelContract) -> None:
+    """Refuse a version whose features this code computes differently."""
     if found != contract.feature_fingerprint:
         raise FingerprintMismatchError(contract.feature_set, contract.feature_fingerprint, found)
 

@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.reference import n_logged_features
 from serving.inputs import Inputs
 from serving.loading import LoadedVersion
 from serving.router import Option
+
+MICROSECOND = timedelta(microseconds=1)
+ALONE = ("table", "texts")
+"""Inputs whose rows have no time of their own: what is logged as theirs is when they were asked,
+one microsecond after another."""
 
 
 def records(
@@ -25,11 +31,12 @@ def records(
     `request_id` and `latency_ms` belong to the whole request and are added by the engine.
     """
     served_at = datetime.now(UTC)
-    features = inputs.newest_step
+    stand_alone = version.template.inputs in ALONE
+    features = inputs.newest_step[:, : n_logged_features(version.contract)]
     return [
         {
             "served_at": served_at,
-            "as_of": inputs.places[i].as_of,
+            "as_of": served_at + i * MICROSECOND if stand_alone else inputs.places[i].as_of,
             "model_id": version.model_id,
             "version": version.number,
             "flavor": option.flavor,

@@ -127,7 +127,7 @@ class ColumnFeatures(BaseModel):
 
 
 class PredictRequest(_Body):
-    """A question to one model, in one of three forms: `rows`, `bars`, or `symbols`.
+    """A question to one model, in one form: `rows`, `bars`, `symbols` or `texts`.
 
     `symbols` alone predicts from the bars held (POST /bars); with `features` the newest step is
     replaced or extended by what the caller knows.
@@ -159,7 +159,15 @@ class PredictRequest(_Body):
         default=None,
         description=(
             "Feature rows: lists in the contract's order, objects by feature name, or lists of "
-            "`window` steps for a sequence model."
+            "`window` steps for a sequence model. For a model over a table: rows of its columns, "
+            "texts for categories and dates, null where a value is missing."
+        ),
+    )
+    texts: list[Any] | None = Field(
+        default=None,
+        description=(
+            "For sentiment: texts of at most 20,000 characters, or objects {id, text}; answers "
+            "come by id, or by number where there is none."
         ),
     )
     context: dict[Label, list[Any]] | None = Field(
@@ -185,11 +193,14 @@ class PredictRequest(_Body):
             raise ValueError("give version or alias, not both")
         if self.hardware is not None and self.backend is not None:
             raise ValueError("give hardware or backend, not both")
-        if self.rows is None and self.bars is None and self.symbols is None:
-            raise ValueError("give rows, or bars, or symbols")
+        if all(v is None for v in (self.rows, self.bars, self.symbols, self.texts)):
+            raise ValueError("give rows, or bars, or symbols, or texts")
         return self._fitting_fields()
 
     def _fitting_fields(self) -> Self:
+        others = (self.rows, self.bars, self.symbols)
+        if self.texts is not None and any(other is not None for other in others):
+            raise ValueError("texts cannot be combined with rows, bars or symbols")
         if self.rows is not None:
             unfit = {"bars": self.bars, "features": self.features, "timestamp": self.timestamp}
             given = [name for name, value in unfit.items() if value is not None]

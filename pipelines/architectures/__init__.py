@@ -181,6 +181,7 @@ ARCHITECTURES: Catalog[Architecture] = Catalog(
         "transformer": "pipelines.architectures.transformer:TRANSFORMER",
         "autoencoder": "pipelines.architectures.autoencoder:AUTOENCODER",
         "lstm_autoencoder": "pipelines.architectures.autoencoder:LSTM_AUTOENCODER",
+        "pretrained_text": "pipelines.architectures.pretrained_text:PRETRAINED_TEXT",
     },
 )
 

@@ -15,7 +15,7 @@ Guarantees of every kind:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -143,7 +143,23 @@ class InputKind(Protocol):
         ...
 
 
-INPUTS: Catalog[InputKind] = Catalog("input kind", {"bars": "pipelines.inputs.bars:INPUTS"})
+@runtime_checkable
+class Carrying(Protocol):
+    """A kind whose versions need further files to read a request (a tokenizer)."""
+
+    def files(self, recipe: "Recipe", dataset: Dataset) -> dict[str, bytes]:
+        """Return path inside the version -> content."""
+        ...
+
+
+INPUTS: Catalog[InputKind] = Catalog(
+    "input kind",
+    {
+        "bars": "pipelines.inputs.bars:INPUTS",
+        "table": "pipelines.inputs.table:INPUTS",
+        "texts": "pipelines.inputs.texts:INPUTS",
+    },
+)
 
 
 def spread(rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:

@@ -23,15 +23,21 @@ from pipelines.report.style import (
 )
 
 ORDER = ("model", "forecast", "champion", "challenger", "ewma", "scaled_ewma", "har", "garch")
-MEASURES = ("qlike", "mase", "loss", "log_loss", "mse", "mae", "rmse")
+MEASURES = ("qlike", "mase", "loss", "log_loss", "log_likelihood", "error", "mse", "mae", "rmse")
+PER_YEAR = ("qlike_per_year", "error_per_year", "loss_per_year", "likelihood_per_year")
+GROUPED = ("forecast_groups", "by_forecast")
+HIGHER = ("log_likelihood",)
+"""Measures of which more is better."""
 
 
 def per_year(evidence: Evidence) -> Blocks:
     """Draw the loss of each model per calendar year; lower is better."""
-    name = next(n for n in ("qlike_per_year", "loss_per_year") if evidence.table(n) is not None)
+    name = next(n for n in PER_YEAR if evidence.table(n) is not None)
     table = evidence.tables[name]
     measure = next((c for c in table.columns if c in MEASURES), table.columns[-1])
-    fig = figure("year", f"{label(measure).upper()} (lower is better)")
+    better = "higher" if measure in HIGHER else "lower"
+    shown = "QLIKE" if measure == "qlike" else label(measure)
+    fig = figure("year", f"{shown} ({better} is better)")
     for i, model in enumerate(sorted(table["model"].unique().to_list(), key=_place)):
         rows = table.filter(pl.col("model") == model).sort("year")
         fig.add_trace(
@@ -119,7 +125,9 @@ def rivals(evidence: Evidence) -> Blocks:
                   annotation_position="bottom right")  # fmt: skip
     fig.update_layout(hovermode="closest", yaxis_type="category", yaxis_autorange="reversed")
     spec = dict.fromkeys(names, ".4f") | {"dm_t": ".2f"}
-    return Chart(fig, 110 + 34 * len(tests)), Grid(frame, spec)
+    known = evidence.table("rivals")
+    grid = Grid(frame, spec) if known is None else Grid(known)
+    return Chart(fig, 110 + 34 * len(tests)), grid
 
 
 def challenge(evidence: Evidence) -> Blocks:
@@ -135,25 +143,9 @@ def challenge(evidence: Evidence) -> Blocks:
     return Chart(fig, 340), *(Remark(row.line()) for row in rows)
 
 
-def information(evidence: Evidence) -> Blocks:
-    """Draw the cumulated information coefficient per date: how steadily forecasts rank symbols."""
-    table = thin(evidence.tables["information_coefficient"])
-    fig = figure("decision time", "cumulated coefficient")
-    x = times(table["timestamp"])
-    for i, name in enumerate(c for c in table.columns if c != "timestamp"):
-        if table[name].dtype.is_float():
-            total = table[name].fill_nan(0.0).fill_null(0.0).cum_sum()
-            fig.add_trace(line(x, total, name, i))
-    known = ("ic", "ic_ir", "rank_ic", "rank_ic_ir", "icir", "rank_icir")
-    words = ", ".join(
-        f"{n.replace('_', ' ')} {evidence.metrics[n]:.4f}" for n in known if n in evidence.metrics
-    )
-    return (Chart(fig, 300), *((Remark(f"Mean over dates: {words}."),) if words else ()))
-
-
 def decay(evidence: Evidence) -> Blocks:
     """Draw the information coefficient by horizon."""
-    table = evidence.tables["ic_decay"]
+    table = evidence.tables["information_decay"]
     over = table.columns[0]
     fig = figure(label(over), "mean coefficient", hovermode="closest")
     for i, name in enumerate(c for c in ("ic", "rank_ic") if c in table.columns):
@@ -162,7 +154,21 @@ def decay(evidence: Evidence) -> Blocks:
                        mode="lines+markers", line_color=colour(name, i))
         )  # fmt: skip
     rule(fig, 0.0)
-    return Chart(fig, 300), Grid(table, dict.fromkeys(("ic", "rank_ic"), ".4f"))
+    formats = dict.fromkeys(("ic", "rank_ic"), ".4f") | dict.fromkeys(("icir", "ic_t"), ".2f")
+    return Chart(fig, 300), Grid(table, formats)
+
+
+def groups(evidence: Evidence) -> Blocks:
+    """Draw mean forecast and mean outcome of groups of equal size by forecast."""
+    name = next(n for n in GROUPED if evidence.table(n) is not None)
+    table = evidence.tables[name]
+    fig = figure("group by forecast, lowest first", "mean", hovermode="closest")
+    for i, column in enumerate(c for c in ("forecast", "realised") if c in table.columns):
+        fig.add_trace(
+            go.Bar(x=list(range(1, len(table) + 1)), y=numbers(table[column]), name=label(column),
+                   marker_color=colour(column, i))
+        )  # fmt: skip
+    return Chart(fig, 300), Grid(table)
 
 
 def _place(name: str) -> int:

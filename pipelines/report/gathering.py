@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from pipelines.bars import TIMESTAMP
 from pipelines.candidate import Candidate
 from pipelines.folds import fold_map
 from pipelines.reference import DriftProfile
@@ -21,8 +22,10 @@ def gather(
     tables = dict(evaluation.tables)
     tables["fold_map"] = fold_map(list(candidate.dataset.folds), candidate.dataset.rows)
     tables |= _importance(candidate)
-    if evaluation.returns is not None:
+    if evaluation.returns is not None and "trials" not in tables:
         tables["trials"] = _trials(candidate, settings)
+    if {"regime_probabilities", "alarms_over_time"} & set(tables):
+        tables |= _market(candidate)
     return Evidence(
         contract=candidate.contract,
         record=tuple(record),
@@ -60,4 +63,28 @@ def _trials(candidate: Candidate, settings: PlatformSettings) -> pl.DataFrame:
     family = candidate.recipe.family(dataset.label_spec, candidate.contract.symbols)
     _, sharpes = trials.known(engine, family)
     engine.dispose()
-    return pl.DataFrame({"sharpe": list(sharpes)}, schema={"sharpe": pl.Float64()})
+    return pl.DataFrame(
+        {"sharpe_per_period": list(sharpes)}, schema={"sharpe_per_period": pl.Float64()}
+    )
+
+
+def _market(candidate: Candidate) -> dict[str, pl.DataFrame]:
+    """Return the equal-weight log index of the symbols over the out-of-fold span, 0 at its start.
+
+    Empty for data without closes.
+    """
+    frame, t0 = candidate.dataset.data.frame, candidate.oof.rows.t0
+    if "close" not in frame.columns or not len(t0):
+        return {}
+    first = pl.lit(int(t0.min())).cast(TIMESTAMP)
+    change = pl.col("close").log().diff().over("symbol").alias("change")
+    steps = (
+        frame.sort("symbol", "timestamp")
+        .select("timestamp", change)
+        .filter(pl.col("timestamp") >= first)
+        .group_by("timestamp")
+        .agg(pl.col("change").mean())
+        .sort("timestamp")
+    )
+    index = pl.col("change").fill_null(0.0).cum_sum().alias("log_index")
+    return {"market": steps.select("timestamp", index)}

@@ -1,9 +1,18 @@
 """Every panel of the page in reading order."""
 
-from pipelines.report import Panel, forecasts, probabilities, provenance, returns, trials
+from pipelines.report import (
+    Panel,
+    forecasts,
+    probabilities,
+    provenance,
+    returns,
+    risk,
+    states,
+    trials,
+)
 
 MONEY, LUCK, CHANCE = "Returns", "Multiple testing", "Probabilities"
-FORECAST, ORIGIN = "Forecasts", "Evidence"
+FORECAST, RISK, STATES, ORIGIN = "Forecasts", "Risk", "States and alarms", "Evidence"
 
 PANELS: tuple[Panel, ...] = (
     Panel(
@@ -36,7 +45,12 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "years", MONEY, "Per year",
         "Calendar years of the out-of-fold span; the first and last may be incomplete.",
-        ("equity",), returns.years,
+        ("equity", "per_year"), returns.years,
+    ),
+    Panel(
+        "trading", MONEY, "Turnover and what it costs",
+        "Multiples of the capital traded per year, and the share of capital that costs have taken.",
+        ("returns",), returns.trading,
     ),
     Panel(
         "deflated", LUCK, "Deflated Sharpe ratio",
@@ -48,7 +62,7 @@ PANELS: tuple[Panel, ...] = (
         "overfitting", LUCK, "Probability of backtest overfitting",
         "Over all halves of the history: where the recipe that was best in one half ranks in the "
         "other. A logit at or below zero is the worse half.",
-        ("pbo", "pbo_logits", "overfitting"), trials.overfitting,
+        ("pbo",), trials.overfitting,
     ),
     Panel(
         "scores", CHANCE, "Scores against the prior",
@@ -81,13 +95,12 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "rivals", FORECAST, "Against its rivals",
         "Mean loss of each, and the t of the difference per date with Newey-West variance.",
-        ("dm_t_ewma", "dm_t_scaled_ewma", "dm_t_random_walk", "dm_t_har", "dm_t_garch"),
-        forecasts.rivals,
+        ("rivals", "dm_t_ewma", "dm_t_random_walk", "dm_t_historical"), forecasts.rivals,
     ),
     Panel(
-        "per_year", FORECAST, "Loss per year",
+        "loss_per_year", FORECAST, "Score per year",
         "Skill that lives in one year only is not skill.",
-        ("qlike_per_year", "loss_per_year"), forecasts.per_year,
+        forecasts.PER_YEAR, forecasts.per_year,
     ),
     Panel(
         "over_time", FORECAST, "Forecast and outcome over time",
@@ -100,15 +113,47 @@ PANELS: tuple[Panel, ...] = (
         ("forecast_vs_realised",), forecasts.scatter, is_wide=False,
     ),
     Panel(
-        "information", FORECAST, "Information coefficient",
-        "Correlation of forecast and outcome across the symbols of a date, summed up: a straight "
-        "rise is steady skill.",
-        ("information_coefficient",), forecasts.information, is_wide=False,
+        "groups", FORECAST, "Groups by forecast",
+        "Ten groups of equal size: both bars rise together where the forecast knows something.",
+        forecasts.GROUPED, forecasts.groups, is_wide=False,
     ),
     Panel(
-        "decay", FORECAST, "Decay",
-        "How long a forecast goes on ranking the symbols.",
-        ("ic_decay",), forecasts.decay, is_wide=False,
+        "decay", FORECAST, "Information coefficient and its decay",
+        "Information coefficient (Pearson) and rank coefficient (Spearman) of forecast and outcome "
+        "across symbols, by the horizon of the outcome.",
+        ("information_decay",), forecasts.decay, is_wide=False,
+    ),
+    Panel(
+        "backtest", RISK, "Value at risk, day by day",
+        "The judged portfolio: days beyond VaR should be as many as promised, and come alone.",
+        ("var_over_time",), risk.backtest,
+    ),
+    Panel(
+        "hits", RISK, "Hits per year",
+        "Hits that crowd into one year say that the forecast followed too late.",
+        ("hits_per_year",), risk.hits, is_wide=False,
+    ),
+    Panel(
+        "regimes", STATES, "Regimes",
+        "Filtered: each day uses nothing later than that day. States are in the order of their "
+        "variance; a regime of today may be acted on tomorrow at the earliest.",
+        ("regime_probabilities",), states.regimes,
+    ),
+    Panel(
+        "transitions", STATES, "Transitions",
+        "How often a regime (row) was followed by each on the next bar.",
+        ("transitions",), states.transitions, is_wide=False,
+    ),
+    Panel(
+        "alarms", STATES, "Alarms over time",
+        "Share of symbols whose p-value was at or below the stated rate. Alarms that crowd are one "
+        "event, not many.",
+        ("alarms_over_time",), states.alarms,
+    ),
+    Panel(
+        "alarm_rate", STATES, "Alarms per year",
+        "The rate of false alarms is promised for days like those of training.",
+        ("alarms_per_year",), states.alarm_rate, is_wide=False,
     ),
     Panel(
         "challenge", FORECAST, "Against the champion",
@@ -143,5 +188,6 @@ PANELS: tuple[Panel, ...] = (
     ),
 )  # fmt: skip
 
-KNOWN_TABLES = frozenset(name for panel in PANELS for name in panel.needs)
+SHOWN_BESIDE = ("regimes", "market", "most_unusual")
+KNOWN_TABLES = frozenset(SHOWN_BESIDE).union(*(panel.needs for panel in PANELS))
 """Tables that a panel draws; any other table is shown as it is."""

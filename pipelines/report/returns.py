@@ -53,9 +53,16 @@ def curves(evidence: Evidence) -> dict[str, Array]:
         for name in table.columns
         if name not in NOT_CURVES
     }
-    if evidence.returns is not None and len(evidence.returns) == len(table):
+    if _has_active_beside(evidence):
+        assert evidence.returns is not None
         found["active"] = evidence.returns
     return found
+
+
+def _has_active_beside(evidence: Evidence) -> bool:
+    """Whether active returns are known date by date but are no curve of the table."""
+    table, returns = evidence.tables["equity"], evidence.returns
+    return returns is not None and "active" not in table.columns and len(returns) == len(table)
 
 
 def standard_error(returns: Array) -> float:
@@ -73,7 +80,8 @@ def equity(evidence: Evidence) -> Blocks:
     x = times(table["timestamp"])
     for i, name in enumerate(c for c in table.columns if c not in NOT_CURVES):
         fig.add_trace(line(x, np.exp(table[name].to_numpy()), name, i))
-    if evidence.returns is not None and len(evidence.returns) == len(evidence.tables["equity"]):
+    if _has_active_beside(evidence):
+        assert evidence.returns is not None
         wealth = pl.DataFrame({"w": np.cumprod(1 + evidence.returns)})
         fig.add_trace(line(x, thin(wealth)["w"], "active"))
     fig.update_yaxes(type="log")
@@ -247,7 +255,10 @@ def years(evidence: Evidence) -> Blocks:
                              marker_color=colour(name)))  # fmt: skip
     fig.update_layout(xaxis_dtick=1 if len(frame) <= 16 else 2)
     percent(fig)
-    shares = dict.fromkeys((*names, "net_drawdown"), ".1%")
+    known = evidence.table("per_year")
+    if known is not None and "turnover" in known.columns:
+        frame = frame.join(known.select("year", "turnover"), on="year", how="left")
+    shares = dict.fromkeys((*names, "net_drawdown"), ".1%") | {"turnover": ".1f"}
     return Chart(fig, 280), Grid(frame, shares | {f"{n}_sharpe": ".2f" for n in names})
 
 
@@ -286,3 +297,23 @@ def months(evidence: Evidence) -> Blocks:
                       xaxis_side="top", xaxis_ticks="", yaxis_ticks="")  # fmt: skip
     fig.update_xaxes(showgrid=False, linecolor=GREY)
     return (Chart(fig, max(180, 24 * len(z) + 70)),)
+
+
+def trading(evidence: Evidence) -> Blocks:
+    """Draw turnover per year of trading and what costs have taken so far."""
+    table = evidence.tables["returns"]
+    if not {"turnover", "costs"} <= set(table.columns):
+        return ()
+    per_year = bars_per_year(table["timestamp"])
+    window = max(20, round(per_year / 4))
+    turnover = pl.col("turnover").rolling_mean(window, min_samples=1) * per_year
+    kept = thin(table.select("timestamp", turnover, pl.col("costs").cum_sum()))
+    x = times(kept["timestamp"])
+    fig = figure("decision time", "turnover per year (rolling quarter)")
+    fig.add_trace(line(x, kept["turnover"], "turnover", line={"color": BLUE}))
+    fig.add_trace(line(x, kept["costs"], "costs so far", line={"color": RED}, yaxis="y2"))
+    fig.update_layout(
+        yaxis2={"overlaying": "y", "side": "right", "tickformat": ".0%", "showgrid": False,
+                "title_text": "costs so far, of capital"}
+    )  # fmt: skip
+    return (Chart(fig, 300),)

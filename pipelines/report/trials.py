@@ -16,7 +16,7 @@ from pipelines.report import Blocks, Chart, Evidence, Grid, Remark
 from pipelines.report.style import BLUE, GREY, RED, figure, numbers, translucent
 
 NORMAL = NormalDist()
-LOGITS = ("pbo_logits", "overfitting")
+LOGITS = "pbo"
 
 
 def deflated(evidence: Evidence) -> Blocks:
@@ -27,10 +27,10 @@ def deflated(evidence: Evidence) -> Blocks:
     n_trials = measured.get("n_trials")
     if n_trials is not None:
         facts.append(("N, trials of the family", f"{n_trials:,.0f}"))
-    if (effective := measured.get("n_eff", measured.get("n_effective_trials"))) is not None:
+    if (effective := measured.get("n_effective_trials")) is not None:
         facts.append(("N_eff = rho + (1 - rho)*N, for information", f"{effective:.2f}"))
     if trials is not None and len(trials) > 1:
-        spread = float(np.std(trials["sharpe"].to_numpy(), ddof=1))
+        spread = float(np.std(trials["sharpe_per_period"].to_numpy(), ddof=1))
         facts.append(("standard deviation of the trials' Sharpe ratios, per bar", f"{spread:.5f}"))
     blocks: list[Chart | Grid | Remark] = []
     if returns is not None and len(returns) >= 4:
@@ -83,7 +83,8 @@ def _distribution(evidence: Evidence, trials: pl.DataFrame | None) -> go.Figure:
     )  # fmt: skip
     if trials is not None:
         fig.add_trace(
-            go.Scatter(x=numbers(trials["sharpe"]), y=[0.04] * len(trials), mode="markers",
+            go.Scatter(x=numbers(trials["sharpe_per_period"]), y=[0.04] * len(trials),
+                       mode="markers",
                        name="trials of the family", hoverinfo="x",
                        marker={"symbol": "line-ns-open", "size": 13, "color": GREY})
         )  # fmt: skip
@@ -96,27 +97,24 @@ def _distribution(evidence: Evidence, trials: pl.DataFrame | None) -> go.Figure:
 
 def overfitting(evidence: Evidence) -> Blocks:
     """Draw the histogram of logits, and where chosen recipes landed."""
-    name = next((n for n in LOGITS if evidence.table(n) is not None), None)
-    pbo = evidence.metrics.get("pbo")
-    if name is None:
+    table, pbo = evidence.table(LOGITS), evidence.metrics.get("pbo")
+    if table is None:
         return () if pbo is None else (Remark(f"PBO {pbo:.1%}."),)
-    table = evidence.tables[name]
     logit = table["logit"].to_numpy()
-    weight = table["count"].to_numpy() if "count" in table.columns else np.ones(len(logit))
-    share = float(weight[logit <= 0].sum() / weight.sum()) if pbo is None else pbo
+    share = float((logit <= 0).mean()) if pbo is None else pbo
     low, high = float(logit.min()) - 0.25, float(logit.max()) + 0.25
-    heights, edges = np.histogram(logit, bins=np.linspace(low, high, 41), weights=weight)
+    heights, edges = np.histogram(logit, bins=np.linspace(low, high, 41))
     middle = (edges[:-1] + edges[1:]) / 2
     fig = figure("logit of the rank of the chosen recipe in the other half", "share of halves")
     fig.add_trace(
-        go.Bar(x=numbers(middle), y=numbers(heights / weight.sum()),
+        go.Bar(x=numbers(middle), y=numbers(heights / len(logit)),
                marker_color=[RED if m <= 0 else BLUE for m in middle])
     )  # fmt: skip
     fig.add_vline(x=0, line_dash="dash", line_width=1)
     fig.update_layout(hovermode="closest", bargap=0.05, yaxis_tickformat=".0%")
-    words = f"PBO {share:.1%}: share of {int(weight.sum()):,} halves with a logit at or below zero."
+    words = f"PBO {share:.1%}: share of all halves with a logit at or below zero."
     blocks: list[Chart | Grid | Remark] = [Chart(fig, 300), Remark(words)]
-    if {"chosen", "realised"} <= set(table.columns):
+    if {"chosen_sharpe", "realised_sharpe"} <= set(table.columns):
         blocks.insert(1, Chart(_degradation(table), 300))
     return tuple(blocks)
 
@@ -126,7 +124,8 @@ def _degradation(table: pl.DataFrame) -> go.Figure:
     kept = table if len(table) <= 1500 else table.gather_every(-(-len(table) // 1500))
     fig = figure("Sharpe ratio per bar in the half that chose", "in the other half")
     fig.add_trace(
-        go.Scatter(x=numbers(kept["chosen"]), y=numbers(kept["realised"]), mode="markers",
+        go.Scatter(x=numbers(kept["chosen_sharpe"]), y=numbers(kept["realised_sharpe"]),
+                   mode="markers",
                    marker={"size": 4, "color": BLUE, "opacity": 0.35})
     )  # fmt: skip
     fig.add_hline(y=0, line_width=1, line_color=GREY)

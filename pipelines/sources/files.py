@@ -43,7 +43,7 @@ class Files:
         ones, `raw` where the file holds adjusted closes too but they were not asked for, else
         `unknown`.
         """
-        paths = _paths(query.path)
+        paths = paths_of(query.path)
         parts: list[pl.DataFrame] = []
         bases: set[str] = set()
         repairs: list[str] = []
@@ -67,8 +67,12 @@ class Files:
         return bars
 
 
-def _paths(path: Path | None) -> list[Path]:
-    """Return the files that a path, folder or glob names, in alphabetical order."""
+def paths_of(path: Path | None) -> list[Path]:
+    """Return the files that a path, folder or glob names, in alphabetical order.
+
+    Raises:
+        ParameterError: no path, or nothing there.
+    """
     if path is None:
         raise ParameterError("path", None, "a file, folder or glob of CSV or Parquet files")
     suffixes = (*TEXT_SUFFIXES, *PARQUET_SUFFIXES)

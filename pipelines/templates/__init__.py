@@ -225,5 +225,7 @@ TEMPLATES: Catalog[Template] = Catalog(
         "return_forecast": "pipelines.templates.return_forecast:TEMPLATE",
         "market_regime": "pipelines.templates.market_regime:TEMPLATE",
         "anomaly": "pipelines.templates.anomaly:TEMPLATE",
+        "sentiment": "pipelines.templates.sentiment:TEMPLATE",
+        "tabular": "pipelines.templates.tabular:TEMPLATE",
     },
 )

@@ -8,13 +8,18 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from pipelines import sample_texts
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.features import FEATURE_SETS
 from pipelines.hyperparameters import resolve
+from pipelines.lexicon import signals
+from pipelines.table_target import read_target
 from pipelines.templates import TEMPLATES, Template, TrialFamily
+from pipelines.templates.sentiment import read_labels
 from registry.contract import DataSpan, Json, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 
@@ -82,11 +87,51 @@ def scored(template, rows):
     return OutOfFold(rows, scores, np.arange(len(rows)) * 2 // len(rows))
 
 
+def of_table(template, *, target, other):
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((N, 2)).astype(np.float32)
+    frame = pl.DataFrame(
+        {
+            "timestamp": np.arange(N),
+            "first": X[:, 0],
+            "second": X[:, 1],
+            "class": np.where(X[:, 0] + rng.standard_normal(N) > 0, "high", "low"),
+            "number": 50 + 9 * X[:, 0] + rng.standard_normal(N),
+        }
+    )
+    options = resolve(template.options, {"target": target, "drop": other})
+    spec = template.label_spec(None, frame, options)
+    y = read_target(frame[target], spec, "")
+    return alone(template, X, y, spec, {name: np.full(N, spec[name]) for name in SCALES})
+
+
+def of_texts(template):
+    texts, names = zip(*(sample_texts.rows() * 3)[:N], strict=True)
+    frame = pl.DataFrame({"timestamp": np.arange(N), "text": texts, "label": names})
+    spec = template.label_spec(None, frame, resolve(template.options, {}))
+    return alone(template, signals(texts), read_labels(frame["label"], spec, ""), spec, {})
+
+
+def alone(template, X, y, spec, context):
+    """Rows that stand alone, one a second."""
+    target, fit = template.target(y, context)
+    t0 = np.arange(N, dtype=np.int64) * 1_000_000
+    place = np.zeros(N, dtype=np.int32)
+    rows = LabelledRows(X, y, target, context, {}, place, ("0",), t0, t0 + 1, fit, spec)
+    return Case(template, spec, rows, scored(template, rows))
+
+
+SCALES = ("center", "scale")
 CASES = {
     "bars": {
         "ohlcv": partial(of_bars, ranged=True),
         "closes": partial(of_bars, ranged=False),
     },
+    "table": {
+        "classes": partial(of_table, target="class", other="number"),
+        "numbers": partial(of_table, target="number", other="class"),
+    },
+    "texts": {"texts": of_texts},
 }
 """Kind of input -> name of a variant -> what makes the case of a template."""
 NAMES = [
@@ -177,7 +222,7 @@ def test_names_and_defaults_can_be_resolved(template):
     assert TEMPLATES.get(template.name) is template
     assert (template.feature_set in FEATURE_SETS) == (template.inputs == "bars")
     assert template.architectures
-    assert template.horizon_bars >= 1
+    assert template.horizon_bars >= (template.inputs not in ("table", "texts"))
     assert template.loss_margin > 0
 
 

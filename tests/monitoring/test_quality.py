@@ -77,3 +77,14 @@ def test_a_column_that_is_constant_in_the_reference_may_be_constant():
     flat = {"r_1": pl.lit(1.0)}
     checks = check_window(WINDOW.with_columns(**flat), REFERENCE.with_columns(**flat))
     assert failures(checks) == ""
+
+
+def test_gaps_and_rare_indicators_that_training_had_too_are_ordinary():
+    rng = np.random.default_rng(5)
+    gaps = pl.Series(np.where(rng.random(len(REFERENCE)) < 0.3, np.nan, 1 + rng.random(1500)))
+    reference = REFERENCE.with_columns(gaps=gaps, rare=pl.Series(rng.random(1500) < 0.01) * 1.0)
+    window = WINDOW.with_columns(gaps=gaps[: len(WINDOW)], rare=pl.lit(0.0))
+    assert failures(check_window(window, reference)) == ""
+    worse = window.with_columns(gaps=pl.lit(float("nan")), rare=pl.lit(1.0))
+    found = {check.name for check in check_window(worse, reference) if not check.passed}
+    assert {"nulls", "constant"} <= found

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -102,6 +103,18 @@ def test_the_runs_parameters_are_those_of_the_stage_and_mean_the_champions_recip
     assert source.query().end == end and recipe.model_id == MODEL
     assert (resolved.parameters["max_depth"], resolved.seed, resolved.horizon_bars) == (4, 7, 5)
     assert (recipe.first_test, resolved.recent_bars) == (champion.contract.first_test, 252)
+
+
+def test_rows_that_stand_alone_are_read_again_from_where_they_came(make_loop, served):
+    champion = make_loop().registry.get(MODEL, 1)
+    data = replace(
+        champion.contract.data, source="files", parameters={"path": "a.csv", "timezone": "CET"}
+    )
+    contract = replace(champion.contract, interval="", symbols=(), data=data)
+    end = datetime(2008, 2, 6, 21, tzinfo=UTC)
+    wanted = run_parameters(replace(champion, contract=contract), end, "data_drift")
+    assert (wanted["source"], wanted["path"], wanted["timezone"]) == ("files", "a.csv", "CET")
+    assert not {"symbols", "start", "end", "interval"} & set(wanted)
 
 
 def test_windows_are_looked_at_in_the_order_of_time(make_loop, judged, engine, world):

@@ -40,6 +40,15 @@ TABLES = {
         {"fold": [0, 1, 2], "coverage": [None, 0.88, 0.93], "nominal": [0.9, 0.9, 0.9]}
     ),
     "cost_grid": pl.DataFrame({"multiple": [0.0, 1.0, 2.0], "sharpe": [0.9, 0.4, -0.1]}),
+    "regime_probabilities": pl.DataFrame(
+        {"timestamp": TIMES, "calm": 1 - RISING, "turbulent": RISING}
+    ),
+    "alarms_per_year": pl.DataFrame(
+        {"year": [2019, 2020], "rate": [0.004, 0.02], "stated": [0.01, 0.01], "n_rows": [250, 250]}
+    ),
+    "forecast_groups": pl.DataFrame(
+        {"group": [0, 1], "forecast": [-0.01, 0.02], "realised": [0.0, 0.01], "n_rows": [9, 9]}
+    ),
 }
 
 

@@ -39,9 +39,10 @@ def tables(net) -> dict[str, pl.DataFrame]:
             }
         ),
         "cost_grid": pl.DataFrame({"multiple": [0, 1, 2, 3], "sharpe": [0.9, 0.4, -0.1, -0.5]}),
-        "trials": pl.DataFrame({"sharpe": [0.01, -0.02, 0.03]}),
-        "pbo_logits": pl.DataFrame(
-            {"logit": [-1.0, 0.0, 1.0, 2.0], "chosen": [0.1] * 4, "realised": [-0.1, 0.0, 0.1, 0.2]}
+        "trials": pl.DataFrame({"sharpe_per_period": [0.01, -0.02, 0.03]}),
+        "pbo": pl.DataFrame(
+            {"logit": [-1.0, 0.0, 1.0, 2.0], "chosen_sharpe": [0.1] * 4,
+             "realised_sharpe": [-0.1, 0.0, 0.1, 0.2]}
         ),
         "reliability": pl.DataFrame(
             {"confidence": [0.3, 0.5, 0.9], "frequency": [0.2, 0.6, 0.8], "n_rows": [50, 60, 40]}
@@ -63,8 +64,7 @@ def tables(net) -> dict[str, pl.DataFrame]:
             {"timestamp": TIMES, "realised": 0.02 + wave / 10, "forecast": 0.02 + wave / 12,
              "ewma": 0.02 + wave / 14}
         ),
-        "information_coefficient": pl.DataFrame({"timestamp": TIMES, "ic": wave, "rank_ic": -wave}),
-        "ic_decay": pl.DataFrame(
+        "information_decay": pl.DataFrame(
             {"horizon_bars": [1, 5], "ic": [0.03, 0.01], "rank_ic": [0.02, 0.0]}
         ),
         "challenge": pl.DataFrame(
@@ -76,6 +76,38 @@ def tables(net) -> dict[str, pl.DataFrame]:
              "start": starts, "end": ends}
         ),
         "importance": pl.DataFrame({"feature": ["a", "b"], "importance": [0.7, 0.3]}),
+        "returns": pl.DataFrame(
+            {"timestamp": TIMES, "net": net, "gross": net + 1e-4, "costs": [1e-4] * N,
+             "turnover": [0.1] * N}
+        ),
+        "per_year": pl.DataFrame({"year": [2019, 2020], "turnover": [36.5, 23.5]}),
+        "forecast_groups": pl.DataFrame(
+            {"group": [0, 1], "forecast": [-0.1, 0.1], "realised": [-0.05, 0.02], "n_rows": [5, 5]}
+        ),
+        "regime_probabilities": pl.DataFrame(
+            {"timestamp": TIMES, "calm": 0.5 + wave, "wild": 0.5 - wave}
+        ),
+        "regimes": pl.DataFrame({"regime": ["calm", "wild"], "volatility": [0.1, 0.3]}),
+        "market": pl.DataFrame({"timestamp": TIMES, "log_index": wave}),
+        "transitions": pl.DataFrame(
+            {"regime": ["calm", "wild"], "calm": [0.9, 0.2], "wild": [0.1, 0.8]}
+        ),
+        "alarms_over_time": pl.DataFrame(
+            {"timestamp": TIMES, "share": [0.0, 0.5] * (N // 2),
+             "lowest_p_value": [0.4, 0.001] * (N // 2)}
+        ),
+        "alarms_per_year": pl.DataFrame(
+            {"year": [2019, 2020], "rate": [0.01, 0.03], "n_rows": [365, 235], "stated": [0.02] * 2}
+        ),
+        "most_unusual": pl.DataFrame({"symbol": ["AAA"], "p_value": [0.0001]}),
+        "var_over_time": pl.DataFrame(
+            {"timestamp": TIMES, "loss": -net, "var": [0.02] * N, "shortfall": [0.03] * N,
+             "hit": -net > 0.02}
+        ),
+        "hits_per_year": pl.DataFrame(
+            {"year": [2019, 2020], "n_dates": [365, 235], "n_hits": [5, 9],
+             "hit_rate": [0.0137, 0.0383], "expected_rate": [0.01, 0.01]}
+        ),
         "per_symbol": pl.DataFrame({"symbol": ["AAA", "BBB"], "buy_share": [0.25, 0.5]}),
     }  # fmt: skip
 
@@ -104,6 +136,7 @@ def evidence(tables, net) -> Evidence:
         "qlike": 0.4,
         "qlike_ewma": 0.5,
         "ece": 0.02,
+        "kupiec_p": 0.3,
         "break_even_cost": 0.00012,
     }
     return Evidence(contract, record, metrics, tables, "run", returns=net, champion=1)

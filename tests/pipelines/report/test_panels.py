@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipelines.report import Chart, Grid, Remark, forecasts, probabilities, provenance, trials
+from pipelines.report import (
+    Chart,
+    Grid,
+    Remark,
+    forecasts,
+    probabilities,
+    provenance,
+    risk,
+    states,
+    trials,
+)
 
 
 def figure(blocks):
@@ -64,7 +74,7 @@ def test_the_logit_histogram_counts_every_half_once(evidence):
     blocks = trials.overfitting(replace(evidence, metrics=without))
     assert sum(figure(blocks).data[0].y) == pytest.approx(1.0)
     (words,) = [b.text for b in blocks if isinstance(b, Remark)]
-    assert words.startswith("PBO 50.0%: share of 4 halves")
+    assert words.startswith("PBO 50.0%: share of all halves")
 
 
 def test_a_challenge_cumulates_losses_beyond_the_baseline(evidence):
@@ -87,3 +97,33 @@ def test_binned_forecasts_keep_the_mean(evidence):
     table = evidence.tables["forecast_vs_realised"]
     assert np.mean(points.x) == pytest.approx(table["forecast"].mean(), rel=1e-3)
     assert np.mean(points.y) == pytest.approx(table["realised"].mean(), rel=1e-3)
+
+
+def test_every_day_beyond_var_is_marked(evidence, net):
+    fig = figure(risk.backtest(evidence))
+    marked = next(trace for trace in fig.data if trace.name == "beyond VaR")
+    assert len(marked.x) == int((-net > 0.02).sum())
+    assert min(marked.y) > 0.02
+
+
+def test_a_regime_colours_the_days_on_which_it_is_the_likeliest(evidence):
+    fig = figure(states.regimes(evidence))
+    counted = {trace.name: len(trace.x) for trace in fig.data if trace.name}
+    calm = int((evidence.tables["regime_probabilities"]["calm"] >= 0.5).sum())
+    assert counted == {"calm": calm, "wild": 600 - calm}
+
+
+def test_thinning_keeps_every_alarm_of_a_long_history(evidence):
+    table = evidence.tables["alarms_over_time"]
+    longer = table.sample(9000, with_replacement=True, seed=0).sort("timestamp")
+    fig = figure(states.alarms(replace(evidence, tables={"alarms_over_time": longer})))
+    assert max(fig.data[0].y) == 0.5
+
+
+def test_active_returns_of_the_table_are_not_drawn_twice(evidence, net):
+    from pipelines.report import returns
+
+    table = evidence.tables["equity"].with_columns(active=np.log(np.cumprod(1 + net)))
+    tables = dict(evidence.tables) | {"equity": table}
+    fig = figure(returns.equity(replace(evidence, tables=tables)))
+    assert [trace.name for trace in fig.data].count("active") == 1

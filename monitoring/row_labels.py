@@ -1,0 +1,48 @@
+"""Row labels: whether there is anything new to learn from where rows stand alone.
+
+A version on a table or on texts was made from files. Nobody tells this engine what became of a row
+it answered; but whoever labels rows may append them to those files. They are read again here, as
+training read them, and the labels after the version's training are counted. A file that has moved,
+or cannot be read, counts as no new label, and the log says why.
+"""
+
+import json
+from datetime import datetime
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from pipelines.bars import to_microseconds
+from pipelines.inputs import INPUTS
+from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.recipe import Recipe
+from pipelines.templates import TEMPLATES
+from registry.artifacts import VersionFiles
+from registry.errors import MLEngineError
+from registry.settings import PlatformSettings
+
+log = structlog.get_logger()
+
+
+def new_label_times(version: VersionFiles, platform: PlatformSettings) -> NDArray[np.int64]:
+    """Return when the labels of rows after the version's training are known, sorted.
+
+    int64 microseconds UTC; one entry per time with such rows.
+    """
+    contract = version.contract
+    kind = INPUTS.get(TEMPLATES.get(contract.template).inputs)
+    parameters = {**contract.data.parameters, "source": contract.data.source}
+    source = SourceParameters(**parameters)  # type: ignore[arg-type]
+    options = json.dumps(dict(contract.options))
+    wanted = RecipeParameters(template=contract.template, options=options)
+    try:
+        data = kind.read(source, wanted, platform)
+        rows = kind.rows(Recipe.of_contract(contract), data, dict(contract.label_spec))
+    except (MLEngineError, OSError) as exc:
+        log.warning("labels not read", model_id=version.model_id, reason=str(exc))
+        return np.zeros(0, dtype=np.int64)
+    start = to_microseconds(datetime.fromisoformat(contract.trained_until))
+    later = rows.t0 > start
+    _, first = np.unique(rows.t0[later], return_index=True)
+    return np.sort(rows.t1[later][first])

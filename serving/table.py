@@ -1,0 +1,97 @@
+"""Rows of a request to a model over a table -> features, or the row's own error.
+
+A row is a list in the order of the version's columns, or an object by column name: numbers, true
+and false, texts for dates and categories, null for what is missing. A category that training never
+saw is answered as missing and listed in `ignored`. What is wrong with one row is that row's error.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.table_columns import Column, encoded_rows, laid_out, read_columns
+from registry.errors import MLEngineError, ParameterError, ShapeError
+from serving.inputs import Holdings, Inputs, Place, check_horizon, distinct, horizons_of
+from serving.loading import LoadedVersion
+from serving.schemas import PredictRequest
+
+MAX_NAMES_SHOWN = 8
+
+
+def gather(
+    request: PredictRequest, version: LoadedVersion, _held: Holdings, max_rows: int
+) -> Inputs:
+    """Return the inputs of a request with `rows`; `symbols` may name them.
+
+    Raises:
+        ParameterError: no rows, or context, which a table does not have.
+        ShapeError: too many rows, or another number of names.
+    """
+    if request.rows is None:
+        raise ParameterError("rows", None, f"rows of columns: {version.model_id} is over a table")
+    if request.context:
+        raise ParameterError("context", sorted(request.context)[0], "none: a table has columns")
+    if not 1 <= len(request.rows) <= max_rows:
+        expected = f"1 to {max_rows} rows (MAX_BATCH_SIZE)"
+        raise ShapeError("rows", expected, f"{len(request.rows)} rows")
+    names = _names(request, max_rows)
+    for asked in set(horizons_of(request, names).values()):
+        check_horizon(asked, version)
+    columns = read_columns(version.contract.label_spec)
+    kept: list[list[Any]] = []
+    keys: list[str] = []
+    errors: dict[str, MLEngineError] = {}
+    ignored: list[str] = []
+    for i, (name, row) in enumerate(zip(names, request.rows, strict=True)):
+        try:
+            values = _ordered(row, f"rows[{i}]", columns)
+            encoded_rows([values], columns, f"rows {i}")
+        except MLEngineError as error:
+            errors[name] = error
+            continue
+        kept.append(values)
+        keys.append(name)
+        ignored += _unseen(values, i, columns)
+    X = laid_out(encoded_rows(kept, columns), columns, version.contract.feature_set)
+    places = (Place(),) * len(keys)
+    return Inputs(tuple(keys), X, {}, places, errors, tuple(ignored), "rows")
+
+
+def _names(request: PredictRequest, max_rows: int) -> tuple[str, ...]:
+    rows = request.rows or []
+    if request.symbols is None:
+        return tuple(str(i) for i in range(len(rows)))
+    names = distinct(request.symbols, max_rows)
+    if len(names) != len(rows):
+        raise ShapeError("symbols", f"{len(rows)} names, one per row", str(len(names)))
+    return names
+
+
+def _ordered(row: Any, where: str, columns: Sequence[Column]) -> list[Any]:
+    names = [column.name for column in columns]
+    if isinstance(row, dict):
+        if unknown := sorted(set(row) - set(names)):
+            raise ParameterError(where, unknown[0], f"only the version's columns: {_shown(names)}")
+        if missing := [name for name in names if name not in row]:
+            expected = f"the column {missing[0]!r} too (null where it is not known)"
+            raise ParameterError(where, ", ".join(sorted(row)), expected)
+        return [row[name] for name in names]
+    if not isinstance(row, list) or len(row) != len(names):
+        found = f"{len(row)} values" if isinstance(row, list) else type(row).__name__
+        raise ShapeError(where, f"{len(names)} values ({_shown(names)})", found)
+    return row
+
+
+def _unseen(values: Sequence[Any], number: int, columns: Sequence[Column]) -> list[str]:
+    return [
+        f"rows[{number}].{column.name}={value[:40]!r}: never seen in training, taken as missing"
+        for value, column in zip(values, columns, strict=True)
+        if column.kind == "category"
+        and value is not None
+        and np.isnan(encoded_rows([[value]], [column])[0, 0])
+    ]
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
