@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
 from pipelines.candidate import Candidate
-from pipelines.features import FeatureSet
+from pipelines.features import FeatureSet, PanelSet, compute_all
 from pipelines.inputs import Dataset
 from pipelines.recipe import Recipe
 from pipelines.templates import over_bars
@@ -57,16 +57,16 @@ def data_checks(dataset: Dataset, inputs: str = "bars") -> GateRow:
 
 def causality(recipe: Recipe, dataset: Dataset) -> GateRow:
     """Largest relative change of features and context at t when bars after t are removed."""
-    feature_set, template = recipe.bar_features, over_bars(recipe.template)
+    template, whole = over_bars(recipe.template), _Whole(recipe.bar_features, dataset)
 
     def compare(series: BarSeries, cut: int) -> float:
         past = series.slice(0, cut + 1)
-        feature = difference(feature_set.compute(series)[cut], feature_set.compute(past)[cut])
+        feature = difference(whole.rows(series.symbol)[cut], whole.recomputed(series, cut))
         full, short = template.context(series), template.context(past)
         context = max(difference(full[k][cut], short[k][cut]) for k in full)
         return max(feature, context)
 
-    worst = _worst(feature_set, dataset, compare)
+    worst = _worst(whole, compare)
     note = f"f(x[:t])[t] against f(x)[t] at {N_CUTS} cuts of up to {N_SYMBOLS} symbols"
     return GateRow("causality", worst, "<=", CAUSALITY_LIMIT, note)
 
@@ -74,13 +74,14 @@ def causality(recipe: Recipe, dataset: Dataset) -> GateRow:
 def feature_parity(recipe: Recipe, dataset: Dataset) -> GateRow:
     """Largest relative difference between a training row and what serving computes for it."""
     feature_set = recipe.bar_features
+    whole, n_bars = _Whole(feature_set, dataset), feature_set.min_history
 
     def compare(series: BarSeries, cut: int) -> float:
-        held = series.slice(max(0, cut + 1 - feature_set.min_history), cut + 1)
-        return difference(feature_set.compute(series)[cut], feature_set.compute(held)[-1])
+        found = whole.recomputed(series, cut, n_bars)
+        return difference(whole.rows(series.symbol)[cut], found)
 
-    worst = _worst(feature_set, dataset, compare)
-    note = f"whole history against the newest {feature_set.min_history} bars"
+    worst = _worst(whole, compare)
+    note = f"whole history against the newest {n_bars} bars"
     return GateRow("feature_parity", worst, "<=", FEATURE_PARITY_LIMIT, note)
 
 
@@ -111,22 +112,56 @@ def difference(expected: NDArray[np.floating], found: NDArray[np.floating]) -> f
     return float(gap[~np.isnan(a)].max(initial=0.0))
 
 
-def _worst(
-    feature_set: FeatureSet, dataset: Dataset, compare: Callable[[BarSeries, int], float]
-) -> float | None:
-    found = [compare(series, cut) for series, cut in _cuts(feature_set, dataset)]
+class _Whole:
+    """Features of whole histories, computed once, and again from parts of them."""
+
+    def __init__(self, feature_set: FeatureSet, dataset: Dataset) -> None:
+        self.feature_set = feature_set
+        self.symbols, self._frame = dataset.data.symbols, dataset.data.frame
+        self._every = list(map(self.series, self.symbols)) if self._is_panel else []
+        self._rows: dict[str, NDArray[np.float64]] = {}
+
+    @property
+    def _is_panel(self) -> bool:
+        return isinstance(self.feature_set, PanelSet)
+
+    def series(self, symbol: str) -> BarSeries:
+        """Return the bars of a symbol."""
+        return BarSeries.from_frame(symbol, self._frame.filter(pl.col("symbol") == symbol))
+
+    def rows(self, symbol: str) -> NDArray[np.float64]:
+        """Return the features of a symbol's whole history."""
+        if symbol not in self._rows:
+            every = self._every or [self.series(symbol)]
+            found = compute_all(self.feature_set, every)
+            self._rows |= {one.symbol: rows for one, rows in zip(every, found, strict=True)}
+        return self._rows[symbol]
+
+    def recomputed(
+        self, series: BarSeries, cut: int, n_bars: int | None = None
+    ) -> NDArray[np.float64]:
+        """Return the row of bar `cut` from the bars up to its time, the newest `n_bars` of each."""
+        every, parts = self._every or [series], []
+        for one in every:
+            stop = int(np.searchsorted(one.timestamp, series.timestamp[cut], side="right"))
+            parts.append(one.slice(max(0, stop - (n_bars or stop)), stop))
+        at = [one.symbol for one in every].index(series.symbol)
+        return np.asarray(compute_all(self.feature_set, parts)[at][-1])
+
+
+def _worst(whole: _Whole, compare: Callable[[BarSeries, int], float]) -> float | None:
+    found = [compare(series, cut) for series, cut in _cuts(whole)]
     return max(found) if found else None
 
 
-def _cuts(feature_set: FeatureSet, dataset: Dataset) -> Iterator[tuple[BarSeries, int]]:
+def _cuts(whole: _Whole) -> Iterator[tuple[BarSeries, int]]:
     """Yield bars and seeded cut positions of symbols spread over the universe."""
-    symbols = dataset.data.symbols
+    symbols = whole.symbols
     chosen = {symbols[i] for i in np.linspace(0, len(symbols) - 1, N_SYMBOLS).astype(int)}
-    frame = dataset.data.frame
     rng = np.random.default_rng(0)
     for symbol in sorted(chosen):
-        series = BarSeries.from_frame(symbol, frame.filter(pl.col("symbol") == symbol))
-        low, high = feature_set.min_history, len(series) - 1
+        series = whole.series(symbol)
+        low, high = whole.feature_set.min_history, len(series) - 1
         if low < high:
             for cut in rng.integers(low, high, N_CUTS):
                 yield series, int(cut)

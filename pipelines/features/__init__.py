@@ -14,7 +14,7 @@ Guarantees of every set:
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,12 +75,32 @@ class FeatureSet(Protocol):
         ...
 
 
+@runtime_checkable
+class PanelSet(FeatureSet, Protocol):
+    """A set that sees all symbols of a universe at once; `compute` and `stream` refuse.
+
+    `compute_all` and `pipelines.features.universe` are the ways in. The guarantees hold for the
+    universe as a whole: causal when all its symbols are cut at one time.
+    """
+
+    min_symbols: int
+
+    def compute_panel(self, series: Sequence[BarSeries]) -> list[NDArray[np.float64]]:
+        """Return the features of every symbol, (n_bars, n_features) each, in the order given.
+
+        Raises:
+            TooFewSymbolsError: fewer than `min_symbols` symbols.
+        """
+        ...
+
+
 FEATURE_SETS: Catalog[FeatureSet] = Catalog(
     "feature set",
     {
         "alpha158": "pipelines.features.alpha158:FEATURE_SET",
         "alpha158_typical": "pipelines.features.alpha158:TYPICAL",
         "close_only": "pipelines.features.close_only:FEATURE_SET",
+        "cross_section": "pipelines.features.cross_section:FEATURE_SET",
         "ohlcv": "pipelines.features.ohlcv:FEATURE_SET",
         "returns": "pipelines.features.returns:FEATURE_SET",
     },
@@ -119,18 +139,27 @@ def _instead(feature_set: FeatureSet, series: BarSeries) -> str:
 
 
 def compute_all(feature_set: FeatureSet, series: Sequence[BarSeries]) -> list[NDArray[np.float64]]:
-    """Return the features of every symbol, (n_bars, n_features) each, in the order given."""
+    """Return the features of every symbol, (n_bars, n_features) each, in the order given.
+
+    Raises:
+        TooFewSymbolsError: a panel set, and fewer symbols than it needs.
+    """
+    if isinstance(feature_set, PanelSet):
+        return feature_set.compute_panel(series)
     return [feature_set.compute(one) for one in series]
 
 
 def fingerprint(feature_set: FeatureSet) -> str:
     """Return a digest of what the set computes, not of how its source reads.
 
-    The set is run on a fixed series and its values, rounded to six significant digits, are
+    The set is run on fixed bars and its newest values, rounded to six significant digits, are
     hashed with the names. A renamed variable keeps the fingerprint; a changed formula does not.
     """
-    values = feature_set.compute(_probe(max(600, feature_set.min_history)))[-50:]
-    text = "\n".join(",".join(f"{v:.6g}" for v in row) for row in values)
+    n_symbols = feature_set.min_symbols if isinstance(feature_set, PanelSet) else 1
+    n_bars = max(600, feature_set.min_history)
+    values = compute_all(feature_set, [_probe(n_bars, i) for i in range(n_symbols)])
+    rows = (row for one in values for row in one[-50:])
+    text = "\n".join(",".join(f"{v:.6g}" for v in row) for row in rows)
     return hashlib.sha256(f"{feature_set.feature_names}\n{text}".encode()).hexdigest()
 
 
@@ -154,8 +183,8 @@ def windows(
     return np.ascontiguousarray(values[steps], dtype=np.float32)
 
 
-def _probe(n: int) -> BarSeries:
-    noise = _noise(5, n)
+def _probe(n: int, number: int) -> BarSeries:
+    noise = _noise(5 * (number + 1), n)[-5:]
     close = 100 * np.exp(np.cumsum(0.02 * noise[0]))
     opened = close * np.exp(0.005 * noise[1])
     high = np.maximum(opened, close) * (1 + 0.005 * np.abs(noise[2]))
@@ -163,7 +192,9 @@ def _probe(n: int) -> BarSeries:
     volume = 1e6 * np.exp(0.5 * noise[4])
     stamp = np.arange(n, dtype=np.int64) * 86_400_000_000
     typical = (high + low + close) / 3
-    return BarSeries("PROBE", stamp, opened, high, low, close, volume, typical, np.full(n, 1e-4))
+    return BarSeries(
+        f"PROBE{number}", stamp, opened, high, low, close, volume, typical, np.full(n, 1e-4)
+    )
 
 
 def _noise(n_rows: int, n_columns: int) -> NDArray[np.float64]:

@@ -38,6 +38,18 @@ class TooLittleHistoryError(InvalidInputError):
         super().__init__(f"{what} needs {needed} bars but there are {found}{tail}")
 
 
+class TooFewSymbolsError(InvalidInputError):
+    """A panel feature set needs more symbols at one timestamp than there are."""
+
+    def __init__(self, feature_set: str, needed: int, found: Iterable[str]) -> None:
+        self.feature_set, self.needed, self.found = feature_set, needed, tuple(found)
+        super().__init__(
+            f"feature set {feature_set!r} needs at least {needed} symbols at the same timestamp "
+            f"but there are {len(self.found)} ({listed(self.found)}); add symbols or choose a "
+            "feature set of single symbols, such as close_only"
+        )
+
+
 class MissingColumnsError(InvalidInputError):
     """A feature set or template needs bar columns that the source does not have."""
 
