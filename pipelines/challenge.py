@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 MARGIN_OF_GAIN = 0.02
 P_WORSE_LIMIT = 0.1
-DESCRIPTIVE = ("hold_share", "fitted")
-"""What a label spec only reports; the label itself does not depend on it."""
+DESCRIPTIVE = ("hold_share", "fitted", "interval", "false_alarm_rate")
+"""What a label spec reports, or says of the answer; the label itself does not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)

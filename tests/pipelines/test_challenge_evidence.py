@@ -11,7 +11,8 @@ LABEL = {"kind": "triple_barrier", "horizon_bars": 5, "width": 0.6, "hold_share"
 
 def test_one_label_and_a_champion_that_ended_before_the_window_are_evidence():
     assert objection(LABEL, dict(LABEL), BEFORE, START) == ""
-    assert objection(LABEL, LABEL | {"hold_share": 0.36}, BEFORE, START) == ""
+    for report in ({"hold_share": 0.36}, {"interval": "adaptive"}, {"false_alarm_rate": 0.05}):
+        assert objection(LABEL, LABEL | report, BEFORE, START) == ""
 
 
 def test_a_champion_that_knew_the_first_decision_of_the_window_is_none():
