@@ -172,7 +172,19 @@ class Walking(Protocol):
 ARCHITECTURES: Catalog[Architecture] = Catalog(
     "architecture",
     {
-        "xgboost": "pipelines.architectures.boosting:XGBOOST",
+        "xgboost": "pipelines.architectures.boosting.xgboost:XGBOOST",
+        "lightgbm": "pipelines.architectures.boosting.lightgbm:LIGHTGBM",
+        "catboost": "pipelines.architectures.boosting.catboost:CATBOOST",
+        "gradient_boosting": "pipelines.architectures.ensembles:GRADIENT_BOOSTING",
+        "random_forest": "pipelines.architectures.ensembles:RANDOM_FOREST",
+        "ridge": "pipelines.architectures.linear:RIDGE",
+        "lasso": "pipelines.architectures.linear:LASSO",
+        "elastic_net": "pipelines.architectures.linear:ELASTIC_NET",
+        "logistic": "pipelines.architectures.linear:LOGISTIC",
+        "kmeans": "pipelines.architectures.clustering:KMEANS",
+        "dbscan": "pipelines.architectures.clustering:DBSCAN",
+        "hmm": "pipelines.architectures.markov:HMM",
+        "isolation_forest": "pipelines.architectures.novelty:ISOLATION_FOREST",
         "mlp": "pipelines.architectures.mlp:MLP",
         "rnn": "pipelines.architectures.recurrent:RNN",
         "lstm": "pipelines.architectures.recurrent:LSTM",
@@ -209,8 +221,8 @@ def check_rows(rows: TrainingRows, objective: Objective) -> None:
         is_class = np.isin(rows.y, np.arange(objective.n_scores))
         wanted = f"a class number 0 .. {objective.n_scores - 1}"
         _check_all(rows.y, is_class, "softmax target", wanted)
-    else:
-        _check_all(rows.y, np.isfinite(rows.y), "squared target", "a finite number")
+    elif objective.loss in ("squared", "states"):
+        _check_all(rows.y, np.isfinite(rows.y), f"{objective.loss} target", "a finite number")
 
 
 def _check_all(

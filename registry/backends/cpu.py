@@ -1,7 +1,7 @@
 """Backend `cpu`: every machine has it.
 
 `onnx` runs in onnxruntime on one thread (a second one does not help a single row). `native` runs
-in the library that made the model: XGBoost's Booster, or a `torch.export` program. A predictor
+in the library that made the model, or in numpy (`registry.backends.native_runs`). A predictor
 checks dtype and shape and answers an empty batch itself: onnxruntime 1.32 ends the whole process
 when an LSTM gets no rows.
 
@@ -15,21 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.backends import Predictor
+from registry.backends.native_runs import NATIVE_RUNS, Run
 from registry.contract import ModelContract
 from registry.errors import ShapeError, UnreadableArtifactError, UnsupportedModelError
-from registry.flavors.programs import open_program
-from registry.flavors.trees import open_booster
 
 CHUNK_ROWS = 512
 """Windowed models see at most this many rows at once: the intermediate results of thousands of
 rows fall out of the processor's cache."""
-
-THREADS = 1
-"""Threads of XGBoost and torch during a call. A second one halves the time of a large batch of
-trees on an idle machine, but on a busy one threads spin while they wait for each other, and one
-row takes many times longer."""
-
-_Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Cpu:
@@ -56,13 +48,13 @@ class Cpu:
         if kind not in _LOADERS:
             reason = f"backend {self.name!r} runs: {', '.join(sorted(_LOADERS))}"
             raise UnsupportedModelError(flavor, contract.native_format, reason)
-        return _CpuPredictor(_LOADERS[kind](payload), contract)
+        return _CpuPredictor(_LOADERS[kind](payload, contract), contract)
 
 
 class _CpuPredictor:
     """Checks the batch, cuts it into chunks and runs them one after another."""
 
-    def __init__(self, run: _Run, contract: ModelContract) -> None:
+    def __init__(self, run: Run, contract: ModelContract) -> None:
         self._run = run
         self._row_shape = contract.inputs.shape[1:]
         self._n_scores = contract.outputs.shape[1] or 0
@@ -79,7 +71,7 @@ class _CpuPredictor:
         return np.concatenate([self._run(features[s : s + CHUNK_ROWS]) for s in starts])
 
 
-def _load_onnx(payload: bytes) -> _Run:
+def _load_onnx(payload: bytes, _: ModelContract) -> Run:
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
@@ -110,38 +102,9 @@ def _load_onnx(payload: bytes) -> _Run:
     return run
 
 
-def _load_booster(payload: bytes) -> _Run:
-    booster = open_booster(payload)
-    booster.set_param({"nthread": THREADS})
-
-    def run(features: NDArray[np.float32]) -> NDArray[np.float32]:
-        scores = booster.inplace_predict(features, predict_type="margin", strict_shape=True)
-        return np.asarray(scores, np.float32)
-
-    return run
-
-
-def _load_program(payload: bytes) -> _Run:
-    import torch
-
-    module = open_program(payload).module()
-
-    def run(features: NDArray[np.float32]) -> NDArray[np.float32]:
-        before = torch.get_num_threads()
-        torch.set_num_threads(THREADS)
-        try:
-            with torch.inference_mode():
-                return np.asarray(module(torch.tensor(features)).numpy(), np.float32)
-        finally:
-            torch.set_num_threads(before)
-
-    return run
-
-
-_LOADERS: dict[str, Callable[[bytes], _Run]] = {
+_LOADERS: dict[str, Callable[[bytes, ModelContract], Run]] = {
     "onnx": _load_onnx,
-    "native xgboost-ubj": _load_booster,
-    "native torch-export": _load_program,
+    **{f"native {native_format}": load for native_format, load in NATIVE_RUNS.items()},
 }
 
 BACKEND = Cpu()

@@ -1,15 +1,24 @@
 """Flavor `native`: the fitted model exactly as its library saved it.
 
-It is the parity reference of every other flavor. Formats: XGBoost's UBJSON and the `.pt2` file of
-`torch.export`; both need no class of this repository. A `.pt2` file is a program: it is loaded
-only after its digest was checked against the one recorded at registration.
+It is the parity reference of every other flavor. Formats: XGBoost's UBJSON, LightGBM's text,
+CatBoost's binary file, safetensors of arrays that numpy evaluates, and the `.pt2` file of
+`torch.export`; none needs a class of `pipelines`. A `.pt2` file is a program: it is loaded only
+after its digest was checked against the one recorded at registration.
 """
 
 from registry.contract import ModelContract
 from registry.errors import UnsupportedModelError
 from registry.flavors import NativeModel
 
-_FILE_NAMES = {"xgboost-ubj": "native/model.ubj", "torch-export": "native/model.pt2"}
+_FILE_NAMES = {
+    "arrays": "native/model.safetensors",
+    "catboost-cbm": "native/model.cbm",
+    "lightgbm-txt": "native/model.txt",
+    "torch-export": "native/model.pt2",
+    "xgboost-ubj": "native/model.ubj",
+}
+PROGRAMS = ("torch-export",)
+"""Formats that are programs and not just numbers: never run without a digest of our own."""
 
 
 class Native:
@@ -18,7 +27,7 @@ class Native:
     name = "native"
 
     def file_name(self, native_format: str) -> str:
-        """Return `native/model.ubj` or `native/model.pt2`.
+        """Return `native/model.` and the format's own ending.
 
         Raises:
             UnsupportedModelError: a format that no backend can load.

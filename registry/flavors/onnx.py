@@ -3,26 +3,26 @@
 The graph takes `features` float32 `(sample, [step,] feature)` and gives `scores` float32
 `(sample, score)`: raw margins or logits, no label, no link. Written from the native file alone,
 so a version can be converted without the code that trained it. Trees become one
-TreeEnsembleRegressor node built from the booster's own dump; networks go through `torch.onnx`.
+TreeEnsembleRegressor node built from the booster's own dump, arrays the operations that their kind
+names (`registry.flavors.arrays`); networks go through `torch.onnx`.
 """
 
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import numpy as np
 
 from registry.contract import ModelContract
 from registry.errors import UnsupportedModelError
 from registry.flavors import NativeModel
+from registry.flavors.arrays import open_arrays
+from registry.flavors.graphs import INPUT, OPSET, OUTPUT, Graph, write_graph
 from registry.flavors.programs import open_program
-from registry.flavors.trees import TreeEnsemble, read_xgboost
-
-INPUT, OUTPUT = "features", "scores"
-OPSET, TREE_OPSET, IR_VERSION = 20, 3, 10
-"""Operator sets and file version that onnxruntime 1.32 runs."""
+from registry.flavors.trees import TreeEnsemble
+from registry.flavors.trees.catboost import read_catboost
+from registry.flavors.trees.lightgbm import read_lightgbm
+from registry.flavors.trees.nodes import add_trees
+from registry.flavors.trees.xgboost import read_xgboost
 
 
 class Onnx:
@@ -47,48 +47,21 @@ class Onnx:
         return _WRITERS[native.format](native.payload)
 
 
-def _from_xgboost(payload: bytes) -> bytes:
-    import onnx
-    from onnx import helper
+def _from_trees(read: Callable[[bytes, str], TreeEnsemble]) -> Callable[[bytes], bytes]:
+    def write(payload: bytes) -> bytes:
+        trees = read(payload, "onnx")
+        graph = Graph()
+        add_trees(graph, trees, INPUT, OUTPUT)
+        return write_graph(graph, (trees.n_features,), len(trees.base))
 
-    trees = read_xgboost(payload, "onnx")
-    node = helper.make_node(
-        "TreeEnsembleRegressor", [INPUT], [OUTPUT], domain="ai.onnx.ml", **_attributes(trees)
-    )
-    float32 = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        [node],
-        "trees",
-        [helper.make_tensor_value_info(INPUT, float32, ["sample", trees.n_features])],
-        [helper.make_tensor_value_info(OUTPUT, float32, ["sample", len(trees.base)])],
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", TREE_OPSET)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    return write
 
 
-def _attributes(trees: TreeEnsemble) -> dict[str, Any]:
-    """Return the node's attributes; a child number at a leaf is 0 and never read."""
-    leaf = trees.is_leaf
-    return {
-        "n_targets": len(trees.base),
-        "base_values": trees.base.tolist(),
-        "aggregate_function": "SUM",
-        "post_transform": "NONE",
-        "nodes_treeids": trees.tree.tolist(),
-        "nodes_nodeids": trees.node.tolist(),
-        "nodes_featureids": np.where(leaf, 0, trees.feature).tolist(),
-        "nodes_modes": np.where(leaf, "LEAF", "BRANCH_LT").tolist(),
-        "nodes_values": np.where(leaf, np.float32(0), trees.value).tolist(),
-        "nodes_truenodeids": np.where(leaf, 0, trees.left).tolist(),
-        "nodes_falsenodeids": np.where(leaf, 0, trees.right).tolist(),
-        "nodes_missing_value_tracks_true": trees.default_left.astype(np.int64).tolist(),
-        "target_treeids": trees.tree[leaf].tolist(),
-        "target_nodeids": trees.node[leaf].tolist(),
-        "target_ids": trees.score[leaf].tolist(),
-        "target_weights": trees.value[leaf].tolist(),
-    }
+def _from_arrays(payload: bytes) -> bytes:
+    model = open_arrays(payload)
+    graph = Graph()
+    model.add_to(graph, INPUT, OUTPUT)
+    return write_graph(graph, model.row_shape, model.n_scores)
 
 
 def _from_torch(payload: bytes) -> bytes:
@@ -132,8 +105,11 @@ def _quiet(log: logging.Logger) -> Iterator[None]:
 _EXPORTER_LOG = logging.getLogger("torch.onnx._internal.exporter._registration")
 
 _WRITERS: dict[str, Callable[[bytes], bytes]] = {
+    "arrays": _from_arrays,
+    "catboost-cbm": _from_trees(read_catboost),
+    "lightgbm-txt": _from_trees(read_lightgbm),
     "torch-export": _from_torch,
-    "xgboost-ubj": _from_xgboost,
+    "xgboost-ubj": _from_trees(read_xgboost),
 }
 
 FLAVOR = Onnx()

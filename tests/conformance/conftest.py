@@ -8,48 +8,72 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.architectures import ARCHITECTURES, Estimator, Objective, TrainingRows
+from pipelines.architectures import ARCHITECTURES, Estimator, Loss, Objective, TrainingRows
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.flavors import FLAVORS, NativeModel
 
-N_ROWS, N_FEATURES, WINDOW = 1000, 6, 4
-NETWORKS = ("mlp", "rnn", "lstm", "gru", "tcn", "transformer")
-SHORT = {
-    "xgboost": {"rounds": 40, "nthread": 1},
-    **{name: {"epochs": 6, "batch_size": 64, "hidden": 16} for name in NETWORKS},
+N_ROWS, N_FEATURES, WINDOW, N_CLASSES = 1000, 6, 4, 3
+QUICK = {
+    "rounds": 40,
+    "n_estimators": 40,
+    "epochs": 6,
+    "batch_size": 64,
+    "hidden": 16,
+    "n_states": 2,
+    "nthread": 1,
 }
+"""Settings that make a fit quick, for whatever architecture has a parameter of that name."""
+N_SCORES = {"softmax": N_CLASSES, "states": 0, "scenarios": 0}
+SEED = 7
 GIVEN = ("lexicon", "pretrained_text")
 """They fit nothing to rows, and have tests of their own."""
-OBJECTIVES = (Objective("gamma"), Objective("softmax", 3), Objective("squared"))
+
+
+def _is_slow(name: str, loss: Loss) -> bool:
+    """Networks take seconds to export and differ by loss in their last layer alone; CatBoost
+    compiles its gamma loss once per process."""
+    is_network = ARCHITECTURES.get(name).native_format == "torch-export"
+    return (is_network and loss != "softmax") or (name, loss) == ("catboost", "gamma")
+
+
 FITTED = [
-    # an export takes seconds, and networks differ by objective in their last layer alone
     pytest.param(
-        (name, objective),
-        marks=pytest.mark.slow if name in NETWORKS and objective.loss != "softmax" else (),
+        (name, Objective(loss, N_SCORES.get(loss, 1))),
+        marks=pytest.mark.slow if _is_slow(name, loss) else (),
     )
     for name in sorted({*ARCHITECTURES} - {*GIVEN})
-    for objective in OBJECTIVES
-    if objective.loss in ARCHITECTURES.get(name).objectives
+    for loss in ARCHITECTURES.get(name).objectives
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Rows to fit, fresh rows to judge on, and what the constant forecast would score there."""
+    """Rows to fit, fresh rows to judge on, and what a perfect model would know about these.
+
+    `truth` is `test.y` where an objective is supervised; else the hidden states, whether a row is
+    unusual, or the 95 % value at risk of a portfolio.
+    """
 
     architecture: str
     objective: Objective
     train: TrainingRows
     test: TrainingRows
-    seed: int = 7
+    truth: NDArray[np.float64]
+    seed: int = SEED
+
+    @property
+    def n_scores(self) -> int:
+        """How many scores the fit gives."""
+        return self.objective.n_scores or _fitted(self.architecture, self.objective).n_scores
 
     def fit(self) -> Estimator:
         return self.fit_to(self.train)
 
     def fit_to(self, rows: TrainingRows) -> Estimator:
-        """Fit other rows in the same short way; an architecture not listed uses its defaults."""
-        parameters = SHORT.get(self.architecture, {})
+        """Fit other rows in the same short way."""
         architecture = ARCHITECTURES.get(self.architecture)
+        known = architecture.parameters(self.objective)
+        parameters = {name: value for name, value in QUICK.items() if name in known}
         return architecture.fit(rows, self.objective, parameters, self.seed)
 
     def contract(self) -> ModelContract:
@@ -64,7 +88,7 @@ class Problem:
             feature_fingerprint="0" * 64,
             window=window,
             inputs=tensor_input(N_FEATURES, window),
-            outputs=TensorSpec("scores", "float32", (None, self.objective.n_scores)),
+            outputs=TensorSpec("scores", "float32", (None, self.n_scores)),
             horizon="1d",
             horizon_bars=1,
             interval="1d",
@@ -84,32 +108,61 @@ class Problem:
         )
 
 
-def mean_loss(objective: Objective, scores: NDArray[np.float32], y: NDArray[np.float64]) -> float:
-    """The loss that `Objective` names, written out in float64."""
+def mean_loss(
+    objective: Objective, scores: NDArray[np.float32], truth: NDArray[np.float64]
+) -> float:
+    """The loss that `Objective` names, written out in float64.
+
+    For states the log loss of the hidden ones, for novelty the chance that an unusual row scores
+    below a usual one, for scenarios the error of the 95 % value at risk.
+    """
     s = scores.astype(np.float64)
-    if objective.loss == "softmax":
-        chosen = s[np.arange(len(y)), y.astype(int)]
+    if objective.loss in ("softmax", "states"):
+        chosen = s[np.arange(len(truth)), truth.astype(int)]
         return float((np.log(np.exp(s).sum(axis=1)) - chosen).mean())
     if objective.loss == "gamma":
-        return float((s[:, 0] + y * np.exp(-s[:, 0])).mean())
-    return float(((s[:, 0] - y) ** 2).mean())
+        return float((s[:, 0] + truth * np.exp(-s[:, 0])).mean())
+    if objective.loss == "novelty":
+        above = s[truth == 1] - s[truth == 0].T
+        return float(((above < 0) + 0.5 * (above == 0)).mean())
+    if objective.loss == "scenarios":
+        return float(np.abs(np.quantile(s, 0.95, axis=1) / truth - 1).mean())
+    return float(((s[:, 0] - truth) ** 2).mean())
 
 
-def constant_scores(objective: Objective, y: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The best constant of the objective on `y`, (1, n_scores)."""
-    if objective.loss == "softmax":
-        share = np.bincount(y.astype(int), minlength=objective.n_scores) / len(y)
-        return np.log(share)[None].astype(np.float32)
-    mean = y.mean()
-    return np.array([[np.log(mean) if objective.loss == "gamma" else mean]], np.float32)
+def constant_scores(problem: Problem) -> NDArray[np.float32]:
+    """The best constant of the objective on the training rows, (1, n_scores)."""
+    y, loss = problem.train.y, problem.objective.loss
+    if loss in ("softmax", "states"):
+        labels = problem.truth if loss == "states" else y
+        return np.log(np.bincount(labels.astype(int)) / len(labels))[None].astype(np.float32)
+    if loss in ("novelty", "scenarios"):
+        return np.zeros((1, 1), np.float32)
+    return np.array([[np.log(y.mean()) if loss == "gamma" else y.mean()]], np.float32)
 
 
-def _rows(architecture: str, objective: Objective, seed: int) -> TrainingRows:
+def _features(architecture: str, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Features, independent and of one scale; windows slide along one series."""
+    steps = (0.02 + 0.01 * rng.standard_normal((N_ROWS + WINDOW, N_FEATURES))).astype(np.float32)
+    return _windowed(architecture, steps)
+
+
+def _windowed(architecture: str, steps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The newest N_ROWS steps, each alone or behind those before it."""
+    if ARCHITECTURES.get(architecture).default_window == 1:
+        return steps[-N_ROWS:].copy()
+    windows = np.lib.stride_tricks.sliding_window_view(steps, WINDOW, axis=0)
+    return np.ascontiguousarray(windows[-N_ROWS:].transpose(0, 2, 1))
+
+
+def _rows(
+    architecture: str, objective: Objective, seed: int
+) -> tuple[TrainingRows, NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
-    is_windowed = ARCHITECTURES.get(architecture).default_window > 1
-    shape = (N_ROWS, WINDOW, N_FEATURES) if is_windowed else (N_ROWS, N_FEATURES)
-    X = (0.02 + 0.01 * rng.standard_normal(shape)).astype(np.float32)
-    newest = X[:, -1] if is_windowed else X
+    if objective.loss in ("states", "novelty", "scenarios"):
+        return UNSUPERVISED[objective.loss](architecture, rng)
+    X = _features(architecture, rng)
+    newest = X[:, -1] if X.ndim == 3 else X
     signal = 100.0 * (newest[:, 0].astype(np.float64) - 0.02)
     if objective.loss == "gamma":
         y = rng.gamma(4.0, 0.25, N_ROWS) * np.exp(0.8 * signal)
@@ -117,17 +170,53 @@ def _rows(architecture: str, objective: Objective, seed: int) -> TrainingRows:
         y = np.digitize(signal + 0.5 * rng.standard_normal(N_ROWS), [-0.5, 0.5]).astype(np.float64)
     else:
         y = signal + 0.5 * rng.standard_normal(N_ROWS)
-    return TrainingRows(X, y, np.ones(N_ROWS))
+    return TrainingRows(X, y, np.ones(N_ROWS)), y
+
+
+def _state_rows(
+    architecture: str, rng: np.random.Generator
+) -> tuple[TrainingRows, NDArray[np.float64]]:
+    """Two states that last 50 steps on average; feature 0 differs, and y is wider in state 1."""
+    n = N_ROWS + WINDOW
+    state = (np.cumsum(rng.random(n) < 0.02) % 2).astype(np.float64)
+    steps = 0.02 + 0.01 * rng.standard_normal((n, N_FEATURES))
+    steps[:, 0] += 0.06 * state
+    y = rng.standard_normal(n) * (0.01 + 0.02 * state)
+    X = _windowed(architecture, steps.astype(np.float32))
+    return TrainingRows(X, y[-N_ROWS:], np.ones(N_ROWS)), state[-N_ROWS:]
+
+
+def _novelty_rows(
+    architecture: str, rng: np.random.Generator
+) -> tuple[TrainingRows, NDArray[np.float64]]:
+    """One row in fifty lies ten deviations away in feature 0."""
+    X = _features(architecture, rng)
+    is_unusual = rng.random(N_ROWS) < 0.02
+    X[is_unusual, ..., 0] += np.float32(0.1)
+    return TrainingRows(X, np.zeros(N_ROWS), np.ones(N_ROWS)), is_unusual.astype(np.float64)
+
+
+def _scenario_rows(
+    architecture: str, rng: np.random.Generator
+) -> tuple[TrainingRows, NDArray[np.float64]]:
+    """Normal returns whose symbol 0 is ten times as wide; a test's features are weights."""
+    deviation = np.array([0.03, *[0.003] * (N_FEATURES - 1)])
+    X = (deviation * rng.standard_normal((N_ROWS, N_FEATURES))).astype(np.float32)
+    return TrainingRows(X, np.zeros(N_ROWS), np.ones(N_ROWS)), np.zeros(N_ROWS)
+
+
+UNSUPERVISED = {"states": _state_rows, "novelty": _novelty_rows, "scenarios": _scenario_rows}
 
 
 @cache
 def _problem(architecture: str, objective: Objective) -> Problem:
-    return Problem(
-        architecture,
-        objective,
-        _rows(architecture, objective, 1),
-        _rows(architecture, objective, 2),
-    )
+    train, _ = _rows(architecture, objective, 1)
+    test, truth = _rows(architecture, objective, 2)
+    if objective.loss == "scenarios":
+        weights = np.random.default_rng(3).dirichlet(np.ones(N_FEATURES), N_ROWS)
+        test = TrainingRows(weights.astype(np.float32), test.y, test.weight)
+        truth = 1.645 * np.sqrt(weights**2 @ np.array([0.03, *[0.003] * (N_FEATURES - 1)]) ** 2)
+    return Problem(architecture, objective, train, test, truth)
 
 
 @cache
@@ -172,7 +261,7 @@ def written(problem: Problem) -> Callable[[str], bytes]:
 
 @pytest.fixture
 def loss_of() -> Callable[..., float]:
-    """Mean loss of scores."""
+    """Mean loss of scores against the truth."""
     return mean_loss
 
 

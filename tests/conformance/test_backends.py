@@ -37,7 +37,7 @@ def test_input_is_not_changed_and_may_be_read_only_or_strided(problem, loaded):
 
 def test_no_rows_give_no_scores(problem, loaded):
     predictor, _, _ = loaded
-    assert predictor(problem.test.X[:0]).shape == (0, problem.objective.n_scores)
+    assert predictor(problem.test.X[:0]).shape == (0, problem.n_scores)
 
 
 def test_another_shape_or_dtype_is_refused(problem, loaded):

@@ -58,9 +58,7 @@ def test_file_lies_in_a_folder_of_the_flavors_name(native, name):
 
 @pytest.mark.parametrize("name", tuple(FLAVORS))
 def test_refuses_a_format_it_does_not_know(problem, name):
-    with pytest.raises(
-        UnsupportedModelError, match=r"pickle.*known formats: torch-export, xgboost"
-    ):
+    with pytest.raises(UnsupportedModelError, match=r"pickle.*known formats: arrays, catboost-cbm"):
         FLAVORS.get(name).write(NativeModel("pickle", b""), problem.contract())
 
 

@@ -65,7 +65,9 @@ def test_a_native_file_of_the_other_format_is_refused(contract, windowed):
 
 
 def test_a_native_format_it_cannot_run_is_named(contract):
-    with pytest.raises(UnsupportedModelError, match="'cpu' runs: native torch-export, native xgb"):
+    with pytest.raises(
+        UnsupportedModelError, match="'cpu' runs: native arrays, native catboost-cbm"
+    ):
         BACKEND.load("native", b"", replace(contract, native_format="pickle"))
 
 

@@ -8,7 +8,7 @@ import xgboost as xgb
 from registry.errors import UnreadableArtifactError, UnsupportedModelError
 from registry.flavors import NativeModel
 from registry.flavors.onnx import FLAVOR
-from registry.flavors.trees import open_booster, read_xgboost
+from registry.flavors.trees.xgboost import open_booster, read_xgboost
 
 OBJECTIVES = {
     "reg:gamma": lambda rng, X: rng.gamma(2.0, 50.0, len(X)) * np.exp(np.nan_to_num(X[:, 0])),
@@ -108,12 +108,22 @@ def test_an_objective_whose_margin_is_not_known_is_refused():
         read_xgboost(native(booster).payload, "onnx")
 
 
-def test_categorical_splits_are_refused():
-    codes = np.random.default_rng(0).integers(0, 4, (300, 1)).astype(np.float32)
-    data = xgb.DMatrix(codes, label=(codes[:, 0] == 2), feature_types=["c"])
-    booster = xgb.train({"nthread": 1, "max_cat_to_onehot": 1}, data, 2)
-    with pytest.raises(UnsupportedModelError, match="categorical"):
-        read_xgboost(native(booster).payload, "onnx")
+@pytest.mark.parametrize("max_cat_to_onehot", [1, 20])
+def test_sets_of_categories_are_held_and_unseen_or_missing_ones_go_where_xgboost_sends_them(
+    max_cat_to_onehot,
+):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((900, 2)).astype(np.float32)
+    X[:, 0] = rng.integers(0, 9, 900)
+    X[rng.random(900) < 0.1, 0] = np.nan
+    types = {"feature_types": ["c", "q"], "enable_categorical": True}
+    data = xgb.DMatrix(X, label=np.isin(X[:, 0], [2, 5, 7]) + 0.1 * X[:, 1], **types)
+    settings = {"nthread": 1, "max_cat_to_onehot": max_cat_to_onehot, "max_depth": 4}
+    booster = xgb.train(settings, data, 20)
+    codes = np.float32([*range(9), 9, 40, np.nan, -1])
+    for rows in (X, np.column_stack([codes, np.zeros_like(codes)])):
+        expected = booster.predict(xgb.DMatrix(rows, **types), strict_shape=True)
+        np.testing.assert_allclose(through_onnx(booster, rows), expected, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("payload", [b"", b"garbage", b"{}", b"{L" + b"\xff" * 50, b'{"a": 1}'])

@@ -5,7 +5,7 @@ import pytest
 import xgboost as xgb
 
 from registry.errors import UnreadableArtifactError
-from registry.flavors.trees import open_booster
+from registry.flavors.trees.xgboost import open_booster
 from registry.flavors.ubjson import find_fault
 
 

@@ -4,7 +4,7 @@ import xgboost as xgb
 from scipy.special import logsumexp
 
 from pipelines.architectures import Objective, TrainingRows
-from pipelines.architectures.boosting import XGBOOST
+from pipelines.architectures.boosting.xgboost import XGBOOST
 from registry.errors import FitError, ShapeError
 
 ONE = {"nthread": 1}

@@ -2,9 +2,8 @@
 
 `fit` trains a Booster with the histogram method and hands it over as UBJSON, the library's own
 safe format; the scikit-learn wrapper is not used (it pickles). Scores are margins, the intercept
-(`base_score`, which XGBoost estimates from the rows) included: log of the forecast for `gamma`,
-logits for `softmax`, the forecast for `squared`. A NaN feature is a missing value and follows
-each split's learned default direction. Links (exp, softmax) are the template's business.
+(`base_score`, which XGBoost estimates from the rows) included. A NaN feature follows each split's
+learned default direction; a categorical feature is split by sets of its codes.
 """
 
 from collections.abc import Mapping
@@ -13,21 +12,14 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from pipelines.architectures import (
-    QUIET,
-    Estimator,
-    FitContext,
-    Loss,
-    Objective,
-    TrainingRows,
-    check_rows,
-)
+from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures.boosting import first_line, shap_importance
+from pipelines.architectures.boosting.devices import fit_on_best
+from pipelines.architectures.rows import checked_rows
 from pipelines.hyperparameters import Choice, Number, Space, defaults, resolve
 from registry.contract import Json
-from registry.errors import FitError, ShapeError
+from registry.errors import FitError
 from registry.flavors import NativeModel
-
-IMPORTANCE_ROWS = 2000
 
 SPACE: Space = {
     "rounds": Number(200, 1, 10_000, is_integer=True),
@@ -50,32 +42,33 @@ _OBJECTIVES = {"gamma": "reg:gamma", "softmax": "multi:softprob", "squared": "re
 class XGBoostEstimator:
     """A fitted Booster; `predict` takes (n, n_features) and gives margins (n, n_scores)."""
 
-    def __init__(self, booster: xgb.Booster, n_scores: int) -> None:
+    def __init__(
+        self, booster: xgb.Booster, n_scores: int, categorical: tuple[int, ...] = ()
+    ) -> None:
         self.n_scores = n_scores
-        self._booster = booster
+        self._booster, self._categorical = booster, categorical
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return margins, float32 (n, n_scores)."""
         if len(X) == 0:
             return np.empty((0, self.n_scores), np.float32)
-        scores = self._booster.predict(xgb.DMatrix(X), output_margin=True, strict_shape=True)
+        scores = self._booster.predict(self._matrix(X), output_margin=True, strict_shape=True)
         return np.asarray(scores, np.float32)
 
     def importance(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return mean absolute SHAP values over evenly spaced rows, summing to 1.
-
-        Exact TreeSHAP (Lundberg et al. 2020) as XGBoost computes it, added over the scores. Trees
-        without any split attribute nothing to anything: then every feature gets the same share.
-        """
-        rows = np.unique(np.linspace(0, len(X) - 1, min(len(X), IMPORTANCE_ROWS)).astype(np.intp))
-        shap = self._booster.predict(xgb.DMatrix(X[rows]), pred_contribs=True, strict_shape=True)
-        share = np.abs(shap[:, :, :-1]).mean(axis=0, dtype=np.float64).sum(axis=0)
-        total = share.sum()
-        return share / total if total > 0 else np.full(len(share), 1.0 / len(share))
+        """Return mean absolute SHAP values, summing to 1 (`shap_importance`)."""
+        return shap_importance(self._contributions, X)
 
     def native(self) -> NativeModel:
         """Return the Booster as UBJSON."""
         return NativeModel("xgboost-ubj", bytes(self._booster.save_raw("ubj")))
+
+    def _matrix(self, X: NDArray[np.float32]) -> xgb.DMatrix:
+        return _matrix(X, self._categorical)
+
+    def _contributions(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = self._booster.predict(self._matrix(X), pred_contribs=True, strict_shape=True)
+        return np.asarray(found)[:, :, :-1]
 
 
 class XGBoost:
@@ -109,17 +102,30 @@ class XGBoost:
             FitError: XGBoost refuses the rows.
         """
         chosen = resolve(SPACE, parameters)
-        check_rows(rows, objective)
-        if rows.X.ndim != 2:
-            raise ShapeError("xgboost rows", "(n, n_features), so window=1", str(rows.X.shape))
+        rows = checked_rows(self, rows, objective)
         n_rounds = chosen.pop("rounds")
         settings = chosen | _objective(objective) | {"seed": seed, "verbosity": 0}
+        data = _matrix(rows.X, rows.categorical, label=rows.y, weight=rows.weight)
+        lacking = None if xgb.build_info().get("USE_CUDA") else "this build has no CUDA"
+
+        def train(on_gpu: bool) -> xgb.Booster:
+            device = {"device": "cuda"} if on_gpu else {}
+            return xgb.train(settings | device, data, int(n_rounds))  # type: ignore[arg-type]
+
         try:
-            data = xgb.DMatrix(rows.X, label=rows.y, weight=rows.weight)
-            booster = xgb.train(settings, data, int(n_rounds))  # type: ignore[arg-type]
+            booster = fit_on_best(context, self.name, lacking, train, xgb.core.XGBoostError)
         except xgb.core.XGBoostError as exc:
-            raise FitError("xgboost", _reason(exc), "check the rows and the parameters") from exc
-        return XGBoostEstimator(booster, objective.n_scores)
+            raise FitError("xgboost", first_line(exc), "check the rows and the parameters") from exc
+        return XGBoostEstimator(booster, objective.n_scores, rows.categorical)
+
+
+def _matrix(
+    X: NDArray[np.float32], categorical: tuple[int, ...], **columns: NDArray[np.float64]
+) -> xgb.DMatrix:
+    if not categorical:
+        return xgb.DMatrix(X, **columns)
+    types = ["c" if column in categorical else "q" for column in range(X.shape[1])]
+    return xgb.DMatrix(X, feature_types=types, enable_categorical=True, **columns)
 
 
 def _objective(objective: Objective) -> dict[str, Json]:
@@ -127,12 +133,6 @@ def _objective(objective: Objective) -> dict[str, Json]:
     if objective.loss == "softmax":
         chosen["num_class"] = objective.n_scores
     return chosen
-
-
-def _reason(error: Exception) -> str:
-    """Return what XGBoost complains about: the first line, without its time and source file."""
-    first = str(error).strip().partition("\n")[0]
-    return first.rpartition(": ")[2] or type(error).__name__
 
 
 XGBOOST = XGBoost()

@@ -1,19 +1,17 @@
-"""Trees: a boosted ensemble read out of its library's file, as plain arrays.
+"""XGBoost's UBJSON: opened as a Booster, read as arrays.
 
-Flavors that hold trees (`onnx`) are written from this, not through converters, which have ignored
-the estimated intercept of XGBoost 3 or mixed up binary margins. What is not understood is refused.
-The arrays are float32 as XGBoost compares them, so that a flavor that follows
-`x < threshold goes left, NaN goes where default_left says` is exact by construction.
+XGBoost compares float32 numbers, `x < threshold` goes left; a set of categories goes right, and a
+category that training never saw goes left. The arrays say exactly that.
 """
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import UnreadableArtifactError, UnsupportedModelError
+from registry.flavors.trees import LESS, TreeEnsemble, TreeNodes
 from registry.flavors.ubjson import find_fault
 
 if TYPE_CHECKING:
@@ -21,33 +19,6 @@ if TYPE_CHECKING:
 
 _IDENTITY = ("reg:squarederror", "multi:softprob")  # base_score is already a margin
 _LOG = ("reg:gamma",)  # base_score is the mean
-_DELETED = 2**31 - 1  # feature number of a node that pruning has cut off
-
-
-@dataclass(frozen=True, slots=True)
-class TreeEnsemble:
-    """A sum of trees: `scores[k] = base[k] + sum of the leaves reached in the trees of score k`.
-
-    One entry per node, trees one after another, a tree's root first (node 0); all arrays have the
-    number of nodes as length except `base` (n_scores,). `left` and `right` are node numbers
-    within the tree, -1 at a leaf; `value` is the threshold at a split and the addend at a leaf.
-    """
-
-    n_features: int
-    base: NDArray[np.float32]
-    tree: NDArray[np.int64]
-    node: NDArray[np.int64]
-    score: NDArray[np.int64]
-    feature: NDArray[np.int64]
-    value: NDArray[np.float32]
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    default_left: NDArray[np.bool_]
-
-    @property
-    def is_leaf(self) -> NDArray[np.bool_]:
-        """Whether each node is a leaf."""
-        return self.left < 0
 
 
 def open_booster(payload: bytes) -> "xgb.Booster":
@@ -74,8 +45,8 @@ def read_xgboost(payload: bytes, flavor: str) -> TreeEnsemble:
 
     Raises:
         UnreadableArtifactError: the bytes are not an XGBoost model.
-        UnsupportedModelError: dart, linear boosters, categorical splits, vector leaves, or an
-            objective whose margin is not known here.
+        UnsupportedModelError: dart, linear boosters, vector leaves, or an objective whose margin
+            is not known here.
     """
     booster = open_booster(payload)
     learner = json.loads(booster.save_raw("json"))["learner"]
@@ -91,35 +62,47 @@ def read_xgboost(payload: bytes, flavor: str) -> TreeEnsemble:
 
 
 def _refuse_unknown(tree: dict[str, Any], flavor: str) -> None:
-    if any(tree["split_type"]):
-        raise UnsupportedModelError(flavor, "xgboost", "it has categorical splits")
     if int(tree["tree_param"]["size_leaf_vector"]) > 1:
         raise UnsupportedModelError(flavor, "xgboost", "its leaves are vectors")
 
 
 def _ensemble(learner: dict[str, Any], model: dict[str, Any], flavor: str) -> TreeEnsemble:
-    trees = model["trees"]
-    kept = [np.flatnonzero(np.asarray(t["split_indices"]) != _DELETED) for t in trees]
-    sizes = [len(nodes) for nodes in kept]
+    base = _base_margins(learner, flavor)
+    nodes = TreeNodes(int(learner["learner_model_param"]["num_feature"]), len(base))
+    for tree, score in zip(model["trees"], model["tree_info"], strict=True):
+        nodes.start_tree()
+        _add_subtree(nodes, tree, 0, int(score), _category_sets(tree))
+    return nodes.ensemble(base)
 
-    def column(name: str, dtype: type) -> NDArray[Any]:
-        parts: list[NDArray[Any]] = [
-            np.asarray(t[name], dtype)[nodes] for t, nodes in zip(trees, kept, strict=True)
-        ]
-        return np.concatenate(parts)
 
-    return TreeEnsemble(
-        n_features=int(learner["learner_model_param"]["num_feature"]),
-        base=_base_margins(learner, flavor),
-        tree=np.repeat(np.arange(len(trees)), sizes),
-        node=np.concatenate(kept),
-        score=np.repeat(np.asarray(model["tree_info"], np.int64), sizes),
-        feature=column("split_indices", np.int64),
-        value=column("split_conditions", np.float32),
-        left=column("left_children", np.int64),
-        right=column("right_children", np.int64),
-        default_left=column("default_left", np.bool_),
-    )
+def _category_sets(tree: dict[str, Any]) -> dict[int, list[int]]:
+    """Return node -> the categories that go right."""
+    starts, sizes = tree["categories_segments"], tree["categories_sizes"]
+    spans = zip(tree["categories_nodes"], starts, sizes, strict=True)
+    return {node: tree["categories"][start : start + size] for node, start, size in spans}
+
+
+def _add_subtree(
+    nodes: TreeNodes, tree: dict[str, Any], at: int, score: int, sets: dict[int, list[int]]
+) -> int:
+    """Add a node and what lies below it; return its number (nodes that pruning cut off are gone).
+
+    Recursion is as deep as the tree.
+    """
+    left, right = int(tree["left_children"][at]), int(tree["right_children"][at])
+    value = float(tree["split_conditions"][at])
+    if left < 0:
+        return nodes.add_leaf({score: value})
+    feature, goes_left = int(tree["split_indices"][at]), bool(tree["default_left"][at])
+    if at in sets:
+        chain = nodes.add_membership(feature, sets[at], nan_in=not goes_left)
+        member = _add_subtree(nodes, tree, right, score, sets)
+        nodes.connect_chain(chain, member, _add_subtree(nodes, tree, left, score, sets))
+        return chain[0]
+    node = nodes.add_split(feature, LESS, value, goes_left)
+    first = _add_subtree(nodes, tree, left, score, sets)
+    nodes.connect(node, first, _add_subtree(nodes, tree, right, score, sets))
+    return node
 
 
 def _base_margins(learner: dict[str, Any], flavor: str) -> NDArray[np.float32]:
