@@ -106,6 +106,9 @@ class JudgementParameters:
     champion: int = described(0, "version that the candidate must stand against; 0 means none")
     trigger: str = described("", "what forced the refresh; empty means that nothing did")
     challenge_bars: int = described(126, "newest labelled bar times, seen by neither fit")
+    paths: str = described(
+        "", "groups,tested (6,2) of combinatorial paths to report; empty for none"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pipelines.challenge import Challenge, challenge
 from pipelines.datasets import OutOfFold
 from pipelines.inputs import INPUTS
 from pipelines.parameters import JudgementParameters, described, parse
+from pipelines.paths import judge_paths
 from pipelines.recipe import fit_decoders
 from pipelines.report import Evidence
 from pipelines.report.gathering import gather, log_report
@@ -70,7 +71,7 @@ def validate(
     kind = INPUTS.get(candidate.recipe.template.inputs)
     with stage_run("validate", candidate.contract.model_id, wanted) as run_id:
         mlflow.set_tag(TRAIN_RUN_TAG, candidate.run_id)
-        evaluation = evaluate(candidate, settings)
+        evaluation = _with_paths(candidate, evaluate(candidate, settings), wanted.paths)
         contest = _contest(candidate, wanted, settings)
         record = (
             checks.data_checks(candidate.dataset, kind.name),
@@ -120,6 +121,16 @@ def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
     counted = TrialFamily(n_trials, sharpes, trials.known_returns(engine, family))
     engine.dispose()
     return recipe.template.evaluate(oof, decoders, spec, counted, interval)
+
+
+def _with_paths(candidate: Candidate, evaluation: Evaluation, wanted: str) -> Evaluation:
+    """Return the evaluation with the spread over combinatorial paths, where they are asked for."""
+    interval = candidate.contract.interval
+    found = judge_paths(candidate.recipe, candidate.dataset, wanted, interval)
+    if found is None:
+        return evaluation
+    tables = dict(evaluation.tables) | {"paths": found.table}
+    return replace(evaluation, metrics=dict(evaluation.metrics) | found.metrics, tables=tables)
 
 
 def record_json(record: Sequence[GateRow]) -> str:
