@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.bars import Bars, BarSeries
 from pipelines.features import FeatureSet, check_columns, compute_all, windows
 from registry.contract import Json
-from registry.errors import TooLittleHistoryError
+from registry.errors import TooLittleHistoryError, UnfitRowsError
 
 if TYPE_CHECKING:
     from pipelines.templates import BarTemplate
@@ -107,15 +107,18 @@ def build_rows(
 
     Raises:
         MissingColumnsError: the bars lack a column the feature set needs.
+        UnfitRowsError: a feature has no value in any bar of any symbol.
         TooLittleHistoryError: no row remains.
     """
     every, parts = list(bars.series()), []
     for series in every:
         check_columns(feature_set, series)
-    for series, values in zip(every, compute_all(feature_set, every), strict=True):
+    features = compute_all(feature_set, every)
+    for series, values in zip(every, features, strict=True):
         part = _symbol_rows(template, series, values, window, spec, bars.symbols)
         parts.append(part if keep_unlabelled else part.take(part.t1 >= 0))
     if not any(len(part) for part in parts):
+        _check_known(template, feature_set, features)
         longest = max((len(series) for series in every), default=0)
         needed = feature_set.min_history + window - 1 + template.horizon_bars
         hint = "read more bars or choose a feature set with a shorter look-back"
@@ -123,6 +126,21 @@ def build_rows(
         raise TooLittleHistoryError(what, max(needed, longest + 1), longest, hint)
     rows = concatenate(parts)
     return rows.take(np.lexsort((rows.symbol, rows.t0)))
+
+
+def _check_known(
+    template: "BarTemplate", feature_set: FeatureSet, features: Sequence[NDArray[np.float64]]
+) -> None:
+    """Refuse features of which no bar has a value although the history is long enough."""
+    if max((len(values) for values in features), default=0) < feature_set.min_history:
+        return
+    known = np.any([np.isfinite(values).any(axis=0) for values in features], axis=0)
+    if empty := [n for n, has in zip(feature_set.feature_names, known, strict=True) if not has]:
+        listed = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+        problem = f"in feature set {feature_set.name!r} no bar has a value of {listed}"
+        raise UnfitRowsError(
+            template.name, problem, "check the bars, or choose another feature set"
+        )
 
 
 def _symbol_rows(

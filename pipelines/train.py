@@ -47,6 +47,7 @@ from pipelines.reference import (
     rows_per_window,
 )
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.trainable import check_trainable
 from registry.artifacts import (
     CONTRACT_FILE,
     DRIFT_FILE,
@@ -81,6 +82,7 @@ def train(
     with stage_run("train", wanted.model_id, source, wanted) as run_id, ExitStack() as kept:
         started = perf_counter()
         recipe, dataset = read_dataset(source, wanted, settings)
+        check_trainable(recipe, dataset)
         recipe = recipe.chosen(dataset.rows.take(dataset.folds[0].train))
         kind = INPUTS.get(recipe.template.inputs)
         print(_account(recipe, dataset), flush=True)

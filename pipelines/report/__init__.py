@@ -82,8 +82,9 @@ Blocks = tuple[Block, ...]
 class Panel:
     """One part of the page.
 
-    `needs` are tables (or metrics) of which at least one must be there; `draw` returns no blocks
-    when what it found cannot be shown. `reading` says how to read it.
+    `needs` are tables and `metrics` metrics, of which at least one must be there; a panel that
+    names neither always is. `draw` returns no blocks when what it found cannot be shown.
+    `reading` says how to read it.
     """
 
     name: str
@@ -93,9 +94,10 @@ class Panel:
     needs: tuple[str, ...]
     draw: Callable[[Evidence], Blocks]
     is_wide: bool = True
+    metrics: tuple[str, ...] = ()
 
     def applies(self, evidence: Evidence) -> bool:
-        """Whether at least one of the tables or metrics is there; `*` always is."""
-        return "*" in self.needs or any(
-            evidence.table(n) is not None or n in evidence.metrics for n in self.needs
-        )
+        """Whether at least one of the tables or metrics is there."""
+        has_table = any(evidence.table(name) is not None for name in self.needs)
+        has_metric = any(name in evidence.metrics for name in self.metrics)
+        return has_table or has_metric or not (self.needs or self.metrics)

@@ -24,7 +24,7 @@ from pipelines.report.style import (
 
 ORDER = ("model", "forecast", "champion", "challenger", "ewma", "scaled_ewma", "har", "garch")
 MEASURES = ("qlike", "mase", "loss", "log_loss", "log_likelihood", "error", "mse", "mae", "rmse")
-PER_YEAR = ("qlike_per_year", "error_per_year", "loss_per_year", "likelihood_per_year")
+PER_YEAR = ("qlike_per_year", "error_per_year", "likelihood_per_year")
 GROUPED = ("forecast_groups", "by_forecast")
 HIGHER = ("log_likelihood",)
 """Measures of which more is better."""
@@ -106,8 +106,9 @@ def rivals(evidence: Evidence) -> Blocks:
     """Tabulate each rival's loss and the Diebold-Mariano t of the model against it."""
     measured = evidence.metrics
     tests = {n.removeprefix("dm_t_"): v for n, v in measured.items() if n.startswith("dm_t_")}
+    known = evidence.table("rivals")
     if not tests:
-        return ()
+        return () if known is None else (Grid(known),)
     names = [name for name in MEASURES if name in measured]
     lines: list[dict[str, Any]] = [{"model": evidence.contract.architecture}]
     lines[0] |= {name: measured[name] for name in names} | {"dm_t": None}
@@ -125,7 +126,6 @@ def rivals(evidence: Evidence) -> Blocks:
                   annotation_position="bottom right")  # fmt: skip
     fig.update_layout(hovermode="closest", yaxis_type="category", yaxis_autorange="reversed")
     spec = dict.fromkeys(names, ".4f") | {"dm_t": ".2f"}
-    known = evidence.table("rivals")
     grid = Grid(frame, spec) if known is None else Grid(known)
     return Chart(fig, 110 + 34 * len(tests)), grid
 

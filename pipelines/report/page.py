@@ -151,7 +151,9 @@ def _others(evidence: Evidence) -> str:
 def _absent(panels: Sequence[Panel]) -> str:
     if not panels:
         return "<footer></footer>"
-    listed = "; ".join(f"{escape(p.title)} (needs {' or '.join(p.needs)})" for p in panels)
+    listed = "; ".join(
+        f"{escape(p.title)} (needs {' or '.join((*p.needs, *p.metrics))})" for p in panels
+    )
     return f"<footer><b>Not applicable to this template:</b> {listed}.</footer>"
 
 

@@ -45,7 +45,7 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "years", MONEY, "Per year",
         "Calendar years of the out-of-fold span; the first and last may be incomplete.",
-        ("equity", "per_year"), returns.years,
+        ("equity",), returns.years,
     ),
     Panel(
         "trading", MONEY, "Turnover and what it costs",
@@ -56,19 +56,19 @@ PANELS: tuple[Panel, ...] = (
         "deflated", LUCK, "Deflated Sharpe ratio",
         "The best of N worthless recipes has a positive Sharpe ratio by luck: the hurdle. N is "
         "counted by the engine over the family and includes every recipe ever validated.",
-        ("deflated_sharpe", "n_trials", "trials"), trials.deflated,
+        ("trials",), trials.deflated, metrics=("deflated_sharpe", "n_trials"),
     ),
     Panel(
         "overfitting", LUCK, "Probability of backtest overfitting",
         "Over all halves of the history: where the recipe that was best in one half ranks in the "
         "other. A logit at or below zero is the worse half.",
-        ("pbo",), trials.overfitting,
+        ("pbo",), trials.overfitting, metrics=("pbo",),
     ),
     Panel(
         "scores", CHANCE, "Scores against the prior",
         "A negative t says that the model's probabilities beat class frequencies of the training "
         "slice; below -1.645 with 95 % confidence.",
-        ("log_loss", "brier"), probabilities.classes,
+        (), probabilities.classes, metrics=("log_loss", "brier"),
     ),
     Panel(
         "reliability", CHANCE, "Reliability",
@@ -95,7 +95,8 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "rivals", FORECAST, "Against its rivals",
         "Mean loss of each, and the t of the difference per date with Newey-West variance.",
-        ("rivals", "dm_t_ewma", "dm_t_random_walk", "dm_t_historical"), forecasts.rivals,
+        ("rivals",), forecasts.rivals,
+        metrics=("dm_t_ewma", "dm_t_random_walk", "dm_t_historical"),
     ),
     Panel(
         "loss_per_year", FORECAST, "Score per year",
@@ -179,15 +180,15 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "specifications", ORIGIN, "How to make it again",
         "`replay` refits from these and compares the predictions.",
-        ("*",), provenance.specifications,
+        (), provenance.specifications,
     ),
     Panel(
         "measures", ORIGIN, "Every metric",
         "As logged to MLflow; what each means is in the template's page of the documentation.",
-        ("*",), provenance.measures, is_wide=False,
+        (), provenance.measures, is_wide=False,
     ),
 )  # fmt: skip
 
-SHOWN_BESIDE = ("regimes", "market", "most_unusual")
+SHOWN_BESIDE = ("regimes", "market", "most_unusual", "per_year")
 KNOWN_TABLES = frozenset(SHOWN_BESIDE).union(*(panel.needs for panel in PANELS))
 """Tables that a panel draws; any other table is shown as it is."""

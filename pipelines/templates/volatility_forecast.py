@@ -216,7 +216,7 @@ def _check_ranges(training: Sequence[BarSeries]) -> None:
 
 
 def _bar_variance(series: BarSeries, spec: Mapping[str, Json]) -> Array:
-    if spec["proxy"] == PROXIES["garman_klass"]:
+    if spec.get("proxy") == PROXIES["garman_klass"]:
         return labels.garman_klass(series.open, series.high, series.low, series.close)
     return labels.log_returns(series.close) ** 2
 

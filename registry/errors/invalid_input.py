@@ -83,6 +83,14 @@ class ParameterError(InvalidInputError):
         super().__init__(f"{name}={shown(value)}: expected {expected}")
 
 
+class UnfitRowsError(InvalidInputError):
+    """Rows from which nothing can be learned."""
+
+    def __init__(self, template: str, problem: str, hint: str) -> None:
+        self.template, self.problem, self.hint = template, problem, hint
+        super().__init__(f"{template} cannot be trained: {problem}; {hint}")
+
+
 class FitError(InvalidInputError):
     """An architecture cannot be fitted on these rows with these parameters."""
 

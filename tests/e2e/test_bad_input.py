@@ -5,6 +5,7 @@ through a process of their own, where imports and MLflow's own notices could spo
 """
 
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import convert, main, train, validate
+from pipelines.architectures import ARCHITECTURES
 from pipelines.stage import exit_with
+from pipelines.templates import TEMPLATES
 from registry.database import open_engine
 from registry.settings import PlatformSettings
 from registry.versions import Registry
@@ -25,6 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SYNTHETIC = ["--source", "synthetic", "--symbols", "AAA,BBB", "--end", "2002-12-31"]
 TENTH = "row 11 (bars, 2020-01-10 00:00)"
 FIT = ["--parameters", '{"rounds": 5, "nthread": 1}']
+ALGORITHMS = ", ".join(sorted(ARCHITECTURES))
+STEADY = [100 * 1.001**i for i in range(900)]
+WALK = [100 + 10 * math.sin(i / 9) + (i * 7919 % 101) / 50 for i in range(900)]
 
 
 @pytest.fixture
@@ -78,8 +84,8 @@ def write_csv(folder: Path, *, n: int = 60, header: str = "date,close", edit=Non
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (["--template", "crystal_ball"], "unknown template 'crystal_ball'; known: trading_signals"),
-        (["--architecture", "oracle"], "unknown architecture 'oracle'; known: lstm, xgboost"),
+        (["--template", "crystal_ball"], "unknown template 'crystal_ball'; known: anomaly, market"),
+        (["--architecture", "oracle"], f"unknown architecture 'oracle'; known: {ALGORITHMS}"),
         (["--source", "bloomberg"], "unknown source 'bloomberg'; known: files, sample, store, syn"),
         (["--feature_set", "alpha1"], "unknown feature set 'alpha1'; known: alpha158"),
         (["--source", "sample", "--symbols", "TSLA"], "symbol 'TSLA' is not in the sample source"),
@@ -168,6 +174,63 @@ def test_the_line_about_a_bad_row_says_how_to_go_on(refused, tmp_path, text):
     path = write_csv(tmp_path, edit={9: text})
     said = refused(main.main, "--source", "files", "--path", path)
     assert "policy=repair" in said
+
+
+# Nothing to learn from -------------------------------------------------------------------------
+
+
+def write_closes(folder: Path, closes) -> str:
+    """Write one daily close after another to `bars.csv`."""
+    days = [date(2015, 1, 1) + timedelta(days=i) for i in range(len(closes))]
+    lines = [f"{day},{close}" for day, close in zip(days, closes, strict=True)]
+    path = folder / "bars.csv"
+    path.write_text("\n".join(["date,close", *lines]) + "\n")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("template", "closes", "message"),
+    [
+        # constant labels
+        ("return_forecast", [100.0] * 900, "the target of the 192 training rows of fold 0 is alw"),
+        ("volatility_forecast", [100.0] * 900, "fold 0 is too small: 0 of its 193 training rows"),
+        # one class only
+        ("trading_signals", [100.0] * 900, "the 196 training rows of fold 0 are of one class, 1;"),
+        ("trading_signals", STEADY, "the 196 training rows of fold 0 are of one class, 2; read "),
+        # folds too small
+        ("volatility_forecast", WALK[:560], "fold 0 is too small: 23 of its 23 training rows may"),
+    ],
+    ids=["constant return", "constant price", "never touched", "always up", "short"],
+)
+def test_rows_from_which_nothing_can_be_learned(refused, tmp_path, template, closes, message):
+    path = write_closes(tmp_path, closes)
+    line = ["--source", "files", "--path", path, "--template", template]
+    said = refused(main.main, *line, "--architecture", "xgboost")
+    assert said.startswith(f"{template} cannot be trained: {message}")
+
+
+def test_a_feature_without_a_value_in_any_bar(refused, monkeypatch):
+    from pipelines.features import FEATURE_SETS
+
+    chosen = FEATURE_SETS.get("close_only")
+    compute = chosen.compute
+
+    def without_the_third(series):
+        values = compute(series).copy()
+        values[:, 2] = float("nan")
+        return values
+
+    monkeypatch.setattr(type(chosen), "compute", lambda _, series: without_the_third(series))
+    said = refused(main.main, *SYNTHETIC, *FIT)
+    name = chosen.feature_names[2]
+    assert said.startswith("volatility_forecast cannot be trained: in feature set 'close_only' no ")
+    assert f"no bar has a value of {name};" in said
+
+
+def test_ranks_need_more_symbols_than_there_are(refused):
+    said = refused(main.main, *SYNTHETIC, *FIT, "--feature_set", "cross_section")
+    assert "cross_section" in said
+    assert "10" in said
 
 
 def test_a_path_that_is_not_there(refused, tmp_path):
@@ -261,7 +324,7 @@ def test_in_a_process_of_its_own_the_line_is_all_there_is(installation):
         MLFLOW_TRACKING_URI=installation.mlflow_tracking_uri,
     )
     assert done.returncode == 2
-    known = "trading_signals, volatility_forecast"
+    known = ", ".join(sorted(TEMPLATES))
     assert done.stderr == f"error: unknown template 'crystal_ball'; known: {known}\n"
     assert model_ids(installation) == []
 

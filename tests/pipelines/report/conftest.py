@@ -60,6 +60,12 @@ def tables(net) -> dict[str, pl.DataFrame]:
             {"year": [2019, 2019, 2020, 2020], "model": ["ewma", "forecast"] * 2,
              "qlike": [0.5, 0.4, 0.7, 0.6]}
         ),
+        "error_per_year": pl.DataFrame({"year": [2020], "model": ["forecast"], "error": [0.9]}),
+        "likelihood_per_year": pl.DataFrame(
+            {"year": [2020], "model": ["regimes"], "log_likelihood": [3.1]}
+        ),
+        "rivals": pl.DataFrame({"model": ["ewma"], "qlike": [0.5], "t": [-3.0]}),
+        "by_forecast": pl.DataFrame({"forecast": [0.1, 0.2], "realised": [0.1, 0.3]}),
         "forecast_vs_realised": pl.DataFrame(
             {"timestamp": TIMES, "realised": 0.02 + wave / 10, "forecast": 0.02 + wave / 12,
              "ewma": 0.02 + wave / 14}

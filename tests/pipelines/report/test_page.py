@@ -53,9 +53,28 @@ def test_every_chart_has_data_and_names_its_axes(page, evidence):
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.name)
 def test_a_panel_applies_where_one_of_its_tables_or_metrics_is(panel: Panel, evidence):
     without = replace(evidence, tables={}, metrics={})
-    assert panel.applies(without) == ("*" in panel.needs)
+    assert panel.applies(without) == (not panel.needs and not panel.metrics)
     assert panel.applies(evidence)
     assert panel.draw(evidence)
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.name)
+def test_a_metric_named_like_a_table_is_not_taken_for_it(panel: Panel, evidence):
+    metrics = dict.fromkeys(KNOWN_TABLES, 0.5)
+    only = replace(evidence, tables={}, metrics=metrics, returns=None)
+    assert panel.applies(only) == (
+        bool(set(panel.metrics) & set(metrics)) or not (panel.needs or panel.metrics)
+    )
+    if panel.applies(only):
+        panel.draw(only)
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN_TABLES))
+def test_each_table_alone_draws_what_it_can(name, evidence):
+    alone = replace(evidence, tables={name: evidence.tables[name]}, metrics={}, returns=None)
+    for panel in PANELS:
+        if panel.applies(alone):
+            panel.draw(alone)
 
 
 def test_panels_without_tables_are_absent_and_said_to_be(evidence):
