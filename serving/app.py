@@ -37,6 +37,7 @@ from serving.inputs import Holdings
 from serving.lanes import Lane
 from serving.metrics import Metrics
 from serving.models import Models
+from serving.panels import Panels
 from serving.routes import bars, front_page, health, metrics, models, predict, reference
 from serving.service import Service
 from serving.settings import LogLevel, ServingSettings
@@ -102,7 +103,10 @@ def _service(
     )
     history = History(BarStore(platform.bars_dir))
     log = PredictionLog(platform.predictions_dir, logged)
-    engine = Engine(Parts(loaded, Holdings(history, Steps()), log, counted), serving)
+    engine = Engine(
+        Parts(loaded, Holdings(history, Steps(), Panels(serving.panel_grace)), log, counted),
+        serving,
+    )
     counted.watch(
         "ml_engine_prediction_log_dropped", "Predictions not logged.", lambda: log.dropped
     )

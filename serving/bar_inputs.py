@@ -4,15 +4,15 @@ Whatever concerns one symbol is that symbol's error and leaves the others alone.
 are used and never written.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
-from pipelines.features import windows
+from pipelines.features import PanelSet, windows
 from registry.errors import (
     BarsError,
     MLEngineError,
@@ -27,11 +27,13 @@ from serving.columns import Forming
 from serving.history import Held, History
 from serving.inputs import Holdings, Inputs, Place, check_horizon, distinct, horizons_of
 from serving.loading import LoadedVersion
+from serving.panels import Panel, newest_of, panel_of
 from serving.rows import FLOAT32_MAX
 from serving.schemas import PredictRequest
-from serving.steps import Computed, Steps, compute
+from serving.steps import Computed, compute
 
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+Find = Callable[[BarSeries, bool], Computed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,10 @@ def gather(
     if request.timestamp is not None and (request.features is None or not _has_price(given)):
         raise ParameterError("timestamp", request.timestamp.isoformat(), "price_data beside it")
     horizons = horizons_of(request, symbols)
+    panel = None
+    if isinstance(version.feature_set, PanelSet):
+        panel = _panel(request, version, holdings, given)
+    find = _finder(request, version, holdings, panel)
     errors = dict(given.errors)
     steps: dict[str, _Step] = {}
     for symbol in symbols:
@@ -72,13 +78,48 @@ def gather(
         try:
             check_horizon(horizons[symbol], version)
             held = _held(symbol, request, version, holdings.history)
-            known = holdings.steps if request.bars is None else None
             now = _Now(given.forming[symbol], request.timestamp)
-            steps[symbol] = _step(held, now, version, known)
+            steps[symbol] = _step(held, now, version, find)
         except MLEngineError as error:
             errors[symbol] = error
-    unused = [f"bars.{symbol}" for symbol in request.bars or {} if symbol not in symbols]
-    return _stacked(steps, errors, (*given.ignored, *unused), version)
+    used = version.contract.symbols if panel else symbols
+    unused = [f"bars.{symbol}" for symbol in request.bars or {} if symbol not in used]
+    stacked = _stacked(steps, errors, (*given.ignored, *unused), version)
+    return replace(stacked, missing=panel.missing) if panel else stacked
+
+
+def _panel(
+    request: PredictRequest, version: LoadedVersion, holdings: Holdings, given: columns.Columns
+) -> Panel:
+    """Return the panel of the version's whole universe, with the forming bars of the request."""
+    every: dict[str, BarSeries] = {}
+    is_held = request.bars is None
+    for symbol in version.contract.symbols:
+        try:
+            held = _held(symbol, request, version, holdings.history)
+        except MLEngineError:  # named as missing, and the symbol's own error where it is asked for
+            continue
+        every[symbol] = held.series
+        if symbol in given.forming and given.forming[symbol].bar:
+            is_held = False
+            now = _Now(given.forming[symbol], request.timestamp)
+            every[symbol] = _forming(held.series, now, version)
+    if is_held:
+        return holdings.panels.of_held(every, version)
+    return panel_of(every, newest_of(every), version)
+
+
+def _finder(
+    request: PredictRequest, version: LoadedVersion, holdings: Holdings, panel: Panel | None
+) -> Find:
+    """Return how the newest step of a series, with or without a forming bar, is found."""
+    if panel is not None:
+        return lambda series, _: panel.step(series.symbol)
+    if request.bars is not None:
+        return lambda series, _: compute(series, version)
+    return lambda series, is_forming: (
+        compute(series, version) if is_forming else holdings.steps.of_held(series, version)
+    )
 
 
 def _stacked(
@@ -127,24 +168,26 @@ def _needed(version: LoadedVersion) -> int:
     return max(contract.min_history, version.feature_set.min_history + contract.window - 1)
 
 
-def _step(held: Held, now: _Now, version: LoadedVersion, steps: Steps | None) -> _Step:
-    """Return one symbol's inputs; `steps` remembers what was computed from bars held."""
+def _step(held: Held, now: _Now, version: LoadedVersion, find: Find) -> _Step:
+    """Return one symbol's inputs."""
     series, needed = held.series, _needed(version)
     end = int(series.timestamp[-1])
     if now.forming.bar:
-        at = _forming_time(end, now.timestamp, version.contract.interval)
-        series = _with_forming(series, now.forming.bar, at)
-        series = series.slice(max(0, len(series) - needed), len(series))
+        series = _forming(series, now, version)
     if len(series) < needed:
         what = f"{version.model_id} v{version.number} for {series.symbol}"
         raise TooLittleHistoryError(what, needed, len(series), "post earlier bars to /bars")
-    if steps is None or now.forming.bar:
-        found = compute(series, version)
-    else:
-        found = steps.of_held(series, version)
+    found = find(series, bool(now.forming.bar))
     x = _overridden(found, now.forming, version)
-    place = Place(_time(int(series.timestamp[-1])), _time(end), held.price_basis)
+    place = Place(_time(int(found.series.timestamp[-1])), _time(end), held.price_basis)
     return _Step(x, found.context, place)
+
+
+def _forming(series: BarSeries, now: _Now, version: LoadedVersion) -> BarSeries:
+    """Return as many bars as the version needs, the newest of them forming."""
+    at = _forming_time(int(series.timestamp[-1]), now.timestamp, version.contract.interval)
+    with_bar = _with_forming(series, now.forming.bar, at)
+    return with_bar.slice(max(0, len(with_bar) - _needed(version)), len(with_bar))
 
 
 def _overridden(found: Computed, forming: Forming, version: LoadedVersion) -> NDArray[np.float32]:

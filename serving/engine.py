@@ -146,6 +146,8 @@ def _warnings(inputs: Inputs, version: LoadedVersion) -> list[str]:
         lines.append(f"price_basis: made from {contract.price_basis} prices, got {found}")
     if inputs.kind == "bars" and (unseen := set(inputs.keys) - set(contract.symbols)):
         lines.append(f"symbols: not in the training data: {', '.join(sorted(unseen))}")
+    if inputs.missing:
+        lines.append(f"universe: no bar at this time of {', '.join(inputs.missing)}")
     return lines
 
 

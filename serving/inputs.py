@@ -6,7 +6,7 @@ here; each kind of input (`Template.inputs`) has a file for its own form of requ
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -18,6 +18,7 @@ from registry.errors import HorizonError, MLEngineError, ParameterError, ShapeEr
 from serving import rows
 from serving.history import History
 from serving.loading import LoadedVersion
+from serving.panels import Panels
 from serving.schemas import PredictRequest
 from serving.steps import Steps
 
@@ -46,6 +47,7 @@ class Inputs:
     errors: Mapping[str, MLEngineError]
     ignored: tuple[str, ...]
     kind: Literal["bars", "rows", "portfolio", "texts"]
+    missing: tuple[str, ...] = ()
 
     @property
     def newest_step(self) -> NDArray[np.float32]:
@@ -59,6 +61,7 @@ class Holdings:
 
     history: History
     steps: Steps
+    panels: Panels = field(default_factory=Panels)
 
 
 class Form(Protocol):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines import table_columns, text_encoders
 from pipelines.bars import BarSeries
-from pipelines.features import FEATURE_SETS, FeatureSet, fingerprint
+from pipelines.features import FEATURE_SETS, FeatureSet, PanelSet, compute_all, fingerprint
 from pipelines.templates import TEMPLATES, Template, over_bars
 from pipelines.text_encoders import TextEncoder
 from registry import gates
@@ -201,13 +201,24 @@ def _told(
     version: LoadedVersion, scores: NDArray[np.float32], series: BarSeries
 ) -> tuple[str, str]:
     """Return the newest features and what the same scores are decoded to beside them, as text."""
-    features = version.feature_set.compute(series)[-1:].astype(np.float32)
+    values = compute_all(version.feature_set, _with_companions(version, series))[0]
+    features = values[-1:].astype(np.float32)
     known = over_bars(version.template).context(series)
     context = {name: values[-1:] for name, values in known.items()}
     answer = version.template.decode(
         scores, features, context, version.decoder, version.contract, version.refusals
     )
     return str(features.tolist()), str(answer)
+
+
+def _with_companions(version: LoadedVersion, series: BarSeries) -> list[BarSeries]:
+    """Return the series and, for a panel set, as many others as it needs."""
+    feature_set = version.feature_set
+    n_others = feature_set.min_symbols - 1 if isinstance(feature_set, PanelSet) else 0
+    waves = _waves(len(series))
+    step = np.arange(len(series))
+    closes = [waves.close * np.exp(0.01 * np.sin(step * (i + 1.7))) for i in range(n_others)]
+    return [series, *(replace(waves, symbol=f"PROBE{i}", close=c) for i, c in enumerate(closes))]
 
 
 def _waves(n_bars: int) -> BarSeries:

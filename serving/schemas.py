@@ -266,7 +266,8 @@ class PredictResponse(BaseModel):
     warnings: list[str] = Field(
         description=(
             "How the bars behind the answers differ from those the version was made from: "
-            "another price_basis, symbols it was not trained on."
+            "another price_basis, symbols it was not trained on, symbols of its universe without a "
+            "bar yet."
         )
     )
     processing_time_ms: float

@@ -50,6 +50,14 @@ class ServingSettings(BaseSettings):
     alias_poll_interval: float = Field(
         default=2.0, gt=0, description="Seconds between two looks at the registry's aliases."
     )
+    panel_grace: float = Field(
+        default=60.0,
+        ge=0,
+        description=(
+            "Seconds a version on a panel feature set waits, from the first bar of a timestamp, "
+            "for the other symbols of its universe."
+        ),
+    )
     auto_hardware_routing: bool = Field(
         default=True,
         description=(

@@ -1,12 +1,13 @@
 """The newest step of a symbol's bars: features and context, computed once per bar.
 
 Computing features is most of the cost of a prediction, and many requests come between two bars.
-`Steps` keeps the result for bars that are held; `serving.history` gives the same arrays until a
-bar arrives, so "the same object" means "the same bars". A forming bar is always computed.
+`Steps` keeps the result for bars that are held and a stream that takes what is new;
+`serving.history` gives the same arrays until a bar arrives, so "the same object" means "the same
+bars". A forming bar is always computed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
 from pipelines.features import check_columns
+from pipelines.features.streaming import FeatureStream
 from pipelines.templates import over_bars
 from serving.loading import LoadedVersion
 
@@ -36,26 +38,34 @@ def compute(series: BarSeries, version: LoadedVersion) -> Computed:
     check_columns(version.feature_set, series)
     with np.errstate(all="ignore"):  # what overflows is not finite, and refused by its name
         values = version.feature_set.compute(series)[-version.contract.window :]
-        context = over_bars(version.template).context(series)
-    newest = {name: float(context[name][-1]) for name in version.context_names}
-    return Computed(series, values, newest)
+    return Computed(series, values, _newest_context(series, version))
+
+
+@dataclass(slots=True)
+class _Followed:
+    """One symbol's stream and what it gave last; `lock` is held while either changes."""
+
+    lock: Lock = field(default_factory=Lock)
+    stream: FeatureStream | None = None
+    newest: Computed | None = None
 
 
 class Steps:
-    """Remembers the newest step of every symbol held. Safe for threads.
+    """Remembers the newest step of every symbol held, and carries it forward. Safe for threads.
 
-    Keeps one entry per symbol, interval, feature set, template and window; a version that is
-    replaced by one of the same kind takes over its entries.
+    Keeps one stream per symbol, interval, feature set, template and window; a version that is
+    replaced by one of the same kind takes over its streams.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._known: dict[tuple[str, str, str, str, int], Computed] = {}
+        self._known: dict[tuple[str, str, str, str, int], _Followed] = {}
 
     def of_held(self, series: BarSeries, version: LoadedVersion) -> Computed:
-        """Return `compute(series, version)`, computed again only when `series` is another object.
+        """Return what `compute(series, version)` does, taking only the bars that are new.
 
-        `series` must come from `History.newest`.
+        `series` must come from `History.newest`. Equal to `compute` as a stream is to the batch
+        (`pipelines.features.streaming`).
         """
         contract = version.contract
         key = (
@@ -66,10 +76,22 @@ class Steps:
             contract.window,
         )
         with self._lock:
-            known = self._known.get(key)
-        if known is not None and known.series is series:
-            return known
-        found = compute(series, version)
-        with self._lock:
-            self._known[key] = found
-        return found
+            followed = self._known.setdefault(key, _Followed())
+        with followed.lock:
+            if followed.newest is None or followed.newest.series is not series:
+                followed.newest = self._carried(followed, series, version)
+            return followed.newest
+
+    def _carried(self, followed: _Followed, series: BarSeries, version: LoadedVersion) -> Computed:
+        feature_set, contract = version.feature_set, version.contract
+        check_columns(feature_set, series)
+        if followed.stream is None:
+            followed.stream = FeatureStream(feature_set, series, contract.interval, contract.window)
+        values = followed.stream.follow(series)
+        return Computed(series, values, _newest_context(series, version))
+
+
+def _newest_context(series: BarSeries, version: LoadedVersion) -> dict[str, float]:
+    with np.errstate(all="ignore"):
+        context = over_bars(version.template).context(series)
+    return {name: float(context[name][-1]) for name in version.context_names}
