@@ -42,11 +42,13 @@ class Objective:
     - `scenarios`: X are simple returns (n_dates, n_symbols) in time order; the fitted model maps
       portfolio weights (n, n_symbols) to losses (n, n_scenarios); y is not used.
 
-    `n_scores` 0 leaves their number to the fit (`Estimator.n_scores`).
+    `n_scores` 0 leaves their number to the fit (`Estimator.n_scores`). `horizon_bars` is how many
+    bars a scenario spans.
     """
 
     loss: Loss
     n_scores: int = 1
+    horizon_bars: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,10 @@ ARCHITECTURES: Catalog[Architecture] = Catalog(
         "autoencoder": "pipelines.architectures.autoencoder:AUTOENCODER",
         "lstm_autoencoder": "pipelines.architectures.autoencoder:LSTM_AUTOENCODER",
         "pretrained_text": "pipelines.architectures.pretrained_text:PRETRAINED_TEXT",
+        "historical": "pipelines.architectures.scenarios:HISTORICAL",
+        "ewma_fhs": "pipelines.architectures.scenarios:EWMA_FHS",
+        "gjr_garch_fhs": "pipelines.architectures.scenarios:GJR_GARCH_FHS",
+        "student_t_mc": "pipelines.architectures.scenarios:STUDENT_T_MC",
     },
 )
 

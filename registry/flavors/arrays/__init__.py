@@ -114,6 +114,7 @@ KINDS: Catalog[type[ArrayModel]] = Catalog(
         "forest": "registry.flavors.arrays.forest:Forest",
         "hmm": "registry.flavors.arrays.markov:MarkovFilter",
         "linear": "registry.flavors.arrays.linear:Linear",
+        "scenarios": "registry.flavors.arrays.scenarios:Scenarios",
     },
 )
 
