@@ -149,6 +149,9 @@ class Recipe:
     def _training(self, rows: LabelledRows) -> TrainingRows:
         """Return the rows of a fit, weighted by how unique their labels are."""
         recent = self.recent(rows)
+        if self.objective(rows).loss == "scenarios":  # no label is fitted: the newest rows count
+            nothing = np.zeros(len(recent))
+            return TrainingRows(recent.X, nothing, np.ones(len(recent)))
         chosen = recent.take(recent.fit)
         weight = uniqueness_weights(chosen.t0, chosen.t1, chosen.symbol)
         return TrainingRows(chosen.X, chosen.target, weight, chosen.categorical)

@@ -7,6 +7,7 @@ what a person wants to see of a fit: fold map, importance. Judges nothing: `vali
 import io
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,6 +48,7 @@ from pipelines.reference import (
     rows_per_window,
 )
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.templates import TEMPLATES, Completing
 from pipelines.trainable import check_trainable
 from registry.artifacts import (
     CONTRACT_FILE,
@@ -88,8 +90,11 @@ def train(
         print(_account(recipe, dataset), flush=True)
         context_of = kept.enter_context(kept_fits(settings, recipe, dataset))
         oof = fit_folds(recipe, dataset.rows, dataset.folds, context_of)
-        final = recipe.fit(dataset.rows, context_of("final"))
-        decoder = recipe.fit_decoder(oof, dataset.rows)
+        rows = final_rows(recipe, dataset)
+        final = recipe.fit(rows, context_of("final"))
+        decoder = recipe.fit_decoder(oof, rows)
+        if isinstance(recipe.template, Completing):
+            decoder = recipe.template.complete(decoder, final)
         contract = _contract(recipe, dataset, source, wanted, final)
         importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))
         version = directory / VERSION_FOLDER
@@ -117,6 +122,17 @@ def train(
         pictures.log_importance(contract.feature_names, importance)
         pictures.log_fold_map(fold_map(list(dataset.folds), dataset.rows))
     return Candidate(run_id, version, source, wanted, recipe, contract, decoder, dataset, oof)
+
+
+def final_rows(recipe: Recipe, dataset: Dataset) -> LabelledRows:
+    """Return the rows of the final fit: all labelled ones.
+
+    Scenarios fit no label, so theirs also hold the newest, whose label is not complete yet.
+    """
+    if recipe.objective(dataset.rows).loss != "scenarios":
+        return dataset.rows
+    kind = INPUTS.get(recipe.template.inputs)
+    return kind.rows(recipe, dataset.data, dataset.label_spec, keep_unlabelled=True)
 
 
 def _account(recipe: Recipe, dataset: Dataset) -> str:
@@ -216,6 +232,9 @@ def _reference(
     panel.write_parquet(buffer)
     length = rows_per_window(len(panel)) if alone else WINDOW_BARS
     profile = drift_profile(panel, weights, length)
+    if TEMPLATES.get(contract.template).inputs == "portfolio":
+        # weights are a caller's choice: there is nothing that they could drift from
+        profile = replace(profile, n_blocks=0)
     return {REFERENCE_FILE: buffer.getvalue(), DRIFT_FILE: profile.to_json().encode()}
 
 

@@ -171,6 +171,13 @@ ANOMALY = TemplateGates(
     serve=(Requirement("quality.false_alarm_rate"),),  # the interval is that of the stated rate
 )
 SENTIMENT = TABULAR = TemplateGates(serve=(Requirement("quality.skill", "<", -1.645),))
+PORTFOLIO_RISK = TemplateGates(
+    serve=(
+        Requirement("quality.kupiec", ">", 0.01),
+        Requirement("quality.conditional_coverage", ">", 0.01),
+        Requirement("quality.z2"),  # the limit is the forecasts' own, simulated
+    )
+)
 GATES: Catalog[TemplateGates] = Catalog(
     "template gates",
     {
@@ -181,6 +188,7 @@ GATES: Catalog[TemplateGates] = Catalog(
         "anomaly": "registry.gates:ANOMALY",
         "sentiment": "registry.gates:SENTIMENT",
         "tabular": "registry.gates:TABULAR",
+        "portfolio_risk": "registry.gates:PORTFOLIO_RISK",
     },
 )
 

@@ -38,6 +38,17 @@ TEXTS: dict[str, Any] = {
         {"id": "n-17", "text": "The board will meet on Tuesday"},
     ],
 }
+PORTFOLIO: dict[str, Any] = {
+    "model_type": "portfolio_risk",
+    "portfolio": {
+        "positions": [
+            {"symbol": "AAPL", "weight": 0.6, "shares": 400},
+            {"symbol": "MSFT", "weight": 0.4, "shares": 120},
+        ]
+    },
+    "risk_metrics": ["var_95", "cvar_95", "max_drawdown", "sharpe_ratio"],
+    "time_horizon": "1d",
+}
 PREDICT: dict[str, dict[str, Any]] = {
     "columns per symbol, one of which has no history": COLUMNS,
     "the bars held": HELD,
@@ -45,6 +56,7 @@ PREDICT: dict[str, dict[str, Any]] = {
     "feature rows": ROWS,
     "rows of a table": TABLE_ROWS,
     "texts": TEXTS,
+    "the risk of a portfolio": PORTFOLIO,
 }
 BARS: dict[str, Any] = {
     "bars": [

@@ -76,6 +76,7 @@ FORMS: Catalog[Form] = Catalog(
     "request form",
     {
         "bars": "serving.bar_inputs:gather",
+        "portfolio": "serving.portfolio:gather",
         "table": "serving.table:gather",
         "texts": "serving.texts:gather",
     },
@@ -96,6 +97,10 @@ def gather(
     """
     if request.texts is not None and version.template.inputs != "texts":
         raise ParameterError("texts", len(request.texts), f"none: {version.model_id} takes others")
+    inputs = version.template.inputs
+    if request.portfolio is not None and inputs != "portfolio":
+        expected = f"a request about {inputs}, which {version.model_id} takes"
+        raise ParameterError("portfolio", "positions", expected)
     if request.rows is not None and version.template.inputs in ROWS_ARE_FEATURES:
         return _from_rows(request, version, max_rows)
     return FORMS.get(version.template.inputs)(request, version, held, max_rows)

@@ -126,8 +126,27 @@ class ColumnFeatures(BaseModel):
     )
 
 
+class Position(_Body):
+    """One position: its weight in the portfolio, or the number of shares. Negative is short."""
+
+    symbol: Symbol
+    weight: Number | None = Field(
+        default=None, description="Fraction of the portfolio's value; all weights sum to 1."
+    )
+    shares: Number | None = Field(
+        default=None,
+        description="Used where no position has a weight: valued at the last close held.",
+    )
+
+
+class Portfolio(_Body):
+    """Positions, each symbol once."""
+
+    positions: list[Position] = Field(min_length=1, max_length=10_000)
+
+
 class PredictRequest(_Body):
-    """A question to one model, in one form: `rows`, `bars`, `symbols` or `texts`.
+    """A question to one model, in one form: `rows`, `bars`, `symbols`, `texts` or `portfolio`.
 
     `symbols` alone predicts from the bars held (POST /bars); with `features` the newest step is
     replaced or extended by what the caller knows.
@@ -177,6 +196,22 @@ class PredictRequest(_Body):
     prediction_horizon: Horizon | list[Horizon | None] | None = Field(
         default=None, description="Must be the version's; one for all, or one per symbol."
     )
+    portfolio: Portfolio | None = Field(
+        default=None, description="For portfolio_risk: the positions to measure."
+    )
+    risk_metrics: list[Label] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description=(
+            "With `portfolio`: var_NN, cvar_NN, component_var_NN, marginal_var_NN, "
+            "component_cvar_NN (NN a level in percent), volatility, max_drawdown, sharpe_ratio, "
+            "beta; absent: the usual ones."
+        ),
+    )
+    time_horizon: Horizon | None = Field(
+        default=None, description="With `portfolio`: must be the version's."
+    )
     hardware: Name | None = Field(
         default=None, description="Backend wanted (cpu, ...); absent or auto: the fastest."
     )
@@ -193,8 +228,9 @@ class PredictRequest(_Body):
             raise ValueError("give version or alias, not both")
         if self.hardware is not None and self.backend is not None:
             raise ValueError("give hardware or backend, not both")
-        if all(v is None for v in (self.rows, self.bars, self.symbols, self.texts)):
-            raise ValueError("give rows, or bars, or symbols, or texts")
+        forms = (self.rows, self.bars, self.symbols, self.texts, self.portfolio)
+        if all(form is None for form in forms):
+            raise ValueError("give rows, or bars, or symbols, or texts, or portfolio")
         return self._fitting_fields()
 
     def _fitting_fields(self) -> Self:
@@ -208,9 +244,29 @@ class PredictRequest(_Body):
                 raise ValueError(f"rows cannot be combined with {', '.join(given)}")
         elif self.context is not None:
             raise ValueError("context belongs to rows; with bars or symbols it is computed")
+        self._check_portfolio()
         if self.price_basis is not None and self.bars is None:
             raise ValueError("price_basis belongs to bars; of the bars held it is known")
         return self
+
+    def _check_portfolio(self) -> None:
+        """Refuse fields that do not go with a portfolio, or that need one."""
+        others = {
+            "rows": self.rows,
+            "bars": self.bars,
+            "symbols": self.symbols,
+            "texts": self.texts,
+            "features": self.features,
+            "timestamp": self.timestamp,
+            "prediction_horizon": self.prediction_horizon,
+        }
+        given = [name for name, value in others.items() if value is not None]
+        if self.portfolio is not None and given:
+            raise ValueError(f"portfolio cannot be combined with {', '.join(given)}")
+        alone = {"risk_metrics": self.risk_metrics, "time_horizon": self.time_horizon}
+        lonely = [name for name, value in alone.items() if value is not None]
+        if self.portfolio is None and lonely:
+            raise ValueError(f"{lonely[0]} belongs to portfolio")
 
     @property
     def model_id(self) -> str:

@@ -156,6 +156,7 @@ INPUTS: Catalog[InputKind] = Catalog(
     "input kind",
     {
         "bars": "pipelines.inputs.bars:INPUTS",
+        "portfolio": "pipelines.inputs.portfolio:INPUTS",
         "table": "pipelines.inputs.table:INPUTS",
         "texts": "pipelines.inputs.texts:INPUTS",
     },

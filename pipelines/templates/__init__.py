@@ -17,13 +17,13 @@ Guarantees of every template:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.architectures import Objective
+from pipelines.architectures import Estimator, Objective
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.hyperparameters import Space
@@ -206,6 +206,15 @@ class BarTemplate(Template, Protocol):
         ...
 
 
+@runtime_checkable
+class Completing(Protocol):
+    """A template whose answers need more of the fitted model than its scores."""
+
+    def complete(self, decoder: Decoder, final: Estimator) -> Decoder:
+        """Return the decoder of a version with what it takes from the version's own fit."""
+        ...
+
+
 def over_bars(template: Template) -> BarTemplate:
     """Return the template as one over bars.
 
@@ -227,5 +236,6 @@ TEMPLATES: Catalog[Template] = Catalog(
         "anomaly": "pipelines.templates.anomaly:TEMPLATE",
         "sentiment": "pipelines.templates.sentiment:TEMPLATE",
         "tabular": "pipelines.templates.tabular:TEMPLATE",
+        "portfolio_risk": "pipelines.templates.portfolio_risk:TEMPLATE",
     },
 )

@@ -58,6 +58,7 @@ from registry.errors.invalid_input import (
     UnknownNameError,
     UnknownSymbolError,
     ValueRangeError,
+    WeightsError,
 )
 from registry.errors.not_found import (
     JobNotFoundError,
@@ -135,5 +136,6 @@ __all__ = [
     "VersionExistsError",
     "VersionInUseError",
     "VersionNotFoundError",
+    "WeightsError",
     "shown",
 ]

@@ -107,6 +107,17 @@ class HorizonError(InvalidInputError):
         super().__init__(f"horizon {asked!r} is not served by {model}; available: {available}")
 
 
+class WeightsError(InvalidInputError):
+    """Weights of a portfolio that do not sum to 1."""
+
+    def __init__(self, total: float, tolerance: float) -> None:
+        self.total, self.tolerance = total, tolerance
+        super().__init__(
+            f"the weights of the positions sum to {total:.6g}, expected 1 within {tolerance:g}; "
+            "give weights of the invested value, or shares of every position and no weights"
+        )
+
+
 class TableError(InvalidInputError):
     """A table or a file of texts that no model can learn from as it is."""
 

@@ -22,9 +22,10 @@ BODY = Body(
 async def predict(body: Annotated[PredictRequest, BODY], request: Request) -> PredictResponse:
     """Ask a model.
 
-    Three forms: `rows` (feature rows), `bars` (the caller's own history), or `symbols` (the bars
-    held by this engine), the last two optionally with `features`, the newest step as the caller
-    sees it. Every symbol is answered in `predictions` or in `errors`; a request that can be read
-    is answered 200 even when no symbol could be. Nothing is stored.
+    Forms: `rows` (feature rows), `bars` (the caller's own history), or `symbols` (the bars held by
+    this engine), the last two optionally with `features`, the newest step as the caller sees it;
+    `portfolio` (positions) for a model of risk. Every symbol is answered in `predictions` or in
+    `errors`; a request that can be read is answered 200 even when no symbol could be. Nothing is
+    stored.
     """
     return await service_of(request).engine.predict(body, request.state.request_id)

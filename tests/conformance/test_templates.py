@@ -19,6 +19,7 @@ from pipelines.hyperparameters import resolve
 from pipelines.lexicon import signals
 from pipelines.table_target import read_target
 from pipelines.templates import TEMPLATES, Template, TrialFamily
+from pipelines.templates.portfolio_risk import baselines
 from pipelines.templates.sentiment import read_labels
 from registry.contract import DataSpan, Json, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
@@ -80,6 +81,33 @@ def of_bars(template, *, ranged):
     return Case(template, spec, rows, scored(template, rows), series)
 
 
+def of_portfolio(template):
+    pair = [
+        replace(random_series(seed), symbol=symbol) for seed, symbol in enumerate(("AAA", "BBB"))
+    ]
+    spec = template.label_spec(None, pair, resolve(template.options, {}))
+    closes = np.stack([series.close for series in pair], axis=1)
+    returns = closes[1:] / closes[:-1] - 1
+    keep = slice(150, N - 2)
+    context = {name: values[keep] for name, values in baselines(returns, spec).items()}
+    y = returns[1:].mean(axis=1)[keep]
+    target, fit = template.target(y, context)
+    rows = LabelledRows(
+        X=returns[keep].astype(np.float32),
+        y=y,
+        target=target,
+        context=context,
+        outcome={},
+        symbol=np.zeros(len(y), dtype=np.int32),
+        symbols=("AAA", "BBB"),
+        t0=pair[0].timestamp[1:][keep],
+        t1=pair[0].timestamp[2:][keep],
+        fit=fit,
+        spec=spec,
+    )
+    return Case(template, spec, rows, scored(template, rows))
+
+
 def scored(template, rows):
     """Random scores in two folds."""
     shape = (len(rows), template.objective(rows.spec).n_scores or N_STATES)
@@ -132,6 +160,7 @@ CASES = {
         "numbers": partial(of_table, target="number", other="class"),
     },
     "texts": {"texts": of_texts},
+    "portfolio": {"pair": of_portfolio},
 }
 """Kind of input -> name of a variant -> what makes the case of a template."""
 NAMES = [

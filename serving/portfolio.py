@@ -1,0 +1,119 @@
+"""Requests about a portfolio: positions -> its weights, for one model call.
+
+Weights are taken as they are given and must sum to 1; where no position has one, they are made of
+`shares` times the last close held. A negative weight or number of shares is a short position. The
+whole portfolio is one answer, so whatever is wrong with a position is wrong with the request.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.bars import from_microseconds
+from pipelines.risk_answers import USUAL, check_measures
+from registry.errors import (
+    NoHistoryError,
+    ParameterError,
+    UnknownSymbolError,
+    ValueRangeError,
+    WeightsError,
+)
+from serving.inputs import Holdings, Inputs, Place, check_horizon, distinct
+from serving.loading import LoadedVersion
+from serving.schemas import Position, PredictRequest
+
+KEY = "portfolio"
+"""The name of the one answer."""
+TOLERANCE = 1e-3
+"""How far from 1 weights may sum, for weights rounded to a tenth of a percent."""
+LARGEST_WEIGHT = 1e6
+
+
+def gather(
+    request: PredictRequest, version: LoadedVersion, holdings: Holdings, max_rows: int
+) -> Inputs:
+    """Return the weights of the request's portfolio, in the order of the version's symbols.
+
+    Raises:
+        ParameterError: no portfolio, a symbol twice, a measure that is not known, or positions of
+            which some have weights and others only shares.
+        UnknownSymbolError: a symbol whose returns the version was not made from.
+        NoHistoryError: shares of a symbol without any bar held.
+        WeightsError: weights that do not sum to 1.
+        HorizonError: another horizon than the version's.
+    """
+    if request.portfolio is None:
+        text = "positions: {'portfolio': {'positions': [{'symbol': ..., 'weight': ...}]}}"
+        raise ParameterError("portfolio", None, text)
+    contract, positions = version.contract, request.portfolio.positions
+    check_horizon(request.time_horizon, version)
+    symbols = distinct([position.symbol for position in positions], max_rows)
+    for symbol in symbols:
+        if symbol not in contract.symbols:
+            where = f"the returns that {version.model_id} v{version.number} was made from"
+            raise UnknownSymbolError(symbol, where, contract.symbols)
+    n_scenarios = contract.outputs.shape[1] or 0
+    names = check_measures(request.risk_metrics or USUAL, n_scenarios)
+    weights, place, ignored = _weights(positions, version, holdings)
+    X = np.zeros((1, len(contract.symbols)), np.float32)
+    X[0, [contract.symbols.index(symbol) for symbol in symbols]] = weights
+    context = {name: np.ones(1) for name in names}
+    return Inputs((KEY,), X, context, (place,), {}, ignored, "portfolio")
+
+
+def _weights(
+    positions: Sequence[Position], version: LoadedVersion, holdings: Holdings
+) -> tuple[NDArray[np.float64], Place, tuple[str, ...]]:
+    """Return one weight per position, where the inputs end, and what was not used."""
+    made_until = _utc(version.contract.data.end)
+    given = [position.weight is not None for position in positions]
+    if all(given):
+        weights = np.array([position.weight for position in positions], dtype=np.float64)
+        ignored = tuple(
+            f"portfolio.positions[{i}].shares (weight is given)"
+            for i, position in enumerate(positions)
+            if position.shares is not None
+        )
+        return _checked(weights), Place(as_of=made_until), ignored
+    lacking = next(p for p in positions if p.weight is None)
+    if any(given) or any(p.shares is None for p in positions):
+        expected = "a weight for every position, or shares for every position and no weight"
+        raise ParameterError("portfolio.positions", lacking.symbol, expected)
+    weights, place = _of_shares(positions, version, holdings)
+    return _checked(weights), place, ()
+
+
+def _of_shares(
+    positions: Sequence[Position], version: LoadedVersion, holdings: Holdings
+) -> tuple[NDArray[np.float64], Place]:
+    """Return weights made of shares and the last closes held."""
+    interval = version.contract.interval
+    values, ends, bases = [], [], set()
+    for position in positions:
+        held = holdings.history.newest(position.symbol, interval, 1)
+        if held is None:
+            raise NoHistoryError(position.symbol, holdings.history.symbols(interval))
+        values.append(float(position.shares or 0.0) * float(held.series.close[-1]))
+        ends.append(int(held.series.timestamp[-1]))
+        bases.add(held.price_basis)
+    total = sum(values)
+    if not total > 0:
+        expected = "positions that are worth more than nothing together, at the last closes"
+        raise ValueRangeError("portfolio value", total, expected)
+    place = Place(_utc(version.contract.data.end), from_microseconds(min(ends)), bases.pop())
+    return np.asarray(values) / total, place
+
+
+def _checked(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    total, largest = float(weights.sum()), float(np.abs(weights).max())
+    if largest > LARGEST_WEIGHT:
+        raise ValueRangeError("weight", largest, f"at most {LARGEST_WEIGHT:g} either way")
+    if not abs(total - 1) <= TOLERANCE:
+        raise WeightsError(total, TOLERANCE)
+    return weights
+
+
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
