@@ -43,7 +43,8 @@ class Cycle:
 
     `as_of` is the end of the newest window it was decided on. `evidence` holds `windows` (end and
     share of those that confirmed), `run_at` (when its run was enqueued, real time), `outcome`
-    (`promoted` or `rejected`) once there is one, and `resumed` when a person ended a HOLD.
+    (`promoted` or `rejected`) once there is one, `resumed` when a person ended a HOLD, and `refit`
+    (its day) when no drift but the day's schedule started it.
     """
 
     id: int
@@ -72,6 +73,12 @@ class Cycle:
         value = self.evidence.get("run_at")
         return datetime.fromisoformat(value) if isinstance(value, str) else None
 
+    @property
+    def refit_day(self) -> str | None:
+        """The day whose refit this cycle is; None for a cycle that a trigger opened."""
+        value = self.evidence.get("refit")
+        return value if isinstance(value, str) else None
+
 
 def find_open(engine: sa.Engine, model_id: str) -> Cycle | None:
     """Return the model's open cycle."""
@@ -98,6 +105,19 @@ def open_cycle(
     engine: sa.Engine, model_id: str, champion: int, trigger: str, as_of: datetime, reason: str
 ) -> bool:
     """Open a cycle in SUSPECT; False when another process has just opened one."""
+    with engine.begin() as connection:
+        return open_in(connection, model_id, champion, trigger, as_of, reason) is not None
+
+
+def open_in(
+    connection: sa.Connection,
+    model_id: str,
+    champion: int,
+    trigger: str,
+    as_of: datetime,
+    reason: str,
+) -> Cycle | None:
+    """Open a cycle in SUSPECT in the caller's transaction; None when another one is open."""
     values = {
         "model_id": model_id,
         "state": State.SUSPECT.value,
@@ -108,17 +128,13 @@ def open_cycle(
         "evidence": {},
         "opened_at": datetime.now(UTC),
     }
-    with engine.begin() as connection:
-        added = connection.execute(
-            insert_for(connection, table)
-            .values(values)
-            .on_conflict_do_nothing()
-            .returning(table.c.id)
-        ).one_or_none()
-        if added is None:
-            return False
-        _append(connection, State.SUSPECT, model_id, champion, reason, {"trigger": trigger})
-    return True
+    added = connection.execute(
+        insert_for(connection, table).values(values).on_conflict_do_nothing().returning(table)
+    ).one_or_none()
+    if added is None:
+        return None
+    _append(connection, State.SUSPECT, model_id, champion, reason, {"trigger": trigger})
+    return _cycle(added)
 
 
 def move(

@@ -63,11 +63,16 @@ def held(past: Sequence[Cycle], now: datetime, settings: MonitoringSettings) -> 
 
 
 def champion_changes(past: Sequence[Cycle], now: datetime, settings: MonitoringSettings) -> int:
-    """Return how many promotions came from runs of the last week; a resume ends the count."""
+    """Return how many promotions came from runs of the last week, refits of the day left out.
+
+    A resume ends the count.
+    """
     count = 0
     for cycle in past:
         if cycle.evidence.get("resumed") is True:
             break
+        if cycle.refit_day is not None:  # planned, so no sign of a storm
+            continue
         is_recent = _ran_since(cycle, now - timedelta(days=7), settings)
         count += cycle.outcome == "promoted" and is_recent
     return count

@@ -320,6 +320,8 @@ def _cool_down(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
     with loop.engine.begin() as connection:
         if why:
             return cycles.move(connection, cycle, State.HOLD, why)
+        if cycle.refit_day is not None:  # the next refit is tomorrow's: nothing to pause for
+            return cycles.close(connection, cycle, f"{cycle.outcome}; refit of {cycle.refit_day}")
         end = guards.cooldown(now, guards.rejects_in_a_row(past), loop.settings)
         reason = f"{cycle.outcome}; pause until {end:%F %H:%M}"
         return cycles.move(connection, cycle, State.COOLDOWN, reason, cooldown_until=end)

@@ -4,6 +4,7 @@ One job at a time: training uses every core, and more workers can be started bes
 a job runs the worker renews its lease; if the lease is lost (cancelled, or taken over) it kills the
 run. On the interval DRIFT_INTERVAL it enqueues `drift` for every model that has a production
 version and new predictions, then `advance`; `advance` also follows every `main` and `drift` job.
+On the interval REFIT_INTERVAL it enqueues `refit` for every production model of a portfolio.
 The worker knows nothing about drift or retraining: both are entry points like any other.
 
 SIGTERM and SIGINT stop it: the running job goes back to the queue and no process is left.
@@ -27,14 +28,16 @@ from pipelines import jobs
 from pipelines.jobs import Job
 from pipelines.project_run import Entry, Launcher, ProjectRun
 from pipelines.stage import check_reachable
+from pipelines.templates import TEMPLATES
 from registry.database import open_engine, reading
 from registry.errors import MLEngineError, RegistryUnavailableError, StaleLeaseError
 from registry.settings import PlatformSettings, read_settings
-from registry.tables import aliases, retraining_cycles
+from registry.tables import aliases, retraining_cycles, versions
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FOLLOWED_BY_ADVANCE = ("main", "drift")
-SCHEDULE = "drift"
+DRIFT, REFIT = "drift", "refit"
+"""Schedules, and the entry points that they enqueue."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +66,11 @@ class WorkerSettings(BaseSettings):
 
     drift_interval: Annotated[float, BeforeValidator(read_interval)] = Field(
         default=3600.0, description="How often drift is judged: seconds or 15m, 1h; 0 is never."
+    )
+    refit_interval: Annotated[float, BeforeValidator(read_interval)] = Field(
+        default=86_400.0,
+        description="How often models of risk are fitted anew where there are newer bars, at most "
+        "once a day each: seconds or 15m, 1d; 0 is never.",
     )
     job_lease_seconds: float = Field(
         default=jobs.LEASE_SECONDS, gt=0, description="A dead worker's job is free after this."
@@ -93,7 +101,8 @@ class Worker:
 
     def run(self) -> None:
         """Claim and run jobs until `stop`; a database that is away is waited for."""
-        jobs.schedule(self._engine, SCHEDULE, self._settings.drift_interval)
+        jobs.schedule(self._engine, DRIFT, self._settings.drift_interval)
+        jobs.schedule(self._engine, REFIT, self._settings.refit_interval)
         while not self._stopping.is_set():
             try:
                 ran = self.run_once()
@@ -108,8 +117,11 @@ class Worker:
 
         While MLflow does not answer every job waits: starting one would only use up an attempt.
         """
-        if SCHEDULE in jobs.claim_schedules(self._engine):
+        due = jobs.claim_schedules(self._engine)
+        if DRIFT in due:
             enqueue_watch(self._engine, self._platform)
+        if REFIT in due:
+            enqueue_refits(self._engine)
         if not jobs.is_any_due(self._engine) or not self._registry_answers():
             return False
         lease_seconds = self._settings.job_lease_seconds
@@ -218,6 +230,23 @@ def enqueue_watch(engine: sa.Engine, platform: PlatformSettings) -> None:
             jobs.enqueue(engine, "drift", {"model_name": model_id}, model_id=model_id)
     if is_open:
         enqueue_advance(engine)
+
+
+def enqueue_refits(engine: sa.Engine) -> None:
+    """Enqueue `refit` for each production model of a portfolio, unless one is waiting already."""
+    query = sa.select(aliases.c.model_id, versions.c.contract).join(
+        versions,
+        sa.and_(versions.c.model_id == aliases.c.model_id, versions.c.number == aliases.c.number),
+    )
+    with reading(engine) as connection:
+        served = connection.execute(query.where(aliases.c.alias == "production")).all()
+    for model_id, contract in served:
+        name = contract["template"]
+        if name not in TEMPLATES or TEMPLATES.get(name).inputs != "portfolio":
+            continue
+        latest = jobs.list_jobs(engine, kind=REFIT, model_id=model_id, limit=1)
+        if not latest or latest[0].state not in ("queued", "leased"):
+            jobs.enqueue(engine, REFIT, {"model_name": model_id}, model_id=model_id)
 
 
 def enqueue_advance(engine: sa.Engine) -> None:

@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from monitoring.drift import DriftParameters
+from monitoring.refits import RefitParameters
 from monitoring.retraining import AdvanceParameters
 from pipelines.convert import ConvertParameters
 from pipelines.parameters import (
@@ -32,12 +33,14 @@ GROUPS = {
     "replay": (ReplayParameters,),
     "drift": (DriftParameters,),
     "advance": (AdvanceParameters,),
+    "refit": (RefitParameters,),
 }
 MODULES = {
     name: f"pipelines.{name}" for name in ("main", "train", "validate", "convert", "replay")
 } | {
     "drift": "monitoring.drift",
     "advance": "monitoring.retraining",
+    "refit": "monitoring.refits",
 }
 
 
