@@ -22,7 +22,12 @@ from pipelines.validate import TRAIN_RUN_TAG
 from registry.artifacts import CURVES_FILE, RECORD_FILE, digest_directory
 from registry.backends import BACKENDS, LatencyCurve, measure
 from registry.database import open_engine
-from registry.errors import GateRefusedError, ParameterError, RunNotFoundError
+from registry.errors import (
+    GateRefusedError,
+    ParameterError,
+    RunNotFoundError,
+    UnsupportedModelError,
+)
 from registry.flavors import FLAVORS, NativeModel
 from registry.flavors.parity import LIMITS, difference
 from registry.gates import GateRow
@@ -77,7 +82,14 @@ def convert(
 
 
 def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[LatencyCurve]]:
-    """Write every flavor that can hold the model; return parity rows and latency curves."""
+    """Write every flavor that can hold the model; return parity rows and latency curves.
+
+    A flavor that cannot hold it leaves no file and a row that says why it is not applicable; there
+    is no version without native.
+
+    Raises:
+        UnsupportedModelError: a native format that nothing here can load.
+    """
     contract, directory = candidate.contract, candidate.directory
     native_path = FLAVORS.get("native").file_name(contract.native_format)
     native = NativeModel(contract.native_format, (directory / native_path).read_bytes())
@@ -87,7 +99,13 @@ def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[Laten
     expected: NDArray[np.float32] | None = None
     for name in sorted(FLAVORS, key=lambda flavor: flavor != "native"):
         flavor = FLAVORS.get(name)
-        payload = flavor.write(native, contract)
+        try:
+            payload = flavor.write(native, contract)
+        except UnsupportedModelError as exc:
+            if name == "native":
+                raise
+            rows.append(_without(name, exc))
+            continue
         write_files(directory, [(flavor.file_name(contract.native_format), payload)])
         for backend in (BACKENDS.get(b) for b in BACKENDS):
             if name not in backend.flavors or backend.unavailable_reason():
@@ -100,6 +118,13 @@ def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[Laten
             rows.append(GateRow(f"parity.{name}", worst, "<=", LIMITS[name], note))
             curves.append(measure(predictor, name, backend.name, sample))
     return tuple(rows), curves
+
+
+def _without(flavor: str, refusal: UnsupportedModelError) -> GateRow:
+    """Return the row of a flavor that was not written."""
+    return GateRow(
+        f"parity.{flavor}", None, "<=", LIMITS[flavor], f"not written: {refusal}", applicable=False
+    )
 
 
 def _digests(directory: Path) -> GateRow:

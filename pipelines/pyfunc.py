@@ -2,14 +2,15 @@
 
 `mlflow.pyfunc.load_model("models:/volatility_forecast@production").predict(frame)` returns what
 the server would answer for the same features, one dictionary per row. It is for notebooks and
-MLflow's own tools: MLflow downloads the files itself and compares no digest, so only the ONNX
-artifact is run here, never a format that is a program. Serving does not come this way.
+MLflow's own tools: MLflow downloads the files itself and compares no digest, so the ONNX artifact
+is run here, or native where the record says that ONNX cannot hold the model and native is no
+program. Serving does not come this way.
 
 Loading needs this repository on the import path, and no network.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,13 @@ from registry.errors import (
     ValueRangeError,
 )
 from registry.flavors import FLAVORS
+from registry.flavors.native import PROGRAMS
 from registry.gates import GateRow, refusals
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FLAVOR, BACKEND = "onnx", "cpu"
+BACKEND = "cpu"
 
 
 class DecodedModel:
@@ -46,8 +48,9 @@ class DecodedModel:
         record = [GateRow.from_json(row) for row in json.loads(files[RECORD_FILE])]
         is_action = self._template.is_action
         self._refusals = refusals(record, "trade", contract.template) if is_action else ()
-        payload = files[_model_path(contract)]
-        self._predictor = BACKENDS.get(BACKEND).load(FLAVOR, payload, contract)
+        flavor = _flavor(record, contract)
+        payload = files[FLAVORS.get(flavor).file_name(contract.native_format)]
+        self._predictor = BACKENDS.get(BACKEND).load(flavor, payload, contract)
 
     def predict(
         self,
@@ -106,12 +109,16 @@ def _load_pyfunc(path: str) -> DecodedModel:
     """
     folder = Path(path)
     contract = ModelContract.from_json(_read(folder, CONTRACT_FILE).decode())
-    names = (JSON_FILE, ARRAYS_FILE, RECORD_FILE, _model_path(contract))
+    record = [GateRow.from_json(row) for row in json.loads(_read(folder, RECORD_FILE))]
+    path = FLAVORS.get(_flavor(record, contract)).file_name(contract.native_format)
+    names = (JSON_FILE, ARRAYS_FILE, RECORD_FILE, path)
     return DecodedModel({name: _read(folder, name) for name in names}, contract)
 
 
-def _model_path(contract: ModelContract) -> str:
-    return FLAVORS.get(FLAVOR).file_name(contract.native_format)
+def _flavor(record: Sequence[GateRow], contract: ModelContract) -> str:
+    """Return `onnx`, or `native` where there cannot be an ONNX file and native is plain numbers."""
+    has_onnx = all(row.applicable for row in record if row.gate == "parity.onnx")
+    return "onnx" if has_onnx or contract.native_format in PROGRAMS else "native"
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -11,7 +11,7 @@ an entry has both locks shut.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -134,7 +134,8 @@ COMMON_SERVE = (
     Requirement("golden_rows", "<=", 1e-4),
     Requirement("digests", "<=", 0.0),
     Requirement("parity.native", "<=", 1e-3),
-    Requirement("parity.onnx", "<=", 1e-3),
+    # inapplicable only where no file was written: `unmeasured_flavors` holds it against the files
+    Requirement("parity.onnx", "<=", 1e-3, may_be_inapplicable=True),
 )
 BETTER = Requirement("champion.better", "<", 0.1)
 NON_INFERIOR = Requirement("champion.non_inferior")  # the margin is the template's
@@ -191,6 +192,16 @@ GATES: Catalog[TemplateGates] = Catalog(
         "portfolio_risk": "registry.gates:PORTFOLIO_RISK",
     },
 )
+
+
+def unmeasured_flavors(record: Record, flavors: Iterable[str]) -> dict[str, str]:
+    """Return flavor -> note of those that a version carries though its record says they cannot be.
+
+    Args:
+        flavors: those whose files the version has.
+    """
+    absent = {row.gate: row.note for row in record if not row.applicable}
+    return {f: absent[f"parity.{f}"] for f in flavors if f"parity.{f}" in absent}
 
 
 def refusals(
@@ -252,7 +263,7 @@ def _shut(record: Record, required: Sequence[Requirement]) -> Iterator[str]:
 
 def _refusal(row: GateRow, requirement: Requirement) -> str | None:
     if not row.applicable:
-        if requirement.may_be_inapplicable:
+        if requirement.may_be_inapplicable and row.value is None and row.note:
             return None
         return f"{row.line()}: not applicable, but this lock requires it"
     if requirement.comparison is not None and not _is_within(row, requirement):

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 LOADER_MODULE = "pipelines.pyfunc"
 REQUIREMENTS = ("mlflow-skinny", "numpy", "polars", "pandas", "onnxruntime", "pydantic-settings")
 """What the pyfunc loader needs besides a checkout of this repository; pinned as installed."""
+NATIVE_REQUIREMENTS = {
+    "arrays": ("safetensors",),
+    "catboost-cbm": ("catboost",),
+    "lightgbm-txt": ("lightgbm",),
+}
+"""What it needs too where a version has its native file alone."""
 
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag that MLflow's UI shows as the description of a logged model."""
@@ -262,7 +268,7 @@ def _package(directory: Path, content: VersionContent, logged_model_id: str) -> 
     (directory / CONTRACT_FILE).write_text(contract.to_json())
     rows = [row.to_json() for row in content.record]
     (directory / RECORD_FILE).write_text(json.dumps(rows, indent=2))
-    _write_environment(directory)
+    _write_environment(directory, contract.native_format)
     model = Model(
         run_id=content.run_id,
         model_uuid=logged_model_id,
@@ -296,8 +302,10 @@ def _signature(contract: ModelContract, context_names: Sequence[str]) -> "ModelS
     return ModelSignature(Schema([*features, *context]))
 
 
-def _write_environment(directory: Path) -> None:
-    pinned = [f"{name}=={installed(name)}" for name in REQUIREMENTS]
+def _write_environment(directory: Path, native_format: str) -> None:
+    is_alone = set(model_files(digest_directory(directory))) == {"native"}
+    further = NATIVE_REQUIREMENTS.get(native_format, ()) if is_alone else ()
+    pinned = [f"{name}=={installed(name)}" for name in (*REQUIREMENTS, *further)]
     python = platform.python_version()
     (directory / "requirements.txt").write_text("\n".join(pinned) + "\n")
     (directory / "python_env.yaml").write_text(

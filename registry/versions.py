@@ -20,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from registry import events, promotion, tables
+from registry.artifacts import digest_directory, model_files
 from registry.contract import ModelContract
 from registry.database import reading
 from registry.errors import (
@@ -29,11 +30,12 @@ from registry.errors import (
     NotFoundError,
     ParameterError,
     PromotionConflictError,
+    UnmeasuredFlavorError,
     VersionExistsError,
     VersionInUseError,
     VersionNotFoundError,
 )
-from registry.gates import GateRow, Record, refusals
+from registry.gates import GateRow, Record, refusals, unmeasured_flavors
 from registry.model_store import ModelStore, VersionContent
 from registry.promotion import PRODUCTION, STAGING, AliasState, Deployment, Move
 from registry.settings import PlatformSettings
@@ -99,10 +101,14 @@ class Registry:
 
         Raises:
             ParameterError: a model name that cannot be a folder and a registry name.
+            UnmeasuredFlavorError: a file of a flavor that the record calls not applicable.
             RunNotFoundError, RegistryUnavailableError, ForeignTrackingError: see `ModelStore`.
             VersionExistsError: the engine database belongs to another MLflow.
         """
         check_model_id(contract.model_id)
+        carried = model_files(digest_directory(directory))
+        for flavor, note in unmeasured_flavors(record, carried).items():
+            raise UnmeasuredFlavorError(flavor, note)
         content = VersionContent(directory, contract, record, run_id, tuple(context_names))
         tags = version_tags(contract, record)
         stored = self._store.log_version(content, tags, describe(contract, record))

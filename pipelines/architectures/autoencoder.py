@@ -287,7 +287,7 @@ def _points(
 ) -> tuple[LatentScale, NDArray[np.float64]]:
     """Return the latent points of all rows, standardised, (n, latent), and by what."""
     encode = nn.Sequential(network.scaling, network.coder.encoder)
-    n_latent = len(network.coder.encoder(network.scaling(torch.from_numpy(rows.X[:1])))[0])
+    n_latent = len(network.coder.encoder(network.scaling(torch.tensor(rows.X[:1])))[0])
     estimator = TorchEstimator(encode, n_latent, rows.X.shape[1:], n_threads)
     latent = estimator.predict(rows.X).astype(np.float64)
     scale = LatentScale.of(latent)

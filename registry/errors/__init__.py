@@ -20,6 +20,7 @@ from registry.errors.artifacts import (
     PortInUseError,
     ReplayError,
     SettingValueError,
+    UnmeasuredFlavorError,
     UnreadableArtifactError,
     UnsupportedModelError,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "UnfitRowsError",
     "UnknownNameError",
     "UnknownSymbolError",
+    "UnmeasuredFlavorError",
     "UnreadableArtifactError",
     "UnsupportedModelError",
     "ValueRangeError",

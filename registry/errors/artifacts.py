@@ -23,6 +23,17 @@ class UnsupportedModelError(ConversionError):
         super().__init__(f"flavor {flavor!r} cannot hold {architecture!r}: {reason}")
 
 
+class UnmeasuredFlavorError(ConversionError):
+    """A version carries a flavor that its record calls impossible, so nothing compared it."""
+
+    def __init__(self, flavor: str, note: str) -> None:
+        self.flavor, self.note = flavor, note
+        super().__init__(
+            f"flavor {flavor!r} is among the files but its record says it is not applicable "
+            f"({note}); convert the model again"
+        )
+
+
 class DigestMismatchError(ArtifactError):
     """A file's SHA-256 is not the one recorded at registration."""
 

@@ -32,7 +32,7 @@ def test_input_is_not_changed_and_may_be_read_only_or_strided(problem, loaded):
     rows.flags.writeable = False
     first = predictor(rows)
     np.testing.assert_array_equal(rows, problem.test.X[:40])
-    np.testing.assert_array_equal(predictor(rows[::2]), first[::2])
+    assert parity.difference(first[::2], predictor(rows[::2])) <= 1e-6
 
 
 def test_no_rows_give_no_scores(problem, loaded):

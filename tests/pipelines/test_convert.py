@@ -10,6 +10,7 @@ from pipelines import convert
 from pipelines.stage import exit_with
 from registry.artifacts import CURVES_FILE, RECORD_FILE, ArtifactCache
 from registry.backends import BACKENDS
+from registry.errors import UnsupportedModelError
 from registry.flavors import FLAVORS
 from registry.flavors.parity import LIMITS
 from registry.gates import GateRow, refusals
@@ -75,6 +76,25 @@ def test_an_exporter_that_writes_another_model_is_refused(unconverted, registry,
     sound = registry.get("volatility_forecast", 1).record
     record = [parity if row.gate == "parity.onnx" else row for row in sound]
     assert parity.line() in refusals(record, "serve", "volatility_forecast")
+
+
+def test_a_flavor_that_cannot_hold_the_model_is_left_out_with_the_reason(
+    unconverted, registry, monkeypatch
+):
+    def refuse(*_):
+        raise UnsupportedModelError("onnx", "xgboost-ubj", "its splits are poems")
+
+    monkeypatch.setattr(FLAVORS.get("onnx"), "write", refuse)
+    rows, curves = convert.write_flavors(unconverted)
+    (parity,) = [row for row in rows if row.gate == "parity.onnx"]
+    assert (parity.value, parity.applicable) == (None, False)
+    assert "its splits are poems" in parity.note
+    assert {curve.flavor for curve in curves} == {"native"}
+    assert not (unconverted.directory / "onnx").exists()
+    sound = registry.get("volatility_forecast", 1).record
+    record = [parity if row.gate == "parity.onnx" else row for row in sound]
+    before = refusals(sound, "serve", "volatility_forecast")
+    assert refusals(record, "serve", "volatility_forecast") == before
 
 
 @pytest.mark.parametrize("flavor", ["native", "onnx"])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 from registry.errors import MissingArtifactError, MissingColumnsError, ShapeError, ValueRangeError
 from registry.flavors import FLAVORS
+from registry.gates import GateRow
 from registry.versions import Registry
 
 NAMES = ("return_1", "return_5", "log_ewma_variance")
@@ -139,6 +141,29 @@ def test_bad_frames_are_named_errors(folder, frame):
 
 def test_a_version_without_its_onnx_file_is_one_clear_error(folder):
     (folder / "onnx" / "model.onnx").unlink()
+    with pytest.raises(MissingArtifactError, match=r"model\.onnx"):
+        _load_pyfunc(str(folder))
+
+
+def test_a_version_that_onnx_cannot_hold_answers_from_its_native_file(folder, frame):
+    expected = _load_pyfunc(str(folder)).predict(frame)
+    (folder / "onnx" / "model.onnx").unlink()
+    row = GateRow("parity.onnx", None, "<=", 1e-4, "not written: hashes", applicable=False)
+    (folder / artifacts.RECORD_FILE).write_text(json.dumps([row.to_json()]))
+    found = _load_pyfunc(str(folder)).predict(frame)
+    np.testing.assert_allclose(
+        [answer["volatility_annualised"] for answer in found],
+        [answer["volatility_annualised"] for answer in expected],
+        rtol=1e-5,
+    )
+
+
+def test_a_program_is_never_run_in_its_place(folder):
+    contract = replace(CONTRACT, native_format="torch-export")
+    (folder / artifacts.CONTRACT_FILE).write_text(contract.to_json())
+    (folder / "onnx" / "model.onnx").unlink()
+    row = GateRow("parity.onnx", None, "<=", 1e-4, "not written: hashes", applicable=False)
+    (folder / artifacts.RECORD_FILE).write_text(json.dumps([row.to_json()]))
     with pytest.raises(MissingArtifactError, match=r"model\.onnx"):
         _load_pyfunc(str(folder))
 

@@ -138,6 +138,36 @@ def test_a_row_cannot_declare_a_required_gate_inapplicable():
     assert "not applicable, but this lock requires it" in line
 
 
+WITHOUT_ONNX = GateRow("parity.onnx", None, "<=", 1e-4, "not written: hashes", applicable=False)
+
+
+def test_a_model_that_onnx_cannot_hold_may_serve():
+    record = replaced(serve_record(), WITHOUT_ONNX)
+    assert refusals(record, "serve", "volatility_forecast") == ()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        replace(WITHOUT_ONNX, gate="parity.native"),
+        replace(WITHOUT_ONNX, note=""),
+        replace(WITHOUT_ONNX, value=0.5),
+        replace(WITHOUT_ONNX, applicable=True),
+    ],
+)
+def test_a_flavor_is_inapplicable_only_with_a_reason_and_never_native(row):
+    record = replaced(serve_record(), row)
+    (line,) = refusals(record, "serve", "volatility_forecast")
+    assert line.startswith(row.gate)
+
+
+def test_a_file_that_the_record_calls_impossible_is_found():
+    record = replaced(serve_record(), WITHOUT_ONNX)
+    assert gates.unmeasured_flavors(record, ["native", "onnx"]) == {"onnx": "not written: hashes"}
+    assert gates.unmeasured_flavors(record, ["native"]) == {}
+    assert gates.unmeasured_flavors(serve_record(), ["native", "onnx"]) == {}
+
+
 def test_a_further_flavor_must_agree_with_native_too():
     record = [*serve_record(), GateRow("parity.coreml", 0.2, "<=", 1e-3)]
     assert refusals(record, "serve", "volatility_forecast") == (

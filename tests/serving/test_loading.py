@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from registry.artifacts import GOLDEN_FILE
 from registry.errors import (
     DigestMismatchError,
     FingerprintMismatchError,
@@ -10,6 +11,10 @@ from registry.errors import (
     ModelNotLoadedError,
     UnreadableArtifactError,
 )
+from registry.flavors import FLAVORS
+from registry.flavors.arrays import save_arrays
+from registry.flavors.arrays.inputs import Inputs
+from registry.flavors.arrays.linear import Linear
 from serving.loading import _used_columns, load
 
 MODEL = "volatility_forecast"
@@ -23,6 +28,28 @@ def test_a_version_loads_with_what_decoding_needs(version_folder, make):
     assert version.used_columns == {"close"}
     assert version.refusals == ()
     assert version.n_bytes > 0
+
+
+def test_a_version_with_its_native_file_alone_loads(tmp_path, make):
+    contract = make.version(tmp_path, native_format="arrays")
+    weights = golden_weights(tmp_path)
+    n = len(weights)
+    as_it_is = [np.zeros(n), np.full(n, -1e6), np.full(n, 1e6), np.zeros(n), np.ones(n)]
+    inputs = Inputs(*(column.astype(np.float32) for column in as_it_is))
+    model = Linear(inputs, weights, np.zeros(1, np.float32))
+    (tmp_path / "onnx/model.onnx").unlink()
+    (tmp_path / "native").mkdir()
+    path = tmp_path / FLAVORS.get("native").file_name(contract.native_format)
+    path.write_bytes(save_arrays(model).payload)
+    *_, version = load(make.files(tmp_path), MODEL, 1)
+    assert [(o.flavor, o.backend) for o in version.options] == [("native", "cpu")]
+
+
+def golden_weights(folder):
+    """The weights (n_features, 1) that the version's golden rows were made with."""
+    with np.load(folder / GOLDEN_FILE) as golden:
+        X, scores = golden["features"].astype(np.float64), golden["scores"]
+    return np.linalg.lstsq(X, scores, rcond=None)[0].astype(np.float32)
 
 
 def test_a_column_that_only_context_holds_is_used_when_the_answer_needs_it(loaded):
