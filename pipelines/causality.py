@@ -7,6 +7,7 @@ Viterbi path, a batch statistic) is found out.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -61,6 +62,16 @@ def answers_causality(
         f"{N_CUTS} cuts; float32 rounding up to {ROUNDING:g} of a score counts as none"
     )
     return GateRow("causality", worst, "<=", LIMIT, note)
+
+
+def worse(one: GateRow, other: GateRow) -> GateRow:
+    """Return one row for two of the same gate and limit: the larger value, both notes.
+
+    A value that was not computed is the worse one.
+    """
+    values = [row.value for row in (one, other) if row.value is not None]
+    value = max(values) if len(values) == 2 else None
+    return replace(one, value=value, note=f"{one.note}; {other.note}")
 
 
 Pair = tuple[LabelledRows, LabelledRows, NDArray[np.intp], NDArray[np.intp]]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import TIMESTAMP
 from pipelines.coverage import Intervals, judge_coverage
-from pipelines.datasets import LabelledRows
+from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.information import decay, forward_returns, information, rank_autocorrelation
 from pipelines.statistics import SIGNIFICANT, diebold_mariano, hac_lags, hac_t, mean_per_date
 from pipelines.templates import Evaluation
@@ -43,7 +43,7 @@ class ReturnForecasts:
 
 
 def judge(
-    rows: LabelledRows,
+    oof: OutOfFold,
     forecasts: ReturnForecasts,
     intervals: Intervals,
     horizon: int,
@@ -54,7 +54,7 @@ def judge(
     Args:
         interval_kind: `split` or `adaptive`, the one that is answered and therefore gated.
     """
-    lags = hac_lags(horizon)
+    rows, lags = oof.rows, hac_lags(horizon)
     errors, gate = _judge_errors(rows, forecasts, horizon, lags)
     covered, coverage_gate, over_time = judge_coverage(intervals, lags, gated=interval_kind)
     matrix = _matrices(rows, forecasts.forecast)
@@ -64,6 +64,7 @@ def judge(
         "forecast_groups": _groups(rows, forecasts),
         "per_symbol": _per_symbol(rows, forecasts),
         "information_decay": decay(*matrix),
+        "coverage": _coverage(oof.fold, intervals, interval_kind),
         **over_time,
     }
     kept = {name: table for name, table in tables.items() if len(table)}
@@ -207,6 +208,19 @@ def _groups(rows: LabelledRows, forecasts: ReturnForecasts) -> pl.DataFrame:
         frame.group_by(group)
         .agg(pl.col("forecast", "realised").mean(), pl.len().alias("n_rows"))
         .sort("group")
+    )
+
+
+def _coverage(fold: NDArray[np.int64], intervals: Intervals, kind: str) -> pl.DataFrame:
+    """Return per fold the share of labels inside the answered interval; null without one."""
+    half = intervals.half_widths()[kind]
+    frame = pl.DataFrame({"fold": fold, "half": half, "error": np.abs(intervals.error)})
+    inside = pl.when(pl.col("half").is_not_nan()).then(pl.col("error") <= pl.col("half"))
+    return (
+        frame.group_by("fold")
+        .agg(pl.len().cast(pl.Int64).alias("n_rows"), inside.mean().alias("coverage"))
+        .with_columns(pl.lit(intervals.level).alias("nominal"))
+        .sort("fold")
     )
 
 

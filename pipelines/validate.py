@@ -17,7 +17,7 @@ import numpy as np
 from pipelines import checks, pictures
 from pipelines.bars import Bars
 from pipelines.candidate import Candidate, load_candidate
-from pipelines.causality import answers_causality
+from pipelines.causality import answers_causality, worse
 from pipelines.challenge import Challenge, challenge
 from pipelines.datasets import OutOfFold
 from pipelines.inputs import INPUTS
@@ -68,15 +68,13 @@ def validate(
     """
     import mlflow
 
-    kind = INPUTS.get(candidate.recipe.template.inputs)
     with stage_run("validate", candidate.contract.model_id, wanted) as run_id:
         mlflow.set_tag(TRAIN_RUN_TAG, candidate.run_id)
         evaluation = _with_paths(candidate, evaluate(candidate, settings), wanted.paths)
         contest = _contest(candidate, wanted, settings)
         record = (
-            checks.data_checks(candidate.dataset, kind.name),
-            *kind.checks(candidate.recipe, candidate.dataset),
-            *_answers_causality(candidate),
+            checks.data_checks(candidate.dataset, candidate.recipe.template.inputs),
+            *_recomputed(candidate),
             checks.golden_rows(candidate, *_golden(candidate)),
             *evaluation.gates,
             *(contest.gates if contest else ()),
@@ -138,16 +136,15 @@ def record_json(record: Sequence[GateRow]) -> str:
     return json.dumps([row.to_json() for row in record], indent=2)
 
 
-def _answers_causality(candidate: Candidate) -> tuple[GateRow, ...]:
-    """Return the second row of gate `causality`, about what the model makes of bars."""
-    recipe = candidate.recipe
+def _recomputed(candidate: Candidate) -> tuple[GateRow, ...]:
+    """Return `causality` and `feature_parity`; over bars, causality of answers counts too."""
+    recipe, dataset = candidate.recipe, candidate.dataset
+    rows = INPUTS.get(recipe.template.inputs).checks(recipe, dataset)
     if recipe.template.inputs != "bars":
-        return ()
+        return rows
     predict = checks.native_predictor(candidate)
-    found = answers_causality(
-        recipe, candidate.dataset, candidate.contract, candidate.decoder, predict
-    )
-    return (found,)
+    of_answers = answers_causality(recipe, dataset, candidate.contract, candidate.decoder, predict)
+    return tuple(worse(row, of_answers) if row.gate == of_answers.gate else row for row in rows)
 
 
 def _rivalled(candidate: Candidate) -> OutOfFold:

@@ -173,7 +173,7 @@ class ReturnForecast:
             scale[oof.fold == fold] = cast(float, decoders[int(fold)].facts["mase_scale"])
         forecasts = ReturnForecasts(_forecast(rows, oof.scores), rows.context["sigma"], scale)
         intervals = _intervals(oof, decoders, forecasts, horizon)
-        return return_quality.judge(rows, forecasts, intervals, horizon, str(spec["interval"]))
+        return return_quality.judge(oof, forecasts, intervals, horizon, str(spec["interval"]))
 
 
 # Forecasts -------------------------------------------------------------------------------------

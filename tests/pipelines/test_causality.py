@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.candidate import make_dataset
-from pipelines.causality import answers_causality
+from pipelines.causality import answers_causality, worse
 from pipelines.datasets import OutOfFold
 from pipelines.features import FEATURE_SETS
 from pipelines.hyperparameters import resolve
@@ -16,6 +16,7 @@ from pipelines.recipe import Recipe
 from pipelines.templates import TEMPLATES
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
+from registry.gates import GateRow
 
 BAR_TEMPLATES = [name for name in TEMPLATES if TEMPLATES.get(name).inputs == "bars"]
 
@@ -126,3 +127,11 @@ def test_an_answer_of_another_kind_counts_as_a_change(bars):
             return known | {"close": np.where(newest, np.nan, known["close"])}
 
     assert np.isinf((walk := walk_of(Forgetting(), bars)).gate(walk.honest).value)
+
+
+def test_the_worse_of_two_rows_counts_and_one_not_computed_is_worse():
+    one = GateRow("causality", 0.0, "<=", 1e-9, "of features")
+    other = GateRow("causality", 0.5, "<=", 1e-9, "of answers")
+    both = worse(one, other)
+    assert (both.value, both.note) == (0.5, "of features; of answers")
+    assert worse(replace(one, value=None), other).value is None
