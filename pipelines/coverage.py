@@ -81,7 +81,7 @@ def judge_coverage(
     halves = {name: half[keep] for name, half in intervals.half_widths().items()}
     covered = {name: (error <= half).astype(np.float64) for name, half in halves.items()}
     interval = mean_interval(covered[gated], t0, block=lags)
-    found = {"coverage_lower": interval.lower, "coverage_upper": interval.upper}
+    found = {"interval_coverage_lower": interval.lower, "interval_coverage_upper": interval.upper}
     for name, half in halves.items():
         suffix = "" if name == "split" else f"_{name}"
         found |= _scores(covered[name], half, error, t0, level, suffix)
@@ -102,13 +102,13 @@ def _scores(
     excess = np.maximum(error[finite] - half[finite], 0.0)
     score = width + 2 / (1 - level) * excess
     found = {
-        f"coverage{suffix}": float(covered.mean()),
+        f"interval_coverage{suffix}": float(covered.mean()),
         f"interval_width{suffix}": float(width.mean()),
         f"interval_score{suffix}": float(score.mean()),
     }
     per_date = mean_per_date(covered, t0)
     if len(per_date) >= WINDOW:
-        found[f"coverage{suffix}_worst_{WINDOW}"] = float(_rolling(per_date, WINDOW).min())
+        found[f"interval_coverage{suffix}_worst_{WINDOW}"] = float(_rolling(per_date, WINDOW).min())
     return found
 
 

@@ -26,12 +26,12 @@ def test_honest_intervals_pass_and_are_measured():
     found, gate, tables = judge_coverage(given, 21)
     assert gate.passed
     error = np.abs(given.error)
-    assert found["coverage"] == pytest.approx((error <= given.split).mean())
-    assert found["coverage_adaptive"] > found["coverage"]
+    assert found["interval_coverage"] == pytest.approx((error <= given.split).mean())
+    assert found["interval_coverage_adaptive"] > found["interval_coverage"]
     assert found["interval_width_naive"] == pytest.approx(4.0)
     covered = (error <= given.split).astype(float)
     worst = min(covered[i : i + 500].mean() for i in range(N - 499))
-    assert found["coverage_worst_500"] == pytest.approx(worst)
+    assert found["interval_coverage_worst_500"] == pytest.approx(worst)
     last = tables["coverage_over_time"].row(-1, named=True)
     assert last["split"] == pytest.approx(covered[-300:].mean())
     assert last["n_dates"] == 300
@@ -61,7 +61,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     hits = []
     for seed in range(60):
         found, _, _ = judge_coverage(intervals(seed=seed, n=800), 5)
-        hits.append(found["coverage_lower"] <= 0.9 <= found["coverage_upper"])
+        hits.append(found["interval_coverage_lower"] <= 0.9 <= found["interval_coverage_upper"])
     assert np.mean(hits) > 0.78  # 90 % within three standard errors of 60 draws
 
 
@@ -71,7 +71,7 @@ def test_rows_without_an_interval_are_left_out():
     partly = Intervals(given.error, unknown, given.adaptive, given.naive, given.t0, 0.9)
     found, gate, _ = judge_coverage(partly, 21)
     expected = (np.abs(given.error[700:]) <= given.split[700:]).mean()
-    assert found["coverage"] == pytest.approx(expected)
+    assert found["interval_coverage"] == pytest.approx(expected)
     assert "800 rows" in gate.note
 
 

@@ -341,8 +341,8 @@ def test_meta_labels_tell_right_sides_from_wrong_ones():
 def test_intervals_cover_what_they_promise_and_the_naive_band_is_beside_them():
     rows = market()
     found = judged(rows, prior_only(rows)).metrics
-    assert found["coverage"] == pytest.approx(0.9, abs=0.02)
-    assert found["coverage_adaptive"] == pytest.approx(0.9, abs=0.02)
+    assert found["interval_coverage"] == pytest.approx(0.9, abs=0.02)
+    assert found["interval_coverage_adaptive"] == pytest.approx(0.9, abs=0.02)
     assert found["interval_score"] < 1.02 * found["interval_score_naive"]
 
 
