@@ -37,7 +37,11 @@ SMALL = {
 }  # fmt: skip
 """Applied where an architecture has a parameter of that name."""
 WINDOW = 4
+FIRST_TEST = "2002-07-01"
+"""Leaves some 250 rows to train on and 4 folds of a month."""
 N_LINES = 240
+MAY_BE_LEFT_OUT = {"parity.onnx"}
+"""Not every algorithm has a form in ONNX."""
 USERS_OWN = ("directory",)
 """A parameter without a default that only a user can give: weights on their disk."""
 
@@ -95,17 +99,17 @@ def source_of(template: str, architecture: str, folder: Path) -> tuple[SourcePar
     if kind == "texts":
         return SourceParameters(source="files", path=str(texts(folder))), {}
     symbols = "AAA,BBB,CCC" if kind == "portfolio" else "AAA,BBB"
-    return SourceParameters(source="synthetic", symbols=symbols, end="2003-12-31"), {}
+    return SourceParameters(source="synthetic", symbols=symbols, end="2002-12-31"), {}
 
 
 def small(template: str, architecture: str) -> dict:
-    """Return the small values of the parameters that the architecture has."""
-    chosen = ARCHITECTURES.get(architecture)
-    spec = {"classes": ["no", "yes"], "kind": "classification"}
-    try:
-        known = chosen.parameters(TEMPLATES.get(template).objective(spec))
-    except (KeyError, ValueError):
-        known = chosen.parameters(TEMPLATES.get(template).objective({}))
+    """Return the small values of the parameters that the architecture has.
+
+    Skips where a parameter has no default because only a user can give it.
+    """
+    known = ARCHITECTURES.get(architecture).parameters(TEMPLATES.get(template).objective({}))
+    if any(known.get(name) == "" for name in USERS_OWN):
+        pytest.skip(f"{architecture} needs {' and '.join(USERS_OWN)} of a user")
     return {name: value for name, value in SMALL.items() if name in known}
 
 
@@ -132,6 +136,7 @@ def test_a_pair_goes_through_every_stage(template, architecture, installation, t
     wanted = RecipeParameters(
         template=template,
         architecture=architecture,
+        first_test=FIRST_TEST if source.source == "synthetic" else "",
         window=WINDOW if chosen.default_window > 1 else 0,
         parameters=json.dumps(parameters),
         options=json.dumps(options) if options else "",
@@ -152,9 +157,10 @@ def check_version(version, template: str, architecture: str) -> None:
     assert contract.native_format == ARCHITECTURES.get(architecture).native_format
     needed = (*COMMON_SERVE, *GATES.get(template).serve, *GATES.get(template).trade)
     assert {n.gate for n in needed} - set(rows) == set()
-    for requirement in COMMON_SERVE:
-        assert rows[requirement.gate].passed, rows[requirement.gate].line()
-    assert [row.line() for row in version.record if "parity." in row.gate and not row.passed] == []
+    common = {requirement.gate for requirement in COMMON_SERVE}
+    judged = [row for row in version.record if row.gate in common or "parity." in row.gate]
+    assert [row.line() for row in judged if row.applicable and not row.passed] == []
+    assert {row.gate for row in judged if not row.applicable} <= MAY_BE_LEFT_OUT
 
 
 def check_registered(version, settings: PlatformSettings) -> None:

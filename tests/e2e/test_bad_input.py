@@ -233,6 +233,53 @@ def test_ranks_need_more_symbols_than_there_are(refused):
     assert "10" in said
 
 
+def write_table(folder: Path, **columns) -> str:
+    """Write a table of a time and these columns, 200 lines."""
+    days = [date(2020, 1, 1) + timedelta(days=i) for i in range(200)]
+    lines = [
+        ",".join([str(day), *map(str, row)])
+        for day, *row in zip(days, *columns.values(), strict=True)
+    ]
+    path = folder / "table.csv"
+    path.write_text("\n".join([",".join(["time", *columns]), *lines]) + "\n")
+    return str(path)
+
+
+NUMBERS = [math.sin(i) for i in range(200)]
+OTHERS = [math.cos(3 * i) for i in range(200)]
+TARGET = ["--options", '{"target": "target"}']
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (
+            {"size": OTHERS, "copy": [x + 1 for x in NUMBERS], "target": NUMBERS},
+            ("copy", "target"),
+        ),
+        ({"size": NUMBERS, "target": [1.5] * 200}, ("target",)),
+        ({"size": NUMBERS, "target": ["yes"] * 200}, ("target",)),
+        ({"size": [""] * 200, "target": NUMBERS}, ("size",)),
+    ],
+    ids=["a leak", "a constant", "one class", "an empty column"],
+)
+def test_a_table_that_cannot_be_trained_on(refused, tmp_path, columns, words):
+    path = write_table(tmp_path, **columns)
+    choice = ["--template", "tabular", "--architecture", "xgboost", *TARGET]
+    said = refused(main.main, "--source", "files", "--path", path, *choice)
+    assert [word for word in words if word not in said] == []
+
+
+def test_a_fit_that_does_not_converge(refused, tmp_path):
+    names = ["up" if (i * 7) % 5 > 2 else "down" for i in range(200)]
+    path = write_table(tmp_path, size=NUMBERS, target=names)
+    choice = ["--template", "tabular", "--architecture", "logistic", *TARGET]
+    line = ["--source", "files", "--path", path, *choice]
+    said = refused(main.main, *line, "--parameters", '{"max_iter": 1}')
+    assert said.startswith("logistic cannot be fitted: ")
+    assert "max_iter" in said
+
+
 def test_a_path_that_is_not_there(refused, tmp_path):
     said = refused(main.main, "--source", "files", "--path", str(tmp_path / "nothing.csv"))
     assert said.endswith("nothing.csv': expected an existing file, or a folder or glob with files")
