@@ -21,6 +21,7 @@ from pipelines.parameters import (
     parse,
 )
 from pipelines.replay import ReplayParameters
+from pipelines.synthesize import SynthesisParameters
 from pipelines.validate import ValidateParameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,12 +32,14 @@ GROUPS = {
     "validate": (ValidateParameters, JudgementParameters),
     "convert": (ConvertParameters, PromotionParameters),
     "replay": (ReplayParameters,),
+    "synthesize": (SourceParameters, SynthesisParameters),
     "drift": (DriftParameters,),
     "advance": (AdvanceParameters,),
     "refit": (RefitParameters,),
 }
 MODULES = {
-    name: f"pipelines.{name}" for name in ("main", "train", "validate", "convert", "replay")
+    name: f"pipelines.{name}"
+    for name in ("main", "train", "validate", "convert", "replay", "synthesize")
 } | {
     "drift": "monitoring.drift",
     "advance": "monitoring.retraining",

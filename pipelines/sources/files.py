@@ -19,6 +19,7 @@ from pipelines.bar_rules import Ledger
 from pipelines.bars import Bars, check_bars, infer_interval, parse_interval
 from pipelines.sources import BarQuery
 from pipelines.sources.columns import NUMBERS, QUOTE_PRICES, find_columns, read_number
+from pipelines.sources.marks import note_of
 from pipelines.sources.tables import (
     PARQUET_SUFFIXES,
     TEXT_SUFFIXES,
@@ -41,7 +42,7 @@ class Files:
         A single file without a symbol column is the one symbol asked for, or is called like the
         file. The price basis is `mid` for bid and ask, `adjusted` where the closes are adjusted
         ones, `raw` where the file holds adjusted closes too but they were not asked for, else
-        `unknown`.
+        `unknown`. The note says where a file is marked as synthetic (`pipelines.sources.marks`).
         """
         paths = paths_of(query.path)
         parts: list[pl.DataFrame] = []
@@ -58,7 +59,8 @@ class Files:
             _wanted(parts, query, where), policy=query.policy, where=where
         )
         basis = bases.pop() if len(bases) == 1 else "unknown"
-        bars = Bars(frame, "", basis, self.name, "", (*repairs, *lines_of_all))
+        notes = dict.fromkeys(note for path in paths if (note := note_of(path)))
+        bars = Bars(frame, "", basis, self.name, "; ".join(notes), (*repairs, *lines_of_all))
         bars = _with_interval(bars, query.interval).between(query.start, query.end)
         if bars.frame.is_empty():
             times = frame["timestamp"].sort()
@@ -201,7 +203,7 @@ def _with_interval(bars: Bars, asked: str) -> Bars:
     found = infer_interval(bars.frame)
     if asked and parse_interval(asked) != parse_interval(found):
         raise ParameterError("interval", asked, f"{found}, which is what the bars have")
-    return Bars(bars.frame, asked or found, bars.price_basis, bars.source, "", bars.repairs)
+    return Bars(bars.frame, asked or found, bars.price_basis, bars.source, bars.note, bars.repairs)
 
 
 SOURCE = Files()

@@ -1,0 +1,67 @@
+"""Stage synthesize: marked bars, valid ones, and a report that says how alike they are."""
+
+import mlflow
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.parameters import SourceParameters
+from pipelines.sources import SOURCES, BarQuery
+from pipelines.sources.marks import note_of
+from pipelines.synthesize import SynthesisParameters, synthesize
+from registry.errors import ParameterError, TooLittleHistoryError
+
+SOURCE = SourceParameters(source="synthetic", symbols="AAA,BBB", end="2007-12-31")
+QUICK = SynthesisParameters(bars=500, epochs=1, seed=3)
+
+
+@pytest.mark.integration
+def test_writes_marked_bars_that_say_so_wherever_they_are_read(installation):
+    made = synthesize(SOURCE, QUICK, installation)
+    assert made.path.name == "synthetic-seed3.synthetic.parquet"
+    metadata = pl.read_parquet_metadata(made.path)
+    assert metadata["nautilus_ml_engine.kind"] == "synthetic"
+    read = SOURCES.get("files").read(BarQuery(path=made.path))
+    assert read.note == "synthetic, made by a GAN from synthetic bars: AAA, BBB"
+    assert read.symbols == ("AAA_SYN", "BBB_SYN")
+    assert read.frame.equals(made.bars.frame)
+    assert (read.interval, len(read.frame)) == ("1d", 1000)
+    renamed = made.path.with_name("innocent.parquet")
+    made.path.rename(renamed)
+    assert SOURCES.get("files").read(BarQuery(path=renamed)).note.startswith("synthetic")
+    client = MlflowClient()
+    metrics = client.get_run(made.run_id).data.metrics
+    assert {f"{side}.{row.fact}" for row in made.facts for side in ("real", "synthetic")} <= set(
+        metrics
+    )
+    text = mlflow.artifacts.load_text(
+        f"{client.get_run(made.run_id).info.artifact_uri}/report/stylised_facts.html"
+    )
+    assert "synthetic, made by a GAN" in text
+    assert "<script src" not in text  # plotly.js is inside
+
+
+def test_an_output_that_does_not_say_it_is_synthetic_is_refused(settings):
+    wanted = SynthesisParameters(out="prices.parquet")
+    with pytest.raises(ParameterError, match=r"ends in \.synthetic\.parquet"):
+        synthesize(SOURCE, wanted, settings)
+    with pytest.raises(ParameterError, match="epochs=0: expected at least 1"):
+        synthesize(SOURCE, SynthesisParameters(epochs=0), settings)
+    with pytest.raises(ParameterError, match="bars=400: expected 0 .* more than 400"):
+        synthesize(SOURCE, SynthesisParameters(bars=400), settings)
+
+
+@pytest.mark.integration
+def test_too_short_a_history_is_refused_by_name(installation):
+    short = SourceParameters(source="synthetic", symbols="AAA", end="2002-12-31")
+    with pytest.raises(TooLittleHistoryError, match="AAA needs 1601 bars"):
+        synthesize(short, QUICK, installation)
+
+
+def test_a_csv_with_the_word_in_its_name_is_marked_and_others_are_not(tmp_path):
+    real = tmp_path / "AAA.csv"
+    real.write_text("date,close\n2020-01-01,1\n2020-01-02,2\n")
+    assert note_of(real) == ""
+    copied = tmp_path / "AAA.synthetic.csv"
+    copied.write_text(real.read_text())
+    assert note_of(copied) == "synthetic"
