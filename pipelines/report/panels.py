@@ -132,7 +132,7 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "hits", RISK, "Hits per year",
         "Hits that crowd into one year say that the forecast followed too late.",
-        ("hits_per_year",), risk.hits, is_wide=False,
+        ("hits_per_year",), risk.hits,
     ),
     Panel(
         "regimes", STATES, "Regimes",
@@ -154,7 +154,7 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "alarm_rate", STATES, "Alarms per year",
         "The rate of false alarms is promised for days like those of training.",
-        ("alarms_per_year",), states.alarm_rate, is_wide=False,
+        ("alarms_per_year",), states.alarm_rate,
     ),
     Panel(
         "challenge", FORECAST, "Against the champion",

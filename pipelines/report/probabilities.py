@@ -19,6 +19,7 @@ from pipelines.report.style import (
     numbers,
     percent,
     rule,
+    second_axis,
     thin,
     times,
     translucent,
@@ -53,9 +54,8 @@ def reliability(evidence: Evidence) -> Blocks:
             go.Bar(x=numbers(stated), y=table["n_rows"].to_list(), yaxis="y2", name="rows per bin",
                    marker_color=translucent(GREY, 0.35), hovertemplate="%{y:,} rows<extra></extra>")
         )  # fmt: skip
-        fig.update_layout(yaxis2={"overlaying": "y", "side": "right", "showgrid": False,
-                                  "range": [0, 4 * int(table["n_rows"].max() or 1)],  # type: ignore[arg-type]
-                                  "title_text": "rows", "title_standoff": 4})  # fmt: skip
+        largest = int(table["n_rows"].to_numpy().max())
+        second_axis(fig, "rows", range=[0, 4 * max(largest, 1)])
     fig.add_trace(
         go.Scatter(x=numbers(stated), y=numbers(observed), mode="lines+markers", name="out of fold",
                    line={"color": BLUE, "width": 1.2}, marker_size=7, **extra)

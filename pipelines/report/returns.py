@@ -29,6 +29,7 @@ from pipelines.report.style import (
     numbers,
     percent,
     rule,
+    second_axis,
     thin,
     times,
     translucent,
@@ -312,8 +313,5 @@ def trading(evidence: Evidence) -> Blocks:
     fig = figure("decision time", "turnover per year (rolling quarter)")
     fig.add_trace(line(x, kept["turnover"], "turnover", line={"color": BLUE}))
     fig.add_trace(line(x, kept["costs"], "costs so far", line={"color": RED}, yaxis="y2"))
-    fig.update_layout(
-        yaxis2={"overlaying": "y", "side": "right", "tickformat": ".0%", "showgrid": False,
-                "title_text": "costs so far, of capital"}
-    )  # fmt: skip
+    second_axis(fig, "costs so far, of capital", tickformat=".0%")
     return (Chart(fig, 300),)

@@ -16,6 +16,7 @@ from pipelines.report.style import (
     numbers,
     percent,
     rule,
+    second_axis,
     thin,
     times,
     translucent,
@@ -102,10 +103,7 @@ def alarms(evidence: Evidence) -> Blocks:
         index = thin(market)
         fig.add_trace(line(times(index["timestamp"]), np.exp(index["log_index"].to_numpy()),
                            "market", yaxis="y2", line={"color": GREY, "width": 1}))  # fmt: skip
-        fig.update_layout(
-            yaxis2={"overlaying": "y", "side": "right", "type": "log",
-                    "title_text": "equal-weight index", "showgrid": False}
-        )  # fmt: skip
+        second_axis(fig, "equal-weight index", type="log")
     lowest = figure("decision time", "lowest p-value of a date")
     lowest.add_trace(
         go.Scatter(x=x, y=numbers(kept["lowest_p_value"]), mode="markers",

@@ -92,7 +92,25 @@ def figure(x: str, y: str, **layout: Any) -> go.Figure:
         xaxis=axis | {"title_text": x},
         yaxis=axis | {"title_text": y},
     )
-    return go.Figure(layout=base).update_layout(**layout)
+    fig = go.Figure(layout=base).update_layout(**layout)
+    if x == "year":
+        fig.update_xaxes(tickformat="d", dtick=1)
+    return fig
+
+
+def second_axis(fig: go.Figure, title: str, **more: Any) -> None:
+    """Add an axis on the right for the traces with `yaxis="y2"`."""
+    fig.update_layout(
+        yaxis2={
+            "overlaying": "y",
+            "side": "right",
+            "showgrid": False,
+            "automargin": True,
+            "title_text": title,
+            "title_standoff": 8,
+        }
+        | more
+    )
 
 
 def thin(

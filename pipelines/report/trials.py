@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
+from numpy.typing import NDArray
 
 from pipelines import statistics
 from pipelines.report import Blocks, Chart, Evidence, Grid, Remark
@@ -36,10 +37,6 @@ def deflated(evidence: Evidence) -> Blocks:
     if returns is not None and len(returns) >= 4:
         facts += _of_returns(evidence)
         blocks.append(Chart(_distribution(evidence, trials), 300))
-    if (days := measured.get("minimum_track_record_bars")) is not None:
-        facts.append(("MinTRL, bars needed to say SR > 0 at 95 %", f"{days:,.0f}"))
-    elif returns is not None:
-        facts.append(("MinTRL", "infinite: the Sharpe ratio is not above 0"))
     blocks.append(Grid(pl.DataFrame(facts, schema=["measure", "value"], orient="row")))
     return tuple(blocks)
 
@@ -51,6 +48,8 @@ def _of_returns(evidence: Evidence) -> list[tuple[str, str]]:
     skew, kurt = statistics.skewness(returns), statistics.kurtosis(returns)
     psr = statistics.probabilistic_sharpe(sharpe, len(returns), skew, kurt)
     dsr = evidence.metrics.get("deflated_sharpe")
+    track = statistics.minimum_track_record(sharpe, skew, kurt)
+    bars = f"{track:,.0f}" if math.isfinite(track) else "infinite: the Sharpe ratio is not above 0"
     return [
         ("T, bars of active returns", f"{len(returns):,}"),
         ("active Sharpe ratio, per bar", f"{sharpe:.5f}"),
@@ -58,6 +57,7 @@ def _of_returns(evidence: Evidence) -> list[tuple[str, str]]:
         ("PSR = P(true SR > 0)", f"{psr:.2%}"),
         ("hurdle E[max SR | N], per bar", "not computed" if hurdle is None else f"{hurdle:.5f}"),
         ("DSR = P(true SR > hurdle)", "not computed" if dsr is None else f"{dsr:.2%}"),
+        ("MinTRL, bars needed to say SR > 0 at 95 %", bars),
     ]
 
 
@@ -102,8 +102,7 @@ def overfitting(evidence: Evidence) -> Blocks:
         return () if pbo is None else (Remark(f"PBO {pbo:.1%}."),)
     logit = table["logit"].to_numpy()
     share = float((logit <= 0).mean()) if pbo is None else pbo
-    low, high = float(logit.min()) - 0.25, float(logit.max()) + 0.25
-    heights, edges = np.histogram(logit, bins=np.linspace(low, high, 41))
+    heights, edges = np.histogram(logit, bins=_edges(logit))
     middle = (edges[:-1] + edges[1:]) / 2
     fig = figure("logit of the rank of the chosen recipe in the other half", "share of halves")
     fig.add_trace(
@@ -117,6 +116,13 @@ def overfitting(evidence: Evidence) -> Blocks:
     if {"chosen_sharpe", "realised_sharpe"} <= set(table.columns):
         blocks.insert(1, Chart(_degradation(table), 300))
     return tuple(blocks)
+
+
+def _edges(logit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return edges of some 40 bins, one of them just above 0: a logit of 0 counts as below."""
+    step = max(float(np.ptp(logit)) / 40, 0.05)
+    first, last = math.floor(logit.min() / step) - 1, math.ceil(logit.max() / step) + 1
+    return np.asarray(np.arange(first, last + 1) * step + 1e-9, dtype=np.float64)
 
 
 def _degradation(table: pl.DataFrame) -> go.Figure:

@@ -33,7 +33,7 @@ PAIRS = [(t, a) for t in TEMPLATES for a in TEMPLATES.get(t).architectures]
 SMALL = {
     "rounds": 5, "epochs": 1, "n_estimators": 5, "batch_size": 256, "hidden": 8, "layers": 1,
     "heads": 2, "latent": 2, "nthread": 1, "width": 256, "min_data_in_leaf": 10,
-    "min_samples_leaf": 10, "n_states": 2, "n_paths": 200, "n_scenarios": 200, "patience": 1,
+    "min_samples_leaf": 10, "n_states": 2, "paths": 200, "patience": 1, "window": 250,
 }  # fmt: skip
 """Applied where an architecture has a parameter of that name."""
 WINDOW = 4

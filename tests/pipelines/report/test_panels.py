@@ -127,3 +127,9 @@ def test_active_returns_of_the_table_are_not_drawn_twice(evidence, net):
     tables = dict(evidence.tables) | {"equity": table}
     fig = figure(returns.equity(replace(evidence, tables=tables)))
     assert [trace.name for trace in fig.data].count("active") == 1
+
+
+def test_a_logit_of_zero_is_drawn_among_those_below(evidence):
+    trace = figure(trials.overfitting(evidence)).data[0]
+    below = [h for h, shade in zip(trace.y, trace.marker.color, strict=True) if shade == trials.RED]
+    assert sum(below) == pytest.approx(0.5)
