@@ -195,6 +195,7 @@ ARCHITECTURES: Catalog[Architecture] = Catalog(
         "transformer": "pipelines.architectures.transformer:TRANSFORMER",
         "autoencoder": "pipelines.architectures.autoencoder:AUTOENCODER",
         "lstm_autoencoder": "pipelines.architectures.autoencoder:LSTM_AUTOENCODER",
+        "lexicon": "pipelines.architectures.lexicon:LEXICON",
         "pretrained_text": "pipelines.architectures.pretrained_text:PRETRAINED_TEXT",
         "historical": "pipelines.architectures.scenarios:HISTORICAL",
         "ewma_fhs": "pipelines.architectures.scenarios:EWMA_FHS",

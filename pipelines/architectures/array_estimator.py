@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from registry.flavors import NativeModel
 from registry.flavors.arrays import ArrayModel, save_arrays
 
-IMPORTANCE_ROWS = 1000
+IMPORTANCE_ROWS, IMPORTANCE_VALUES = 1000, 400_000
+"""Most rows, and most numbers in them: with thousands of features (words) fewer rows are moved."""
 
 
 class ArrayEstimator:
@@ -29,13 +30,16 @@ class ArrayEstimator:
         """Return how far scores move when one feature's values change rows, summing to 1.
 
         Mean absolute change of the scores over at most 1,000 evenly spaced rows (a window moves as
-        a whole). Scores that no feature moves give every feature the same share.
+        a whole); a feature with one value in all of them moves nothing. Scores that no feature
+        moves give every feature the same share.
         """
-        rows = np.unique(np.linspace(0, len(X) - 1, min(len(X), IMPORTANCE_ROWS)).astype(np.intp))
+        n_rows = min(len(X), IMPORTANCE_ROWS, max(2, IMPORTANCE_VALUES // max(1, X[0].size)))
+        rows = np.unique(np.linspace(0, len(X) - 1, n_rows).astype(np.intp))
         sample, rng = X[rows], np.random.default_rng(self._seed)
         before = self.predict(sample).astype(np.float64)
-        share = np.empty(X.shape[-1])
-        for feature in range(X.shape[-1]):
+        share = np.zeros(X.shape[-1])
+        flat = sample.reshape(-1, X.shape[-1])
+        for feature in np.flatnonzero((flat != flat[0]).any(axis=0)):
             changed = sample.copy()
             changed[..., feature] = sample[rng.permutation(len(sample))][..., feature]
             share[feature] = np.abs(self.predict(changed) - before).mean()

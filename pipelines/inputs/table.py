@@ -1,8 +1,8 @@
 """Inputs `table`: the columns of CSV or Parquet files, one row per line, in the order of time.
 
 What a column is stands in the label spec; how it becomes features is a layout that fits the
-architecture (`pipelines/table_columns.py`): boosters take missing values, and two of them category
-numbers; everything else gets indicators and medians.
+architecture (`pipelines/table_columns.py`): boosters take missing values, LightGBM category
+numbers too; everything else gets indicators and medians.
 """
 
 from typing import Any, cast
@@ -43,8 +43,9 @@ from registry.errors import ParameterError, TableError
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
 
-NATIVE_CATEGORIES = ("lightgbm", "catboost")
-MISSING_VALUES = ("xgboost",)
+NATIVE_CATEGORIES = ("lightgbm",)
+MISSING_VALUES = ("xgboost", "catboost")
+"""CatBoost's own treatment of categories is a hash that no other format carries."""
 N_CHECKED = 64
 
 

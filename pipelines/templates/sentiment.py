@@ -36,7 +36,14 @@ FEWEST_OF_A_CLASS = 10
 NO_WORDS = "no_known_words"
 KNOWN_WORDS = FEATURE_NAMES.index("known_words")
 
-IDF: Mapping[str, Json] = MappingProxyType({"scaling": "idf"})
+DEFAULTS: Mapping[str, Mapping[str, Json]] = MappingProxyType(
+    {
+        "logistic": {"scaling": "idf", "tol": 1e-4, "nthread": 1},
+        "xgboost": {"min_child_weight": 1.0, "nthread": 1},
+        "lightgbm": {"min_data_in_leaf": 5, "nthread": 1},
+    }
+)
+"""Few rows and thousands of columns, most of them 0."""
 OPTIONS: Space = {
     "text": Text("text"),
     "label": Text("label"),
@@ -61,7 +68,7 @@ class Sentiment:
         "lightgbm",
         "mlp",
     )
-    parameters: Mapping[str, Mapping[str, Json]] = MappingProxyType({"logistic": IDF})
+    parameters: Mapping[str, Mapping[str, Json]] = DEFAULTS
     options: Space = OPTIONS
     horizon_bars = 0
     loss_margin = 0.002

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,6 @@ from pipelines.words import hashed
 from registry.errors import ParameterError, TableError
 
 SAMPLE = SourceParameters(source="sample")
-SMALL = '{"rounds": 30, "nthread": 1, "min_child_weight": 1}'
 
 
 def read(source, architecture="xgboost", **options):
@@ -24,14 +24,9 @@ def read(source, architecture="xgboost", **options):
     return read_dataset(source, wanted, None)
 
 
-def test_the_sample_works_out_of_the_box_and_says_what_it_is(make):
-    found = make(
-        SAMPLE,
-        template="sentiment",
-        architecture="xgboost",
-        parameters=SMALL,
-        options='{"width": 512}',
-    )
+@pytest.mark.parametrize("architecture", ["lexicon", "logistic"])
+def test_the_sample_works_out_of_the_box_and_says_what_it_is(make, architecture):
+    found = make(SAMPLE, template="sentiment", architecture=architecture, options='{"width": 512}')
     assert found.evaluation.gates[0].passed
     assert found.evaluation.metrics["log_loss"] < found.evaluation.metrics["log_loss_prior"] - 0.2
     assert "not how good a model is on your texts" in found.dataset.data.note
@@ -48,14 +43,14 @@ def test_the_sample_works_out_of_the_box_and_says_what_it_is(make):
 
 def _answers(found, texts):
     kind = INPUTS.get("texts")
-    encoder = make_encoder("words", 518, kind.files(found.recipe, found.dataset))
+    layout = kind.describe(found.recipe, found.dataset.data, found.dataset.label_spec)
+    files = kind.files(found.recipe, found.dataset)
+    encoder = make_encoder(layout.feature_set, len(layout.feature_names), files)
     features, known = encoder.encode(texts), {"coverage": encoder.coverage(texts)}
     scores = found.recipe.fit(found.dataset.rows).predict(features)
 
-    class Contract:
-        feature_set = "words"
-
-    return found.recipe.template.decode(scores, features, known, found.decoder, Contract())
+    contract = SimpleNamespace(feature_set=layout.feature_set)
+    return found.recipe.template.decode(scores, features, known, found.decoder, contract)
 
 
 def test_words_follow_the_lexicons_columns():

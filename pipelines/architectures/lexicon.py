@@ -1,0 +1,106 @@
+"""The finance lexicon as a model: three logits from a text's tone, nothing fitted.
+
+negative = -s tone, neutral = n, positive = s tone; with the defaults a text is neutral while
+|tone| < 1/4. It stands where nobody has labelled anything yet, and as the rival that a trained
+model should beat. The model is a matrix, so every flavor of linear models carries it.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.architectures import (
+    QUIET,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+    check_rows,
+)
+from pipelines.hyperparameters import Number, Space, defaults, resolve
+from pipelines.lexicon import FEATURE_NAMES
+from registry.contract import Json
+from registry.errors import FitError, ShapeError
+from registry.flavors import NativeModel
+from registry.flavors.arrays import save_arrays
+from registry.flavors.arrays.inputs import Inputs
+from registry.flavors.arrays.linear import Linear
+
+SPACE: Space = {
+    "sharpness": Number(4.0, 0.1, 50.0),
+    "neutral": Number(1.0, -10.0, 10.0),
+}
+N_FEATURES, N_SCORES = len(FEATURE_NAMES), 3
+TONE = FEATURE_NAMES.index("tone")
+LARGEST = np.float32(1e6)
+"""Counts beyond it are cut; no text is that long."""
+
+
+class LexiconEstimator:
+    """Logits (n, 3) of the lexicon's columns (n, 6): negative, neutral, positive."""
+
+    n_scores = N_SCORES
+
+    def __init__(self, model: Linear) -> None:
+        self._model = model
+
+    def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits."""
+        return self._model(X)
+
+    def importance(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return 1 for the tone and 0 for the rest, which the score does not use."""
+        share = np.zeros(N_FEATURES)
+        share[TONE] = 1.0
+        return share
+
+    def native(self) -> NativeModel:
+        """Return the matrix."""
+        return save_arrays(self._model)
+
+
+class Lexicon:
+    """The algorithm; see the module."""
+
+    name = "lexicon"
+    native_format = "arrays"
+    default_window = 1
+    objectives: tuple[Loss, ...] = ("softmax",)
+
+    def parameters(self, objective: Objective) -> dict[str, Json]:
+        """Return `sharpness` s and `neutral` n."""
+        return defaults(SPACE)
+
+    def fit(
+        self,
+        rows: TrainingRows,
+        objective: Objective,
+        parameters: Mapping[str, Json],
+        seed: int,
+        context: FitContext = QUIET,
+    ) -> Estimator:
+        """Return the same model whatever the rows hold.
+
+        Raises:
+            ParameterError: an unknown parameter or a value of the wrong kind.
+            ShapeError: other columns than the lexicon's.
+            FitError: another objective than three classes.
+        """
+        chosen = resolve(SPACE, parameters)
+        check_rows(rows, objective)
+        if rows.X.shape[1:] != (N_FEATURES,):
+            raise ShapeError("lexicon rows", f"(n, {N_FEATURES}) of its own", str(rows.X.shape))
+        if objective != Objective("softmax", N_SCORES):
+            problem = f"{objective.loss} with {objective.n_scores} scores"
+            raise FitError(self.name, problem, "it knows negative, neutral and positive only")
+        zero, one = np.zeros(N_FEATURES, np.float32), np.ones(N_FEATURES, np.float32)
+        weight = np.zeros((N_FEATURES, N_SCORES), np.float32)
+        weight[TONE] = np.array([-1.0, 0.0, 1.0]) * float(chosen["sharpness"])  # type: ignore[arg-type]
+        bias = np.array([0.0, chosen["neutral"], 0.0], dtype=np.float32)
+        inputs = Inputs(fill=zero, low=-LARGEST * one, high=LARGEST * one, shift=zero, scale=one)
+        return LexiconEstimator(Linear(inputs, weight, bias))
+
+
+LEXICON = Lexicon()
