@@ -66,7 +66,10 @@ class TradingSignals:
     name = "trading_signals"
     inputs: Literal["bars"] = "bars"
     feature_set = "close_only"
-    architectures: tuple[str, ...] = ("xgboost", "lstm")
+    architectures: tuple[str, ...] = (
+        *("xgboost", "lightgbm", "catboost", "logistic", "random_forest", "gradient_boosting"),
+        *("mlp", "rnn", "lstm", "gru", "transformer", "tcn"),
+    )
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 1
