@@ -72,6 +72,17 @@ def make_dataset(recipe: Recipe, data: Data, first_test: str = "") -> Dataset:
     return Dataset(data, rows, tuple(folds), dict(spec), cut)
 
 
+def final_rows(recipe: Recipe, dataset: Dataset) -> LabelledRows:
+    """Return the rows of the final fit: all labelled ones.
+
+    Scenarios fit no label, so theirs also hold the newest, whose label is not complete yet.
+    """
+    if recipe.objective(dataset.rows).loss != "scenarios":
+        return dataset.rows
+    kind = INPUTS.get(recipe.template.inputs)
+    return kind.rows(recipe, dataset.data, dataset.label_spec, keep_unlabelled=True)
+
+
 def save_evidence(oof: OutOfFold) -> bytes:
     """Return the out-of-fold scores keyed by symbol number and time, as an npz file."""
     buffer = io.BytesIO()

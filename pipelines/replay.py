@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import manifest
-from pipelines.candidate import TrainRun, fetch_train_run, load_evidence, read_dataset
+from pipelines.candidate import (
+    TrainRun,
+    fetch_train_run,
+    final_rows,
+    load_evidence,
+    read_dataset,
+)
 from pipelines.checks import difference
 from pipelines.inputs import INPUTS, Dataset
 from pipelines.parameters import described, parse
@@ -173,7 +179,7 @@ def _fit_again(
     with np.load(
         io.BytesIO((run.directory / GOLDEN_FILE).read_bytes()), allow_pickle=False
     ) as golden:
-        final = recipe.fit(dataset.rows)
+        final = recipe.fit(final_rows(recipe, dataset))
         pairs.append(("final fit", (golden["scores"], final.predict(golden["features"]))))
     return pairs
 

@@ -24,6 +24,7 @@ from pipelines.candidate import (
     EVIDENCE_FILE,
     VERSION_FOLDER,
     Candidate,
+    final_rows,
     read_dataset,
     save_evidence,
     write_files,
@@ -122,17 +123,6 @@ def train(
         pictures.log_importance(contract.feature_names, importance)
         pictures.log_fold_map(fold_map(list(dataset.folds), dataset.rows))
     return Candidate(run_id, version, source, wanted, recipe, contract, decoder, dataset, oof)
-
-
-def final_rows(recipe: Recipe, dataset: Dataset) -> LabelledRows:
-    """Return the rows of the final fit: all labelled ones.
-
-    Scenarios fit no label, so theirs also hold the newest, whose label is not complete yet.
-    """
-    if recipe.objective(dataset.rows).loss != "scenarios":
-        return dataset.rows
-    kind = INPUTS.get(recipe.template.inputs)
-    return kind.rows(recipe, dataset.data, dataset.label_spec, keep_unlabelled=True)
 
 
 def _account(recipe: Recipe, dataset: Dataset) -> str:

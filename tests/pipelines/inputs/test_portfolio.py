@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.candidate import make_dataset
+from pipelines.candidate import final_rows, make_dataset
 from pipelines.inputs import INPUTS
 from pipelines.inputs.portfolio import common_closes
 from pipelines.parameters import RecipeParameters
@@ -117,3 +117,15 @@ def test_a_row_that_knows_tomorrow_is_caught(recipe, bars) -> None:
     causality, parity = KIND.checks(recipe, replace(dataset, rows=shifted))
     assert not causality.passed
     assert not parity.passed
+
+
+def test_the_final_fit_knows_the_newest_returns(recipe, bars) -> None:
+    dataset = make_dataset(recipe, bars)
+    rows = final_rows(recipe, dataset)
+    assert len(rows) == len(dataset.rows) + 2
+    closes = closes_of(bars)
+    np.testing.assert_allclose(rows.X[-1], closes[-1] / closes[-2] - 1, rtol=1e-5)
+    one_bar = replace(recipe, parameters={**recipe.parameters, "horizon_rule": "square_root"})
+    found = one_bar.fit(rows).predict(np.eye(3, dtype=np.float32)).T
+    shorter = one_bar.fit(dataset.rows).predict(np.eye(3, dtype=np.float32)).T
+    assert (found != shorter).all()
