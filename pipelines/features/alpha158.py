@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
 from pipelines.features import RequestAlias
+from registry.errors import MissingPackageError
 
 WINDOWS = (5, 10, 20, 30, 60)
 
@@ -62,9 +63,14 @@ class Alpha158:
 
         Bit-identical however many earlier bars `series` holds, from 61 on: no value is carried
         from row to row.
-        """
-        from pipelines.features.alpha158_kernels import fill  # numba, only where it is used
 
+        Raises:
+            MissingPackageError: numba is not installed.
+        """
+        try:
+            from pipelines.features.alpha158_kernels import fill  # numba, only where it is used
+        except ModuleNotFoundError as exc:
+            raise MissingPackageError(f"feature set {self.name!r}", "numba", "training") from exc
         prices = (series.open, series.high, series.low, series.close)
         columns = (*prices, series.volume, self._average(series))
         opened, high, low, close, volume, average = map(np.ascontiguousarray, columns)

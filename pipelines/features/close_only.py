@@ -174,8 +174,7 @@ def _newest_row(
     (total, _), (upside, _), (_, absolute) = (trail[:, -22:] @ SHORT_MEANS).tolist()
     *earlier, price = close[PRICES].tolist()
     middle, *averages = (CLOSE_MEANS @ close[-200:]).tolist()
-    off = close[-20:] - middle
-    width = math.sqrt(float(off @ off) / 20)
+    width = math.sqrt(sum([(old - middle) ** 2 for old in close[-20:].tolist()]) / 20)
     width = 0.0 if width <= 1e-12 * middle else width
     deviation, log = math.sqrt(fast), math.log
     is_flat = price == earlier[0] and bool((close[-ind.STILL_BARS - 1 :] == price).all())

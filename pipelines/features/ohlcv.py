@@ -171,16 +171,16 @@ class OhlcvRows:
             self._aroon.update(high, low),
             self._chaikin.update(high, low, close, volume),
         )
-        first, trail = self._close_only.update(bars), self._trail.push(_marks(bars))
-        return np.concatenate([first, _added(first, bars, trail, (*trend, aroon, chaikin))])
+        first, trail = self._close_only.update(bars).tolist(), self._trail.push(_marks(bars))
+        return np.array(first + _added(first, bars, trail, (*trend, aroon, chaikin)))
 
     def peek(self, bars: BarSeries) -> ind.Array:
         """Return what `update` would, changing nothing."""
         high, low, close, volume = _newest_values(bars)
         trend = [handle.peek(high, low, close) for handle in self._trend]
         aroon, chaikin = self._aroon.peek(high, low), self._chaikin.peek(high, low, close, volume)
-        first, trail = self._close_only.peek(bars), self._trail.beside(_marks(bars))
-        return np.concatenate([first, _added(first, bars, trail, (*trend, aroon, chaikin))])
+        first, trail = self._close_only.peek(bars).tolist(), self._trail.beside(_marks(bars))
+        return np.array(first + _added(first, bars, trail, (*trend, aroon, chaikin)))
 
 
 def _newest_values(bars: BarSeries) -> tuple[float, float, float, float]:
@@ -212,7 +212,7 @@ def _marks(bars: BarSeries) -> tuple[float, ...]:
 
 
 def _added(
-    first: ind.Array, bars: BarSeries, trail: ind.Array, carried: tuple[float, ...]
+    first: list[float], bars: BarSeries, trail: ind.Array, carried: tuple[float, ...]
 ) -> list[float]:
     """Return the newest row of what this set adds to the row `first` of `close_only`.
 

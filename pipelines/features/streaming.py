@@ -26,6 +26,9 @@ from pipelines.features import FeatureSet, RowStream
 
 COLUMNS = tuple(name for name in SCHEMA if name not in ("symbol", "timestamp"))
 _values_of = attrgetter(*COLUMNS)
+LARGEST, LEAST = 1e150, 1e-150
+"""Between these a number's square, and a ratio of two prices, is a float64."""
+
 LONGEST_CATCH_UP = 100
 """New bars from which opening anew is cheaper than an update each."""
 
@@ -121,6 +124,9 @@ class FeatureStream:
         self, feature_set: FeatureSet, series: BarSeries, interval: str, window: int = 1
     ) -> None:
         self._set, self._window = feature_set, window
+        prices = [name for name in feature_set.needs if name != "volume"]
+        self._needed = attrgetter(*feature_set.needs, "close")
+        self._priced = attrgetter(*prices, "close")
         self._step = parse_interval(interval) // timedelta(microseconds=1)
         self.counts = Counts()
         self._rows: NDArray[np.float64]
@@ -145,7 +151,10 @@ class FeatureStream:
             return None
         bars = self._tape.append(bar)
         row = self._row(bar, bars, is_closed=True)
-        self._rows = np.concatenate([self._rows, row[None]])[-self._window :]
+        rows = row[None]
+        if self._window > 1:
+            rows = np.concatenate([self._rows, rows])[-self._window :]
+        self._rows = rows
         self.counts.accepted += 1
         return row
 
@@ -176,8 +185,11 @@ class FeatureStream:
 
     def _opened(self, series: BarSeries) -> RowStream | None:
         """Return the state that carries on from `series`; None while there is none to carry."""
-        is_whole = all(np.isfinite(getattr(series, price)).all() for price in self._set.needs)
-        if len(series) < self._set.min_history or not is_whole:
+        if len(series) < self._set.min_history:
+            return None
+        columns = np.stack([getattr(series, name) for name in (*self._set.needs, "close")])
+        prices = columns[[name != "volume" for name in (*self._set.needs, "close")]]
+        if not ((columns < LARGEST).all() and (prices > LEAST).all()):
             return None
         return self._set.stream(series)
 
@@ -197,14 +209,15 @@ class FeatureStream:
 
     def _row(self, bar: Bar, bars: BarSeries, *, is_closed: bool) -> NDArray[np.float64]:
         """Return the newest row of `bars`, of which `bar` is the newest."""
-        if self._stream is not None and all(
-            math.isfinite(getattr(bar, p)) for p in self._set.needs
-        ):
-            with np.errstate(all="ignore"):
-                return self._stream.update(bars) if is_closed else self._stream.peek(bars)
+        if self._stream is not None and self._is_whole(bar):
+            return self._stream.update(bars) if is_closed else self._stream.peek(bars)
         if is_closed:
             self._stream = self._opened(bars)
         return np.asarray(_computed(self._set, bars)[-1])
+
+    def _is_whole(self, bar: Bar) -> bool:
+        """Return whether the bar has every column the set needs, none of absurd size."""
+        return bool(sum(self._needed(bar)) < LARGEST and min(self._priced(bar)) > LEAST)
 
     def _continues(self, series: BarSeries, start: int) -> bool:
         held = self._tape.bars().timestamp

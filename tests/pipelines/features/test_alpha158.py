@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.bars import BarSeries
 from pipelines.features import FEATURE_SETS, check_columns, fingerprint
-from registry.errors import BarsError, MissingColumnsError
+from registry.errors import BarsError, MissingColumnsError, MissingPackageError
 
 ALPHA158 = FEATURE_SETS.get("alpha158")
 TYPICAL = FEATURE_SETS.get("alpha158_typical")
@@ -236,3 +236,10 @@ def test_numba_is_imported_only_where_the_set_is_computed():
         "import serving.app; assert 'numba' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_without_numba_the_set_says_what_to_install(series, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "pipelines.features.alpha158_kernels", raising=False)
+    with pytest.raises(MissingPackageError, match="'alpha158' needs the package 'numba'"):
+        ALPHA158.compute(series)

@@ -100,6 +100,17 @@ def test_a_bar_without_high_and_low_gives_nan_and_the_stream_goes_on(stream, ser
     np.testing.assert_allclose(row, OHLCV.compute(series)[START], rtol=1e-10)
 
 
+def test_prices_beyond_what_floats_hold_give_the_row_of_the_batch(series):
+    scale = np.where(np.arange(END) < START, 1e300, 1e-300)
+    prices = {c: getattr(series, c) * scale for c in ("open", "high", "low", "close")}
+    absurd = replace(series, **prices)
+    stream = FeatureStream(OHLCV, absurd.slice(0, START), "1d")
+    rows = [stream.update(bar_at(absurd, at)) for at in range(START, START + 3)]
+    with np.errstate(all="ignore"):
+        expected = OHLCV.compute(absurd.slice(START + 3 - 520, START + 3))[-1]
+    np.testing.assert_allclose(rows[-1], expected, rtol=1e-6, atol=1e-6)
+
+
 def test_window_keeps_the_newest_rows(series):
     stream = FeatureStream(OHLCV, series.slice(0, START), "1d", window=4)
     stream.follow(series)
