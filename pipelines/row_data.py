@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines.bars import EPOCH, TIMESTAMP
 from pipelines.parameters import SourceParameters
 from pipelines.sources.files import paths_of
+from pipelines.sources.marks import notes_of
 from pipelines.sources.tables import read_table
 from pipelines.sources.times import parse_times, to_utc
 from registry.errors import ParameterError, TableError
@@ -83,7 +84,8 @@ def read_rows(source: SourceParameters, time: str) -> RowData:
         if getattr(source, name):
             raise ParameterError(name, getattr(source, name), "nothing: it belongs to bars")
     query = source.query()
-    tables = [read_table(path) for path in paths_of(query.path)]
+    paths = paths_of(query.path)
+    tables = [read_table(path) for path in paths]
     first = tables[0]
     for table in tables[1:]:
         if table.columns != first.columns:
@@ -95,7 +97,8 @@ def read_rows(source: SourceParameters, time: str) -> RowData:
     notes = tuple(note for table in tables for note in table.notes)
     where = first.where if len(tables) == 1 else str(query.path)
     data, lines = timed(frame, time, query.timezone, where)
-    data = replace(data, repairs=(*notes, *lines)).between(query.start, query.end)
+    note = "; ".join(filter(None, (notes_of(paths), data.note)))
+    data = replace(data, note=note, repairs=(*notes, *lines)).between(query.start, query.end)
     if len(data.frame) < FEWEST_ROWS:
         problem = f"there are {len(data.frame)} rows"
         raise TableError(problem, where, f"at least {FEWEST_ROWS} are needed")

@@ -19,7 +19,7 @@ from pipelines.bar_rules import Ledger
 from pipelines.bars import Bars, check_bars, infer_interval, parse_interval
 from pipelines.sources import BarQuery
 from pipelines.sources.columns import NUMBERS, QUOTE_PRICES, find_columns, read_number
-from pipelines.sources.marks import note_of
+from pipelines.sources.marks import notes_of
 from pipelines.sources.tables import (
     PARQUET_SUFFIXES,
     TEXT_SUFFIXES,
@@ -59,8 +59,7 @@ class Files:
             _wanted(parts, query, where), policy=query.policy, where=where
         )
         basis = bases.pop() if len(bases) == 1 else "unknown"
-        notes = dict.fromkeys(note for path in paths if (note := note_of(path)))
-        bars = Bars(frame, "", basis, self.name, "; ".join(notes), (*repairs, *lines_of_all))
+        bars = Bars(frame, "", basis, self.name, notes_of(paths), (*repairs, *lines_of_all))
         bars = _with_interval(bars, query.interval).between(query.start, query.end)
         if bars.frame.is_empty():
             times = frame["timestamp"].sort()

@@ -5,7 +5,7 @@ is enough for a reader to warn: a copy under another name keeps the keys, a conv
 the name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +23,11 @@ def synthetic_metadata(note: str, facts: Mapping[str, str]) -> dict[str, str]:
     return {KIND_KEY: SYNTHETIC, NOTE_KEY: note} | {
         f"nautilus_ml_engine.{name}": value for name, value in facts.items()
     }
+
+
+def notes_of(paths: Iterable[Path]) -> str:
+    """Return the notes of all files, each once; empty where none is synthetic."""
+    return "; ".join(dict.fromkeys(note for path in paths if (note := note_of(path))))
 
 
 def note_of(path: Path) -> str:

@@ -7,7 +7,6 @@ from mlflow import MlflowClient
 
 from pipelines.parameters import SourceParameters
 from pipelines.sources import SOURCES, BarQuery
-from pipelines.sources.marks import note_of
 from pipelines.synthesize import SynthesisParameters, synthesize
 from registry.errors import ParameterError, TooLittleHistoryError
 
@@ -56,12 +55,3 @@ def test_too_short_a_history_is_refused_by_name(installation):
     short = SourceParameters(source="synthetic", symbols="AAA", end="2002-12-31")
     with pytest.raises(TooLittleHistoryError, match="AAA needs 1601 bars"):
         synthesize(short, QUICK, installation)
-
-
-def test_a_csv_with_the_word_in_its_name_is_marked_and_others_are_not(tmp_path):
-    real = tmp_path / "AAA.csv"
-    real.write_text("date,close\n2020-01-01,1\n2020-01-02,2\n")
-    assert note_of(real) == ""
-    copied = tmp_path / "AAA.synthetic.csv"
-    copied.write_text(real.read_text())
-    assert note_of(copied) == "synthetic"
