@@ -26,3 +26,9 @@ def test_another_label_is_none_whether_changed_or_missing():
         "another label: width is 0.7, the champion's 0.6"
     )
     assert "the champion's None" in objection(LABEL, shorter, BEFORE, START)
+
+
+def test_what_only_the_decision_depends_on_is_no_objection():
+    decided = LABEL | {"meta_label": True, "decision": ["meta_label"]}
+    assert objection(decided, LABEL, BEFORE, START) == ""
+    assert objection(LABEL, decided, BEFORE, START) == ""

@@ -86,6 +86,31 @@ def test_what_the_data_chose_makes_no_other_family() -> None:
     assert recipe.family(narrow, ("A",)) == recipe.family(wide, ("A",))
 
 
+SIGNALS = RecipeParameters(template="trading_signals")
+
+
+def test_an_option_of_the_decision_is_another_trial_of_the_same_family() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    meta = Recipe.resolve(replace(SIGNALS, options='{"meta_label": true}'))
+    label = {"horizon_bars": 1, "kind": "triple_barrier"}
+    decided = label | {"meta_label": True, "decision": ["meta_label"]}
+    assert meta.family(decided, ["A"]) == plain.family(label, ["A"])
+    assert meta.digest() != plain.digest()
+
+
+def test_default_options_make_the_trial_that_none_make() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    assert replace(plain, options={}).digest() == plain.digest()
+    assert replace(plain, options={}).family({}, ["A"]) == plain.family({}, ["A"])
+
+
+def test_an_option_named_like_a_cost_replaces_it_and_makes_another_family() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    dear = Recipe.resolve(replace(SIGNALS, options='{"fee": 0.001}'))
+    assert dear.cost_spec() == plain.cost_spec() | {"fee": 0.001}
+    assert dear.family({}, ["A"]) != plain.family({}, ["A"])
+
+
 def test_each_fold_is_predicted_by_a_fit_on_its_own_training_rows(
     bars: Bars, rows: LabelledRows
 ) -> None:

@@ -105,6 +105,23 @@ def test_the_deflated_sharpe_ratio_is_deflated_by_every_trial(loaded, settings, 
     assert "3 trials" in among.note
 
 
+def test_the_returns_of_a_trial_are_kept_and_compared_with_the_next(loaded, settings, engine):
+    signals = loaded("trading_signals")
+    first = validate.evaluate(signals, settings)
+    family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
+    (kept,) = trials.known_returns(engine, family)
+    np.testing.assert_array_equal(kept.dates, first.dates)
+    np.testing.assert_array_equal(kept.returns, first.returns)
+    assert "try another one" in gate(first, "edge.pbo").note
+    trials.count(engine, family, "other", "trading_signals", "run", 0.01)
+    other = trials.TrialReturns("other", kept.dates, kept.returns[::-1].copy())
+    trials.keep_returns(engine, family, other)
+    second = validate.evaluate(signals, settings)
+    assert 0 <= gate(second, "edge.pbo").value <= 1
+    assert "2 trials" in gate(second, "edge.pbo").note
+    assert set(second.tables["trials"]["recipe"]) == {kept.recipe[:12], "other"}
+
+
 def test_what_a_strategy_earns_does_not_depend_on_the_trials(loaded, settings, engine):
     signals = loaded("trading_signals")
     first = validate.evaluate(signals, settings)
