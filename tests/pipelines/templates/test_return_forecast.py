@@ -106,11 +106,11 @@ def test_coverage_is_near_its_level(kind):
     found = judged(*market(), spec=SPEC | {"interval": kind})
     assert passed(found)["quality.coverage"]
     suffix = "" if kind == "split" else "_adaptive"
-    assert found.metrics[f"coverage{suffix}"] == pytest.approx(0.9, abs=0.02)
+    assert found.metrics[f"interval_coverage{suffix}"] == pytest.approx(0.9, abs=0.02)
     per_fold = found.tables["coverage"]
     assert per_fold["coverage"].null_count() == 1
     mean = np.average(per_fold["coverage"][1:], weights=per_fold["n_rows"][1:])
-    assert mean == pytest.approx(found.metrics[f"coverage{suffix}"])
+    assert mean == pytest.approx(found.metrics[f"interval_coverage{suffix}"])
 
 
 def test_noise_does_not_beat_the_random_walk():
