@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 PERCENT = 100.0
 """The optimiser wants returns in percent."""
 FALLBACK_DECAY = 0.94
+MOST_PERSISTENCE = 1 + 1e-6
 MOST_ITERATIONS = 1000
 
 
@@ -60,10 +61,14 @@ def _fit_one(column: Array) -> tuple[Array, str]:
 
 
 def _problem(fitted: Any, persistence: float) -> str:
-    """Return why the fit cannot be used; empty when it can."""
+    """Return why the fit cannot be used; empty when it can.
+
+    A persistence of 1, the optimiser's bound, is usable: the recursion then has no long-run mean,
+    as an EWMA has none.
+    """
     if fitted.convergence_flag != 0:
         return f"flag {fitted.convergence_flag}, {fitted.optimization_result.message}"
-    return "" if persistence < 1 else f"persistence {persistence:.4f} is not below 1"
+    return "" if persistence <= MOST_PERSISTENCE else f"persistence {persistence:.4f} is above 1"
 
 
 def _ewma(column: Array) -> Array:

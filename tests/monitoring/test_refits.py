@@ -21,8 +21,10 @@ from pipelines.parameters import (
     SourceParameters,
     parse,
 )
+from pipelines.reference import DriftProfile
 from pipelines.sources.store import BarStore
 from pipelines.worker import enqueue_refits
+from registry.artifacts import DRIFT_FILE, ArtifactCache
 from registry.errors import ParameterError
 from registry.versions import Registry
 
@@ -134,6 +136,11 @@ def test_the_worker_enqueues_refits_of_models_of_portfolios_only(champion, engin
     enqueue_refits(engine)
     enqueue_refits(engine)
     assert [job.model_id for job in jobs.list_jobs(engine, kind="refit")] == [MODEL]
+
+
+def test_a_portfolio_s_weights_have_no_reference_to_drift_from(champion, platform, engine) -> None:
+    files = ArtifactCache(platform, engine).fetch(MODEL, champion.number)
+    assert not DriftProfile.from_json(files.read(DRIFT_FILE)).is_usable
 
 
 def test_the_kill_switch_holds_and_other_models_are_refused(platform, engine, world) -> None:

@@ -52,6 +52,26 @@ def test_a_fallback_is_ewma_and_is_told(monkeypatch) -> None:
     np.testing.assert_allclose(run(found, returns).variance[-1], ewma[-1], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("beta", "n_problems"), [(0.94, 0), (0.95, 1)])
+def test_a_persistence_of_one_is_usable_and_one_above_is_not(
+    monkeypatch, beta: float, n_problems: int
+) -> None:
+    class Fitted:
+        params = (0.0, 0.01, 0.06, 0.0, beta, 8.0)
+        convergence_flag = 0
+
+    class Model:
+        volatility = garch.arch_model(np.ones(10)).volatility
+
+        def fit(self, **options):
+            return Fitted()
+
+    monkeypatch.setattr(garch, "arch_model", lambda *_args, **_options: Model())
+    said: list[str] = []
+    garch.fit_gjr(simulated(300)[:, None], may_fall_back=True, notice=said.append)
+    assert len(said) == n_problems
+
+
 def test_ewma_is_a_gjr_recursion() -> None:
     returns = simulated(300)[:, None]
     zero, begin = np.zeros(1), (returns[:21] ** 2).mean(axis=0)
