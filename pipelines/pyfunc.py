@@ -69,7 +69,8 @@ class DecodedModel:
         Raises:
             MissingColumnsError: a frame without one of the features.
             ShapeError: an array of another shape, or a frame for a model over a window.
-            ValueRangeError: a feature that is not finite in float32.
+            ValueRangeError: a feature that is not finite in float32 (NaN is a missing value of a
+                table, whose features are those of its layout, not the table's own columns).
         """
         if isinstance(model_input, np.ndarray):
             features, context = model_input, dict[str, NDArray[np.float64]]()
@@ -77,8 +78,9 @@ class DecodedModel:
             features, context = self._split(model_input)
         with np.errstate(over="ignore"):  # an overflow becomes infinite and is refused below
             X = np.ascontiguousarray(features, dtype=np.float32)
-        if not np.isfinite(X).all():
-            first = np.argwhere(~np.isfinite(X))[0]
+        unfit = np.isinf(X) if self._template.inputs == "table" else ~np.isfinite(X)
+        if unfit.any():
+            first = np.argwhere(unfit)[0]
             name = self._contract.feature_names[first[-1]]
             raise ValueRangeError(f"row {first[0]}, {name}", float(X[tuple(first)]))
         scores = self._predictor(X)
