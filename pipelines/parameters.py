@@ -64,7 +64,7 @@ class RecipeParameters:
     """How to make a model from bars; with the source these are everything a fit depends on."""
 
     template: str = described("volatility_forecast", "model type")
-    architecture: str = described("xgboost", "algorithm")
+    architecture: str = described("", "algorithm; empty means the template's first")
     feature_set: str = described("", "feature set; empty means the template's own")
     window: int = described(0, "steps fed to the model; 0 means the architecture's own")
     horizon: int = described(0, "bars ahead; 0 means the template's own")

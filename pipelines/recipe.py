@@ -76,12 +76,13 @@ class Recipe:
                 `recent_bars` that no fit can use.
         """
         template = TEMPLATES.get(wanted.template)
-        if wanted.architecture not in ARCHITECTURES:
-            ARCHITECTURES.get(wanted.architecture)
-        if wanted.architecture not in template.architectures:
+        name = wanted.architecture or template.architectures[0]
+        if name not in ARCHITECTURES:
+            ARCHITECTURES.get(name)
+        if name not in template.architectures:
             expected = f"one of {', '.join(template.architectures)} for {template.name}"
-            raise ParameterError("architecture", wanted.architecture, expected)
-        architecture = ARCHITECTURES.get(wanted.architecture)
+            raise ParameterError("architecture", name, expected)
+        architecture = ARCHITECTURES.get(name)
         if wanted.seed > LARGEST_SEED:
             raise ParameterError("seed", wanted.seed, f"at most {LARGEST_SEED}")
         if wanted.recent_bars == 1:
