@@ -33,6 +33,18 @@ def test_survives_a_crash_day_and_the_ends_of_float32(problem, estimator, writte
     assert parity.difference(estimator.predict(X), scores) <= parity.LIMITS[name]
 
 
+@pytest.mark.parametrize("name", tuple(FLAVORS))
+def test_missing_values_score_alike_in_every_flavor(problem, native, estimator, written, name):
+    if native.format == "torch-export" or problem.objective.loss == "scenarios":
+        pytest.skip("it takes no missing values")
+    X = problem.test.X[:64].copy()
+    X[::2, ..., 1] = np.nan
+    X[::8] = np.nan
+    scores = BACKENDS.get("cpu").load(name, written(name), problem.contract())(X)
+    assert np.isfinite(scores).all()
+    assert parity.difference(estimator.predict(X), scores) <= parity.LIMITS[name]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", tuple(FLAVORS))
 def test_the_same_native_model_gives_the_same_bytes(problem, native, written, name):
