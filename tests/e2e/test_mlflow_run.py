@@ -73,8 +73,10 @@ def test_mlflow_run_registers_a_version_with_the_parameters_given(installation):
         ("return_forecast", "ridge", {}),
         ("return_forecast", "random_forest", {"n_estimators": 5}),
         ("market_regime", "hmm", {"n_states": 2}),
+        ("market_regime", "kmeans", {"n_states": 2}),
+        ("portfolio_risk", "historical", {"window": 250}),
     ],
-    ids=["boosting", "network", "linear", "ensemble", "states"],
+    ids=["boosting", "network", "linear", "ensemble", "states", "clustering", "scenarios"],
 )
 def test_a_family_over_bars_goes_the_whole_way(installation, template, architecture, parameters):
     window = {"window": "4"} if architecture == "lstm" else {}
@@ -97,6 +99,14 @@ def test_a_table_goes_the_whole_way(installation, table):
     assert done.returncode == 0, done.stderr
     assert "tabular version 1: staging" in done.stdout
     assert contract_of(installation, "tabular").label_spec["target"] == "target"
+
+
+def test_synthetic_bars_are_written_and_marked(installation, tmp_path):
+    out = tmp_path / "stress.synthetic.parquet"
+    done = mlflow_run("synthesize", **MARKET, out=str(out), epochs="1")
+    assert done.returncode == 0, done.stderr
+    assert out.is_file()
+    assert f"synthetic bars to {out}" in done.stdout
 
 
 def test_a_version_made_by_mlflow_run_is_reproduced_by_mlflow_run(installation):
