@@ -143,8 +143,8 @@ class CatBoostTrees:
         settings = _FIXED | _objective(objective) | chosen
         settings |= {"iterations": settings.pop("rounds")}
         settings |= {"random_seed": seed, "thread_count": n_threads}
-        start = float(np.log(np.average(rows.y, weights=rows.weight)))
-        pool = _pool(rows, start if objective.loss == "gamma" else None)
+        start = _log_mean(rows) if objective.loss == "gamma" else None
+        pool = _pool(rows, start)
 
         def train(on_gpu: bool) -> CatBoost:
             return _trained(settings | ({"task_type": "GPU"} if on_gpu else {}), pool)
@@ -153,9 +153,13 @@ class CatBoostTrees:
             model = fit_on_best(context, self.name, _needs_cpu(settings), train, CatBoostError)
         except CatBoostError as exc:
             raise FitError("catboost", first_line(exc), "check the rows and parameters") from exc
-        if objective.loss == "gamma":
+        if start is not None:
             model.set_scale_and_bias(1.0, start)
         return CatBoostEstimator(model, objective.n_scores, n_threads)
+
+
+def _log_mean(rows: TrainingRows) -> float:
+    return float(np.log(np.average(rows.y, weights=rows.weight)))
 
 
 def _check_classes(rows: TrainingRows, objective: Objective) -> None:

@@ -64,3 +64,10 @@ def test_a_class_without_rows_is_refused():
     y = (data.X[:, 0] > 0).astype(float)
     with pytest.raises(FitError, match="classes 2 have no rows"):
         CATBOOST.fit(TrainingRows(data.X, y, data.weight), Objective("softmax", 3), ONE, 0)
+
+
+def test_a_number_whose_mean_is_negative_is_fitted_without_a_warning():
+    data = rows()
+    below = TrainingRows(data.X, data.y - 20.0, data.weight)
+    scores = CATBOOST.fit(below, Objective("squared"), ONE, 0).predict(below.X)[:, 0]
+    assert scores.mean() == pytest.approx(below.y.mean(), abs=0.5)
