@@ -47,7 +47,7 @@ IMPACT = ((0.0, 0.5, 1.2, 1.6, 2.0), (0.0, -0.15, -0.3, -0.3, 0.0))
 by half-life: the form of exponential GARCH (Nelson 1991), sizes that daily indices show."""
 
 LONG_RUN = 50_000
-QUANTILES = np.linspace(0.001, 0.999, 999)
+QUANTILES = np.linspace(0.0, 1.0, 1001)
 """Where the distribution of what is made is bent to the real one."""
 
 
@@ -139,7 +139,7 @@ class SeriesGan:
     """A fitted generator, with the quantiles of its channels in the long run and the real ones.
 
     The network has learned how bars depend on one another; the distribution of a single bar is
-    the real one, by quantiles (n_quantiles, n_channels).
+    the real one, by quantiles (n_quantiles, n_channels): no bar is beyond the real extremes.
     """
 
     generator: Generator
@@ -151,7 +151,7 @@ class SeriesGan:
         drawn = _run(self.generator, n_bars, seed)
         return np.column_stack(
             [
-                _bent(column, made, real)
+                np.interp(column, made, real)
                 for column, made, real in zip(drawn.T, self.made.T, self.real.T, strict=True)
             ]
         )
@@ -177,16 +177,6 @@ def fit(
     long_run = _run(generator, LONG_RUN, seed + 1)
     made, bars = (np.quantile(x, QUANTILES, axis=0) for x in (long_run, np.concatenate(windows)))
     return SeriesGan(generator, made, bars)
-
-
-def _bent(
-    values: NDArray[np.float64], made: NDArray[np.float64], real: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return values with the real distribution; beyond its last quantiles, as far as they are."""
-    beyond = np.maximum(values - made[-1], 0.0) + np.minimum(values - made[0], 0.0)
-    scale = (real[-1] - real[0]) / max(made[-1] - made[0], np.finfo(float).eps)
-    bent: NDArray[np.float64] = np.interp(values, made, real) + scale * beyond
-    return bent
 
 
 def _run(generator: Generator, n_bars: int, seed: int) -> NDArray[np.float64]:

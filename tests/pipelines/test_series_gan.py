@@ -55,6 +55,7 @@ def test_a_long_series_has_the_distribution_of_the_real_bars():
     drawn = series_gan.fit(real, PLAN, 0).series(20_000, 3)
     for share in (0.05, 0.5, 0.95):
         assert np.quantile(drawn, share) == pytest.approx(np.quantile(real, share), rel=0.15)
+    assert real.min() <= drawn.min() <= drawn.max() <= real.max()
 
 
 def test_windows_of_a_long_series_follow_one_another_in_the_same_noise():
