@@ -15,7 +15,8 @@ def version_tags(contract: ModelContract, record: Record) -> dict[str, str]:
     """
     serve = refusals(record, "serve", contract.template)
     trade = refusals(record, "trade", contract.template)
-    failed = sorted({row.gate for row in record if not row.passed})
+    judged = [row for row in record if row.applicable]
+    failed = sorted({row.gate for row in judged if not row.passed})
     return {
         "template": contract.template,
         "architecture": contract.architecture,
@@ -25,7 +26,7 @@ def version_tags(contract: ModelContract, record: Record) -> dict[str, str]:
         "may_trade": "false" if trade else "true",
         "serve_lock": "shut" if serve else "open",
         "validation": (
-            f"{sum(row.passed for row in record)} of {len(record)} gates passed"
+            f"{sum(row.passed for row in judged)} of {len(judged)} gates passed"
             + (f"; not passed: {', '.join(failed)}" if failed else "")
         ),
     }
@@ -48,21 +49,26 @@ def describe(contract: ModelContract, record: Record) -> str:
     tags = version_tags(contract, record)
     data = contract.data
     note = f" ({data.note})" if data.note else ""
-    refused = [f"    - {row.line()}" for row in record if not row.passed]
+    refused = [f"    - {row.line()}" for row in record if row.applicable and not row.passed]
     return "\n".join(
         (
-            f"{contract.template} by {contract.architecture}: {contract.horizon} ahead on "
-            f"{contract.interval} bars of {len(contract.symbols)} symbols, "
+            f"{contract.template} by {contract.architecture}: {_scope(contract)}"
             f"{len(contract.feature_names)} features of {contract.feature_set}.",
             "",
-            f"- Data: {data.n_bars:,} bars of {data.source}{note}, {_day(data.start)} to "
+            f"- Data: {data.n_bars:,} {'bars' if contract.interval else 'rows'} of {data.source}{note}, {_day(data.start)} to "
             f"{_day(data.end)}; fitted on labels until {tags['trained_until']}",
             f"- Serve lock {tags['serve_lock']}, may trade: {tags['may_trade']}",
-            f"- {sum(row.passed for row in record)} of {len(record)} gates passed"
-            + (", not passed:" if refused else ""),
+            f"- {tags['validation'].partition(';')[0]}" + (", not passed:" if refused else ""),
             *refused,
         )
     )
+
+
+def _scope(contract: ModelContract) -> str:
+    if not contract.interval:
+        return ""
+    n_symbols = len(contract.symbols)
+    return f"{contract.horizon} ahead on {contract.interval} bars of {n_symbols} symbols, "
 
 
 def describe_model(contract: ModelContract) -> str:

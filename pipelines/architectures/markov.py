@@ -39,6 +39,8 @@ SPACE: Space = {
     "restarts": Number(3, 1, 100, is_integer=True),
     "max_iter": Number(300, 1, 100_000, is_integer=True),
     "tol": Number(1e-5, 1e-12, 1.0),
+    # expectation maximisation walks every row some hundred times from every start
+    "newest_rows": Number(20_000, 100, 100_000_000, is_integer=True),
     "nthread": Number(2, 1, 64, is_integer=True),
 }
 
@@ -79,6 +81,7 @@ class HiddenMarkov:
         rows = checked_rows(self, rows, objective)
         if chosen["n_states"] != 0:
             return chosen
+        rows = _newest(rows, chosen)
         stability, bic = {}, {}
         for k in range(2, MOST_STATES + 1):
             settings = chosen | {"n_states": k}
@@ -101,6 +104,7 @@ class HiddenMarkov:
     ) -> Estimator:
         """Fit from `restarts` starting points and keep the likeliest fit that converged.
 
+        Of the rows, the `newest_rows` are fitted.
         Weights of rows decide the order of the states alone: a sequence has no rows to weigh.
 
         Raises:
@@ -111,7 +115,7 @@ class HiddenMarkov:
             FitError: too few steps for the states, or no start converged.
         """
         chosen = self.choose(rows, objective, parameters, seed)
-        model, _ = _fitted(checked_rows(self, rows, objective), chosen, seed)
+        model, _ = _fitted(_newest(checked_rows(self, rows, objective), chosen), chosen, seed)
         return ArrayEstimator(model, seed)
 
 
@@ -135,10 +139,17 @@ def sequences(inputs: Inputs, X: NDArray[np.float32]) -> Sequences:
     return Sequences(inputs(np.concatenate(pieces)).astype(np.float64), lengths)
 
 
+def _newest(rows: TrainingRows, chosen: Mapping[str, Any]) -> TrainingRows:
+    return _slice(rows, slice(-chosen["newest_rows"], None))
+
+
 def _part(rows: TrainingRows, half: int) -> TrainingRows:
     """Return the older (0) or the newer half (1) of the rows."""
     middle = len(rows.X) // 2
-    span = slice(0, middle) if half == 0 else slice(middle, None)
+    return _slice(rows, slice(0, middle) if half == 0 else slice(middle, None))
+
+
+def _slice(rows: TrainingRows, span: slice) -> TrainingRows:
     return TrainingRows(rows.X[span], rows.y[span], rows.weight[span])
 
 

@@ -46,7 +46,7 @@ class Anomaly:
     name = "anomaly"
     inputs: Literal["bars"] = "bars"
     feature_set = "close_only"
-    architectures: tuple[str, ...] = ("isolation_forest", "autoencoder")
+    architectures: tuple[str, ...] = ("isolation_forest", "autoencoder", "lstm_autoencoder")
     options: ClassVar[Space] = {"false_alarm_rate": Number(FALSE_ALARM_RATE, 1e-4, 0.2)}
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 1

@@ -53,7 +53,7 @@ class VolatilityForecast:
     inputs: Literal["bars"] = "bars"
     feature_set = "close_only"
     architectures: tuple[str, ...] = (
-        *("xgboost", "lightgbm", "gradient_boosting"),
+        *("xgboost", "lightgbm", "catboost", "gradient_boosting"),
         *("mlp", "rnn", "lstm", "gru", "transformer", "tcn"),
     )
     options: ClassVar[Space] = {"proxy": Choice("close_to_close", tuple(PROXIES))}

@@ -1,4 +1,4 @@
-"""POST /predict about a portfolio: the measures asked for, and one line for each way to be wrong."""
+"""POST /predict about a portfolio: the measures asked for, one line for each way to be wrong."""
 
 import io
 from dataclasses import replace

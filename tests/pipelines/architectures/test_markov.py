@@ -98,6 +98,14 @@ def test_the_number_of_states_is_chosen_once_and_recorded():
     assert HMM.choose(data, STATES, {"n_states": 3}, 3)["n_states"] == 3
 
 
+def test_rows_older_than_the_newest_that_are_asked_for_change_nothing():
+    steps, y, _ = series()
+    data, given = windows(steps, y), GIVEN | {"newest_rows": 300}
+    recent = TrainingRows(data.X[-300:], data.y[-300:], data.weight[-300:])
+    found = HMM.fit(data, STATES, given, 3).predict(data.X)
+    np.testing.assert_array_equal(found, HMM.fit(recent, STATES, given, 3).predict(data.X))
+
+
 def test_what_does_not_converge_is_an_error_that_says_what_to_do():
     steps, y, _ = series()
     with pytest.raises(FitError, match="none of 2 starts converged within 2 steps; raise tol"):

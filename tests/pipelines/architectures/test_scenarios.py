@@ -80,7 +80,7 @@ def test_losses_are_linear_in_the_weights(architecture) -> None:
     assert fitted.predict(weights).shape == (2, fitted.n_scores)
 
 
-@pytest.mark.parametrize("architecture", [HISTORICAL, EWMA_FHS, STUDENT_T_MC])
+@pytest.mark.parametrize("architecture", [EWMA_FHS, STUDENT_T_MC])
 def test_nothing_loses_more_than_everything(architecture) -> None:
     X = market()
     X[:, 0] = np.maximum(40 * X[:, 0], -0.95)
