@@ -55,8 +55,9 @@ def describe(contract: ModelContract, record: Record) -> str:
             f"{contract.template} by {contract.architecture}: {_scope(contract)}"
             f"{len(contract.feature_names)} features of {contract.feature_set}.",
             "",
-            f"- Data: {data.n_bars:,} {'bars' if contract.interval else 'rows'} of {data.source}{note}, {_day(data.start)} to "
-            f"{_day(data.end)}; fitted on labels until {tags['trained_until']}",
+            f"- Data: {data.n_bars:,} {'bars' if contract.interval else 'rows'} of {data.source}"
+            f"{note}, {_day(data.start)} to {_day(data.end)}; fitted on labels until "
+            f"{tags['trained_until']}",
             f"- Serve lock {tags['serve_lock']}, may trade: {tags['may_trade']}",
             f"- {tags['validation'].partition(';')[0]}" + (", not passed:" if refused else ""),
             *refused,

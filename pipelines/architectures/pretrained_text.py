@@ -160,7 +160,7 @@ def _load(folder: _Folder) -> "nn.Module":
     except ModuleNotFoundError as exc:
         what = "architecture 'pretrained_text'"
         raise MissingPackageError(what, "transformers", "transformers") from exc
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             str(folder.path),
