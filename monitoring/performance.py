@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.statistics import SIGNIFICANT, hac_lags, hac_t
+from pipelines.method.statistics import SIGNIFICANT, hac_lags, hac_t
 from registry.contract import Json
 from registry.gates import GateRow
 

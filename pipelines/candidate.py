@@ -15,9 +15,9 @@ import numpy as np
 
 from pipelines.bars import to_microseconds
 from pipelines.datasets import LabelledRows, OutOfFold
-from pipelines.folds import walk_forward
 from pipelines.inputs import INPUTS, Data, Dataset
 from pipelines.manifest import Manifest
+from pipelines.method.folds import walk_forward
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipe import Recipe, first_test_time, fold_step
 from registry.artifacts import CONTRACT_FILE, MANIFEST_FILE

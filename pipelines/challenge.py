@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipelines.architectures import Walking
 from pipelines.bars import TIMESTAMP, from_microseconds
-from pipelines.bootstrap import MINIMUM_PERIODS, compare_losses
 from pipelines.datasets import LabelledRows
+from pipelines.method.bootstrap import MINIMUM_PERIODS, compare_losses
 from pipelines.recipe import Recipe, fold_scores, newest
 from pipelines.score import per_time, score
 from registry.artifacts import VersionFiles

@@ -1,7 +1,7 @@
 """Labelled rows, and the predictions made for them out of fold.
 
-A row is one decision: symbol, time t0 (close at which it is made), inputs known at t0, a label
-that is complete at t1. `build_rows` makes the rows, `pipelines/folds.py` cuts them into folds;
+A row is one decision: symbol, time t0 (close at which it is made), inputs known at t0, a label that
+is complete at t1. `build_rows` makes the rows, `pipelines/method/folds.py` cuts them into folds;
 fitting and predicting belong to the stages.
 """
 

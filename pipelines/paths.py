@@ -12,11 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.datasets import LabelledRows, OutOfFold
-from pipelines.folds import Fold, Paths, combinatorial, purge
 from pipelines.inputs import Dataset
-from pipelines.metrics import bars_per_year
+from pipelines.method.folds import Fold, Paths, combinatorial, purge
+from pipelines.method.metrics import bars_per_year
+from pipelines.method.statistics import mean_per_date, sharpe_ratio
 from pipelines.recipe import Recipe, pool
-from pipelines.statistics import mean_per_date, sharpe_ratio
 from pipelines.templates import TrialFamily
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError

@@ -29,11 +29,11 @@ from pipelines.architectures import (
 from pipelines.bars import parse_interval
 from pipelines.datasets import LabelledRows, OutOfFold, concatenate
 from pipelines.features import FEATURE_SETS, FeatureSet
-from pipelines.folds import Fold
 from pipelines.hyperparameters import defaults, resolve
+from pipelines.method.folds import Fold
+from pipelines.method.uniqueness import uniqueness_weights
 from pipelines.parameters import RecipeParameters, parse_time
 from pipelines.templates import TEMPLATES, Template
-from pipelines.uniqueness import uniqueness_weights
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError

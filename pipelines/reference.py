@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.lexicon import FEATURE_NAMES
+from pipelines.texts.lexicon import FEATURE_NAMES
 from registry.contract import ModelContract
 from registry.errors import TooLittleHistoryError
 

@@ -1,9 +1,10 @@
 """Rivals that a template cannot compute itself, because they need a library to be fitted.
 
 `volatility_forecast` is compared with GARCH(1,1) and GJR-GARCH: `arch` fits their parameters on
-each symbol's returns before a test block, the recursion of `pipelines/variance_models.py` carries
-them through it. `validate` adds the forecasts to the out-of-fold rows as outcomes `rival.NAME`,
-where `pipelines/variance_quality.py` finds them. Nothing here is part of a version.
+each symbol's returns before a test block, the recursion of `pipelines/method/variance_models.py`
+carries them through it. `validate` adds the forecasts to the out-of-fold rows as outcomes
+`rival.NAME`, where `pipelines/template_parts/variance_quality.py` finds them. Nothing here is part
+of a version.
 """
 
 from collections.abc import Iterable
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold
-from pipelines.labels import log_returns
-from pipelines.variance_models import Garch
-from pipelines.variance_quality import RIVAL
+from pipelines.method.labels import log_returns
+from pipelines.method.variance_models import Garch
+from pipelines.template_parts.variance_quality import RIVAL
 
 Array = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pipelines.datasets import LabelledRows
 from pipelines.inputs import INPUTS, Data
+from pipelines.method.statistics import mean_per_date
 from pipelines.recipe import Recipe
-from pipelines.statistics import mean_per_date
 from pipelines.templates import TEMPLATES
 from registry.artifacts import VersionFiles
 from registry.backends import BACKENDS

@@ -1,9 +1,9 @@
 """Stage `synthesize`: real bars -> a generator that has learned them -> bars for stress tests.
 
-A WGAN-GP (`pipelines.wgan`, `pipelines.series_gan`) learns windows of the bars' channels, all
-symbols together, each in its own scale. What it writes is marked as synthetic in the file's name
-and metadata, so that source `files` says so wherever the bars go. Symbols are generated one by
-one: they do not move together, so the bars are no test of diversification.
+A WGAN-GP (`pipelines.synthetic.wgan`, `pipelines.synthetic.series_gan`) learns windows of the bars'
+channels, all symbols together, each in its own scale. What it writes is marked as synthetic in the
+file's name and metadata, so that source `files` says so wherever the bars go. Symbols are generated
+one by one: they do not move together, so the bars are no test of diversification.
 
 Logs how well stylised facts are met, real against synthetic, as metrics and as one HTML page.
 """
@@ -17,17 +17,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines import series_gan, stylised_facts, stylised_report
 from pipelines.architectures import FitContext
-from pipelines.bar_channels import Channels, bars_of, channel_names, channels_of
 from pipelines.bars import TIMESTAMP, Bars, check_bars, parse_interval
 from pipelines.parameters import SourceParameters, described, parse
-from pipelines.series_gan import WINDOW, SeriesGan
 from pipelines.sources import SOURCES
 from pipelines.sources.marks import SUFFIX, synthetic_metadata
 from pipelines.stage import exit_with, log_metrics, platform_settings, say_what_run_is, stage_run
-from pipelines.stylised_facts import Comparison
-from pipelines.wgan import WganPlan
+from pipelines.synthetic import series_gan, stylised_facts, stylised_report
+from pipelines.synthetic.bar_channels import Channels, bars_of, channel_names, channels_of
+from pipelines.synthetic.series_gan import WINDOW, SeriesGan
+from pipelines.synthetic.stylised_facts import Comparison
+from pipelines.synthetic.wgan import WganPlan
 from registry.errors import ParameterError, TooLittleHistoryError
 from registry.settings import PlatformSettings
 

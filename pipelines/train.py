@@ -30,9 +30,9 @@ from pipelines.candidate import (
     write_files,
 )
 from pipelines.datasets import LabelledRows
-from pipelines.folds import fold_map
 from pipelines.inputs import INPUTS, Carrying, Dataset
-from pipelines.kept_fits import kept_fits
+from pipelines.method.folds import fold_map
+from pipelines.networks.kept_fits import kept_fits
 from pipelines.parameters import (
     RecipeParameters,
     SourceParameters,

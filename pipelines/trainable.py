@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.architectures import Objective
-from pipelines.folds import Fold
 from pipelines.inputs import Dataset
+from pipelines.method.folds import Fold
 from pipelines.recipe import Recipe
 from registry.errors import UnfitRowsError
 

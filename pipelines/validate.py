@@ -21,6 +21,7 @@ from pipelines.causality import answers_causality, worse
 from pipelines.challenge import Challenge, challenge
 from pipelines.datasets import OutOfFold
 from pipelines.inputs import INPUTS
+from pipelines.method.statistics import sharpe_ratio
 from pipelines.parameters import JudgementParameters, described, parse
 from pipelines.paths import judge_paths
 from pipelines.recipe import fit_decoders
@@ -28,7 +29,6 @@ from pipelines.report import Evidence
 from pipelines.report.gathering import gather, log_report
 from pipelines.rivals import with_variance_rivals
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
-from pipelines.statistics import sharpe_ratio
 from pipelines.templates import Evaluation, TrialFamily
 from registry import trials
 from registry.artifacts import GOLDEN_FILE, RECORD_FILE, ArtifactCache

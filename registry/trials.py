@@ -7,7 +7,7 @@ the user would always be too small, so it is kept here from the first run on. Th
 observations, not a trial; any changed parameter adds one.
 
 With the count are kept the trials' out-of-fold return series, from which the probability of
-backtest overfitting is computed (`pipelines/overfitting.py`).
+backtest overfitting is computed (`pipelines/method/overfitting.py`).
 """
 
 import hashlib

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import table_columns, text_encoders
 from pipelines.bars import BarSeries
 from pipelines.features import FEATURE_SETS, FeatureSet, PanelSet, compute_all, fingerprint
+from pipelines.tables import table_columns
 from pipelines.templates import TEMPLATES, Template, over_bars
-from pipelines.text_encoders import TextEncoder
+from pipelines.texts import text_encoders
+from pipelines.texts.text_encoders import TextEncoder
 from registry import gates
 from registry.artifacts import GOLDEN_FILE, VersionFiles
 from registry.backends import BACKENDS, Predictor, measure

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.bars import from_microseconds
-from pipelines.risk_answers import USUAL, check_measures
+from pipelines.template_parts.risk_answers import USUAL, check_measures
 from registry.errors import (
     NoHistoryError,
     ParameterError,

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines import clusters
 from pipelines.architectures import (
     QUIET,
     Estimator,
@@ -26,10 +25,11 @@ from pipelines.architectures import (
     TrainingRows,
 )
 from pipelines.architectures.networks import TRAINING, Scaling, built, check_inputs, plan_of
-from pipelines.clusters import Clusters
 from pipelines.hyperparameters import Choice, Number, Space, defaults, integer, resolve
-from pipelines.torch_estimator import TorchEstimator
-from pipelines.training_loop import fit, split_in_time
+from pipelines.networks import clusters
+from pipelines.networks.clusters import Clusters
+from pipelines.networks.torch_estimator import TorchEstimator
+from pipelines.networks.training_loop import fit, split_in_time
 from registry.contract import Json
 from registry.errors import ParameterError
 

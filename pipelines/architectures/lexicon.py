@@ -20,7 +20,7 @@ from pipelines.architectures import (
     check_rows,
 )
 from pipelines.hyperparameters import Number, Space, defaults, resolve
-from pipelines.lexicon import FEATURE_NAMES
+from pipelines.texts.lexicon import FEATURE_NAMES
 from registry.contract import Json
 from registry.errors import FitError, ShapeError
 from registry.flavors import NativeModel

@@ -22,8 +22,8 @@ from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import fit_inputs
 from pipelines.architectures.threads import limited_threads
-from pipelines.clusters import STABLE
 from pipelines.hyperparameters import Choice, Number, Space, defaults, resolve
+from pipelines.networks.clusters import STABLE
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors.arrays.inputs import Inputs

@@ -28,7 +28,7 @@ from pipelines.architectures import (
     check_rows,
 )
 from pipelines.hyperparameters import Number, Space, defaults, integer, real, resolve
-from pipelines.training_loop import Plan, fit, split_in_time
+from pipelines.networks.training_loop import Plan, fit, split_in_time
 from registry.contract import Json
 from registry.errors import ParameterError, ShapeError, ValueRangeError
 

@@ -25,7 +25,7 @@ from pipelines.architectures import (
     check_rows,
 )
 from pipelines.hyperparameters import Number, Space, Text, defaults, resolve
-from pipelines.text_encoders import TOKENIZER_FILE, padding_number
+from pipelines.texts.text_encoders import TOKENIZER_FILE, padding_number
 from registry.contract import Json
 from registry.errors import FitError, MissingPackageError, ParameterError, ShapeError
 from registry.flavors import NativeModel

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.risk_measures import ledoit_wolf
+from pipelines.method.risk_measures import ledoit_wolf
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ def draw(fitted: StudentT, n_draws: int, seed: int, device: str) -> Array:
     """
     import torch
 
-    from pipelines.devices import choose
+    from pipelines.networks.devices import choose
 
     place = choose(device)
     kind = torch.float32 if place.type == "mps" else torch.float64  # mps has no float64

@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.datasets import LabelledRows
-from pipelines.folds import Fold
+from pipelines.method.folds import Fold
 from pipelines.parameters import RecipeParameters, SourceParameters
 from registry.catalog import Catalog
 from registry.contract import Json

@@ -1,7 +1,7 @@
 """Inputs `table`: the columns of CSV or Parquet files, one row per line, in the order of time.
 
 What a column is stands in the label spec; how it becomes features is a layout that fits the
-architecture (`pipelines/table_columns.py`): boosters take missing values, LightGBM category
+architecture (`pipelines/tables/table_columns.py`): boosters take missing values, LightGBM category
 numbers too; everything else gets indicators and medians.
 """
 
@@ -16,7 +16,7 @@ from pipelines.datasets import LabelledRows
 from pipelines.inputs import Data, Dataset, Layout, spread
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipe import Recipe
-from pipelines.row_data import (
+from pipelines.tables.row_data import (
     RowData,
     label_ends,
     microseconds,
@@ -25,7 +25,7 @@ from pipelines.row_data import (
     read_rows,
     read_time,
 )
-from pipelines.table_columns import (
+from pipelines.tables.table_columns import (
     LAYOUTS,
     Column,
     categorical,
@@ -37,7 +37,7 @@ from pipelines.table_columns import (
     laid_out,
     read_columns,
 )
-from pipelines.table_target import read_target
+from pipelines.tables.table_target import read_target
 from registry.contract import Json
 from registry.errors import ParameterError, TableError
 from registry.gates import GateRow

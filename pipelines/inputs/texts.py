@@ -1,6 +1,6 @@
 """Inputs `texts`: labelled texts of a file, or our own sentences, as an encoder's numbers.
 
-Which encoder (`pipelines/text_encoders.py`) the architecture says: `lexicon` its own columns,
+Which encoder (`pipelines/texts/text_encoders.py`) the architecture says: `lexicon` its own columns,
 `pretrained_text` the tokens of its transformer, every other hashed words.
 """
 
@@ -11,13 +11,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines import sample_texts
 from pipelines.checks import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
 from pipelines.datasets import LabelledRows
 from pipelines.inputs import Data, Dataset, Layout, spread
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipe import Recipe
-from pipelines.row_data import (
+from pipelines.tables.row_data import (
     RowData,
     label_ends,
     microseconds,
@@ -26,9 +25,10 @@ from pipelines.row_data import (
     read_rows,
     timed,
 )
-from pipelines.table_columns import cleaned
+from pipelines.tables.table_columns import cleaned
 from pipelines.templates.sentiment import read_labels
-from pipelines.text_encoders import (
+from pipelines.texts import sample_texts
+from pipelines.texts.text_encoders import (
     DEFAULT,
     N_LEXICON,
     TOKENIZER_FILE,

@@ -4,7 +4,7 @@ import polars as pl
 
 from pipelines.bars import TIMESTAMP
 from pipelines.candidate import Candidate
-from pipelines.folds import fold_map
+from pipelines.method.folds import fold_map
 from pipelines.reference import DriftProfile
 from pipelines.report import REPORT_FILE, Evidence
 from pipelines.templates import Evaluation

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from pipelines import statistics
+from pipelines.method import statistics
 from pipelines.report import Blocks, Chart, Evidence, Grid, Remark
 from pipelines.report.style import (
     BLUE,

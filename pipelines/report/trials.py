@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines import statistics
+from pipelines.method import statistics
 from pipelines.report import Blocks, Chart, Evidence, Grid, Remark
 from pipelines.report.style import BLUE, GREY, RED, figure, numbers, translucent
 

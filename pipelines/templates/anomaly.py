@@ -1,10 +1,10 @@
 """Template `anomaly`: how unlike anything before is this row, at a stated rate of false alarms.
 
 An unsupervised architecture gives each row a score, larger = more unusual. The threshold is the
-split-conformal quantile of earlier out-of-fold scores at 1 - `false_alarm_rate`, so that about
-that share of ordinary rows is flagged. Nobody labels anomalies, so versions are compared on what
-can be checked: whether the score tells how large the next bar's move is (log score of the next
-return with a variance per group of scores). How it is judged: `pipelines/anomaly_quality.py`.
+split-conformal quantile of earlier out-of-fold scores at 1 - `false_alarm_rate`, so that about that
+share of ordinary rows is flagged. Nobody labels anomalies, so versions are compared on what can be
+checked: whether the score tells how large the next bar's move is (log score of the next return with
+a variance per group of scores). How it is judged: `pipelines/template_parts/anomaly_quality.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,16 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import anomaly_quality, labels
-from pipelines.anomaly_quality import AnomalyForecasts
 from pipelines.architectures import Objective
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.hyperparameters import Number, Space
-from pipelines.metrics import log_score
-from pipelines.novelty import deviations, fit_novelty
-from pipelines.statistics import conformal_quantile
+from pipelines.method import labels
+from pipelines.method.metrics import log_score
+from pipelines.method.novelty import deviations, fit_novelty
+from pipelines.method.statistics import conformal_quantile
+from pipelines.template_parts import anomaly_quality
+from pipelines.template_parts.anomaly_quality import AnomalyForecasts
 from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder

@@ -5,7 +5,7 @@ their softmax are filtered probabilities: nothing after the row is used. What a 
 from earlier out-of-fold rows: mean and variance of the next bar's log return, how states follow
 each other, how long they last. The state of a close is for acting from the next bar on. Judged by
 the one-step predictive density sum_k p_k N(r; m_k, v_k) against one Gaussian per symbol
-(`pipelines/regime_quality.py`).
+(`pipelines/template_parts/regime_quality.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,19 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import labels, regime_quality
 from pipelines.architectures import Objective
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.hyperparameters import Space
-from pipelines.metrics import bars_per_year
-from pipelines.regime_quality import RegimeForecasts, most_probable, regime_names, state_paths
+from pipelines.method import labels
+from pipelines.method.metrics import bars_per_year
+from pipelines.template_parts import regime_quality
+from pipelines.template_parts.regime_quality import (
+    RegimeForecasts,
+    most_probable,
+    regime_names,
+    state_paths,
+)
 from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder

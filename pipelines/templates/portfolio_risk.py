@@ -2,9 +2,9 @@
 
 An architecture of `pipelines/architectures/scenarios.py` fits a matrix of losses (scenario,
 symbol); a portfolio's losses are one product with its weights, and value at risk, expected
-shortfall and their components are read off them (`pipelines/risk_answers.py`). Judged on the
-equal-weight portfolio, day by day out of fold, by Kupiec, Christoffersen and Acerbi-Szekely
-(`pipelines/risk_judgement.py`, docs/templates/portfolio_risk.md).
+shortfall and their components are read off them (`pipelines/template_parts/risk_answers.py`).
+Judged on the equal-weight portfolio, day by day out of fold, by Kupiec, Christoffersen and
+Acerbi-Szekely (`pipelines/template_parts/risk_judgement.py`, docs/templates/portfolio_risk.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import risk_answers, risk_judgement
 from pipelines.architectures import Estimator, Objective
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.hyperparameters import Number, Space, Text
-from pipelines.metrics import bars_per_year
-from pipelines.risk_backtests import pinball_loss
-from pipelines.risk_measures import ledoit_wolf, value_at_risk
+from pipelines.method.metrics import bars_per_year
+from pipelines.method.risk_backtests import pinball_loss
+from pipelines.method.risk_measures import ledoit_wolf, value_at_risk
+from pipelines.template_parts import risk_answers, risk_judgement
 from pipelines.templates import Arrays, Evaluation, TrialFamily
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -125,7 +125,7 @@ class PortfolioRisk:
         contract: ModelContract,
         refusals: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        """Return the measures of each portfolio; see `pipelines.risk_answers`.
+        """Return the measures of each portfolio; see `pipelines.template_parts.risk_answers`.
 
         Args:
             scores: losses (n, n_scenarios), fractions of the portfolio's value.

@@ -4,7 +4,7 @@ A decision at the close of t is filled at the next open where the bars have open
 close; the label is the log return from there over h bars. Fitted target: label / sigma, sigma the
 EWMA deviation of a bar's log return known at t, so that the score is a forecast in sigmas. The
 benchmark is the random walk, which forecasts zero and is seldom beaten: how it is judged stands in
-`pipelines/return_quality.py`.
+`pipelines/template_parts/return_quality.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import conformal, labels, return_quality
 from pipelines.architectures import Objective
 from pipelines.bars import BarSeries
-from pipelines.coverage import Intervals, naive_band
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.hyperparameters import Choice, Space
-from pipelines.return_quality import ReturnForecasts
+from pipelines.method import conformal, labels
+from pipelines.method.coverage import Intervals, naive_band
+from pipelines.template_parts import return_quality
+from pipelines.template_parts.return_quality import ReturnForecasts
 from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder

@@ -15,15 +15,21 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.architectures import Objective
-from pipelines.class_decoder import by_fold, calibrated, fit_class_decoder, prior_of, shares
-from pipelines.class_quality import judge_classes
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.hyperparameters import Number, Space, Text
-from pipelines.lexicon import FEATURE_NAMES
-from pipelines.metrics import log_loss
-from pipelines.table_columns import cleaned
+from pipelines.method.metrics import log_loss
+from pipelines.tables.table_columns import cleaned
+from pipelines.template_parts.class_decoder import (
+    by_fold,
+    calibrated,
+    fit_class_decoder,
+    prior_of,
+    shares,
+)
+from pipelines.template_parts.class_quality import judge_classes
 from pipelines.templates import Arrays, Evaluation, TrialFamily
-from pipelines.words import WIDTH
+from pipelines.texts.lexicon import FEATURE_NAMES
+from pipelines.texts.words import WIDTH
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TableError

@@ -15,21 +15,27 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.architectures import Objective
-from pipelines.class_decoder import by_fold, calibrated, fit_class_decoder, prior_of, shares
-from pipelines.class_quality import judge_classes, judge_numbers
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.hyperparameters import Choice, Space, Text
-from pipelines.leaks import refuse_leaks
-from pipelines.metrics import log_loss
-from pipelines.statistics import conformal_quantile
-from pipelines.table_columns import encoded, typed
-from pipelines.table_target import (
+from pipelines.method.metrics import log_loss
+from pipelines.method.statistics import conformal_quantile
+from pipelines.tables.leaks import refuse_leaks
+from pipelines.tables.table_columns import encoded, typed
+from pipelines.tables.table_target import (
     CLASSIFICATION,
     REGRESSION,
     class_names,
     fit_target,
     read_target,
 )
+from pipelines.template_parts.class_decoder import (
+    by_fold,
+    calibrated,
+    fit_class_decoder,
+    prior_of,
+    shares,
+)
+from pipelines.template_parts.class_quality import judge_classes, judge_numbers
 from pipelines.templates import Arrays, Evaluation, TrialFamily
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder

@@ -1,12 +1,13 @@
 """Template `trading_signals`: BUY, HOLD or SELL, with honest abstention.
 
 Label: which barrier is touched first within h bars of the fill, or where the price is after h bars
-(`pipelines/signal_labels.py`). Scores are three logits in the order SELL, HOLD, BUY. A decoder
-fitted on earlier out-of-fold rows turns them into a decision (`pipelines/signal_decoder.py`). A
-signal other than HOLD needs the trade lock open, an input within the training range, an edge above
-the threshold and, with meta-labels, a secondary model that calls the side right; the answer says
-which was missing (`pipelines/signal_answers.py`). How it is judged stands in
-`pipelines/signal_quality.py` and `pipelines/signal_returns.py`.
+(`pipelines/template_parts/signal_labels.py`). Scores are three logits in the order SELL, HOLD, BUY.
+A decoder fitted on earlier out-of-fold rows turns them into a decision
+(`pipelines/template_parts/signal_decoder.py`). A signal other than HOLD needs the trade lock open,
+an input within the training range, an edge above the threshold and, with meta-labels, a secondary
+model that calls the side right; the answer says which was missing
+(`pipelines/template_parts/signal_answers.py`). How it is judged stands in
+`pipelines/template_parts/signal_quality.py` and `pipelines/template_parts/signal_returns.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,18 +17,19 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from pipelines import labels
 from pipelines.architectures import Objective
 from pipelines.bars import BarSeries
-from pipelines.conformal import adapt
-from pipelines.costs import EQUITY
-from pipelines.coverage import Intervals, naive_band
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.hyperparameters import Choice, Number, Space, Switch
-from pipelines.meta_label import MetaForecast
-from pipelines.metrics import log_loss
-from pipelines.signal_answers import answers
-from pipelines.signal_decoder import (
+from pipelines.method import labels
+from pipelines.method.conformal import adapt
+from pipelines.method.costs import EQUITY
+from pipelines.method.coverage import Intervals, naive_band
+from pipelines.method.meta_label import MetaForecast
+from pipelines.method.metrics import log_loss
+from pipelines.method.strategy import decisions
+from pipelines.template_parts.signal_answers import answers
+from pipelines.template_parts.signal_decoder import (
     LEVEL,
     calibrator_of,
     class_shares,
@@ -37,9 +39,8 @@ from pipelines.signal_decoder import (
     read_scores,
     strategy_of,
 )
-from pipelines.signal_labels import KINDS, label_signals, signal_label_spec
-from pipelines.signal_quality import CLASSES, SignalForecast, judge
-from pipelines.strategy import decisions
+from pipelines.template_parts.signal_labels import KINDS, label_signals, signal_label_spec
+from pipelines.template_parts.signal_quality import CLASSES, SignalForecast, judge
 from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder

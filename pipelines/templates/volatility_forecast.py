@@ -4,7 +4,7 @@ Label: mean variance per bar over t+1 .. t+h by one proxy, squared log returns o
 Garman-Klass. Fitted target: label / EWMA of squared log returns, by gamma deviance (2 * QLIKE), so
 the score s means variance = exp(s) * EWMA. The answer is a volatility with a conformal interval
 for what will be realised. Judged by ln f + rv/f against EWMA(0.94) of the same proxy, EWMA times
-a constant, HAR and GARCH: see `pipelines/variance_quality.py`.
+a constant, HAR and GARCH: see `pipelines/template_parts/variance_quality.py`.
 """
 
 import math
@@ -15,16 +15,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines import labels, variance_quality
 from pipelines.architectures import Objective
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold, known_to
 from pipelines.hyperparameters import Choice, Space
-from pipelines.metrics import bars_per_year, log_score
-from pipelines.statistics import conformal_quantile, hac_lags
+from pipelines.method import labels
+from pipelines.method.metrics import bars_per_year, log_score
+from pipelines.method.statistics import conformal_quantile, hac_lags
+from pipelines.method.variance_models import HAR_BARS, fit_har, har_forecast
+from pipelines.template_parts import variance_quality
+from pipelines.template_parts.variance_quality import VarianceForecasts
 from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
-from pipelines.variance_models import HAR_BARS, fit_har, har_forecast
-from pipelines.variance_quality import VarianceForecasts
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import MissingColumnsError, ParameterError

@@ -11,16 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines import sample_texts
 from pipelines.bars import BarSeries
 from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.features import FEATURE_SETS
 from pipelines.hyperparameters import resolve
-from pipelines.lexicon import signals
-from pipelines.table_target import read_target
+from pipelines.tables.table_target import read_target
 from pipelines.templates import TEMPLATES, Template, TrialFamily
 from pipelines.templates.portfolio_risk import baselines
 from pipelines.templates.sentiment import read_labels
+from pipelines.texts import sample_texts
+from pipelines.texts.lexicon import signals
 from registry.contract import DataSpan, Json, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 

@@ -11,8 +11,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import KFold
 
-from pipelines import labels
-from pipelines.folds import purge
+from pipelines.method import labels
+from pipelines.method.folds import purge
 
 HORIZON = 20
 WINDOWS = (10, 20, 40, 60, 120)

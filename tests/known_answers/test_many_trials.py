@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from arch.data import sp500
 
-from pipelines.statistics import (
+from pipelines.method.statistics import (
     deflated_sharpe,
     expected_max_sharpe,
     kurtosis,

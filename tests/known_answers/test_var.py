@@ -8,12 +8,12 @@ import pytest
 from arch import arch_model
 from arch.data import sp500
 
-from pipelines import risk_backtests as backtests
 from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.garch import fit_gjr
 from pipelines.architectures.scenarios import EWMA_FHS, GJR_GARCH_FHS
 from pipelines.architectures.volatility_filters import Ewma, run
-from pipelines.risk_measures import value_at_risk
+from pipelines.method import risk_backtests as backtests
+from pipelines.method.risk_measures import value_at_risk
 
 WINDOW, REFIT, LEVEL = 1000, 250, 0.99
 NORMAL_99 = 2.3263478740408408

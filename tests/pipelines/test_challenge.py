@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.bootstrap import compare_losses
 from pipelines.candidate import Candidate, write_files
 from pipelines.challenge import challenge
+from pipelines.method.bootstrap import compare_losses
 from pipelines.recipe import newest
 from registry.artifacts import CONTRACT_FILE, VersionFiles, digest_directory
 from registry.errors import ParameterError, TooLittleHistoryError

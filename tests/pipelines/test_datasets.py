@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.datasets import LabelledRows, OutOfFold, build_rows, known_to
-from pipelines.folds import walk_forward
-from pipelines.labels import WARM_UP_BARS
+from pipelines.method.folds import walk_forward
+from pipelines.method.labels import WARM_UP_BARS
 from pipelines.templates import TEMPLATES
 from registry.errors import MissingColumnsError, TooLittleHistoryError
 

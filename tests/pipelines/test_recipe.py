@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.bars import Bars
 from pipelines.datasets import LabelledRows, build_rows
-from pipelines.folds import walk_forward
+from pipelines.method.folds import walk_forward
 from pipelines.parameters import RecipeParameters
 from pipelines.recipe import (
     Recipe,

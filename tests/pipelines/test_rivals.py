@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from arch import arch_model
 
-from pipelines import labels
 from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.method import labels
 from pipelines.rivals import fit_garch, with_variance_rivals
 
 HORIZON = 5

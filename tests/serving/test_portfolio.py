@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from monitoring.prediction_log import read_predictions
-from pipelines.risk_answers import USUAL
-from pipelines.risk_measures import expected_shortfall, value_at_risk
+from pipelines.method.risk_measures import expected_shortfall, value_at_risk
+from pipelines.template_parts.risk_answers import USUAL
 from registry.artifacts import CONTRACT_FILE, GOLDEN_FILE, RECORD_FILE
 from registry.contract import TensorSpec, tensor_input
 from registry.decoder import Decoder

@@ -10,8 +10,8 @@ from pipelines.checks import data_checks
 from pipelines.inputs import INPUTS
 from pipelines.inputs.texts import sample
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.text_encoders import make as make_encoder
-from pipelines.words import hashed
+from pipelines.texts.text_encoders import make as make_encoder
+from pipelines.texts.words import hashed
 from registry.errors import ParameterError, TableError
 
 SAMPLE = SourceParameters(source="sample")

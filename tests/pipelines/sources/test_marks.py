@@ -1,8 +1,8 @@
 import polars as pl
 
 from pipelines.parameters import SourceParameters
-from pipelines.row_data import read_rows
 from pipelines.sources.marks import note_of, notes_of, synthetic_metadata
+from pipelines.tables.row_data import read_rows
 
 
 def marked(folder, name="AAA.parquet"):

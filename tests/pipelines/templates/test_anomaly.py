@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from pipelines.anomaly_quality import binomial_interval, effective_rows
 from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.template_parts.anomaly_quality import binomial_interval, effective_rows
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.decoder import Decoder
 from registry.errors import ParameterError

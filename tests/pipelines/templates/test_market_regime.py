@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from pipelines.datasets import LabelledRows, OutOfFold
-from pipelines.regime_quality import regime_names, state_paths
+from pipelines.template_parts.regime_quality import regime_names, state_paths
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.decoder import Decoder
 from registry.errors import ParameterError

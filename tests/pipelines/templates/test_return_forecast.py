@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.datasets import LabelledRows, OutOfFold
-from pipelines.return_quality import pesaran_timmermann
+from pipelines.template_parts.return_quality import pesaran_timmermann
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.decoder import Decoder
 from registry.errors import ParameterError

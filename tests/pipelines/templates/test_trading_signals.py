@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines import labels
-from pipelines.calibration import softmax
-from pipelines.costs import EQUITY
 from pipelines.datasets import LabelledRows, OutOfFold
 from pipelines.hyperparameters import defaults
-from pipelines.signal_decoder import adaptive_width
+from pipelines.method import labels
+from pipelines.method.calibration import softmax
+from pipelines.method.costs import EQUITY
+from pipelines.template_parts.signal_decoder import adaptive_width
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines import labels
 from pipelines.datasets import LabelledRows, OutOfFold
+from pipelines.method import labels
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.decoder import Decoder
 from registry.errors import MissingColumnsError, ParameterError

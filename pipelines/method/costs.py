@@ -1,0 +1,159 @@
+"""What trading costs: half spread, fee, slippage, market impact and borrow.
+
+net_t = pos * r_t - |dpos|*(half_spread + fee + slip) - k*sigma*sqrt(|Q|/ADV)*|dpos| - borrow*|pos|
+
+with pos the position filled at the start of interval t. Everything is a fraction of capital per
+interval. Impact needs traded volume: where there is none it is not charged, and the report says
+`impact: None` rather than 0. Numpy only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.method.statistics import sharpe_ratio
+from registry.contract import Json
+
+Array = NDArray[np.float64]
+
+MULTIPLES = (0, 1, 2, 3)
+"""Cost multiples of the grid; 0 is gross."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostSpec:
+    """Assumptions, all fractions (0.0001 is one basis point).
+
+    `half_spread`, `fee`, `slippage` per unit of turnover; a half spread measured in the data
+    replaces `half_spread`. `impact` is k of the square-root law (Almgren et al. 2005), per unit
+    of turnover and of sigma; `capital` in quote currency turns a position into a volume.
+    `borrow_per_year` is paid on short positions.
+    """
+
+    half_spread: float
+    fee: float
+    slippage: float
+    impact: float
+    capital: float
+    borrow_per_year: float
+
+    def to_json(self) -> dict[str, Json]:
+        """Return plain JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Json]) -> "CostSpec":
+        """Return the spec that `to_json` wrote."""
+        return cls(**{name: float(cast(float, facts[name])) for name in cls.__slots__})
+
+
+EQUITY = CostSpec(0.0002, 0.00005, 0.0001, 0.5, 1e6, 0.005)
+"""Large, liquid stocks: 2 bp half spread, 0.5 bp fee, 1 bp slippage. Assumed, not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What a panel of positions meets; each (n_dates, n_symbols), NaN where not known.
+
+    `returns`: simple return of the interval that starts with the fill of that date's decision.
+    `sigma`: volatility per bar; `half_spread`: measured, fraction of mid; `dollar_volume`: mean
+    traded value per bar in quote currency.
+    """
+
+    returns: Array
+    sigma: Array
+    half_spread: Array
+    dollar_volume: Array
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """Portfolio per interval, (n_dates,), fractions of capital.
+
+    `trading` is half spread + fee + slippage; `impact` is None where no volume is known at all;
+    `turnover` is the sum of |change of position|.
+    """
+
+    gross: Array
+    trading: Array
+    impact: Array | None
+    borrow: Array
+    turnover: Array
+
+    def net(self, multiple: float = 1.0) -> Array:
+        """Return the net return with all costs times `multiple`; unknown impact is not charged."""
+        impact = 0.0 if self.impact is None else self.impact
+        costs = self.trading + impact + self.borrow
+        return np.asarray(self.gross - multiple * costs, dtype=np.float64)
+
+
+def charge(positions: Array, market: Market, spec: CostSpec, bars_per_year: float) -> CostReport:
+    """Return what positions earn and cost.
+
+    Args:
+        positions: (n_dates, n_symbols), the position decided on a date as a fraction of capital;
+            it is filled after the close of that date and earns `market.returns` of the same line.
+            A bar-aligned series has the same meaning shifted: with closes only, the position
+            decided at t-2 earns the return of bar t.
+
+    A missing return counts as 0: the symbol did not trade. The first line enters from flat. A
+    negative half spread (a crossed quote) is no rebate: the assumed one is paid.
+    """
+    flat = np.zeros((1, positions.shape[1]))
+    traded = np.abs(np.diff(positions, axis=0, prepend=flat))
+    measured = market.half_spread >= 0
+    spread = np.where(measured, market.half_spread, spec.half_spread)
+    trading = traded * (spread + spec.fee + spec.slippage)
+    borrow = np.maximum(-positions, 0.0) * (spec.borrow_per_year / bars_per_year)
+    return CostReport(
+        (positions * np.nan_to_num(market.returns)).sum(axis=1),
+        trading.sum(axis=1),
+        _impact(traded, market, spec),
+        borrow.sum(axis=1),
+        traded.sum(axis=1),
+    )
+
+
+def _impact(traded: Array, market: Market, spec: CostSpec) -> Array | None:
+    """Return k*sigma*sqrt(|Q|/ADV)*|dpos| summed over the symbols whose volume is known."""
+    known = (market.dollar_volume > 0) & np.isfinite(market.sigma)
+    if not known.any():
+        return None
+    volume = np.where(known, market.dollar_volume, 1.0)
+    share = np.sqrt(traded * spec.capital / volume)
+    cost = np.where(known, spec.impact * market.sigma * share * traded, 0.0)
+    return np.asarray(cost.sum(axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class CostPoint:
+    """One line of the cost grid; Sharpe annualised, return the mean per year."""
+
+    multiple: int
+    sharpe: float
+    return_per_year: float
+
+
+def cost_grid(report: CostReport, bars_per_year: float) -> tuple[CostPoint, ...]:
+    """Return the net result at 0, 1, 2 and 3 times the assumed costs."""
+    points = []
+    for multiple in MULTIPLES:
+        net = report.net(multiple)
+        sharpe = sharpe_ratio(net) * bars_per_year**0.5
+        points.append(CostPoint(multiple, sharpe, float(net.mean()) * bars_per_year))
+    return tuple(points)
+
+
+def break_even_cost(report: CostReport) -> float | None:
+    """Return the cost per unit of turnover at which the mean net return is 0, a fraction.
+
+    Returns:
+        None without turnover. Negative when the gross return after borrow is already a loss.
+    """
+    turnover = float(report.turnover.sum())
+    if turnover == 0:
+        return None
+    return float((report.gross - report.borrow).sum()) / turnover

@@ -1,0 +1,132 @@
+"""Coverage: do intervals hold what they promise, over time and not only on average.
+
+Split and adaptive intervals of the same rows side by side, against a naive volatility band of
+normal returns: share covered overall and in the worst 500 decision times, width, and the interval
+score (Gneiting and Raftery 2007), which is proper where width and coverage alone are not.
+"""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.bars import TIMESTAMP
+from pipelines.method.metrics import mean_interval
+from pipelines.method.statistics import mean_per_date
+from registry.gates import GateRow
+
+Array = NDArray[np.float64]
+
+TOLERANCE = 0.02
+WINDOW = 500
+"""Decision times of a rolling window."""
+LEAST_DATES = 100
+"""Decision times with an interval that a bootstrap of coverage needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Intervals of n rows, all in the unit of the outcome (a log return).
+
+    `error`: (n,) outcome minus centre. `split`, `adaptive`, `naive`: (n,) half widths; NaN where
+    there was no interval, inf where it covers everything. `t0`: (n,). `level`: promised coverage.
+    """
+
+    error: Array
+    split: Array
+    adaptive: Array
+    naive: Array
+    t0: NDArray[np.int64]
+    level: float
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Rows with every interval."""
+        return np.isfinite(self.split) & ~np.isnan(self.adaptive) & np.isfinite(self.naive)
+
+    def half_widths(self) -> dict[str, Array]:
+        """Return the half widths by name."""
+        return {"split": self.split, "adaptive": self.adaptive, "naive": self.naive}
+
+
+def naive_band(sigma: Array, horizon: int, level: float) -> Array:
+    """Return the half width of a normal band: z * sigma * sqrt(h)."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    return np.asarray(z * sigma * horizon**0.5, dtype=np.float64)
+
+
+def judge_coverage(
+    intervals: Intervals, lags: int, gated: str = "split"
+) -> tuple[dict[str, float], GateRow, dict[str, pl.DataFrame]]:
+    """Return metrics, the gate `edge.coverage` and the table `coverage_over_time`.
+
+    The gate's value is the point of the 90 % block-bootstrap interval of the gated interval's
+    coverage that is nearest to what was promised: it refuses only when the whole interval lies
+    more than two points away.
+
+    Args:
+        lags: decision times of a bootstrap block.
+        gated: which interval the gate is about, `split` or `adaptive`: the one that is answered.
+    """
+    level = intervals.level
+    limit = (round(level - TOLERANCE, 9), round(level + TOLERANCE, 9))
+    keep = intervals.known
+    t0, error = intervals.t0[keep], np.abs(intervals.error[keep])
+    n_dates = len(np.unique(t0))
+    if n_dates < LEAST_DATES:
+        why = f"{n_dates} decision times have an interval, {LEAST_DATES} are needed"
+        return {}, GateRow("edge.coverage", None, "between", limit, why), {}
+    halves = {name: half[keep] for name, half in intervals.half_widths().items()}
+    covered = {name: (error <= half).astype(np.float64) for name, half in halves.items()}
+    interval = mean_interval(covered[gated], t0, block=lags)
+    found = {"interval_coverage_lower": interval.lower, "interval_coverage_upper": interval.upper}
+    for name, half in halves.items():
+        suffix = "" if name == "split" else f"_{name}"
+        found |= _scores(covered[name], half, error, t0, level, suffix)
+    nearest = float(np.clip(level, interval.lower, interval.upper))
+    note = (
+        f"point of the 90 % block-bootstrap interval {interval.lower:.4f} to {interval.upper:.4f} "
+        f"nearest to {level:g}; {len(error)} rows, {n_dates} decision times"
+    )
+    gate = GateRow("edge.coverage", nearest, "between", limit, note)
+    return found, gate, {"coverage_over_time": _over_time(covered, t0, level)}
+
+
+def _scores(
+    covered: Array, half: Array, error: Array, t0: NDArray[np.int64], level: float, suffix: str
+) -> dict[str, float]:
+    finite = np.isfinite(half)
+    width = 2 * half[finite]
+    excess = np.maximum(error[finite] - half[finite], 0.0)
+    score = width + 2 / (1 - level) * excess
+    found = {
+        f"interval_coverage{suffix}": float(covered.mean()),
+        f"interval_width{suffix}": float(width.mean()),
+        f"interval_score{suffix}": float(score.mean()),
+    }
+    per_date = mean_per_date(covered, t0)
+    if len(per_date) >= WINDOW:
+        found[f"interval_coverage{suffix}_worst_{WINDOW}"] = float(_rolling(per_date, WINDOW).min())
+    return found
+
+
+def _rolling(values: Array, window: int) -> Array:
+    total = np.concatenate(([0.0], np.cumsum(values)))
+    return np.asarray((total[window:] - total[:-window]) / window, dtype=np.float64)
+
+
+def _over_time(covered: dict[str, Array], t0: NDArray[np.int64], level: float) -> pl.DataFrame:
+    """Return per decision time the coverage of the rolling window that ends there.
+
+    The window is 500 decision times, a fifth of what there is where that is less.
+    """
+    dates = np.unique(t0)
+    window = min(WINDOW, max(1, len(dates) // 5))
+    columns = {
+        name: _rolling(mean_per_date(values, t0), window) for name, values in covered.items()
+    }
+    times = {"timestamp": pl.Series(dates[window - 1 :]).cast(TIMESTAMP)}
+    n = len(dates) - window + 1
+    return pl.DataFrame(times | columns | {"nominal": np.full(n, level), "n_dates": [window] * n})

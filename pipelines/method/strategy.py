@@ -1,0 +1,144 @@
+"""From decisions to returns: the plain strategy that judges trading signals.
+
+Target position of a symbol = mean of its last H decisions (+1, 0, -1), 1/n_symbols of capital
+each; a decision is filled as its label is. Active returns are what is left after beta times the
+equal-weight universe. Numpy only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.datasets import LabelledRows
+from pipelines.method.costs import CostReport, CostSpec, Market, charge
+
+Array = NDArray[np.float64]
+
+MARKET_CONTEXT = ("sigma", "half_spread", "dollar_volume")
+
+RISK_AVERSION = 3.0
+"""Of the utility mean - RISK_AVERSION / 2 * variance, per interval."""
+
+QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+"""Of |edge|: candidates for the threshold, beside 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Rows as (n_dates, n_symbols): `dates` int64 microseconds UTC, the t0 of the decisions.
+
+    `market.returns` start with the fill of the decision of the same line; `universe` (n_dates,)
+    is their mean over the symbols present, 0 where none is.
+    """
+
+    dates: NDArray[np.int64]
+    date: NDArray[np.intp]
+    symbol: NDArray[np.intp]
+    n_symbols: int
+    market: Market
+    universe: Array
+
+    def matrix(self, values: Array, missing: float = np.nan) -> Array:
+        """Return row values as (n_dates, n_symbols)."""
+        cells = (self.date, self.symbol)
+        return _arrange(values, cells, (len(self.dates), self.n_symbols), missing)
+
+
+def make_panel(rows: LabelledRows) -> Panel:
+    """Arrange rows by date and symbol.
+
+    Needs the outcome `next_return` and the contexts `sigma`, `half_spread`, `dollar_volume`.
+    """
+    dates, date = np.unique(rows.t0, return_inverse=True)
+    names, symbol = np.unique(rows.symbol, return_inverse=True)
+    shape = (len(dates), len(names))
+    columns = (rows.outcome["next_return"], *(rows.context[c] for c in MARKET_CONTEXT))
+    market = Market(*(_arrange(column, (date, symbol), shape, np.nan) for column in columns))
+    present = np.isfinite(market.returns)
+    total = np.where(present, market.returns, 0.0).sum(axis=1)
+    universe = total / np.maximum(present.sum(axis=1), 1)
+    return Panel(dates, date, symbol, len(names), market, universe)
+
+
+def _arrange(
+    values: Array,
+    cells: tuple[NDArray[np.intp], NDArray[np.intp]],
+    shape: tuple[int, int],
+    missing: float,
+) -> Array:
+    out = np.full(shape, missing)
+    out[cells] = values
+    return out
+
+
+def positions(panel: Panel, decision: Array, horizon: int) -> Array:
+    """Return target positions (n_dates, n_symbols), fractions of capital.
+
+    Args:
+        decision: (n_rows,) +1, 0 or -1; a missing row counts as 0.
+        horizon: bars that a decision stays part of the position.
+    """
+    total = np.cumsum(panel.matrix(decision, missing=0.0), axis=0)
+    total[horizon:] -= total[:-horizon].copy()
+    return np.asarray(total / (horizon * panel.n_symbols), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How to trade decisions: bars a decision stays in the position, costs, bars of a year."""
+
+    horizon: int
+    costs: CostSpec
+    bars_per_year: float
+
+    def run(self, panel: Panel, decision: Array) -> CostReport:
+        """Return what the decisions earn and cost per date of the panel."""
+        target = positions(panel, decision, self.horizon)
+        return charge(target, panel.market, self.costs, self.bars_per_year)
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdFit:
+    """`threshold` on |P(BUY) - P(SELL)|, None where no threshold earned anything net.
+
+    `beta` is that of the strategy's net return to the equal-weight universe, 0 without a strategy.
+    """
+
+    threshold: float | None
+    beta: float
+
+
+def fit_threshold(rows: LabelledRows, edge: Array, strategy: Strategy) -> ThresholdFit:
+    """Choose the threshold of highest net utility among quantiles of |edge|.
+
+    Args:
+        rows: rows whose outcome was known before the rows that will be traded; may be empty.
+        edge: (n,) P(BUY) - P(SELL), 0 where the row must not be traded.
+    """
+    if not len(rows):
+        return ThresholdFit(None, 0.0)
+    panel = make_panel(rows)
+    best, utility = ThresholdFit(None, 0.0), 0.0
+    for threshold in (0.0, *np.quantile(np.abs(edge), QUANTILES)):
+        net = strategy.run(panel, decisions(edge, float(threshold))).net()
+        gain = float(net.mean() - RISK_AVERSION / 2 * net.var())
+        if gain > utility:
+            best = ThresholdFit(float(threshold), beta(net, panel.universe))
+            utility = gain
+    return best
+
+
+def decisions(edge: Array, threshold: float | None) -> Array:
+    """Return +1 where edge > threshold, -1 where edge < -threshold, else 0."""
+    if threshold is None:
+        return np.zeros(len(edge))
+    return np.asarray(np.sign(edge) * (np.abs(edge) > threshold), dtype=np.float64)
+
+
+def beta(returns: Array, universe: Array) -> float:
+    """Return cov(returns, universe) / var(universe), 0 where the universe does not vary."""
+    variance = float(universe.var())
+    if variance == 0:
+        return 0.0
+    return float(((returns - returns.mean()) * universe).mean()) / variance

@@ -1,0 +1,1 @@
+"""Fitting torch modules: the training loop, devices, checkpoints, clusters of codes."""

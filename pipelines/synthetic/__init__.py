@@ -1,0 +1,1 @@
+"""Bars that a generative network makes: channels, the network, and how real they look."""

@@ -1,0 +1,1 @@
+"""Tables as rows: columns, the target, and what gives the target away."""

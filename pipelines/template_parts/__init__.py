@@ -1,0 +1,1 @@
+"""Parts of templates that need a file of their own: labels, decoders, answers, judgements."""

@@ -1,0 +1,99 @@
+"""Positions, threshold and beta by hand and by law."""
+
+import numpy as np
+import pytest
+
+from pipelines.datasets import LabelledRows
+from pipelines.method.costs import CostSpec
+from pipelines.method.strategy import (
+    Strategy,
+    beta,
+    decisions,
+    fit_threshold,
+    make_panel,
+    positions,
+)
+
+FREE = CostSpec(0.0, 0.0, 0.0, 0.0, 1e6, 0.0)
+DEAR = CostSpec(0.05, 0.0, 0.0, 0.0, 1e6, 0.0)
+
+
+def rows_of(returns):
+    """Rows of a full (date, symbol) table of next returns; NaN cells are left out."""
+    returns = np.asarray(returns, dtype=float)
+    date, symbol = np.nonzero(np.isfinite(returns))
+    n = len(date)
+    flat, unknown = np.zeros(n), np.full(n, np.nan)
+    context = {"sigma": unknown, "half_spread": unknown, "dollar_volume": unknown}
+    outcome = {"next_return": returns[date, symbol]}
+    X, fit = np.zeros((n, 1), dtype=np.float32), np.ones(n, dtype=bool)
+    t0 = date.astype(np.int64)
+    numbers = symbol.astype(np.int32)
+    return LabelledRows(X, flat, flat, context, outcome, numbers, ("A", "B"), t0, t0 + 1, fit)
+
+
+def test_position_is_the_mean_of_the_last_decisions_shared_among_symbols():
+    panel = make_panel(rows_of(np.zeros((4, 2))))
+    decision = np.array([1, 0, 1, -1, -1, 0, 0, 1], dtype=float)
+    expected = np.array([[1, 0], [2, -1], [0, -1], [-1, 1]]) / 4
+    np.testing.assert_allclose(positions(panel, decision, 2), expected)
+
+
+def test_one_bar_horizon_holds_only_the_newest_decision():
+    panel = make_panel(rows_of(np.zeros((3, 1))))
+    assert positions(panel, np.array([1.0, 0.0, -1.0]), 1).ravel().tolist() == [1.0, 0.0, -1.0]
+
+
+def test_universe_is_the_mean_of_the_symbols_present():
+    panel = make_panel(rows_of([[0.1, 0.3], [np.nan, 0.2], [-0.1, np.nan]]))
+    assert panel.universe == pytest.approx([0.2, 0.2, -0.1])
+    assert panel.n_symbols == 2
+
+
+def test_gross_return_of_always_long_is_the_universe():
+    returns = 0.01 * np.random.default_rng(0).standard_normal((50, 2))
+    panel = make_panel(rows_of(returns))
+    report = Strategy(1, FREE, 252).run(panel, np.ones(100))
+    np.testing.assert_allclose(report.net(), panel.universe)
+    assert beta(report.net(), panel.universe) == pytest.approx(1.0)
+
+
+def test_beta_is_the_regression_slope():
+    rng = np.random.default_rng(1)
+    universe = rng.standard_normal(300)
+    returns = 0.7 * universe + rng.standard_normal(300)
+    assert beta(returns, universe) == pytest.approx(np.polyfit(universe, returns, 1)[0])
+    assert beta(returns, np.ones(300)) == 0.0
+
+
+def test_decisions_compare_the_edge_with_the_threshold():
+    edge = np.array([-0.3, -0.1, 0.0, 0.1, 0.3])
+    assert decisions(edge, 0.1).tolist() == [-1, 0, 0, 0, 1]
+    assert decisions(edge, None).tolist() == [0, 0, 0, 0, 0]
+
+
+def skilful(n=2000, seed=2):
+    """Edges whose sign is right only when they are large."""
+    rng = np.random.default_rng(seed)
+    edge = rng.uniform(-1, 1, n)
+    move = np.where(np.abs(edge) > 0.5, np.sign(edge), rng.choice([-1, 1], n))
+    return rows_of(0.01 * move[:, None]), edge
+
+
+def test_threshold_leaves_out_edges_that_earn_nothing_after_costs():
+    rows, edge = skilful()
+    found = fit_threshold(rows, edge, Strategy(1, CostSpec(0.002, 0, 0, 0, 1e6, 0), 252))
+    assert found.threshold == pytest.approx(0.5, abs=0.1)
+
+
+def test_no_threshold_survives_costs_above_every_gain():
+    rows, edge = skilful()
+    found = fit_threshold(rows, edge, Strategy(1, DEAR, 252))
+    assert (found.threshold, found.beta) == (None, 0.0)
+
+
+def test_no_rows_give_no_threshold():
+    rows, edge = skilful(10)
+    nothing = np.zeros(0, dtype=np.intp)
+    found = fit_threshold(rows.take(nothing), edge[nothing], Strategy(1, FREE, 252))
+    assert found.threshold is None
