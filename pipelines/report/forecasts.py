@@ -110,7 +110,7 @@ def rivals(evidence: Evidence) -> Blocks:
     if not tests:
         return () if known is None else (Grid(known),)
     names = [name for name in MEASURES if name in measured]
-    lines: list[dict[str, Any]] = [{"model": evidence.contract.architecture}]
+    lines: list[dict[str, Any]] = [{"model": f"this model ({evidence.contract.architecture})"}]
     lines[0] |= {name: measured[name] for name in names} | {"dm_t": None}
     for rival, t in tests.items():
         losses = {name: measured.get(f"{name}_{rival}") for name in names}
