@@ -43,7 +43,7 @@ lint: install
 	mypy
 	lint-imports
 
-check: lint  ## format, lint, types, import contracts, fast tests (under a minute)
+check: lint  ## format, lint, types, import contracts, fast tests
 	pytest -q -n 2 -m "not slow and not integration"
 
 test: lint  ## check, and every test not marked slow

@@ -38,9 +38,9 @@ SPACE: Space = {
     "covariance": Choice("full", ("full", "diag")),
     "restarts": Number(3, 1, 100, is_integer=True),
     "max_iter": Number(300, 1, 100_000, is_integer=True),
-    "tol": Number(1e-5, 1e-12, 1.0),
+    "tol": Number(1e-4, 1e-12, 1.0),
     # expectation maximisation walks every row some hundred times from every start
-    "newest_rows": Number(20_000, 100, 100_000_000, is_integer=True),
+    "newest_rows": Number(10_000, 100, 100_000_000, is_integer=True),
     "nthread": Number(2, 1, 64, is_integer=True),
 }
 
