@@ -25,12 +25,12 @@ from pipelines.architectures import (
     Loss,
     Objective,
     TrainingRows,
-    check_rows,
 )
+from pipelines.architectures.rows import checked_rows
 from pipelines.hyperparameters import Number, Space, defaults, integer, real, resolve
 from pipelines.networks.training_loop import Plan, fit, split_in_time
 from registry.contract import Json
-from registry.errors import ParameterError, ShapeError, ValueRangeError
+from registry.errors import ValueRangeError
 
 SQUASH = 5.0
 
@@ -184,16 +184,7 @@ def check_inputs(network: Architecture, rows: TrainingRows, objective: Objective
         ShapeError: windows where rows are taken, or the reverse.
         ValueRangeError: a NaN or infinite feature, or a target outside the objective's domain.
     """
-    if objective.loss not in network.objectives:
-        expected = f"one of {', '.join(network.objectives)} for {network.name}"
-        raise ParameterError("objective", objective.loss, expected)
-    check_rows(rows, objective)
-    is_windowed = network.default_window > 1
-    if is_windowed and rows.X.ndim != 3:
-        wanted = "(n, window, n_features), so window of at least 2"
-        raise ShapeError(f"{network.name} rows", wanted, str(rows.X.shape))
-    if not is_windowed and rows.X.ndim != 2:
-        raise ShapeError(f"{network.name} rows", "(n, n_features), so window=1", str(rows.X.shape))
+    checked_rows(network, rows, objective)
     if np.isnan(rows.X).any():
         expected = "finite float32 numbers (a network has no rule for a missing value)"
         raise ValueRangeError("training features", np.nan, expected)
