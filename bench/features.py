@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 from bench.figures import Figure, report, spread
-from pipelines.bars import BarSeries
-from pipelines.features import FEATURE_SETS, compute_all
-from pipelines.features.streaming import FeatureStream, bar_at
-from pipelines.features.universe import UniverseStream
+from pipelines.data.bars import BarSeries
+from pipelines.data.features import FEATURE_SETS, compute_all
+from pipelines.data.features.streaming import FeatureStream, bar_at
+from pipelines.data.features.universe import UniverseStream
 
 WINDOWS = (5, 10, 20, 30, 60)
 STREAMED = ("close_only", "ohlcv", "alpha158")

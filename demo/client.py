@@ -15,7 +15,7 @@ import httpx
 from demo.market import Message, Replay
 from demo.processes import streaming
 from demo.terminal import say, show_command
-from pipelines import jobs
+from pipelines.jobs import queue
 from registry.database import open_engine
 from registry.errors import UnavailableError
 from registry.settings import PlatformSettings
@@ -175,22 +175,22 @@ class Client:
 
     # Jobs --------------------------------------------------------------------------------------
 
-    def enqueue(self, kind: str, payload: dict[str, str], wait: bool = True) -> jobs.Job:
+    def enqueue(self, kind: str, payload: dict[str, str], wait: bool = True) -> queue.Job:
         """Enqueue a job for the worker and wait until it has ended.
 
         Raises:
             StepFailedError: it failed, or takes too long.
         """
-        job = jobs.enqueue(self.engine, kind, payload, model_id=payload.get("model_name"))
+        job = queue.enqueue(self.engine, kind, payload, model_id=payload.get("model_name"))
         given = " ".join(f"{name}={value}" for name, value in payload.items())
         say(f"job {job.id[:8]}: {kind} {given}")
         return self.wait_for_job(job.id) if wait else job
 
-    def wait_for_job(self, job_id: str) -> jobs.Job:
+    def wait_for_job(self, job_id: str) -> queue.Job:
         """Wait until a job has ended well."""
         started = time.monotonic()
         while time.monotonic() - started < JOB_SECONDS:
-            job = jobs.get(self.engine, job_id)
+            job = queue.get(self.engine, job_id)
             if job.state == "done":
                 print(f"  job {job.id[:8]}: done in {time.monotonic() - started:.0f} s", flush=True)
                 return job

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import polars as pl
 
-from pipelines.bars import Bars
+from pipelines.data.bars import Bars
+from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.parameters import parse_time
-from pipelines.sources import SOURCES, BarQuery
 
 Message = dict[str, str | float]
 

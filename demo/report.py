@@ -8,10 +8,10 @@ import numpy as np
 from demo.client import Client
 from demo.market import Replay
 from demo.records import show_events
-from pipelines.bars import to_microseconds
-from pipelines.datasets import build_rows
-from pipelines.features import FEATURE_SETS
-from pipelines.score import per_time, score
+from pipelines.data.bars import to_microseconds
+from pipelines.data.features import FEATURE_SETS
+from pipelines.recipes.inputs.bars import build_rows
+from pipelines.recipes.score import per_time, score
 from pipelines.templates import TEMPLATES, over_bars
 from registry.artifacts import ArtifactCache
 from registry.versions import Registry

@@ -26,17 +26,18 @@ from monitoring.retraining import Loop, advance
 from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings
 from monitoring.windows import window_ends, window_start
-from pipelines.bars import Bars, to_microseconds
+from pipelines.data.bars import Bars, to_microseconds
+from pipelines.data.sources.store import BarStore
 from pipelines.parameters import parse, parse_time
-from pipelines.reference import n_logged_features
-from pipelines.sources.store import BarStore
+from pipelines.recipes.reference import n_logged_features
 from pipelines.stage import exit_with, platform_settings, stage_run
 from pipelines.templates import TEMPLATES, over_bars
 from registry import events
-from registry.artifacts import ArtifactCache, VersionFiles
+from registry.artifacts import ArtifactCache
 from registry.contract import Json
 from registry.errors import ParameterError, VersionNotFoundError
 from registry.settings import PlatformSettings, read_settings
+from registry.version_files import VersionFiles
 
 STAND_ALONE = ("table", "texts")
 """Inputs whose rows are watched by their features alone."""

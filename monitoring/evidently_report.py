@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.reference import STATISTIC, DriftProfile
+from pipelines.recipes.reference import STATISTIC, DriftProfile
 from registry.errors import DriftDisagreementError
 
 with warnings.catch_warnings():

@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.bars import TIMESTAMP, Bars, BarSeries, to_microseconds
-from pipelines.datasets import LabelledRows
+from pipelines.data.bars import TIMESTAMP, Bars, BarSeries, to_microseconds
+from pipelines.method.rows import LabelledRows
 from pipelines.templates import TEMPLATES, BarTemplate, over_bars
-from registry.artifacts import VersionFiles
 from registry.contract import Json
+from registry.version_files import VersionFiles
 
 SCHEMA: dict[str, pl.DataType] = {
     "symbol": pl.String(),

@@ -20,7 +20,7 @@ import polars as pl
 import structlog
 
 from monitoring.settings import PredictionLogSettings
-from pipelines.bars import TIMESTAMP, to_microseconds
+from pipelines.data.bars import TIMESTAMP, to_microseconds
 from registry.settings import read_settings
 
 SCHEMA: dict[str, pl.DataType] = {

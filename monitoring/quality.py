@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.reference import feature_columns
+from pipelines.recipes.reference import feature_columns
 from registry.contract import Json
 
 MAX_NULL_RATE = 0.02

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pipelines.reference import DriftProfile, drift_profile, recent_rows, sample_rows
-from registry.artifacts import DRIFT_FILE, REFERENCE_FILE, VersionFiles
+from pipelines.recipes.reference import DriftProfile, drift_profile, recent_rows, sample_rows
+from registry.version_files import DRIFT_FILE, REFERENCE_FILE, VersionFiles
 
 if TYPE_CHECKING:
     from monitoring.evidently_report import EvidentlyJudge

@@ -21,17 +21,18 @@ from monitoring import cycles
 from monitoring.cycles import State
 from monitoring.retraining import Loop, run_parameters
 from monitoring.settings import MonitoringSettings
-from pipelines import jobs
-from pipelines.inputs import INPUTS
-from pipelines.manifest import Manifest
+from pipelines.data.sources.store import BarStore
+from pipelines.jobs import queue
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
-from pipelines.sources.store import BarStore
+from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.manifest import Manifest
 from pipelines.stage import exit_with, platform_settings, stage_run
 from pipelines.templates import TEMPLATES
-from registry.artifacts import MANIFEST_FILE, ArtifactCache, VersionFiles
+from registry.artifacts import ArtifactCache
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
 from registry.settings import PlatformSettings, read_settings
+from registry.version_files import MANIFEST_FILE, VersionFiles
 
 TRIGGER = "schedule"
 
@@ -136,7 +137,7 @@ def _enqueue(loop: Loop, files: VersionFiles, newest: _Newest, now: datetime) ->
         cycle = cycles.open_in(connection, model_id, champion.number, TRIGGER, now, reason)
         if cycle is None:
             return "waits: another cycle was just opened"
-        job = jobs.enqueue_in(connection, "main", payload, model_id=model_id, idempotency_key=key)
+        job = queue.enqueue_in(connection, "main", payload, model_id=model_id, idempotency_key=key)
         proof = {"refit": day, "run_at": now.isoformat()}
         changes = {"job_id": job.id, "evidence": proof}
         cycles.move(connection, cycle, State.RETRAIN_QUEUED, f"{reason}; job {job.id}", **changes)

@@ -26,16 +26,17 @@ from monitoring.cycles import Cycle, State
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
 from monitoring.triggers import TRIGGERS, Finding, Level, Seen
-from pipelines import jobs
+from pipelines.jobs import queue
 from pipelines.parameters import parse
-from pipelines.stage import check_reachable, exit_with, platform_settings, stage_run
+from pipelines.stage import exit_with, platform_settings, stage_run
 from registry import events
-from registry.artifacts import REFERENCE_FILE
 from registry.contract import Json
 from registry.database import open_engine
 from registry.errors import GateRefusedError, ParameterError, PromotionConflictError
 from registry.gates import refusals
 from registry.settings import PlatformSettings, read_settings
+from registry.tracking_server import check_reachable
+from registry.version_files import REFERENCE_FILE
 from registry.versions import Registry, Version
 
 MOST_MOVES = 12
@@ -184,7 +185,7 @@ def _enqueue(loop: Loop, cycle: Cycle, newest: DriftReport) -> bool:
     version = loop.registry.get(cycle.model_id, cycle.champion)
     key = idempotency_key(version, newest, cycle.trigger)
     with loop.engine.begin() as connection:
-        job = jobs.enqueue_in(
+        job = queue.enqueue_in(
             connection,
             "main",
             run_parameters(version, newest.window_end, cycle.trigger),
@@ -248,7 +249,7 @@ def idempotency_key(champion: Version, window: DriftReport, trigger: str) -> str
 
 def _await_job(loop: Loop, cycle: Cycle) -> bool:
     assert cycle.job_id is not None
-    job = jobs.get(loop.engine, cycle.job_id)
+    job = queue.get(loop.engine, cycle.job_id)
     if job.state in ("failed", "cancelled"):
         return _rejected(loop, cycle, f"training {job.state}: {job.error or 'no reason recorded'}")
     if cycle.state is State.RETRAIN_QUEUED and job.state != "queued":

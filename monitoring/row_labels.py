@@ -13,14 +13,14 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from pipelines.bars import to_microseconds
-from pipelines.inputs import INPUTS
+from pipelines.data.bars import to_microseconds
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.recipe import Recipe
+from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.recipe import Recipe
 from pipelines.templates import TEMPLATES
-from registry.artifacts import VersionFiles
 from registry.errors import MLEngineError
 from registry.settings import PlatformSettings
+from registry.version_files import VersionFiles
 
 log = structlog.get_logger()
 

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.candidate import Candidate, load_candidate, write_files
-from pipelines.inputs import INPUTS
+from pipelines.method.agreement import difference
 from pipelines.parameters import PromotionParameters, described, parse
+from pipelines.recipes.candidate import Candidate, load_candidate, write_files
+from pipelines.recipes.inputs import INPUTS
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.validate import TRAIN_RUN_TAG
-from registry.artifacts import CURVES_FILE, RECORD_FILE, digest_directory
 from registry.backends import BACKENDS, LatencyCurve, measure
 from registry.database import open_engine
 from registry.errors import (
@@ -29,9 +29,10 @@ from registry.errors import (
     UnsupportedModelError,
 )
 from registry.flavors import FLAVORS, NativeModel
-from registry.flavors.parity import LIMITS, difference
+from registry.flavors.parity import LIMITS
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
+from registry.version_files import CURVES_FILE, RECORD_FILE, digest_directory
 from registry.versions import Registry, Version
 
 N_PARITY_ROWS = 2048

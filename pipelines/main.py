@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from pipelines import pictures
 from pipelines.convert import convert
 from pipelines.parameters import (
     JudgementParameters,
@@ -20,6 +19,7 @@ from pipelines.parameters import (
     SourceParameters,
     parse,
 )
+from pipelines.report import pictures
 from pipelines.report.gathering import log_report
 from pipelines.stage import (
     exit_with,

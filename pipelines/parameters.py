@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.sources import BarQuery
+from pipelines.data.sources import BarQuery
 from registry.contract import Json
 from registry.errors import ParameterError
 

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.templates import TEMPLATES
-from registry.artifacts import CONTRACT_FILE, RECORD_FILE
 from registry.backends import BACKENDS
 from registry.contract import ModelContract
 from registry.decoder import ARRAYS_FILE, JSON_FILE, Decoder
@@ -31,6 +30,7 @@ from registry.errors import (
 from registry.flavors import FLAVORS
 from registry.flavors.native import PROGRAMS
 from registry.gates import GateRow, refusals
+from registry.version_files import CONTRACT_FILE, RECORD_FILE
 
 if TYPE_CHECKING:
     import pandas as pd

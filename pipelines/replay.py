@@ -20,22 +20,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import manifest
-from pipelines.candidate import (
-    TrainRun,
-    fetch_train_run,
-    final_rows,
-    load_evidence,
-    read_dataset,
-)
-from pipelines.checks import difference
-from pipelines.inputs import INPUTS, Dataset
+from pipelines.method.agreement import difference
 from pipelines.parameters import described, parse
-from pipelines.recipe import Recipe, fit_folds
+from pipelines.recipes import manifest
+from pipelines.recipes.candidate import TrainRun, fetch_train_run, load_evidence
+from pipelines.recipes.dataset import final_rows, read_dataset
+from pipelines.recipes.inputs import INPUTS, Dataset
+from pipelines.recipes.recipe import Recipe, fit_folds
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
-from registry.artifacts import GOLDEN_FILE
 from registry.errors import ParameterError, ReplayError, RunNotFoundError
 from registry.settings import PlatformSettings
+from registry.version_files import GOLDEN_FILE
 
 TREES = ("xgboost-ubj", "lightgbm-txt", "catboost-cbm")
 """Native formats of libraries whose fits do not depend on the processor."""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
-from urllib.request import urlopen
 
-from registry.errors import MLEngineError, RegistryUnavailableError
+from registry.errors import MLEngineError
 from registry.settings import PlatformSettings, check_tracking_uri, read_settings
+from registry.tracking_server import check_reachable
 from registry.versions import check_model_id
 
 RUN_NAME, DESCRIPTION = "mlflow.runName", "mlflow.note.content"
@@ -48,22 +48,6 @@ def platform_settings() -> PlatformSettings:
     check_tracking_uri(mlflow.get_tracking_uri(), settings)
     check_reachable(settings.mlflow_tracking_uri)
     return settings
-
-
-def check_reachable(tracking_uri: str) -> None:
-    """Ask an MLflow server whether it is there; MLflow itself would retry for minutes.
-
-    Raises:
-        RegistryUnavailableError: no answer within two seconds. (A database URI is not asked.)
-    """
-    if not tracking_uri.startswith(("http://", "https://")):
-        return
-    try:
-        with urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=2):  # noqa: S310 - scheme checked
-            pass
-    except OSError as exc:
-        reason = getattr(exc, "reason", None) or exc
-        raise RegistryUnavailableError(tracking_uri, str(reason)) from exc
 
 
 @contextmanager

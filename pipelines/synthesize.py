@@ -18,10 +18,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.architectures import FitContext
-from pipelines.bars import TIMESTAMP, Bars, check_bars, parse_interval
+from pipelines.data.bars import TIMESTAMP, Bars, check_bars, parse_interval
+from pipelines.data.sources import SOURCES
+from pipelines.data.sources.marks import SUFFIX, synthetic_metadata
 from pipelines.parameters import SourceParameters, described, parse
-from pipelines.sources import SOURCES
-from pipelines.sources.marks import SUFFIX, synthetic_metadata
 from pipelines.stage import exit_with, log_metrics, platform_settings, say_what_run_is, stage_run
 from pipelines.synthetic import series_gan, stylised_facts, stylised_report
 from pipelines.synthetic.bar_channels import Channels, bars_of, channel_names, channels_of

@@ -17,30 +17,29 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines import manifest, pictures
 from pipelines.architectures import Estimator
-from pipelines.bars import TIMESTAMP, from_microseconds
-from pipelines.candidate import (
-    EVIDENCE_FILE,
-    VERSION_FOLDER,
-    Candidate,
-    final_rows,
-    read_dataset,
-    save_evidence,
-    write_files,
-)
-from pipelines.datasets import LabelledRows
-from pipelines.inputs import INPUTS, Carrying, Dataset
+from pipelines.data.bars import TIMESTAMP, from_microseconds
 from pipelines.method.folds import fold_map
-from pipelines.networks.kept_fits import kept_fits
+from pipelines.method.rows import LabelledRows
 from pipelines.parameters import (
     RecipeParameters,
     SourceParameters,
     changed_from_defaults,
     parse,
 )
-from pipelines.recipe import Recipe, fit_folds, span
-from pipelines.reference import (
+from pipelines.recipes import manifest
+from pipelines.recipes.candidate import (
+    EVIDENCE_FILE,
+    VERSION_FOLDER,
+    Candidate,
+    save_evidence,
+    write_files,
+)
+from pipelines.recipes.dataset import final_rows, read_dataset
+from pipelines.recipes.inputs import INPUTS, Carrying, Dataset
+from pipelines.recipes.kept_fits import kept_fits
+from pipelines.recipes.recipe import Recipe, fit_folds, span
+from pipelines.recipes.reference import (
     WINDOW_BARS,
     drift_profile,
     in_turn,
@@ -48,19 +47,20 @@ from pipelines.reference import (
     recent_rows,
     rows_per_window,
 )
+from pipelines.recipes.trainable import check_trainable
+from pipelines.report import pictures
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.templates import TEMPLATES, Completing
-from pipelines.trainable import check_trainable
-from registry.artifacts import (
+from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.flavors import FLAVORS
+from registry.settings import PlatformSettings
+from registry.version_files import (
     CONTRACT_FILE,
     DRIFT_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     REFERENCE_FILE,
 )
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
-from registry.flavors import FLAVORS
-from registry.settings import PlatformSettings
 
 N_GOLDEN_ROWS = 64
 N_IMPORTANCE_ROWS = 2000

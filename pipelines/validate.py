@@ -14,28 +14,29 @@ from typing import cast
 
 import numpy as np
 
-from pipelines import checks, pictures
-from pipelines.bars import Bars
-from pipelines.candidate import Candidate, load_candidate
-from pipelines.causality import answers_causality, worse
-from pipelines.challenge import Challenge, challenge
-from pipelines.datasets import OutOfFold
-from pipelines.inputs import INPUTS
+from pipelines.data.bars import Bars
+from pipelines.method.rows import OutOfFold
 from pipelines.method.statistics import sharpe_ratio
 from pipelines.parameters import JudgementParameters, described, parse
-from pipelines.paths import judge_paths
-from pipelines.recipe import fit_decoders
-from pipelines.report import Evidence
+from pipelines.recipes import checks
+from pipelines.recipes.candidate import Candidate, load_candidate
+from pipelines.recipes.causality import answers_causality, worse
+from pipelines.recipes.challenge import Challenge, challenge
+from pipelines.recipes.combinatorial import judge_paths
+from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.recipe import fit_decoders
+from pipelines.recipes.rivals import with_variance_rivals
+from pipelines.report import Evidence, pictures
 from pipelines.report.gathering import gather, log_report
-from pipelines.rivals import with_variance_rivals
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.templates import Evaluation, TrialFamily
 from registry import trials
-from registry.artifacts import GOLDEN_FILE, RECORD_FILE, ArtifactCache
+from registry.artifacts import ArtifactCache
 from registry.database import open_engine
 from registry.errors import ParameterError
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
+from registry.version_files import GOLDEN_FILE, RECORD_FILE
 
 TRAIN_RUN_TAG = "train_run_id"
 

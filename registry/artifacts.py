@@ -1,4 +1,4 @@
-"""Artifacts of a version: their names, their digests, and a local cache that serving reads.
+"""Artifacts: a local cache of versions' files, every digest checked, that serving reads.
 
 Trust comes from the engine database: at registration the SHA-256 of every file is recorded
 there, and nothing is parsed here before its bytes, read once, were hashed and found equal. So a
@@ -9,24 +9,19 @@ Layout: `<cache>/<model_id>/<number>-<digest of the digests>/<path>`; files in M
 that were not registered are never copied.
 """
 
-import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from filelock import FileLock
 
-from registry import decoder, tables
-from registry.contract import ModelContract
+from registry import tables
 from registry.database import reading
-from registry.decoder import Decoder
 from registry.errors import (
     DamagedFileError,
     DigestMismatchError,
@@ -34,95 +29,13 @@ from registry.errors import (
     ModelNotFoundError,
     VersionNotFoundError,
 )
-from registry.gates import GateRow
+from registry.model_store import ModelStore
 from registry.settings import PlatformSettings
-
-if TYPE_CHECKING:
-    from registry.model_store import ModelStore
-
-CONTRACT_FILE = "contract.json"
-GOLDEN_FILE = "golden.npz"
-"""Arrays `features` float32 (sample, [step,] feature) and `scores` float32 (sample, score)."""
-REFERENCE_FILE = "reference.parquet"
-"""Columns symbol, timestamp and one float column per feature: what drift is compared with."""
-DRIFT_FILE = "drift.json"
-RECORD_FILE = "validation.json"
-"""The gate record: a list of `GateRow.to_json()`."""
-MANIFEST_FILE = "manifest.json"
-CURVES_FILE = "curves.json"
+from registry.version_files import VersionFiles, is_inside, sha256
 
 LOCK_TIMEOUT_SECONDS = 120
 _logger = logging.getLogger(__name__)
 ALIASES_FILE = "aliases.json"
-
-
-def digest_directory(directory: Path) -> dict[str, str]:
-    """Return relative POSIX path -> SHA-256 (hex) of every file below the directory."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {p.relative_to(directory).as_posix(): _sha256(p.read_bytes()) for p in paths}
-
-
-def model_files(digests: Mapping[str, str]) -> dict[str, str]:
-    """Return flavor -> path of its model file (`onnx/model.onnx` is flavor `onnx`)."""
-    paths = [PurePosixPath(path) for path in digests]
-    return {p.parts[0]: str(p) for p in paths if len(p.parts) == 2 and p.stem == "model"}
-
-
-@dataclass(frozen=True, slots=True)
-class VersionFiles:
-    """The files of one version on this disk; every read is checked against its digest.
-
-    `digests` come from the engine database: relative path -> SHA-256.
-    """
-
-    model_id: str
-    number: int
-    directory: Path
-    digests: Mapping[str, str]
-
-    def read(self, path: str) -> bytes:
-        """Return a file's content: read once, hashed, equal to what was registered.
-
-        Raises:
-            MissingArtifactError: not a file of this version (a path that leaves the version's
-                folder never is one), or gone from the disk.
-            DigestMismatchError: the bytes are not the registered ones.
-        """
-        which = f"{self.model_id}/{self.number}/{path}"
-        if path not in self.digests or not _is_inside(path):
-            raise MissingArtifactError(which, "the version has no such file")
-        try:
-            content = (self.directory / path).read_bytes()
-        except FileNotFoundError as exc:
-            raise MissingArtifactError(which, "the version lists it") from exc
-        if (found := _sha256(content)) != self.digests[path]:
-            raise DigestMismatchError(which, self.digests[path], found)
-        return content
-
-    def check(self) -> None:
-        """Read every file once, raising as `read` does."""
-        for path in self.digests:
-            self.read(path)
-
-    @property
-    def contract(self) -> ModelContract:
-        """What the version takes and gives."""
-        return ModelContract.from_json(self.read(CONTRACT_FILE).decode())
-
-    @property
-    def decoder(self) -> Decoder:
-        """Everything fitted after the scores."""
-        names = (decoder.JSON_FILE, decoder.ARRAYS_FILE)
-        return Decoder.from_files({name: self.read(name) for name in names})
-
-    @property
-    def record(self) -> tuple[GateRow, ...]:
-        """The gate record."""
-        return tuple(GateRow.from_json(row) for row in json.loads(self.read(RECORD_FILE)))
-
-    def model_files(self) -> dict[str, str]:
-        """Return flavor -> path of its model file."""
-        return model_files(self.digests)
 
 
 class ArtifactCache:
@@ -130,7 +43,7 @@ class ArtifactCache:
 
     def __init__(self, settings: PlatformSettings, engine: sa.Engine) -> None:
         self._directory = settings.cache_dir
-        self._uri = settings.mlflow_tracking_uri
+        self._store = ModelStore(settings.mlflow_tracking_uri)
         self._engine = engine
 
     def fetch(self, model_id: str, number: int) -> VersionFiles:
@@ -178,27 +91,22 @@ class ArtifactCache:
             raise DamagedFileError(str(path), str(exc)) from exc
 
     def _place(self, model_id: str, number: int, digests: Mapping[str, str]) -> Path:
-        if not _is_inside(model_id) or "/" in model_id:
+        if not is_inside(model_id) or "/" in model_id:
             raise MissingArtifactError(f"{model_id}/{number}", "the name cannot be a folder's")
-        key = _sha256(json.dumps(dict(digests), sort_keys=True).encode())[:12]
+        key = sha256(json.dumps(dict(digests), sort_keys=True).encode())[:12]
         return self._directory / model_id / f"{number}-{key}"
 
     def _download(self, wanted: VersionFiles) -> None:
         with TemporaryDirectory(dir=wanted.directory.parent, prefix=".download-") as folder:
             kept = Path(folder) / "kept"
             kept.mkdir()
-            raw = self._store().download(wanted.model_id, wanted.number, Path(folder) / "raw")
+            raw = self._store.download(wanted.model_id, wanted.number, Path(folder) / "raw")
             for path in wanted.digests:
                 _move(raw, kept, path)
             VersionFiles(wanted.model_id, wanted.number, kept, wanted.digests).check()
             if wanted.directory.exists():
                 wanted.directory.rename(Path(folder) / "damaged")
             kept.rename(wanted.directory)
-
-    def _store(self) -> "ModelStore":
-        from registry.model_store import ModelStore
-
-        return ModelStore(self._uri)
 
 
 def recorded_digests(engine: sa.Engine, model_id: str, number: int) -> dict[str, str]:
@@ -231,18 +139,9 @@ def _is_sound(files: VersionFiles) -> bool:
 
 
 def _move(source: Path, target: Path, path: str) -> None:
-    if not _is_inside(path):
+    if not is_inside(path):
         raise MissingArtifactError(path, "a registered name leaves the version's folder")
     destination = target / path
     destination.parent.mkdir(parents=True, exist_ok=True)
     if (source / path).is_file():
         shutil.move(source / path, destination)
-
-
-def _is_inside(path: str) -> bool:
-    parts = PurePosixPath(path)
-    return not parts.is_absolute() and ".." not in parts.parts and "\\" not in path and path != ""
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -13,8 +13,6 @@ MLFLOW_HTTP_REQUEST_TIMEOUT=2 in its main; a stage that uploads keeps MLflow's p
 import json
 import platform
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +22,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from registry.artifacts import CONTRACT_FILE, RECORD_FILE, digest_directory, model_files
 from registry.contract import ModelContract
 from registry.errors import (
     ForeignTrackingError,
@@ -33,7 +30,9 @@ from registry.errors import (
     RunNotFoundError,
 )
 from registry.gates import Record
+from registry.tracking_server import check_reachable
 from registry.version_card import describe_model, model_parameters
+from registry.version_files import CONTRACT_FILE, RECORD_FILE, digest_directory, model_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,8 +50,6 @@ NATIVE_REQUIREMENTS = {
 
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag that MLflow's UI shows as the description of a logged model."""
-
-PROBE_TIMEOUT_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +183,7 @@ class ModelStore:
         Raises:
             RegistryUnavailableError: no answer.
         """
-        if not self.uri.startswith(("http://", "https://")):
-            return
-        try:
-            urllib.request.urlopen(  # noqa: S310 (http or https, checked above)
-                f"{self.uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_SECONDS
-            ).close()
-        except urllib.error.HTTPError as exc:  # it answers; a proxy may hide /health
-            if exc.code >= 500:
-                raise RegistryUnavailableError(self.uri, f"HTTP {exc.code}") from exc
-        except OSError as exc:
-            reason = getattr(exc, "reason", exc)
-            raise RegistryUnavailableError(self.uri, str(reason)) from exc
+        check_reachable(self.uri)
 
     def _experiment_of(self, run_id: str) -> str:
         run = self._unless_absent(self._client.get_run, run_id)

@@ -2,19 +2,49 @@
 
 `python -m registry.tracking_server` checks the port, then becomes `mlflow server` with the
 database and artifacts under the data directory, at the address that MLFLOW_TRACKING_URI names.
+`check_reachable` asks any MLflow server whether it is there.
 """
 
 import os
 import socket
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
-from registry.errors import MLEngineError, PortInUseError, SettingValueError
+from registry.errors import (
+    MLEngineError,
+    PortInUseError,
+    RegistryUnavailableError,
+    SettingValueError,
+)
 from registry.settings import TRACKING_URI_FILE, PlatformSettings, read_settings
 
 # Without these MLflow starts a job runner of eight processes and looks up a telemetry host.
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+PROBE_TIMEOUT_SECONDS = 2
+
+
+def check_reachable(uri: str) -> None:
+    """Ask an MLflow server whether it is there; MLflow itself would retry for minutes.
+
+    An HTTP error below 500 is an answer: a proxy may hide the health page.
+
+    Raises:
+        RegistryUnavailableError: no answer within two seconds. (A database URI is not asked.)
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        page = f"{uri.rstrip('/')}/health"
+        urlopen(page, timeout=PROBE_TIMEOUT_SECONDS).close()  # noqa: S310 - scheme checked
+    except HTTPError as exc:
+        if exc.code >= 500:
+            raise RegistryUnavailableError(uri, f"HTTP {exc.code}") from exc
+    except OSError as exc:
+        raise RegistryUnavailableError(uri, str(getattr(exc, "reason", None) or exc)) from exc
 
 
 def check_port(host: str, port: int, variable: str) -> None:

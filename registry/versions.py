@@ -20,7 +20,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from registry import events, promotion, tables
-from registry.artifacts import digest_directory, model_files
 from registry.contract import ModelContract
 from registry.database import reading
 from registry.errors import (
@@ -40,6 +39,7 @@ from registry.model_store import ModelStore, VersionContent
 from registry.promotion import PRODUCTION, STAGING, AliasState, Deployment, Move
 from registry.settings import PlatformSettings
 from registry.version_card import describe, version_tags
+from registry.version_files import digest_directory, model_files
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 _VERSIONS = tables.versions

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 
 from monitoring.prediction_log import PredictionLog
 from monitoring.settings import PredictionLogSettings
-from pipelines.sources.store import BarStore
+from pipelines.data.sources.store import BarStore
 from registry.artifacts import ArtifactCache
 from registry.database import open_engine
 from registry.errors import MLEngineError, PortInUseError, SettingValueError

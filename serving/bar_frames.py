@@ -1,10 +1,10 @@
-"""Bars of a request body -> the frame that `pipelines.bars.check_bars` takes."""
+"""Bars of a request body -> the frame that `pipelines.data.bars.check_bars` takes."""
 
 from collections.abc import Iterable
 
 import polars as pl
 
-from pipelines.bars import SCHEMA
+from pipelines.data.bars import SCHEMA
 from serving.schemas import HistoryBar
 
 NUMBERS = tuple(c for c in SCHEMA if c not in ("symbol", "timestamp"))

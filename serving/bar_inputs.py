@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
-from pipelines.features import PanelSet, windows
+from pipelines.data.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
+from pipelines.data.features import PanelSet, windows
 from registry.errors import (
     BarsError,
     MLEngineError,

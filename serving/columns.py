@@ -11,8 +11,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.bars import PRICES
-from pipelines.features import FeatureSet, RequestAlias
+from pipelines.data.bars import PRICES
+from pipelines.data.features import FeatureSet, RequestAlias
 from registry.errors import MLEngineError, ParameterError, ShapeError, ValueRangeError
 from serving.rows import FLOAT32_MAX, finite
 from serving.schemas import ColumnFeatures

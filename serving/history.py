@@ -1,6 +1,6 @@
 """The newest bars of every symbol as arrays, so that a prediction converts nothing twice.
 
-The store (`pipelines.sources.store`) holds the bars and follows what other processes append;
+The store (`pipelines.data.sources.store`) holds the bars and follows what other processes append;
 `History` keeps the arrays made from its newest bars and extends them by what is new. Bars are
 never changed once stored, only inserted, so length, first and last time tell whether arrays
 still are the store's newest bars. Only POST /bars appends here; predictions never do.
@@ -12,8 +12,8 @@ from threading import Lock
 import numpy as np
 import polars as pl
 
-from pipelines.bars import BarSeries
-from pipelines.sources.store import AppendReport, BarStore
+from pipelines.data.bars import BarSeries
+from pipelines.data.sources.store import AppendReport, BarStore
 
 ARRAYS = tuple(f.name for f in fields(BarSeries) if f.name != "symbol")
 

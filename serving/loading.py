@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.bars import BarSeries
-from pipelines.features import FEATURE_SETS, FeatureSet, PanelSet, compute_all, fingerprint
-from pipelines.tables import table_columns
+from pipelines.data.bars import BarSeries
+from pipelines.data.features import FEATURE_SETS, FeatureSet, PanelSet, compute_all, fingerprint
+from pipelines.data.tables import table_columns
+from pipelines.data.texts import text_encoders
+from pipelines.data.texts.text_encoders import TextEncoder
+from pipelines.method.agreement import difference
 from pipelines.templates import TEMPLATES, Template, over_bars
-from pipelines.texts import text_encoders
-from pipelines.texts.text_encoders import TextEncoder
 from registry import gates
-from registry.artifacts import GOLDEN_FILE, VersionFiles
 from registry.backends import BACKENDS, Predictor, measure
 from registry.contract import ModelContract
 from registry.decoder import Decoder
@@ -30,7 +30,8 @@ from registry.errors import (
     MissingPackageError,
     ModelNotLoadedError,
 )
-from registry.flavors.parity import LIMITS, difference
+from registry.flavors.parity import LIMITS
+from registry.version_files import GOLDEN_FILE, VersionFiles
 from serving.router import Option
 
 PROBE_BARS = 64

@@ -13,8 +13,8 @@ from threading import Lock
 
 import numpy as np
 
-from pipelines.bars import BarSeries, from_microseconds
-from pipelines.features import PanelSet, check_columns, compute_all
+from pipelines.data.bars import BarSeries, from_microseconds
+from pipelines.data.features import PanelSet, check_columns, compute_all
 from pipelines.templates import over_bars
 from registry.errors import BarsError, ParameterError, TooFewSymbolsError
 from serving.loading import LoadedVersion

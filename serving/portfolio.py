@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.bars import from_microseconds
-from pipelines.template_parts.risk_answers import USUAL, check_measures
+from pipelines.data.bars import from_microseconds
+from pipelines.templates.portfolio_risk.answers import USUAL, check_measures
 from registry.errors import (
     NoHistoryError,
     ParameterError,

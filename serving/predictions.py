@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.reference import n_logged_features
+from pipelines.recipes.reference import n_logged_features
 from serving.inputs import Inputs
 from serving.loading import LoadedVersion
 from serving.router import Option

@@ -13,9 +13,9 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.bars import BarSeries
-from pipelines.features import check_columns
-from pipelines.features.streaming import FeatureStream
+from pipelines.data.bars import BarSeries
+from pipelines.data.features import check_columns
+from pipelines.data.features.streaming import FeatureStream
 from pipelines.templates import over_bars
 from serving.loading import LoadedVersion
 
@@ -65,7 +65,7 @@ class Steps:
         """Return what `compute(series, version)` does, taking only the bars that are new.
 
         `series` must come from `History.newest`. Equal to `compute` as a stream is to the batch
-        (`pipelines.features.streaming`).
+        (`pipelines.data.features.streaming`).
         """
         contract = version.contract
         key = (

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.tables.table_columns import Column, encoded_rows, laid_out, read_columns
+from pipelines.data.tables.table_columns import Column, encoded_rows, laid_out, read_columns
 from registry.errors import MLEngineError, ParameterError, ShapeError
 from serving.inputs import Holdings, Inputs, Place, check_horizon, distinct, horizons_of
 from serving.loading import LoadedVersion

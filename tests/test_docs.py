@@ -9,8 +9,8 @@ import yaml
 
 from monitoring.triggers import TRIGGERS
 from pipelines.architectures import ARCHITECTURES
-from pipelines.features import FEATURE_SETS
-from pipelines.sources import SOURCES
+from pipelines.data.features import FEATURE_SETS
+from pipelines.data.sources import SOURCES
 from pipelines.templates import TEMPLATES
 from registry.backends import BACKENDS
 from registry.flavors import FLAVORS

@@ -36,6 +36,7 @@ GROUPS = {
     "drift": (DriftParameters,),
     "advance": (AdvanceParameters,),
     "refit": (RefitParameters,),
+    "schedule": (),
 }
 MODULES = {
     name: f"pipelines.{name}"
@@ -44,6 +45,7 @@ MODULES = {
     "drift": "monitoring.drift",
     "advance": "monitoring.retraining",
     "refit": "monitoring.refits",
+    "schedule": "monitoring.schedule",
 }
 
 
@@ -51,7 +53,7 @@ MODULES = {
 def test_mlproject_declares_exactly_the_stage_parameters(entry_point: str) -> None:
     project = yaml.safe_load((ROOT / "MLproject").read_text())
     entry = project["entry_points"][entry_point]
-    declared = {k: str(v["default"]) for k, v in entry["parameters"].items()}
+    declared = {k: str(v["default"]) for k, v in entry.get("parameters", {}).items()}
     known = {f.name: f.default for group in GROUPS[entry_point] for f in fields(group)}
     assert declared == {
         k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in known.items()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from registry import events, trials
-from registry.artifacts import GOLDEN_FILE, ArtifactCache
+from registry.artifacts import ArtifactCache
 from registry.database import REVISION, found_revision, open_engine
+from registry.version_files import GOLDEN_FILE
 from registry.versions import Registry
 from serving.loading import load
 

@@ -24,12 +24,19 @@ from pipelines.architectures import (
     Objective,
     TrainingRows,
 )
+from pipelines.architectures.hyperparameters import (
+    Choice,
+    Number,
+    Space,
+    defaults,
+    integer,
+    resolve,
+)
 from pipelines.architectures.networks import TRAINING, Scaling, built, check_inputs, plan_of
-from pipelines.hyperparameters import Choice, Number, Space, defaults, integer, resolve
-from pipelines.networks import clusters
-from pipelines.networks.clusters import Clusters
-from pipelines.networks.torch_estimator import TorchEstimator
-from pipelines.networks.training_loop import fit, split_in_time
+from pipelines.architectures.torch_nets import clusters
+from pipelines.architectures.torch_nets.clusters import Clusters
+from pipelines.architectures.torch_nets.torch_estimator import TorchEstimator
+from pipelines.architectures.torch_nets.training_loop import fit, split_in_time
 from registry.contract import Json
 from registry.errors import ParameterError
 

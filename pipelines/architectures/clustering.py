@@ -1,7 +1,8 @@
 """Clustering: k-means and DBSCAN over rows of features, as states.
 
-The clusters are those of `pipelines.networks.clusters`, found among standardised features; the
-fitted model is arrays. States are in order of rising weighted variance of the newest return.
+The clusters are those of `pipelines.architectures.torch_nets.clusters`, found among standardised
+features; the fitted model is arrays. States are in order of rising weighted variance of the newest
+return.
 """
 
 from collections.abc import Mapping
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 
 from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
 from pipelines.architectures.array_estimator import ArrayEstimator
+from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import fit_inputs
 from pipelines.architectures.threads import limited_threads
-from pipelines.hyperparameters import Number, Space, defaults, resolve
-from pipelines.networks import clusters
+from pipelines.architectures.torch_nets import clusters
 from registry.contract import Json
 from registry.errors import ParameterError
 from registry.flavors.arrays.clusters import NOBODY, ClusterStates

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from pipelines.architectures.hyperparameters import Number, Space, integer, real
 from pipelines.architectures.networks import TRAINING, Body, CausalBlock, Network
-from pipelines.hyperparameters import Number, Space, integer, real
 from registry.contract import Json
 
 SPACE: Space = {

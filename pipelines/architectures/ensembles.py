@@ -19,10 +19,10 @@ from sklearn.ensemble import (
 
 from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
 from pipelines.architectures.array_estimator import ArrayEstimator
+from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.threads import limited_threads
 from pipelines.architectures.tree_arrays import Tree, boosted_tree, forest_of, library_tree
-from pipelines.hyperparameters import Number, Space, defaults, resolve
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors.arrays.forest import IDENTITY, LOG, Forest

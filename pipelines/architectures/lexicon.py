@@ -19,8 +19,8 @@ from pipelines.architectures import (
     TrainingRows,
     check_rows,
 )
-from pipelines.hyperparameters import Number, Space, defaults, resolve
-from pipelines.texts.lexicon import FEATURE_NAMES
+from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
+from pipelines.data.texts.lexicon import FEATURE_NAMES
 from registry.contract import Json
 from registry.errors import FitError, ShapeError
 from registry.flavors import NativeModel

@@ -17,10 +17,10 @@ from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
 
 from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
 from pipelines.architectures.array_estimator import ArrayEstimator
+from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import Scaling, fit_inputs
 from pipelines.architectures.threads import limited_threads
-from pipelines.hyperparameters import Choice, Number, Space, defaults, resolve
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors.arrays.linear import SHORTEST, Linear

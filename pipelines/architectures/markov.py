@@ -19,11 +19,11 @@ from sklearn.metrics import adjusted_rand_score
 
 from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
 from pipelines.architectures.array_estimator import ArrayEstimator
+from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import fit_inputs
 from pipelines.architectures.threads import limited_threads
-from pipelines.hyperparameters import Choice, Number, Space, defaults, resolve
-from pipelines.networks.clusters import STABLE
+from pipelines.architectures.torch_nets.clusters import STABLE
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors.arrays.inputs import Inputs

@@ -6,8 +6,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from pipelines.architectures.hyperparameters import Number, Space, integer, real
 from pipelines.architectures.networks import TRAINING, Body, Network
-from pipelines.hyperparameters import Number, Space, integer, real
 from registry.contract import Json
 
 SPACE: Space = {

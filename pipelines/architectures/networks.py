@@ -26,9 +26,9 @@ from pipelines.architectures import (
     Objective,
     TrainingRows,
 )
+from pipelines.architectures.hyperparameters import Number, Space, defaults, integer, real, resolve
 from pipelines.architectures.rows import checked_rows
-from pipelines.hyperparameters import Number, Space, defaults, integer, real, resolve
-from pipelines.networks.training_loop import Plan, fit, split_in_time
+from pipelines.architectures.torch_nets.training_loop import Plan, fit, split_in_time
 from registry.contract import Json
 from registry.errors import ValueRangeError
 

@@ -14,10 +14,10 @@ from sklearn.ensemble import IsolationForest
 
 from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
 from pipelines.architectures.array_estimator import ArrayEstimator
+from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import weighted_moments
 from pipelines.architectures.tree_arrays import Tree, forest_of
-from pipelines.hyperparameters import Number, Space, defaults, resolve
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors.arrays.forest import ISOLATION

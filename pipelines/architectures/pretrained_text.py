@@ -24,8 +24,8 @@ from pipelines.architectures import (
     TrainingRows,
     check_rows,
 )
-from pipelines.hyperparameters import Number, Space, Text, defaults, resolve
-from pipelines.texts.text_encoders import TOKENIZER_FILE, padding_number
+from pipelines.architectures.hyperparameters import Number, Space, Text, defaults, resolve
+from pipelines.data.texts.text_encoders import TOKENIZER_FILE, padding_number
 from registry.contract import Json
 from registry.errors import FitError, MissingPackageError, ParameterError, ShapeError
 from registry.flavors import NativeModel

@@ -9,8 +9,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from pipelines.architectures.hyperparameters import Number, Space, integer
 from pipelines.architectures.networks import TRAINING, Body, Network
-from pipelines.hyperparameters import Number, Space, integer
 from registry.contract import Json
 
 SPACE: Space = {

@@ -32,8 +32,8 @@ from pipelines.architectures import (
     TrainingRows,
     check_rows,
 )
+from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
 from pipelines.architectures.volatility_filters import Ewma, Flat, VolatilityFilter, run
-from pipelines.hyperparameters import Choice, Number, Space, defaults, resolve
 from registry.contract import Json
 from registry.errors import ShapeError, TooLittleHistoryError, ValueRangeError
 from registry.flavors import NativeModel

@@ -45,7 +45,7 @@ def draw(fitted: StudentT, n_draws: int, seed: int, device: str) -> Array:
     """
     import torch
 
-    from pipelines.networks.devices import choose
+    from pipelines.architectures.torch_nets.devices import choose
 
     place = choose(device)
     kind = torch.float32 if place.type == "mps" else torch.float64  # mps has no float64

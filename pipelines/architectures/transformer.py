@@ -11,8 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pipelines.architectures.hyperparameters import Number, Space, integer, real
 from pipelines.architectures.networks import TRAINING, Body, Network
-from pipelines.hyperparameters import Number, Space, integer, real
 from registry.contract import Json
 from registry.errors import ParameterError
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.bars import TIMESTAMP
+from pipelines.data.bars import TIMESTAMP
 from pipelines.method.metrics import mean_interval
 from pipelines.method.statistics import mean_per_date
 from registry.gates import GateRow

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.bars import TIMESTAMP, from_microseconds, to_microseconds
-from pipelines.datasets import LabelledRows
+from pipelines.data.bars import TIMESTAMP, from_microseconds, to_microseconds
+from pipelines.method.rows import LabelledRows
 from registry.errors import ParameterError, ShapeError, TooLittleHistoryError
 
 MOST_FITS = 100

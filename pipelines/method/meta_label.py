@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.datasets import LabelledRows
 from pipelines.method.costs import CostSpec
 from pipelines.method.metrics import MICROSECONDS_PER_YEAR
+from pipelines.method.rows import LabelledRows
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.datasets import LabelledRows
 from pipelines.method.costs import CostReport, CostSpec, Market, charge
+from pipelines.method.rows import LabelledRows
 
 Array = NDArray[np.float64]
 

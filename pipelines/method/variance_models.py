@@ -2,8 +2,8 @@
 
 They are the rivals that `volatility_forecast` is measured against. HAR is fitted here, by least
 squares on rows of many symbols; the parameters of GARCH and GJR-GARCH are fitted by `arch`
-(`pipelines/rivals.py`), the recursion that carries them over later bars is here. Variances are
-mean squared log returns per bar unless said otherwise.
+(`pipelines/recipes/rivals.py`), the recursion that carries them over later bars is here. Variances
+are mean squared log returns per bar unless said otherwise.
 """
 
 from dataclasses import dataclass

@@ -2,17 +2,17 @@
 
 import polars as pl
 
-from pipelines.bars import TIMESTAMP
-from pipelines.candidate import Candidate
+from pipelines.data.bars import TIMESTAMP
 from pipelines.method.folds import fold_map
-from pipelines.reference import DriftProfile
+from pipelines.recipes.candidate import Candidate
+from pipelines.recipes.reference import DriftProfile
 from pipelines.report import REPORT_FILE, Evidence
 from pipelines.templates import Evaluation
 from registry import trials
-from registry.artifacts import DRIFT_FILE
 from registry.database import open_engine
 from registry.gates import Record
 from registry.settings import PlatformSettings
+from registry.version_files import DRIFT_FILE
 
 
 def gather(

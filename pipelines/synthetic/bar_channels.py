@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.bars import BarSeries
+from pipelines.data.bars import BarSeries
 from registry.errors import TooLittleHistoryError
 
 Array = NDArray[np.float64]

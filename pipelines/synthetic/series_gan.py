@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipelines.architectures import QUIET, FitContext
 from pipelines.architectures.networks import built
-from pipelines.networks.torch_estimator import threads
+from pipelines.architectures.torch_nets.torch_estimator import threads
 from pipelines.synthetic.wgan import WganPlan, train
 
 NOISE = 8

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipelines.architectures import QUIET, FitContext
-from pipelines.networks import devices
-from pipelines.networks.torch_estimator import threads
+from pipelines.architectures.torch_nets import devices
+from pipelines.architectures.torch_nets.torch_estimator import threads
 from registry.errors import FitError
 
 CRITIC_STEPS = 2

@@ -24,9 +24,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.architectures import Estimator, Objective
-from pipelines.bars import BarSeries
-from pipelines.datasets import LabelledRows, OutOfFold
-from pipelines.hyperparameters import Space
+from pipelines.architectures.hyperparameters import Space
+from pipelines.data.bars import BarSeries
+from pipelines.method.rows import LabelledRows, OutOfFold
 from registry.catalog import Catalog
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -55,7 +55,8 @@ class Evaluation:
     """What out-of-fold predictions are worth.
 
     `metrics` go to MLflow as they are named; `gates` are the template's own quality rows (serve
-    and trade); `tables` feed the pictures (see `pipelines/pictures.py` for the names it draws);
+    and trade); `tables` feed the pictures (see `pipelines/report/pictures.py` for the names it
+    draws);
     `returns` is the active net return series per period of the strategy (None where there is
     none) and `dates` its decision times (int64 microseconds UTC): the family's trial record keeps
     both, and their `statistics.sharpe_ratio`. They do not depend on the family given to `evaluate`.
@@ -85,7 +86,7 @@ class Template(Protocol):
 
     name: str
     inputs: Literal["bars", "table", "texts", "portfolio"]
-    """What rows are made of: a name of `pipelines.inputs.INPUTS`."""
+    """What rows are made of: a name of `pipelines.recipes.inputs.INPUTS`."""
     feature_set: str
     architectures: tuple[str, ...]
     parameters: Mapping[str, Mapping[str, Json]]

@@ -22,7 +22,7 @@ class UnknownSymbolError(InvalidInputError):
 
 
 class BarsError(InvalidInputError):
-    """Bars that break a rule of the checked frame (see `pipelines.bars`)."""
+    """Bars that break a rule of the checked frame (see `pipelines.data.bars`)."""
 
     def __init__(self, problem: str, where: str = "", hint: str = "") -> None:
         self.problem, self.where, self.hint = problem, where, hint

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 
-from pipelines.sources.store import AppendReport
+from pipelines.data.sources.store import AppendReport
 from registry.errors import MLEngineError, TimeLimitError
 from serving import examples
 from serving.bar_frames import frame_of

@@ -1,4 +1,4 @@
-"""What every feature set guarantees (see `pipelines.features`), for all names of the catalog."""
+"""What every feature set guarantees (`pipelines.data.features`), for all names of the catalog."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.bars import BarSeries
-from pipelines.features import (
+from pipelines.data.bars import BarSeries
+from pipelines.data.features import (
     FEATURE_SETS,
     FeatureSet,
     PanelSet,
@@ -19,9 +19,9 @@ from pipelines.features import (
     fingerprint,
     windows,
 )
-from pipelines.features.streaming import FeatureStream, bar_at
-from pipelines.features.universe import UniverseStream
-from pipelines.sources import SOURCES, BarQuery
+from pipelines.data.features.streaming import FeatureStream, bar_at
+from pipelines.data.features.universe import UniverseStream
+from pipelines.data.sources import SOURCES, BarQuery
 from registry.errors import BarsError, MissingColumnsError
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "features.md"
@@ -35,7 +35,7 @@ def feature_set(request) -> FeatureSet:
 
 @pytest.fixture(params=[name for name in FEATURE_SETS if name != "cross_section"], scope="module")
 def single_set(request) -> FeatureSet:
-    """A set of single symbols; tests/pipelines/features/test_universe.py has the panel set."""
+    """A set of single symbols; tests/pipelines/data/features/test_universe.py has the panel set."""
     return FEATURE_SETS.get(request.param)
 
 

@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 
 from pipelines.architectures import ARCHITECTURES
-from pipelines.candidate import load_candidate
 from pipelines.main import make_version
 from pipelines.parameters import (
     JudgementParameters,
@@ -21,6 +20,7 @@ from pipelines.parameters import (
     RecipeParameters,
     SourceParameters,
 )
+from pipelines.recipes.candidate import load_candidate
 from pipelines.templates import TEMPLATES
 from registry.database import open_engine
 from registry.gates import COMMON_SERVE, GATES

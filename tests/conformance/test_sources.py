@@ -1,4 +1,4 @@
-"""What every source guarantees (see `pipelines.sources`), for all names of the catalog."""
+"""What every source guarantees (see `pipelines.data.sources`), for all names of the catalog."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.bars import SCHEMA, check_bars, infer_interval
-from pipelines.sources import SOURCES, BarQuery, Source
-from pipelines.sources.store import BarStore
+from pipelines.data.bars import SCHEMA, check_bars, infer_interval
+from pipelines.data.sources import SOURCES, BarQuery, Source
+from pipelines.data.sources.store import BarStore
 from registry.errors import UnknownSymbolError
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "sources.md"

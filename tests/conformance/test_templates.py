@@ -11,16 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.bars import BarSeries
-from pipelines.datasets import LabelledRows, OutOfFold
-from pipelines.features import FEATURE_SETS
-from pipelines.hyperparameters import resolve
-from pipelines.tables.table_target import read_target
+from pipelines.architectures.hyperparameters import resolve
+from pipelines.data.bars import BarSeries
+from pipelines.data.features import FEATURE_SETS
+from pipelines.data.tables.table_target import read_target
+from pipelines.data.texts import sample_texts
+from pipelines.data.texts.lexicon import signals
+from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.templates import TEMPLATES, Template, TrialFamily
 from pipelines.templates.portfolio_risk import baselines
 from pipelines.templates.sentiment import read_labels
-from pipelines.texts import sample_texts
-from pipelines.texts.lexicon import signals
 from registry.contract import DataSpan, Json, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 

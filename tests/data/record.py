@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from pipelines.architectures import ARCHITECTURES, Objective, TrainingRows
-from pipelines.features import FEATURE_SETS, fingerprint
-from registry.artifacts import GOLDEN_FILE, ArtifactCache
+from pipelines.data.features import FEATURE_SETS, fingerprint
+from registry.artifacts import ArtifactCache
 from registry.backends import BACKENDS
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.database import open_engine
@@ -25,6 +25,7 @@ from registry.decoder import Decoder
 from registry.flavors import FLAVORS
 from registry.gates import COMMON_SERVE, GATES, GateRow
 from registry.settings import PlatformSettings
+from registry.version_files import GOLDEN_FILE
 from registry.versions import Registry
 
 HERE = Path(__file__).resolve().parent

@@ -210,7 +210,7 @@ def test_rows_from_which_nothing_can_be_learned(refused, tmp_path, template, clo
 
 
 def test_a_feature_without_a_value_in_any_bar(refused, monkeypatch):
-    from pipelines.features import FEATURE_SETS
+    from pipelines.data.features import FEATURE_SETS
 
     chosen = FEATURE_SETS.get("close_only")
     compute = chosen.compute

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pipelines import main
-from pipelines.features import FEATURE_SETS, compute_all
-from pipelines.sources import SOURCES, BarQuery
-from pipelines.sources.store import BarStore
+from pipelines.data.features import FEATURE_SETS, compute_all
+from pipelines.data.sources import SOURCES, BarQuery
+from pipelines.data.sources.store import BarStore
 from registry.artifacts import ArtifactCache
 from registry.database import open_engine
 from serving.history import History

@@ -9,10 +9,10 @@ import pytest
 from hmmlearn.hmm import GaussianHMM
 from scipy.special import logsumexp
 
+from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.method.labels import log_returns
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.statistics import sharpe_ratio
-from pipelines.sources import SOURCES, BarQuery
 
 FITTED = 2500
 """Days that the model is fitted on; what is earned is counted after them."""

@@ -5,10 +5,10 @@ Walk-forward from 2012 on, yearly, purged; the recipe that the platform trains b
 
 import pytest
 
-from pipelines.candidate import make_dataset
+from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.parameters import RecipeParameters
-from pipelines.recipe import Recipe, fit_decoders, fit_folds
-from pipelines.sources import SOURCES, BarQuery
+from pipelines.recipes.dataset import make_dataset
+from pipelines.recipes.recipe import Recipe, fit_decoders, fit_folds
 from pipelines.templates import TrialFamily
 
 FIRST_TEST = "2012-01-01"

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from pipelines.candidate import make_dataset
-from pipelines.datasets import OutOfFold
+from pipelines.data.sources import SOURCES, BarQuery
+from pipelines.method.rows import OutOfFold
 from pipelines.parameters import RecipeParameters
-from pipelines.recipe import Recipe, fit_decoders
-from pipelines.sources import SOURCES, BarQuery
+from pipelines.recipes.dataset import make_dataset
+from pipelines.recipes.recipe import Recipe, fit_decoders
 from pipelines.templates import TrialFamily
 from registry.gates import refusals
 from registry.trials import TrialReturns

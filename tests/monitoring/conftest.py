@@ -13,9 +13,9 @@ import pytest
 from monitoring.prediction_log import PredictionLog
 from monitoring.reports import DriftReport
 from monitoring.settings import PredictionLogSettings
-from pipelines.reference import drift_profile
-from pipelines.sources.store import BarStore
-from registry import artifacts
+from pipelines.data.sources.store import BarStore
+from pipelines.recipes.reference import drift_profile
+from registry import version_files
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 from registry.gates import GateRow
@@ -107,9 +107,11 @@ def write_version(directory):
     files = {
         "native/model.ubj": b"a booster",
         "onnx/model.onnx": b"an onnx file",
-        artifacts.CURVES_FILE: b"[]",
-        artifacts.REFERENCE_FILE: buffer.getvalue(),
-        artifacts.DRIFT_FILE: drift_profile(panel, dict.fromkeys(FEATURES, 1.0)).to_json().encode(),
+        version_files.CURVES_FILE: b"[]",
+        version_files.REFERENCE_FILE: buffer.getvalue(),
+        version_files.DRIFT_FILE: drift_profile(panel, dict.fromkeys(FEATURES, 1.0))
+        .to_json()
+        .encode(),
         **Decoder({"ewma_scale": 1.0}).to_files(),
     }
     for name, payload in files.items():
@@ -120,14 +122,14 @@ def write_version(directory):
 
 
 @pytest.fixture
-def version(tmp_path) -> artifacts.VersionFiles:
+def version(tmp_path) -> version_files.VersionFiles:
     """The files of version 1, not registered anywhere."""
     directory = write_version(tmp_path / "version")
-    (directory / artifacts.CONTRACT_FILE).write_text(make_contract().to_json())
+    (directory / version_files.CONTRACT_FILE).write_text(make_contract().to_json())
     record = json.dumps([row.to_json() for row in passing_record()])
-    (directory / artifacts.RECORD_FILE).write_text(record)
-    digests = artifacts.digest_directory(directory)
-    return artifacts.VersionFiles(MODEL, 1, directory, digests)
+    (directory / version_files.RECORD_FILE).write_text(record)
+    digests = version_files.digest_directory(directory)
+    return version_files.VersionFiles(MODEL, 1, directory, digests)
 
 
 def insert_version(engine, number: int, run_id: str = "r" * 32) -> None:
@@ -137,7 +139,7 @@ def insert_version(engine, number: int, run_id: str = "r" * 32) -> None:
         "number": number,
         "run_id": run_id,
         "contract": json.loads(make_contract().to_json()),
-        "digests": {artifacts.REFERENCE_FILE: "a" * 64},
+        "digests": {version_files.REFERENCE_FILE: "a" * 64},
         "record": [gate.to_json() for gate in passing_record("champion.non_inferior")],
         "may_trade": False,
         "created_at": datetime.now(UTC),

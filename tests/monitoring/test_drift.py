@@ -6,7 +6,7 @@ import pytest
 from monitoring import reports
 from monitoring.drift import DriftParameters, judge_span, judge_window, watch
 from monitoring.settings import MonitoringSettings
-from pipelines import jobs
+from pipelines.jobs import queue
 from registry import events
 from registry.errors import ParameterError, VersionNotFoundError
 
@@ -109,7 +109,7 @@ def test_a_replayed_span_confirms_drift_once_and_repeating_it_changes_nothing(
     verdicts = [report.verdict for report in found]
     assert verdicts[:2] == ["no_drift"] * 2 and verdicts[-4:] == ["drift"] * 4
     assert [r.window_end for r in found] == [world.start + d * DAY for d in range(20, 70, 5)]
-    (job,) = jobs.list_jobs(engine)
+    (job,) = queue.list_jobs(engine)
     second = [r.window_end for r in found if r.verdict == "drift"][1]
     assert job.kind == "main" and job.payload["end"] == second.isoformat()
 
@@ -128,7 +128,7 @@ def test_a_replayed_span_confirms_drift_once_and_repeating_it_changes_nothing(
     assert "drift_over_time.png" in names
 
     assert judge_span(replay, platform, WITHOUT_BARS) == []
-    assert len(jobs.list_jobs(engine)) == 1
+    assert len(queue.list_jobs(engine)) == 1
     assert len(reports.newest(engine, MODEL)) == len(found)
 
 
@@ -144,4 +144,4 @@ def test_a_feed_outage_is_an_incident_and_starts_no_run(
     assert {report.verdict for report in found} == {"bad_data"}
     incidents = [e for e in events.read(engine, MODEL) if e.kind == "incident"]
     assert len(incidents) == len(found) and "frozen" in incidents[0].reason
-    assert jobs.list_jobs(engine) == []
+    assert queue.list_jobs(engine) == []

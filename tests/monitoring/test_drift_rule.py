@@ -8,18 +8,19 @@ import pytest
 
 from monitoring.settings import MonitoringSettings
 from monitoring.triggers import Level, count_windows
-from pipelines.bars import Bars, check_bars
-from pipelines.datasets import LabelledRows, build_rows
+from pipelines.data.bars import Bars, check_bars
+from pipelines.data.sources import SOURCES, BarQuery
+from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters
-from pipelines.recipe import Recipe
-from pipelines.reference import (
+from pipelines.recipes.inputs.bars import build_rows
+from pipelines.recipes.recipe import Recipe
+from pipelines.recipes.reference import (
     DriftProfile,
     NormedWasserstein,
     drift_profile,
     recent_rows,
     sample_rows,
 )
-from pipelines.sources import SOURCES, BarQuery
 
 pytestmark = pytest.mark.slow
 SETTINGS = MonitoringSettings()

@@ -6,7 +6,7 @@ import pytest
 
 from monitoring.outcomes import latest, new_labelled_times, per_time, realised
 from monitoring.prediction_log import SCHEMA
-from pipelines.bars import Bars, check_bars
+from pipelines.data.bars import Bars, check_bars
 from pipelines.templates import TEMPLATES
 
 DAY = timedelta(days=1)

@@ -11,8 +11,10 @@ from monitoring import cycles, guards
 from monitoring.cycles import State
 from monitoring.refits import refit
 from monitoring.retraining import Loop, advance
+from monitoring.schedule import enqueue_refits
 from monitoring.settings import MonitoringSettings
-from pipelines import jobs
+from pipelines.data.sources.store import BarStore
+from pipelines.jobs import queue
 from pipelines.main import GROUPS, make_version
 from pipelines.parameters import (
     JudgementParameters,
@@ -21,11 +23,10 @@ from pipelines.parameters import (
     SourceParameters,
     parse,
 )
-from pipelines.reference import DriftProfile
-from pipelines.sources.store import BarStore
-from pipelines.worker import enqueue_refits
-from registry.artifacts import DRIFT_FILE, ArtifactCache
+from pipelines.recipes.reference import DriftProfile
+from registry.artifacts import ArtifactCache
 from registry.errors import ParameterError
+from registry.version_files import DRIFT_FILE
 from registry.versions import Registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -80,14 +81,14 @@ def champion(platform, engine, store, tracking_uri, monkeypatch):
     return version
 
 
-def run(job: jobs.Job, platform, engine) -> None:
+def run(job: queue.Job, platform, engine) -> None:
     """Do what a worker does with a job of `main`."""
-    claimed = jobs.claim(engine, "w")
+    claimed = queue.claim(engine, "w")
     assert claimed is not None
     assert claimed.id == job.id
     argv = [f"--{name}={value}" for name, value in job.payload.items()]
     version, _ = make_version(*parse(argv, "main", "", *GROUPS), platform)
-    jobs.finish(engine, claimed, {"run_id": version.run_id, "status": "FINISHED"})
+    queue.finish(engine, claimed, {"run_id": version.run_id, "status": "FINISHED"})
 
 
 def test_newer_bars_lead_to_one_promoted_refit_a_day(
@@ -98,7 +99,7 @@ def test_newer_bars_lead_to_one_promoted_refit_a_day(
     store.append(bars(N_DAYS + 2), "1d", "adjusted")
     assert "until 2020-09-28" in refit(loop, platform, MODEL, now)
     assert "waits" in refit(loop, platform, MODEL, now)
-    (job,) = jobs.list_jobs(engine, kind="main")
+    (job,) = queue.list_jobs(engine, kind="main")
     assert job.payload["trigger"] == "schedule"
     run(job, platform, engine)
     assert advance(loop, MODEL) is State.OBSERVE
@@ -122,11 +123,11 @@ def test_a_failed_refit_is_rejected_and_tried_again_the_next_day(
     now = START + N_DAYS * DAY
     store.append(bars(N_DAYS + 2), "1d", "adjusted")
     refit(loop, platform, MODEL, now)
-    claimed = jobs.claim(engine, "w")
+    claimed = queue.claim(engine, "w")
     for _ in range(claimed.max_attempts - 1):
-        jobs.fail(engine, claimed, "the bars are gone")
-        claimed = jobs.claim(engine, "w", now=datetime.now(UTC) + DAY)
-    jobs.fail(engine, claimed, "the bars are gone")
+        queue.fail(engine, claimed, "the bars are gone")
+        claimed = queue.claim(engine, "w", now=datetime.now(UTC) + DAY)
+    queue.fail(engine, claimed, "the bars are gone")
     assert advance(loop, MODEL) is State.OBSERVE
     assert loop.registry.resolve_alias(MODEL).number == champion.number
     assert "job" in refit(loop, platform, MODEL, now + DAY)
@@ -135,7 +136,7 @@ def test_a_failed_refit_is_rejected_and_tried_again_the_next_day(
 def test_the_worker_enqueues_refits_of_models_of_portfolios_only(champion, engine, world) -> None:
     enqueue_refits(engine)
     enqueue_refits(engine)
-    assert [job.model_id for job in jobs.list_jobs(engine, kind="refit")] == [MODEL]
+    assert [job.model_id for job in queue.list_jobs(engine, kind="refit")] == [MODEL]
 
 
 def test_a_portfolio_s_weights_have_no_reference_to_drift_from(champion, platform, engine) -> None:
@@ -151,7 +152,7 @@ def test_the_kill_switch_holds_and_other_models_are_refused(platform, engine, wo
     world.serve(engine, 1)
     assert refit(loop, platform, world.model) == "RETRAIN_ENABLED is false"
     enqueue_refits(engine)
-    assert jobs.list_jobs(engine, kind="refit") == []
+    assert queue.list_jobs(engine, kind="refit") == []
 
 
 def test_a_model_of_bars_is_refused(loop, platform, register, registry) -> None:

@@ -7,9 +7,9 @@ from monitoring import cycles, reports
 from monitoring.cycles import State
 from monitoring.retraining import Loop, advance, idempotency_key, resume, run_parameters
 from monitoring.settings import MonitoringSettings
-from pipelines import jobs
+from pipelines.jobs import queue
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
-from pipelines.recipe import Recipe
+from pipelines.recipes.recipe import Recipe
 from registry import events
 from registry.errors import ParameterError, RegistryUnavailableError
 from registry.versions import Registry
@@ -52,14 +52,14 @@ def kinds(engine) -> list[str]:
 
 
 def claim_and_finish(engine, run_id: str) -> None:
-    jobs.finish(engine, jobs.claim(engine, "w"), {"run_id": run_id, "status": "FINISHED"})
+    queue.finish(engine, queue.claim(engine, "w"), {"run_id": run_id, "status": "FINISHED"})
 
 
 @pytest.mark.parametrize("letters", ["", "....", "?????"])
 def test_without_violating_windows_the_model_is_observed(make_loop, judged, engine, letters):
     judged(letters)
     assert advance(make_loop(), MODEL) is State.OBSERVE
-    assert jobs.list_jobs(engine) == [] and kinds(engine) == []
+    assert queue.list_jobs(engine) == [] and kinds(engine) == []
 
 
 def test_a_model_without_a_production_version_is_left_alone(make_loop):
@@ -71,7 +71,7 @@ def test_one_violating_window_is_suspect_and_passes(make_loop, judged, engine):
     assert advance(make_loop(), MODEL) is State.SUSPECT
     judged(".....", first_day=50)
     assert advance(make_loop(), MODEL) is State.OBSERVE
-    assert kinds(engine) == ["suspect", "observe"] and jobs.list_jobs(engine) == []
+    assert kinds(engine) == ["suspect", "observe"] and queue.list_jobs(engine) == []
 
 
 def test_a_confirmed_drift_enqueues_exactly_one_run_of_the_champions_recipe(
@@ -80,7 +80,7 @@ def test_a_confirmed_drift_enqueues_exactly_one_run_of_the_champions_recipe(
     judged("..xx")
     loop = make_loop()
     assert [advance(loop, MODEL) for _ in range(3)] == [State.RETRAIN_QUEUED] * 3
-    (job,) = jobs.list_jobs(engine)
+    (job,) = queue.list_jobs(engine)
     assert (job.kind, job.model_id) == ("main", MODEL)
     assert job.payload["end"] == (world.start + 35 * DAY).isoformat()
     assert job.payload["source"] == "store" and job.payload["champion"] == 1
@@ -122,7 +122,7 @@ def test_windows_are_looked_at_in_the_order_of_time(make_loop, judged, engine, w
     loop = make_loop()
     states = [advance(loop, MODEL, until=world.start + (20 + 5 * i) * DAY) for i in range(7)]
     assert states == [State.SUSPECT] + [State.RETRAIN_QUEUED] * 6
-    assert len(jobs.list_jobs(engine)) == 1
+    assert len(queue.list_jobs(engine)) == 1
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_guard_holds_a_confirmed_cycle_and_says_so_once(
     assert [e.reason for e in events.read(engine, MODEL) if e.kind == "retraining_waits"] == [
         reason
     ]
-    assert jobs.list_jobs(engine) == []
+    assert queue.list_jobs(engine) == []
     assert advance(make_loop(), MODEL) is State.RETRAIN_QUEUED
 
 
@@ -151,7 +151,7 @@ def test_a_held_cycle_that_is_no_longer_confirmed_passes(make_loop, judged, engi
     assert advance(make_loop(), MODEL) is State.SUSPECT
     judged("....", first_day=95)
     assert advance(make_loop(), MODEL) is State.OBSERVE
-    assert jobs.list_jobs(engine) == []
+    assert queue.list_jobs(engine) == []
 
 
 def test_performance_alone_confirms_a_run(make_loop, engine, world, served):
@@ -159,16 +159,16 @@ def test_performance_alone_confirms_a_run(make_loop, engine, world, served):
         for day in (20, 25):
             reports.save(connection, world.make_report(day, fell=True))
     advance(make_loop(), MODEL)
-    assert jobs.list_jobs(engine)[0].payload["trigger"] == "performance"
+    assert queue.list_jobs(engine)[0].payload["trigger"] == "performance"
 
 
 def test_a_failed_run_is_rejected_and_cools_down_for_twice_as_long(make_loop, judged, engine):
     judged("xx")
     loop = make_loop(retrain_cooldown_days=4)
     advance(loop, MODEL)
-    held = jobs.claim(engine, "w")
+    held = queue.claim(engine, "w")
     assert advance(loop, MODEL) is State.TRAINING
-    jobs.cancel(engine, held.id)
+    queue.cancel(engine, held.id)
     assert advance(loop, MODEL) is State.COOLDOWN
     (cycle,) = cycles.history(engine, MODEL)
     assert cycle.outcome == "rejected" and "training cancelled" in str(
@@ -182,7 +182,7 @@ def test_on_the_clock_of_windows_a_replay_outlives_its_cooldown(make_loop, judge
     judged("xx")
     loop = make_loop(retrain_clock="as_of", retrain_cooldown_days=10)
     advance(loop, MODEL)
-    jobs.cancel(engine, jobs.list_jobs(engine)[0].id)
+    queue.cancel(engine, queue.list_jobs(engine)[0].id)
     assert advance(loop, MODEL) is State.COOLDOWN
     judged("...", first_day=30)  # 5, 10, 15 days on: the pause is 20
     assert advance(loop, MODEL) is State.COOLDOWN
@@ -194,9 +194,9 @@ def test_windows_that_were_decided_on_do_not_start_another_cycle(make_loop, judg
     judged("xx")
     loop = make_loop(retrain_cooldown_days=0)
     advance(loop, MODEL)
-    jobs.cancel(engine, jobs.list_jobs(engine)[0].id)
+    queue.cancel(engine, queue.list_jobs(engine)[0].id)
     assert [advance(loop, MODEL) for _ in range(3)] == [State.OBSERVE] * 3
-    assert len(jobs.list_jobs(engine)) == 1
+    assert len(queue.list_jobs(engine)) == 1
 
 
 def test_after_rejects_in_a_row_a_person_must_resume(make_loop, judged, engine):
@@ -204,7 +204,7 @@ def test_after_rejects_in_a_row_a_person_must_resume(make_loop, judged, engine):
     for day in (20, 100):
         judged("xx", first_day=day)
         advance(loop, MODEL)
-        jobs.cancel(engine, jobs.list_jobs(engine)[0].id)
+        queue.cancel(engine, queue.list_jobs(engine)[0].id)
         state = advance(loop, MODEL)
     assert state is State.HOLD
     judged("xx", first_day=200)

@@ -19,12 +19,13 @@ import sqlalchemy as sa
 from filelock import FileLock
 
 from pipelines import convert, main, train, validate
-from pipelines.bars import SCHEMA, TIMESTAMP, Bars, BarSeries
-from pipelines.candidate import Candidate, load_candidate
+from pipelines.data.bars import SCHEMA, TIMESTAMP, Bars, BarSeries
 from pipelines.parameters import RecipeParameters, SourceParameters
-from registry.artifacts import ArtifactCache, VersionFiles
+from pipelines.recipes.candidate import Candidate, load_candidate
+from registry.artifacts import ArtifactCache
 from registry.database import open_engine
 from registry.settings import PlatformSettings
+from registry.version_files import VersionFiles
 
 DAY = 86_400_000_000
 

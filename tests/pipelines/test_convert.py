@@ -8,12 +8,13 @@ import pytest
 
 from pipelines import convert
 from pipelines.stage import exit_with
-from registry.artifacts import CURVES_FILE, RECORD_FILE, ArtifactCache
+from registry.artifacts import ArtifactCache
 from registry.backends import BACKENDS
 from registry.errors import UnsupportedModelError
 from registry.flavors import FLAVORS
 from registry.flavors.parity import LIMITS
 from registry.gates import GateRow, refusals
+from registry.version_files import CURVES_FILE, RECORD_FILE
 from registry.versions import Registry
 
 pytestmark = pytest.mark.integration

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.features import FEATURE_SETS, fingerprint
-from pipelines.sources import SOURCES, BarQuery
+from pipelines.data.features import FEATURE_SETS, fingerprint
+from pipelines.data.sources import SOURCES, BarQuery
 from registry.gates import COMMON_SERVE, GATES, refusals
 from registry.settings import PlatformSettings
 from registry.versions import Registry

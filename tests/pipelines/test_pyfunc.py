@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.architectures import ARCHITECTURES, Objective, TrainingRows
 from pipelines.pyfunc import _load_pyfunc
-from registry import artifacts
+from registry import version_files
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 from registry.errors import MissingArtifactError, MissingColumnsError, ShapeError, ValueRangeError
@@ -80,8 +80,8 @@ def folder(native, tmp_path):
     }
     files |= Decoder(FACTS).to_files()
     files |= {
-        artifacts.CONTRACT_FILE: CONTRACT.to_json().encode(),
-        artifacts.RECORD_FILE: json.dumps([]).encode(),
+        version_files.CONTRACT_FILE: CONTRACT.to_json().encode(),
+        version_files.RECORD_FILE: json.dumps([]).encode(),
     }
     for name, content in files.items():
         (tmp_path / "version" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def test_a_version_that_onnx_cannot_hold_answers_from_its_native_file(folder, fr
     expected = _load_pyfunc(str(folder)).predict(frame)
     (folder / "onnx" / "model.onnx").unlink()
     row = GateRow("parity.onnx", None, "<=", 1e-4, "not written: hashes", applicable=False)
-    (folder / artifacts.RECORD_FILE).write_text(json.dumps([row.to_json()]))
+    (folder / version_files.RECORD_FILE).write_text(json.dumps([row.to_json()]))
     found = _load_pyfunc(str(folder)).predict(frame)
     np.testing.assert_allclose(
         [answer["volatility_annualised"] for answer in found],
@@ -160,10 +160,10 @@ def test_a_version_that_onnx_cannot_hold_answers_from_its_native_file(folder, fr
 
 def test_a_program_is_never_run_in_its_place(folder):
     contract = replace(CONTRACT, native_format="torch-export")
-    (folder / artifacts.CONTRACT_FILE).write_text(contract.to_json())
+    (folder / version_files.CONTRACT_FILE).write_text(contract.to_json())
     (folder / "onnx" / "model.onnx").unlink()
     row = GateRow("parity.onnx", None, "<=", 1e-4, "not written: hashes", applicable=False)
-    (folder / artifacts.RECORD_FILE).write_text(json.dumps([row.to_json()]))
+    (folder / version_files.RECORD_FILE).write_text(json.dumps([row.to_json()]))
     with pytest.raises(MissingArtifactError, match=r"model\.onnx"):
         _load_pyfunc(str(folder))
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines import manifest, replay
-from pipelines.sources import synthetic as market
+from pipelines import replay
+from pipelines.data.sources import synthetic as market
+from pipelines.recipes import manifest
 from pipelines.stage import exit_with
-from registry.artifacts import GOLDEN_FILE
+from registry.version_files import GOLDEN_FILE
 
 SMALL = np.array([[0.5, -2.0]], dtype=np.float32)
 
@@ -91,7 +92,9 @@ def test_other_data_are_named_and_nothing_is_compared(made, monkeypatch, capsys)
 
 @pytest.mark.integration
 def test_features_computed_differently_are_named(made, monkeypatch, capsys):
-    monkeypatch.setattr("pipelines.inputs.bars.fingerprint", lambda _: "f" * 64, raising=True)
+    monkeypatch.setattr(
+        "pipelines.recipes.inputs.bars.fingerprint", lambda _: "f" * 64, raising=True
+    )
     with pytest.raises(SystemExit):
         exit_with(lambda: replay.main(["--run_id", made.run_of("train")]))
     assert f"is {'f' * 64}" in capsys.readouterr().err

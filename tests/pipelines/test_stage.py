@@ -6,8 +6,9 @@ import time
 import pytest
 
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.stage import check_reachable, exit_with, flat, say_what_run_is, stage_run
+from pipelines.stage import exit_with, flat, say_what_run_is, stage_run
 from registry.errors import ParameterError, RegistryUnavailableError
+from registry.tracking_server import check_reachable
 
 
 def _free_port() -> int:

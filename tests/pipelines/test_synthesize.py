@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
+from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.parameters import SourceParameters
-from pipelines.sources import SOURCES, BarQuery
 from pipelines.synthesize import SynthesisParameters, synthesize
 from registry.errors import ParameterError, TooLittleHistoryError
 

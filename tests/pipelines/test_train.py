@@ -6,16 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.candidate import EVIDENCE_FILE
-from pipelines.reference import DriftProfile
-from registry.artifacts import (
+from pipelines.recipes.candidate import EVIDENCE_FILE
+from pipelines.recipes.reference import DriftProfile
+from registry.contract import ModelContract
+from registry.version_files import (
     CONTRACT_FILE,
     DRIFT_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     REFERENCE_FILE,
 )
-from registry.contract import ModelContract
 
 pytestmark = pytest.mark.integration
 

@@ -8,12 +8,12 @@ import pytest
 from scipy import stats
 
 from pipelines import validate
+from pipelines.data.sources import synthetic as market
 from pipelines.parameters import JudgementParameters
-from pipelines.sources import synthetic as market
 from pipelines.stage import exit_with
 from registry import trials
-from registry.artifacts import RECORD_FILE
 from registry.gates import GateRow
+from registry.version_files import RECORD_FILE
 from registry.versions import Registry
 
 pytestmark = pytest.mark.integration

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from registry import artifacts
+from registry import version_files
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 from registry.gates import GateRow
@@ -76,7 +76,7 @@ def write_version(directory, content=b"an onnx file"):
     files = {
         "native/model.ubj": b"a booster",
         "onnx/model.onnx": content,
-        artifacts.CURVES_FILE: json.dumps([]).encode(),
+        version_files.CURVES_FILE: json.dumps([]).encode(),
         **Decoder({"kind": "identity"}, {"scale": np.ones(1)}).to_files(),
     }
     for name, payload in files.items():

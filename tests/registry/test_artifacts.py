@@ -10,13 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from registry import tables
-from registry.artifacts import (
-    CONTRACT_FILE,
-    ArtifactCache,
-    VersionFiles,
-    digest_directory,
-    model_files,
-)
+from registry.artifacts import ArtifactCache
 from registry.errors import (
     DamagedFileError,
     DigestMismatchError,
@@ -25,6 +19,7 @@ from registry.errors import (
     RegistryUnavailableError,
     VersionNotFoundError,
 )
+from registry.version_files import CONTRACT_FILE, VersionFiles, digest_directory, model_files
 
 MODEL = "volatility_forecast"
 DEAD = "http://127.0.0.1:1"

@@ -7,7 +7,6 @@ import pytest
 import sqlalchemy as sa
 
 from registry import events, tables
-from registry.artifacts import CONTRACT_FILE, RECORD_FILE
 from registry.errors import (
     ForeignTrackingError,
     GateRefusedError,
@@ -20,6 +19,7 @@ from registry.errors import (
     VersionInUseError,
     VersionNotFoundError,
 )
+from registry.version_files import CONTRACT_FILE, RECORD_FILE
 from registry.versions import Registry
 
 pytestmark = pytest.mark.integration

@@ -17,16 +17,16 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from monitoring.settings import PredictionLogSettings
-from pipelines.features import FEATURE_SETS, fingerprint
-from registry.artifacts import (
+from pipelines.data.features import FEATURE_SETS, fingerprint
+from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.decoder import Decoder
+from registry.version_files import (
     CONTRACT_FILE,
     GOLDEN_FILE,
     RECORD_FILE,
     VersionFiles,
     digest_directory,
 )
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
-from registry.decoder import Decoder
 from serving.app import create_app
 from serving.loading import load
 from serving.settings import ServingSettings

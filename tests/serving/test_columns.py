@@ -2,7 +2,7 @@ from typing import ClassVar
 
 import pytest
 
-from pipelines.features import RequestAlias
+from pipelines.data.features import RequestAlias
 from registry.errors import ParameterError, ShapeError, ValueRangeError
 from serving import columns
 from serving.columns import alias_of, in_feature_unit

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.bars import BarSeries
-from pipelines.sources.store import BarStore
+from pipelines.data.bars import BarSeries
+from pipelines.data.sources.store import BarStore
 from serving.history import History
 from serving.steps import Steps, compute
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.bars import BarSeries, check_bars
-from pipelines.features import FEATURE_SETS
-from pipelines.sources.store import BarStore
+from pipelines.data.bars import BarSeries, check_bars
+from pipelines.data.features import FEATURE_SETS
+from pipelines.data.sources.store import BarStore
 from registry.contract import tensor_input
 from serving.history import History
 from serving.inputs import Holdings, gather

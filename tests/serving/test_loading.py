@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry.artifacts import GOLDEN_FILE
 from registry.errors import (
     DigestMismatchError,
     FingerprintMismatchError,
@@ -15,6 +14,7 @@ from registry.flavors import FLAVORS
 from registry.flavors.arrays import save_arrays
 from registry.flavors.arrays.inputs import Inputs
 from registry.flavors.arrays.linear import Linear
+from registry.version_files import GOLDEN_FILE
 from serving.loading import _used_columns, load
 
 MODEL = "volatility_forecast"

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.features import FEATURE_SETS, compute_all
-from pipelines.sources.store import BarStore
+from pipelines.data.features import FEATURE_SETS, compute_all
+from pipelines.data.sources.store import BarStore
 from registry.contract import tensor_input
 from registry.errors import BarsError, ParameterError, TooFewSymbolsError
 from serving import loading

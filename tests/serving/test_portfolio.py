@@ -8,10 +8,10 @@ import pytest
 
 from monitoring.prediction_log import read_predictions
 from pipelines.method.risk_measures import expected_shortfall, value_at_risk
-from pipelines.template_parts.risk_answers import USUAL
-from registry.artifacts import CONTRACT_FILE, GOLDEN_FILE, RECORD_FILE
+from pipelines.templates.portfolio_risk.answers import USUAL
 from registry.contract import TensorSpec, tensor_input
 from registry.decoder import Decoder
+from registry.version_files import CONTRACT_FILE, GOLDEN_FILE, RECORD_FILE
 from serving import examples
 from serving.loading import load
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from monitoring.prediction_log import read_predictions
-from pipelines.bars import BarSeries, check_bars
-from pipelines.features import FEATURE_SETS
+from pipelines.data.bars import BarSeries, check_bars
+from pipelines.data.features import FEATURE_SETS
 
 MODEL = "volatility_forecast"
 N = len(FEATURE_SETS.get("close_only").feature_names)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from monitoring.settings import MonitoringSettings, PredictionLogSettings
-from pipelines.worker import WorkerSettings
+from pipelines.jobs.worker import WorkerSettings
 from registry.settings import PlatformSettings
 from serving.settings import ServingSettings
 

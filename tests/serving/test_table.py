@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.tables.table_columns import encoded, laid_out, typed
+from pipelines.data.tables.table_columns import encoded, laid_out, typed
 from registry.errors import InvalidInputError, ParameterError, ShapeError
 from serving.inputs import gather
 from serving.schemas import PredictRequest

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipelines.texts.text_encoders import WordsEncoder, numbers_of_words
+from pipelines.data.texts.text_encoders import WordsEncoder, numbers_of_words
 from registry.errors import ParameterError, ShapeError
 from serving.inputs import gather
 from serving.schemas import PredictRequest

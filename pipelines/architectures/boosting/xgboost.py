@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
 from pipelines.architectures.boosting import first_line, shap_importance
 from pipelines.architectures.boosting.devices import fit_on_best
+from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
-from pipelines.hyperparameters import Choice, Number, Space, defaults, resolve
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors import NativeModel

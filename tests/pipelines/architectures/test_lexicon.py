@@ -3,7 +3,7 @@ import pytest
 
 from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.lexicon import LEXICON
-from pipelines.texts.lexicon import signals
+from pipelines.data.texts.lexicon import signals
 from registry.errors import FitError, ParameterError, ShapeError
 from registry.flavors.arrays import open_arrays
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.pretrained_text import PRETRAINED_TEXT
-from pipelines.texts.text_encoders import make
+from pipelines.data.texts.text_encoders import make
 from registry.backends import BACKENDS
 from registry.errors import FitError, MissingPackageError, ParameterError
 from registry.flavors import FLAVORS

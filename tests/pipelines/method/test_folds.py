@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from skfolio.model_selection import CombinatorialPurgedCV
 from sklearn.model_selection import TimeSeriesSplit
 
-from pipelines.datasets import LabelledRows
 from pipelines.method.folds import combinatorial, fold_map, purge, walk_forward
+from pipelines.method.rows import LabelledRows
 from registry.errors import ParameterError, ShapeError, TooLittleHistoryError
 
 

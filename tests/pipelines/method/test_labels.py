@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.features import FEATURE_SETS
+from pipelines.data.features import FEATURE_SETS
 from pipelines.method import labels
 
 

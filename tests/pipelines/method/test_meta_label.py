@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pipelines.datasets import LabelledRows
 from pipelines.method.costs import CostSpec
 from pipelines.method.meta_label import (
     RIDGE,
@@ -14,6 +13,7 @@ from pipelines.method.meta_label import (
     meta_labels,
     round_trip_cost,
 )
+from pipelines.method.rows import LabelledRows
 
 YEAR = int(365.25 * 86_400e6)
 COSTS = CostSpec(0.001, 0.0005, 0.0005, 0.0, 1e6, 0.04)

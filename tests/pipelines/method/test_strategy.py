@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.datasets import LabelledRows
 from pipelines.method.costs import CostSpec
+from pipelines.method.rows import LabelledRows
 from pipelines.method.strategy import (
     Strategy,
     beta,

@@ -5,8 +5,8 @@ import pytest
 import statsmodels.api as sm
 from arch import arch_model
 
+from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.method.variance_models import LEAST_OF_SCALE, Garch, fit_har, har_forecast
-from pipelines.sources import SOURCES, BarQuery
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from scipy.special import lambertw
 
-from pipelines.bars import check_bars
+from pipelines.data.bars import check_bars
 from pipelines.synthetic import bar_channels
 from pipelines.synthetic.bar_channels import ChannelScale, bars_of, channel_names, channels_of
 from registry.errors import TooLittleHistoryError

@@ -1,0 +1,1 @@
+"""What models are made from: bars, tables and texts, where they come from, and their features."""

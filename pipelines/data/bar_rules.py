@@ -1,0 +1,215 @@
+"""The rules of a bar frame, one function each; `data.bars.check_bars` applies them in order.
+
+A rule takes a frame with the columns of `pipelines.data.bars.SCHEMA` and `row` (where the bar stood
+in what was read), and a `Ledger`. It returns the frame, with bad rows removed where the policy
+allows that. What it removed or noticed is a line in the ledger; what it may not remove is a
+`BarsError`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import polars as pl
+
+from registry.errors import BarsError, ParameterError
+
+POLICIES = ("strict", "repair")
+PRICE_COLUMNS = ("open", "high", "low", "close", "vwap")
+VALUE_COLUMNS = (*PRICE_COLUMNS, "volume", "spread")
+
+HOLE_INTERVALS = 4
+"""A step longer than this many intervals is a hole in a market that never closes."""
+
+HOLE_CLOSED_MARKET = timedelta(days=5)
+"""... and longer than this too where the market closes: a long weekend is no hole."""
+
+WEEKEND_SHARE = 0.1
+"""Share of Saturday bars above which a market counts as never closing (1/7 if it does not)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where the bars come from, what may be repaired, and what was."""
+
+    where: str
+    policy: str
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ParameterError("policy", self.policy, " or ".join(POLICIES))
+
+    def repair(self, problem: str, hint: str, repaired: str) -> None:
+        """Note what was repaired.
+
+        Raises:
+            BarsError: the policy is `strict`.
+        """
+        if self.policy == "strict":
+            raise BarsError(problem, self.where, f"{hint}, or use policy=repair")
+        self.note(repaired)
+
+    def note(self, line: str) -> None:
+        """Note what a report should repeat."""
+        self.lines.append(f"{self.where}: {line}" if self.where else line)
+
+
+def usable_rows(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Remove rows without symbol, time or close, and with impossible numbers."""
+    tests = _tests(frame)
+    found = frame.select(*(test.fill_null(value=False).any().alias(k) for k, test in tests.items()))
+    for problem, is_found in found.row(0, named=True).items():
+        if not is_found:
+            continue
+        bad = tests[problem].fill_null(value=False)
+        rows = frame.filter(bad)
+        if rows.is_empty():  # an earlier test removed them
+            continue
+        first = f"{_row_name(rows)}: {problem.format(**rows.row(0, named=True))}"
+        ledger.repair(first, "correct it", f"removed {_rows(len(rows))}, first {first}")
+        frame = frame.filter(~bad)
+    return frame
+
+
+def time_order(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Sort by symbol and time; times that run backwards within a symbol are disorder."""
+    backwards = pl.col("timestamp").diff().over("symbol") < pl.duration()
+    rows = frame.filter(backwards)
+    if not rows.is_empty():
+        problem = f"{_row_name(rows)} is earlier than the row before it"
+        repaired = f"sorted by time ({len(rows)} steps back, first at {_row_name(rows)})"
+        ledger.repair(problem, "sort it by time", repaired)
+    return frame.sort("symbol", "timestamp", maintain_order=True)
+
+
+def unique_times(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Remove bars that repeat the one before them.
+
+    Raises:
+        BarsError: two bars of one time differ (under every policy: nobody knows which is right).
+    """
+    again = pl.all_horizontal(pl.col(c).eq_missing(pl.col(c).shift()) for c in _KEY)
+    if not frame.select(again.any()).item():
+        return frame
+    alike = pl.all_horizontal(pl.col(c).eq_missing(pl.col(c).shift()) for c in VALUE_COLUMNS)
+    different = frame.filter(again & ~alike)
+    if not different.is_empty():
+        raise BarsError(
+            f"{_row_name(different)} has the time of another bar but other values",
+            ledger.where,
+            "keep one of them",
+        )
+    rows = frame.filter(again)
+    problem = f"{_row_name(rows)} repeats another row"
+    ledger.repair(
+        problem, "remove it", f"dropped {_rows(len(rows))} that repeat another, first {problem}"
+    )
+    return frame.filter(~again)
+
+
+def known_volume(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Set volume to null for symbols whose volume is always zero: it was not recorded."""
+    return _without(frame, ledger, "volume", "is zero in every bar")
+
+
+def uncrossed_quotes(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Set negative spreads (bid above ask) to null; the mid price stands."""
+    crossed = pl.col("spread") < 0
+    n = frame.select(crossed.sum()).item()
+    if not n:
+        return frame
+    ledger.note(f"{_rows(n)} with the bid above the ask at the close: spread set to null")
+    return frame.with_columns(pl.when(crossed).then(None).otherwise("spread").alias("spread"))
+
+
+def enclosed_prices(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Note opens and closes outside low..high; they are kept as they are."""
+    top = pl.max_horizontal("open", "close") > pl.col("high") * (1 + 1e-9)
+    bottom = pl.min_horizontal("open", "close") < pl.col("low") * (1 - 1e-9)
+    rows = frame.filter(top | bottom)
+    if not rows.is_empty():
+        ledger.note(
+            f"{_rows(len(rows))} with open or close outside low..high, first {_row_name(rows)}"
+        )
+    return frame
+
+
+def holes(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Note missing stretches; they are never filled."""
+    steps = frame.select(
+        *_KEY,
+        pl.col("timestamp").diff().over("symbol").alias("step"),
+        (pl.col("timestamp").dt.weekday() == 6).mean().over("symbol").alias("saturdays"),
+    ).drop_nulls("step")
+    if steps.is_empty():
+        return frame
+    longest_normal = HOLE_INTERVALS * steps["step"].mode().sort()[0]
+    closes = pl.col("saturdays") <= WEEKEND_SHARE
+    limit = pl.when(closes).then(max(longest_normal, HOLE_CLOSED_MARKET)).otherwise(longest_normal)
+    found = steps.filter(pl.col("step") > limit).sort("step", descending=True, maintain_order=True)
+    if not found.is_empty():
+        (symbol, end), step = found.row(0)[:2], found["step"][0]
+        ledger.note(
+            f"{len(found)} hole(s) in {found['symbol'].n_unique()} symbol(s), the longest "
+            f"{symbol} {end - step:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+        )
+    return frame
+
+
+Rule = Callable[[pl.DataFrame, Ledger], pl.DataFrame]
+
+BAR_RULES: tuple[Rule, ...] = (usable_rows, time_order, unique_times, uncrossed_quotes)
+"""What holds for any handful of bars."""
+
+HISTORY_RULES: tuple[Rule, ...] = (known_volume, enclosed_prices, holes)
+"""What can be judged only on a whole history."""
+
+_KEY = ("symbol", "timestamp")
+
+
+def _tests(frame: pl.DataFrame) -> dict[str, pl.Expr]:
+    """Return message -> rows it is true of; the message is formatted with the row."""
+    tests = {
+        "it has no symbol": pl.col("symbol").is_null() | (pl.col("symbol") == ""),
+        "it has no time": pl.col("timestamp").is_null(),
+        "close is missing": pl.col("close").is_null(),
+    }
+    for column in PRICE_COLUMNS:
+        price = pl.col(column)
+        if frame[column].null_count() == len(frame):
+            continue
+        text = f"{column} is {{{column}}}, expected a positive number"
+        tests[text] = ~price.is_finite() | (price <= 0)
+        if column != "close" and frame[column].null_count():
+            has_some = price.is_not_null().any().over("symbol")
+            tests[f"{column} is missing but other bars have it"] = price.is_null() & has_some
+    tests["high is {high} and low is {low}, expected high >= low"] = pl.col("high") < pl.col("low")
+    volume = pl.col("volume")
+    tests["volume is {volume}, expected zero or more"] = ~volume.is_finite() | (volume < 0)
+    tests["spread is {spread}, expected a number"] = ~pl.col("spread").is_finite()
+    return tests
+
+
+def _without(frame: pl.DataFrame, ledger: Ledger, column: str, reason: str) -> pl.DataFrame:
+    """Set a column to null for the symbols in which it is all zero."""
+    if frame[column].null_count() == len(frame):
+        return frame
+    totals = frame.group_by("symbol").agg(pl.col(column).max())
+    symbols = sorted(totals.filter(pl.col(column) == 0)["symbol"])
+    if not symbols or len(frame) < 2 * len(symbols):
+        return frame  # one bar alone says nothing about the feed
+    ledger.note(f"{column} of {', '.join(symbols)} {reason}: set to null, not recorded")
+    absent = pl.col("symbol").is_in(symbols)
+    return frame.with_columns(pl.when(absent).then(None).otherwise(column).alias(column))
+
+
+def _row_name(rows: pl.DataFrame) -> str:
+    first = rows.row(0, named=True)
+    stamp = first["timestamp"]
+    when = f"{stamp:%Y-%m-%d %H:%M}" if stamp is not None else "no time"
+    return f"row {first['row']} ({first['symbol']}, {when})"
+
+
+def _rows(n: int) -> str:
+    return "1 row" if n == 1 else f"{n} rows"

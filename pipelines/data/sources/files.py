@@ -1,0 +1,209 @@
+"""Source `files`: bars from CSV and Parquet files, however they are laid out.
+
+One file, a folder or a glob; many symbols in one file (a symbol column) or one per file (the
+file's name). Reading goes file -> table (`tables`) -> columns and numbers (`columns`) -> times in
+UTC (`times`) -> checked bars. Each step raises one line that names file, row or column, what was
+found and what to do; what policy `repair` changed is a line in `Bars.repairs`.
+
+Times are taken as the file labels its bars. Bid and ask become mid prices and, at the close, the
+spread as a fraction of the mid.
+"""
+
+import glob
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.data.bar_rules import Ledger
+from pipelines.data.bars import Bars, check_bars, infer_interval, parse_interval
+from pipelines.data.sources import BarQuery
+from pipelines.data.sources.columns import NUMBERS, QUOTE_PRICES, find_columns, read_number
+from pipelines.data.sources.marks import notes_of
+from pipelines.data.sources.tables import (
+    PARQUET_SUFFIXES,
+    TEXT_SUFFIXES,
+    Table,
+    read_table,
+    symbol_of,
+)
+from pipelines.data.sources.times import parse_times, to_utc
+from registry.errors import BarsError, ParameterError, UnknownSymbolError
+
+
+class Files:
+    """CSV and Parquet files."""
+
+    name = "files"
+
+    def read(self, query: BarQuery) -> Bars:
+        """Return the bars of all files that `path` names.
+
+        A single file without a symbol column is the one symbol asked for, or is called like the
+        file. The price basis is `mid` for bid and ask, `adjusted` where the closes are adjusted
+        ones, `raw` where the file holds adjusted closes too but they were not asked for, else
+        `unknown`. The note says where a file is marked as synthetic
+        (`pipelines.data.sources.marks`).
+        """
+        paths = paths_of(query.path)
+        parts: list[pl.DataFrame] = []
+        bases: set[str] = set()
+        repairs: list[str] = []
+        for path in paths:
+            name = query.symbols[0] if len(query.symbols) == len(paths) == 1 else symbol_of(path)
+            frame, basis, lines = _read_file(path, name, query)
+            parts.append(frame)
+            bases.add(basis)
+            repairs += lines
+        where = paths[0].name if len(paths) == 1 else str(query.path)
+        frame, lines_of_all = check_bars(
+            _wanted(parts, query, where), policy=query.policy, where=where
+        )
+        basis = bases.pop() if len(bases) == 1 else "unknown"
+        bars = Bars(frame, "", basis, self.name, notes_of(paths), (*repairs, *lines_of_all))
+        bars = _with_interval(bars, query.interval).between(query.start, query.end)
+        if bars.frame.is_empty():
+            times = frame["timestamp"].sort()
+            held = f"it has {times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}"
+            raise BarsError("there are no bars in the time asked for", where, held)
+        return bars
+
+
+def paths_of(path: Path | None) -> list[Path]:
+    """Return the files that a path, folder or glob names, in alphabetical order.
+
+    Raises:
+        ParameterError: no path, or nothing there.
+    """
+    if path is None:
+        raise ParameterError("path", None, "a file, folder or glob of CSV or Parquet files")
+    suffixes = (*TEXT_SUFFIXES, *PARQUET_SUFFIXES)
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.name.lower().endswith(suffixes)]
+    elif path.exists():
+        found = [path]
+    else:
+        found = [Path(p) for p in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - absolute globs
+        found = [p for p in found if p.is_file()]
+    if not found:
+        raise ParameterError("path", str(path), "an existing file, or a folder or glob with files")
+    return sorted(found)
+
+
+def _read_file(
+    path: Path, symbol: str, query: BarQuery
+) -> tuple[pl.DataFrame, str, tuple[str, ...]]:
+    table = read_table(path)
+    ledger = Ledger(table.where, query.policy)
+    for note in table.notes:
+        ledger.note(note)
+    columns = find_columns(table, query.columns, ledger)
+    stamps, is_naive = _stamps(table, columns)
+    frame = table.frame.select(
+        "row",
+        (
+            pl.col(columns["symbol"]).cast(pl.String) if "symbol" in columns else pl.lit(symbol)
+        ).alias("symbol"),
+        stamps.alias("timestamp"),
+    ).with_columns(
+        read_number(table, columns[name], name, ledger).alias(name)
+        for name in NUMBERS
+        if name in columns
+    )
+    if is_naive:
+        frame = _localised(frame, query.timezone, ledger)
+    prices, basis = _prices(frame, query.columns, ledger)
+    frame, lines = check_bars(prices, policy=query.policy, where=table.where, is_history=False)
+    return frame, basis, (*ledger.lines, *lines)
+
+
+def _stamps(table: Table, columns: Mapping[str, str]) -> tuple[pl.Series, bool]:
+    if "timestamp" not in columns and {"date", "time"} <= set(columns):
+        both = pl.concat_str(
+            pl.col(columns["date"]).cast(pl.String),
+            pl.col(columns["time"]).cast(pl.String),
+            separator=" ",
+        )
+        column = table.frame.select(both.alias("timestamp")).to_series()
+    else:
+        name = next(columns[c] for c in ("timestamp", "date", "time") if c in columns)
+        column = table.frame[name]
+    times = parse_times(column, table.frame["row"], table.where)
+    return times.values, times.is_naive
+
+
+def _localised(frame: pl.DataFrame, timezone: str, ledger: Ledger) -> pl.DataFrame:
+    utc, skipped, n_repeated = to_utc(frame, timezone)
+    if not skipped.is_empty():
+        row, stamp = skipped["row"][0], skipped["timestamp"][0]
+        problem = f"row {row}: {stamp:%Y-%m-%d %H:%M} does not exist in {timezone} (clocks skip it)"
+        ledger.repair(
+            problem,
+            "give the file's own timezone=",
+            f"removed {len(skipped)} rows, first {problem}",
+        )
+    if n_repeated:
+        ledger.note(
+            f"{n_repeated} times in an hour that {timezone} repeats: daylight time where first, "
+            "standard time where again"
+        )
+    return utc
+
+
+def _prices(
+    frame: pl.DataFrame, mapping: Mapping[str, str], ledger: Ledger
+) -> tuple[pl.DataFrame, str]:
+    """Return the frame with our price columns, and its price basis."""
+    have = set(frame.columns)
+    if {"bid_close", "ask_close"} <= have:
+        return _mid(frame), "mid"
+    if "adj_close" not in have:
+        return frame, "unknown"
+    if "close" not in have:
+        return frame.rename({"adj_close": "close"}), "adjusted"
+    if "adj_close" not in mapping:
+        ledger.note(
+            "adjusted closes are there but not used; columns=adj_close=NAME adjusts every price"
+        )
+        return frame, "raw"
+    factor = pl.col("adj_close") / pl.col("close")
+    adjusted = [(pl.col(p) * factor).alias(p) for p in (*QUOTE_PRICES, "vwap") if p in have]
+    return frame.with_columns(adjusted), "adjusted"
+
+
+def _mid(frame: pl.DataFrame) -> pl.DataFrame:
+    sides = {
+        p: (pl.col(f"bid_{p}"), pl.col(f"ask_{p}"))
+        for p in QUOTE_PRICES
+        if {f"bid_{p}", f"ask_{p}"} <= set(frame.columns)
+    }
+    mids = [((bid + ask) / 2).alias(p) for p, (bid, ask) in sides.items()]
+    bid, ask = sides["close"]
+    return frame.with_columns(*mids, ((ask - bid) * 2 / (ask + bid)).alias("spread"))
+
+
+def _wanted(parts: list[pl.DataFrame], query: BarQuery, where: str) -> pl.DataFrame:
+    frame = pl.concat(parts)
+    known = frame["symbol"].unique().to_list()
+    for symbol in query.symbols:
+        if symbol not in known:
+            raise UnknownSymbolError(symbol, where, known)
+    if query.symbols:
+        frame = frame.filter(pl.col("symbol").is_in(query.symbols))
+    return frame.sort("symbol", "timestamp", maintain_order=True)
+
+
+def _with_interval(bars: Bars, asked: str) -> Bars:
+    """Return the bars with their interval, which must be the one asked for.
+
+    Raises:
+        ParameterError: another interval was asked for than the bars have.
+        TooLittleHistoryError: no symbol has two bars.
+    """
+    found = infer_interval(bars.frame)
+    if asked and parse_interval(asked) != parse_interval(found):
+        raise ParameterError("interval", asked, f"{found}, which is what the bars have")
+    return Bars(bars.frame, asked or found, bars.price_basis, bars.source, bars.note, bars.repairs)
+
+
+SOURCE = Files()

@@ -1,0 +1,212 @@
+"""Row data: files whose rows stand alone (tables, labelled texts), in the order of time.
+
+What `Bars` is for bars: checked, sorted, digested. A time column gives each row its time; without
+one the file's order is taken as time, a second a row from 1970, and the note says so. Rows of one
+time stay together in every fold. `read_rows` reads CSV and Parquet as source `files` does.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.data.bars import EPOCH, TIMESTAMP
+from pipelines.data.sources import BarQuery
+from pipelines.data.sources.files import paths_of
+from pipelines.data.sources.marks import notes_of
+from pipelines.data.sources.tables import read_table
+from pipelines.data.sources.times import parse_times, to_utc
+from registry.errors import ParameterError, TableError
+
+TIME = "timestamp"
+UNTIMED = (
+    "the rows have no time: their order in the file is taken as time, from 1970, a second each"
+)
+FEWEST_ROWS = 60
+"""Below that nothing can be fitted, calibrated and tested on rows of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowData:
+    """Rows sorted by `timestamp` (UTC); the other columns are the file's own.
+
+    There are no bars behind them, so `interval`, `price_basis` and `symbols` are empty.
+    """
+
+    frame: pl.DataFrame
+    source: str
+    note: str = ""
+    repairs: tuple[str, ...] = ()
+    interval: str = ""
+    price_basis: str = ""
+    symbols: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of times, names and values, whatever file they came from."""
+        return hashlib.sha256(self.frame.write_csv().encode()).hexdigest()
+
+    def span(self) -> tuple[datetime, datetime]:
+        """Return the first and the last time."""
+        first, last = self.frame[TIME][0], self.frame[TIME][-1]
+        assert isinstance(first, datetime) and isinstance(last, datetime)
+        return first, last
+
+    def between(self, start: datetime | None, end: datetime | None) -> "RowData":
+        """Return the rows with start <= timestamp <= end; None leaves a side open."""
+        keep = pl.lit(value=True)
+        if start is not None:
+            keep = keep & (pl.col(TIME) >= start)
+        if end is not None:
+            keep = keep & (pl.col(TIME) <= end)
+        return replace(self, frame=self.frame.filter(keep))
+
+    @property
+    def where(self) -> str:
+        """What error messages call the data."""
+        return self.source
+
+
+def read_rows(query: BarQuery, time: str) -> RowData:
+    """Read all files that the query's `path` names; they must have the same columns.
+
+    Args:
+        time: the column with the rows' times; empty takes the files' order.
+
+    Raises:
+        ParameterError: no path, a parameter that belongs to bars, no such time column.
+        TableError, BarsError: files that cannot be read, that differ, or with too few rows.
+    """
+    of_bars = {
+        "symbols": ",".join(query.symbols),
+        "columns": ",".join(f"{ours}={theirs}" for ours, theirs in query.columns.items()),
+        "interval": query.interval,
+    }
+    for name, value in of_bars.items():
+        if value:
+            raise ParameterError(name, value, "nothing: it belongs to bars")
+    paths = paths_of(query.path)
+    tables = [read_table(path) for path in paths]
+    first = tables[0]
+    for table in tables[1:]:
+        if table.columns != first.columns:
+            problem = f"its columns differ from those of {first.where}"
+            raise TableError(problem, table.where, "read files of one layout")
+    if not first.has_header:
+        raise TableError("the file has no header", first.where, "name the columns in a first line")
+    frame = pl.concat([table.frame.drop("row") for table in tables])
+    notes = tuple(note for table in tables for note in table.notes)
+    where = first.where if len(tables) == 1 else str(query.path)
+    data, lines = timed(frame, time, query.timezone, where)
+    note = "; ".join(filter(None, (notes_of(paths), data.note)))
+    data = replace(data, note=note, repairs=(*notes, *lines)).between(query.start, query.end)
+    if len(data.frame) < FEWEST_ROWS:
+        problem = f"there are {len(data.frame)} rows"
+        raise TableError(problem, where, f"at least {FEWEST_ROWS} are needed")
+    return data
+
+
+def timed(
+    frame: pl.DataFrame, time: str, timezone: str = "UTC", where: str = "rows"
+) -> tuple[RowData, tuple[str, ...]]:
+    """Return rows with their times, sorted, and one line per thing that was changed.
+
+    Raises:
+        ParameterError: no such column, or a time zone that does not exist.
+        TableError: a column is called `timestamp` without being the time.
+        BarsError: a time that is missing or cannot be read.
+    """
+    if not time:
+        if TIME in frame.columns:
+            hint = f"say options time={TIME}, or give it another name"
+            raise TableError(f"column {TIME!r} is not named as the time", where, hint)
+        return RowData(_in_order(frame), where, UNTIMED), ()
+    stamps = read_time(frame, time, timezone, where)
+    rest = frame.drop(time)
+    if TIME in rest.columns:
+        raise TableError(f"column {TIME!r} beside the time {time!r}", where, "rename one")
+    stamped = rest.select(stamps.alias(TIME), pl.all())
+    ordered = stamped.sort(TIME, maintain_order=True)
+    lines = () if stamps.is_sorted() else (f"{where}: sorted by {time}",)
+    return RowData(ordered, where), lines
+
+
+def read_time(frame: pl.DataFrame, name: str, timezone: str, where: str) -> pl.Series:
+    """Return a column of times in UTC, one per row.
+
+    Raises:
+        ParameterError, TableError, BarsError: as `timed` says.
+    """
+    if name not in frame.columns:
+        raise ParameterError("time", name, f"one of the columns {', '.join(frame.columns)}")
+    found = parse_times(frame[name], pl.Series(range(1, len(frame) + 1)), where)
+    if not found.is_naive:
+        return found.values.cast(TIMESTAMP)
+    naive = pl.DataFrame({"symbol": [""] * len(frame), TIME: found.values})
+    utc, skipped, _ = to_utc(naive, timezone)
+    if len(skipped):
+        problem = f"{len(skipped)} times do not exist in {timezone} (clocks skip them)"
+        raise TableError(problem, where, "give the file's own timezone=")
+    return utc[TIME].cast(TIMESTAMP)
+
+
+def microseconds(frame: pl.DataFrame) -> NDArray[np.int64]:
+    """Return the rows' times as int64 microseconds UTC."""
+    return np.asarray(frame[TIME].to_physical().to_numpy(), dtype=np.int64)
+
+
+def place_in_time(t0: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return which of the rows of one time each row is, 0, 1, ...; `t0` is sorted.
+
+    Together with the time it is the row's key.
+    """
+    first = np.searchsorted(t0, t0, side="left")
+    return np.asarray(np.arange(len(t0)) - first, dtype=np.int32)
+
+
+def label_ends(
+    t0: NDArray[np.int64], horizon: int, ends: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Return when each row's label is known: `ends` if given, else `horizon` times later.
+
+    Horizon 0 means at once: a microsecond after the row's time. Beyond the last time, labels end
+    one typical step apart.
+
+    Raises:
+        TableError: a label that ends before its row's time.
+    """
+    if ends is not None:
+        if (early := np.flatnonzero(ends <= t0)).size:
+            problem = f"row {int(early[0]) + 1}: its label ends at or before its time"
+            raise TableError(problem, "label_end", "give the time when the target became known")
+        return ends
+    if horizon == 0:
+        return t0 + 1
+    times = np.unique(t0)
+    step = max(1, int(np.median(np.diff(times)))) if len(times) > 1 else 1
+    later = np.concatenate((times, times[-1] + step * np.arange(1, horizon + 1)))
+    return np.asarray(later[np.searchsorted(times, t0) + horizon], dtype=np.int64)
+
+
+def names_of_places(place: NDArray[np.int32]) -> tuple[str, ...]:
+    """Return a name for each place in time; they stand where bars have symbols."""
+    return tuple(str(i) for i in range(int(place.max(initial=0)) + 1))
+
+
+def require(frame: pl.DataFrame, option: str, name: str, where: str) -> None:
+    """Refuse a column that an option names and the data do not have.
+
+    Raises:
+        ParameterError: it is empty or not there.
+    """
+    if name not in frame.columns:
+        shown: Sequence[str] = [c for c in frame.columns if c != TIME]
+        raise ParameterError(option, name, f"a column of {where}: {', '.join(shown)}")
+
+
+def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
+    stamps = pl.lit(EPOCH).cast(TIMESTAMP) + pl.duration(seconds=pl.int_range(pl.len()))
+    return frame.select(stamps.cast(TIMESTAMP).alias(TIME), pl.all())

@@ -1,0 +1,169 @@
+"""ProjectRun: one MLproject entry point running in a process group of its own.
+
+`mlflow.projects.run` blocks and costs seconds of imports in a new interpreter, so a fork server
+that has MLflow loaded forks one child per run. The child leads a new session: killing its group
+ends the shell and the stage below it too. It watches its parent, so that a worker that is killed
+(kill -9) leaves no stage behind that nobody would report on.
+"""
+
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from registry.errors import RegistryUnavailableError
+from registry.tracking_server import check_reachable
+
+GRACE_SECONDS = 3.0
+"""Below the five seconds that honcho leaves the worker, which still gives its job back."""
+ERROR_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What to run: an entry point of the MLproject at `uri`, its output going to `log_path`.
+
+    `environment` is the run's whole environment, MLFLOW_TRACKING_URI included; PATH gets this
+    interpreter's folder in front.
+    """
+
+    uri: str
+    entry_point: str
+    parameters: Mapping[str, Any]
+    experiment: str
+    environment: Mapping[str, str]
+    log_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended; `run_id` is None when MLflow never gave it one."""
+
+    succeeded: bool
+    run_id: str | None
+    error: str = ""
+
+
+class Launcher:
+    """Starts runs from a fork server that has MLflow loaded; one per worker process."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["mlflow.projects", "mlflow.projects.backend.local"])
+
+    def start(self, entry: Entry) -> "ProjectRun":
+        """Start an entry point and return at once.
+
+        Raises:
+            EOFError, OSError: the fork server was killed meanwhile, or the log cannot be written.
+        """
+        entry.log_path.parent.mkdir(parents=True, exist_ok=True)
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_child, args=(entry, sender), daemon=False)
+        process.start()
+        sender.close()
+        return ProjectRun(entry, process, receiver)
+
+
+class ProjectRun:
+    """A started run; poll it with `wait`, end it with `kill`."""
+
+    def __init__(self, entry: Entry, process: Any, receiver: Connection) -> None:
+        self.entry = entry
+        self.pid = int(process.pid)
+        self._process = process
+        self._receiver = receiver
+
+    def wait(self, timeout_seconds: float) -> Outcome | None:
+        """Return how the run ended, or None if it still runs after `timeout_seconds`."""
+        if not self._receiver.poll(timeout_seconds):
+            return None
+        try:
+            succeeded, run_id = self._receiver.recv()
+        except EOFError:  # the child died without a word
+            succeeded, run_id = False, None
+        self._process.join(GRACE_SECONDS)
+        error = "" if succeeded else last_error(self.entry.log_path)
+        return Outcome(succeeded, run_id, error)
+
+    def kill(self) -> None:
+        """End the run and everything it started: asked first, killed after three seconds.
+
+        Asked, MLflow still marks the run as failed. Returns when no process of it is left.
+        """
+        for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, 1.0)):
+            if not _signal_group(self.pid, number):
+                break
+            deadline = time.monotonic() + patience
+            while time.monotonic() < deadline and _signal_group(self.pid, 0):
+                time.sleep(0.02)
+        self._process.join(1.0)
+
+
+def last_error(log_path: Path) -> str:
+    """Return the line of a run's output that says why it failed, and where the rest is."""
+    text = log_path.read_text(errors="replace") if log_path.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    stage_errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    shown = stage_errors[-1:] or lines[-ERROR_LINES:] or ["it wrote nothing"]
+    return f"{' | '.join(shown)} (output: {log_path})"
+
+
+def _signal_group(pid: int, number: int) -> bool:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):  # gone, or a reused number of someone else's
+        return False
+    return True
+
+
+def _child(entry: Entry, sender: Connection) -> None:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # MLflow ends runs on interrupt only
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    with entry.log_path.open("ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(entry.environment)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # else this run would write into another one
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    sender.send(_run(entry))
+
+
+def _run(entry: Entry) -> tuple[bool, str | None]:
+    import mlflow
+
+    try:
+        check_reachable(entry.environment["MLFLOW_TRACKING_URI"])
+        submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
+            uri=entry.uri,
+            entry_point=entry.entry_point,
+            parameters={k: str(v) for k, v in entry.parameters.items()},
+            experiment_name=entry.experiment,
+            env_manager="local",
+        )
+    except RegistryUnavailableError as exc:
+        print(f"error: {exc}", file=sys.stderr, flush=True)
+        return False, None
+    except mlflow.exceptions.MlflowException as exc:  # the stage failed, or there is none such
+        known = re.search(r"Run \(ID '(\w+)'\)", str(exc))
+        if known is None:
+            print(f"error: {' '.join(str(exc).split())}", file=sys.stderr, flush=True)
+        return False, known and known.group(1)
+    return True, submitted.run_id
+
+
+def _follow_parent() -> None:
+    worker = multiprocessing.parent_process()
+    assert worker is not None
+    worker.join()
+    os.killpg(0, signal.SIGKILL)

@@ -1,0 +1,72 @@
+"""Scheduler: starts the entry point `schedule` when a schedule is due, beside the running job.
+
+The entry point claims what is due and enqueues it; what the schedules mean is not known here. At
+most one such run is alive at a time. One that fails is started again after `RETRY_SECONDS`, because
+what it did not claim is still due.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+import structlog
+
+from pipelines.jobs import queue
+from pipelines.jobs.project_run import Entry, Launcher, ProjectRun
+from registry.settings import PlatformSettings
+
+ENTRY_POINT = "schedule"
+RETRY_SECONDS = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class Scheduler:
+    """Looks for due schedules; called by one worker, from one thread."""
+
+    def __init__(
+        self, engine: sa.Engine, platform: PlatformSettings, launcher: Launcher, mlproject_uri: str
+    ) -> None:
+        self._engine = engine
+        self._launcher = launcher
+        self._entry = Entry(
+            uri=mlproject_uri,
+            entry_point=ENTRY_POINT,
+            parameters={},
+            experiment="operations",
+            environment=os.environ | {"MLFLOW_TRACKING_URI": platform.mlflow_tracking_uri},
+            log_path=Path(platform.data_dir) / "jobs" / f"{ENTRY_POINT}.log",
+        )
+        self._run: ProjectRun | None = None
+        self._not_before = 0.0
+
+    def look(self) -> None:
+        """Take note of a run that has ended, and start one when a schedule is due."""
+        self._reap()
+        if self._run is not None or time.monotonic() < self._not_before:
+            return
+        if not queue.is_schedule_due(self._engine):
+            return
+        self._not_before = time.monotonic() + RETRY_SECONDS
+        self._entry.log_path.unlink(missing_ok=True)  # that of the newest run is kept
+        try:
+            self._run = self._launcher.start(self._entry)
+        except (EOFError, OSError) as exc:  # a signal to the whole group ends the fork server too
+            log.warning("schedules not started", error=repr(exc))
+
+    def stop(self) -> None:
+        """End a run that is alive; what it has not claimed is due at the next start."""
+        if self._run is not None:
+            self._run.kill()
+            self._run = None
+
+    def _reap(self) -> None:
+        if self._run is None or (outcome := self._run.wait(0)) is None:
+            return
+        self._run.kill()
+        self._run = None
+        if outcome.succeeded:
+            self._not_before = 0.0
+        else:
+            log.error("schedules failed", error=outcome.error)

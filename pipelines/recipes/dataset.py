@@ -1,0 +1,82 @@
+"""Dataset of a recipe: what is read and made before the first fit.
+
+Data are read, labelled and cut into walk-forward folds; the first test fold starts where the recipe
+asks, or ten years in.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from pipelines.data.bars import to_microseconds
+from pipelines.method.folds import walk_forward
+from pipelines.method.rows import LabelledRows
+from pipelines.parameters import RecipeParameters, SourceParameters, parse_time
+from pipelines.recipes.inputs import INPUTS, Data, Dataset
+from pipelines.recipes.recipe import Recipe
+from registry.errors import ParameterError
+from registry.settings import PlatformSettings
+
+FIRST_TEST_YEARS = 10
+ENOUGH_TO_TEST = timedelta(days=5 * 365)
+
+
+def read_dataset(
+    source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
+) -> tuple[Recipe, Dataset]:
+    """Read the data and make rows and folds.
+
+    Raises:
+        MLEngineError: an unknown name, unusable data, too little history; one line each.
+    """
+    recipe = Recipe.resolve(wanted)
+    data = INPUTS.get(recipe.template.inputs).read(source, wanted, settings)
+    return recipe, make_dataset(recipe, data, wanted.first_test)
+
+
+def make_dataset(recipe: Recipe, data: Data, first_test: str = "") -> Dataset:
+    """Label the data and cut the walk-forward folds of the recipe."""
+    kind = INPUTS.get(recipe.template.inputs)
+    cut = first_test_time(data, first_test)
+    before = kind.training(data.between(None, cut - timedelta(microseconds=1)))
+    spec = recipe.template.label_spec(recipe.horizon_bars, before, recipe.options)
+    rows = kind.rows(recipe, data, spec)
+    folds = walk_forward(rows, to_microseconds(cut), fold_step(data, cut))
+    return Dataset(data, rows, tuple(folds), dict(spec), cut)
+
+
+def final_rows(recipe: Recipe, dataset: Dataset) -> LabelledRows:
+    """Return the rows of the final fit: all labelled ones.
+
+    Scenarios fit no label, so theirs also hold the newest, whose label is not complete yet.
+    """
+    if recipe.objective(dataset.rows).loss != "scenarios":
+        return dataset.rows
+    kind = INPUTS.get(recipe.template.inputs)
+    return kind.rows(recipe, dataset.data, dataset.label_spec, keep_unlabelled=True)
+
+
+def first_test_time(data: "Data", wanted: str) -> datetime:
+    """Return when the first test fold starts: as wanted, or 10 years in, or half the span in.
+
+    Ten calendar years where at least five remain to be tested; short histories are halved.
+
+    Raises:
+        ParameterError: not a time inside the data's span.
+    """
+    first, last = data.span()
+    chosen = parse_time("first_test", wanted)
+    if chosen is None:
+        ten_years = datetime(first.year + FIRST_TEST_YEARS, 1, 1, tzinfo=UTC)
+        half = first + (last - first) / 2
+        return ten_years if last - ten_years >= ENOUGH_TO_TEST else half
+    if not first < chosen < last:
+        raise ParameterError("first_test", wanted, f"a time between {first:%F} and {last:%F}")
+    return chosen
+
+
+def fold_step(data: "Data", first_test: datetime) -> str | int:
+    """Return the walk-forward step: a year, or a quarter of the tested times if shorter."""
+    _, last = data.span()
+    if last - first_test >= timedelta(days=4 * 365):
+        return "1y"
+    tested = data.frame["timestamp"].unique() >= first_test
+    return max(1, int(tested.sum()) // 4)

@@ -1,0 +1,195 @@
+"""Inputs `portfolio`: the returns of all symbols together, one row per date that all have a bar on.
+
+A row of `X` is what each symbol returned up to its date; the label is what the judged portfolio
+(`spec["weights"]`) returns over the bars after it. The fitted model takes weights, not returns:
+`sample` gives portfolios.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.architectures import Walking
+from pipelines.data.bars import Bars, BarSeries, from_microseconds
+from pipelines.data.sources import SOURCES
+from pipelines.method.rows import LabelledRows
+from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.recipes.inputs import Data, Dataset, Layout
+from pipelines.recipes.recipe import Recipe, fold_scores
+from pipelines.templates.portfolio_risk import NAME_OF_ROWS, baselines
+from registry.contract import Json
+from registry.errors import BarsError, TooLittleHistoryError
+from registry.gates import GateRow
+from registry.settings import PlatformSettings
+
+Array = NDArray[np.float64]
+
+DEFINITION = "simple close-to-close returns on the dates that all symbols have a bar on, v1"
+MOST_MISSING = 0.05
+"""Share of the universe's dates that one symbol may lack before it is refused by name."""
+CAUSALITY_LIMIT, PARITY_LIMIT = 1e-9, 1e-6
+N_CUTS = 4
+
+
+class PortfolioInputs:
+    """The kind; see the module."""
+
+    name = "portfolio"
+
+    def read(
+        self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
+    ) -> Bars:
+        """Read the bars; source `store` without a path reads those this engine has received."""
+        query = source.query(wanted.seed)
+        if source.source == "store" and query.path is None:
+            query = replace(query, path=settings.bars_dir)
+        return SOURCES.get(source.source).read(query)
+
+    def training(self, data: Data) -> Sequence[BarSeries]:
+        """Return the bars of each symbol."""
+        return list(cast(Bars, data).series())
+
+    def describe(self, recipe: Recipe, data: Data, spec: dict[str, Json]) -> Layout:
+        """Return the symbols as the names of a portfolio's weights."""
+        digest = hashlib.sha256(DEFINITION.encode()).hexdigest()
+        return Layout("portfolio_returns", data.symbols, digest, 2)
+
+    def rows(
+        self, recipe: Recipe, data: Data, spec: dict[str, Json], *, keep_unlabelled: bool = False
+    ) -> LabelledRows:
+        """Return one row per common date from the second on.
+
+        Raises:
+            BarsError: a symbol lacks too many of the dates that the others have.
+            TooLittleHistoryError: no labelled date remains.
+        """
+        dates, closes = common_closes(data)
+        horizon = cast(int, spec["horizon_bars"])
+        X = closes[1:] / closes[:-1] - 1
+        y = np.full(len(X), np.nan)
+        t1 = np.full(len(X), -1, dtype=np.int64)
+        if len(X) > horizon:
+            ahead = closes[1 + horizon :] / closes[1:-horizon] - 1
+            y[:-horizon] = ahead @ np.asarray(spec["weights"], dtype=np.float64)
+            t1[:-horizon] = dates[1 + horizon :]
+        rows = _labelled(X, y, (dates[1:], t1), recipe, spec)
+        found = rows if keep_unlabelled else rows.take(rows.t1 >= 0)
+        if not len(found):
+            hint = "read more bars"
+            raise TooLittleHistoryError("a labelled date", horizon + 2, len(closes), hint)
+        return found
+
+    def sample(self, rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:
+        """Return portfolios: the judged one, then long-only and long-short ones, seeded."""
+        rng = np.random.default_rng(0)
+        judged = np.asarray(rows.spec["weights"], dtype=np.float64)
+        drawn = rng.dirichlet(np.ones(len(judged)), n_rows)
+        drawn[1::2] = 2 * drawn[1::2] - rng.dirichlet(np.ones(len(judged)), len(drawn[1::2]))
+        drawn[0] = judged
+        return np.ascontiguousarray(drawn, dtype=np.float32)
+
+    def checks(self, recipe: Recipe, dataset: Dataset) -> tuple[GateRow, ...]:
+        """Recompute rows, and a walked forecast, from data cut at several dates."""
+        return _causality(self, recipe, dataset), _parity(dataset)
+
+
+def common_closes(data: Data) -> tuple[NDArray[np.int64], Array]:
+    """Return the dates that all symbols have a bar on (n,), and their closes (n, n_symbols).
+
+    Raises:
+        BarsError: a symbol lacks more than 5 % of all dates.
+    """
+    wide = data.frame.pivot(on="symbol", index="timestamp", values="close").sort("timestamp")
+    counted = {s: wide.height - wide[s].null_count() for s in data.symbols}
+    for symbol, n_bars in counted.items():
+        if n_bars < (1 - MOST_MISSING) * wide.height:
+            problem = f"{symbol} has bars on {n_bars} of {wide.height} dates of the universe"
+            hint = "leave it out with symbols=, choose a later start=, or read its missing bars"
+            raise BarsError(problem, data.source, hint)
+    common = wide.drop_nulls(list(data.symbols))
+    closes = common.select(data.symbols).to_numpy().astype(np.float64)
+    return common["timestamp"].to_physical().to_numpy(), closes
+
+
+def _labelled(
+    X: Array,
+    y: Array,
+    times: tuple[NDArray[np.int64], NDArray[np.int64]],
+    recipe: Recipe,
+    spec: dict[str, Json],
+) -> LabelledRows:
+    context = baselines(X, spec)
+    target, fit = recipe.template.target(y, context)
+    return LabelledRows(
+        X=np.ascontiguousarray(X, dtype=np.float32),
+        y=y,
+        target=target,
+        context=context,
+        outcome={},
+        symbol=np.zeros(len(X), dtype=np.int32),
+        symbols=(NAME_OF_ROWS,),
+        t0=times[0],
+        t1=times[1],
+        fit=fit,
+        spec=spec,
+    )
+
+
+def _cuts(rows: LabelledRows, first: int) -> NDArray[np.intp]:
+    rng = np.random.default_rng(0)
+    return (
+        np.sort(rng.integers(first, len(rows), N_CUTS)) if len(rows) > first else np.zeros(0, int)
+    )
+
+
+def _causality(kind: PortfolioInputs, recipe: Recipe, dataset: Dataset) -> GateRow:
+    """Compare rows and walked losses at t with those computed without anything after t."""
+    rows, fold = dataset.rows, dataset.folds[0]
+    fitted = recipe.fit(rows.take(fold.train))
+    tested = rows.take(fold.test)
+    walked = fold_scores(fitted, rows, tested)
+    worst = 0.0
+    cuts = _cuts(tested, 1)
+    for cut in cuts:
+        end = from_microseconds(int(tested.t0[cut]))
+        data = dataset.data.between(None, end)
+        past = kind.rows(recipe, data, dataset.label_spec, keep_unlabelled=True)
+        row = len(past) - 1
+        worst = max(worst, _difference(tested.X[cut], past.X[row]))
+        for name, values in past.context.items():
+            worst = max(worst, _difference(tested.context[name][cut], values[row]))
+        if isinstance(fitted, Walking):
+            known = past.take(past.t0 >= tested.t0[0])
+            worst = max(worst, _difference(walked[cut], fold_scores(fitted, past, known)[-1]))
+    note = f"returns, baselines and walked losses at {len(cuts)} dates without what came after"
+    return GateRow("causality", worst if len(cuts) else None, "<=", CAUSALITY_LIMIT, note)
+
+
+def _parity(dataset: Dataset) -> GateRow:
+    """Compare returns with those of the two closes they are made of."""
+    dates, _ = common_closes(dataset.data)
+    worst, rows = 0.0, dataset.rows
+    cuts = _cuts(rows, 0)
+    for cut in cuts:
+        newest = int(np.searchsorted(dates, rows.t0[cut]))
+        last, before = (from_microseconds(int(dates[newest - back])) for back in (0, 1))
+        pair = dataset.data.between(before, last)
+        _, two = common_closes(pair)
+        worst = max(worst, _difference(rows.X[cut], two[-1] / two[0] - 1))
+    note = "whole history against two closes; a request gives weights, from which nothing is made"
+    return GateRow("feature_parity", worst if len(cuts) else None, "<=", PARITY_LIMIT, note)
+
+
+def _difference(expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:
+    a, b = np.asarray(expected, dtype=np.float64), np.asarray(found, dtype=np.float64)
+    if (np.isnan(a) != np.isnan(b)).any():
+        return float("inf")
+    gap = np.abs(a - b) / np.maximum(1.0, np.abs(a))
+    return float(np.where(np.isnan(gap), 0.0, gap).max())
+
+
+INPUTS = PortfolioInputs()

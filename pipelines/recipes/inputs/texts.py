@@ -1,0 +1,195 @@
+"""Inputs `texts`: labelled texts of a file, or our own sentences, as an encoder's numbers.
+
+Which encoder (`pipelines/data/texts/text_encoders.py`) the architecture says: `lexicon` its own
+columns,
+`pretrained_text` the tokens of its transformer, every other hashed words.
+"""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.data.tables.row_data import (
+    RowData,
+    label_ends,
+    microseconds,
+    names_of_places,
+    place_in_time,
+    read_rows,
+    timed,
+)
+from pipelines.data.tables.table_columns import cleaned
+from pipelines.data.texts import sample_texts
+from pipelines.data.texts.text_encoders import (
+    DEFAULT,
+    N_LEXICON,
+    TOKENIZER_FILE,
+    WORDS_FILE,
+    TextEncoder,
+    fingerprint,
+    make,
+    numbers_of_words,
+)
+from pipelines.method.agreement import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
+from pipelines.method.rows import LabelledRows
+from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.recipes.inputs import Data, Dataset, Layout, spread
+from pipelines.recipes.recipe import Recipe
+from pipelines.templates.sentiment import read_labels
+from registry.contract import Json
+from registry.errors import ParameterError
+from registry.gates import GateRow
+from registry.settings import PlatformSettings
+
+SAMPLE_NOTE = (
+    "sentences written for this repository, short and clear, by the authors of the lexicon: they "
+    "show that the parts fit together, not how good a model is on your texts"
+)
+N_CHECKED = 64
+
+
+class TextInputs:
+    """The kind; see the module."""
+
+    name = "texts"
+
+    def read(
+        self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
+    ) -> RowData:
+        """Read files, or the sample sentences.
+
+        Raises:
+            ParameterError: another source than `files` and `sample`.
+            TableError, BarsError: files that cannot be used.
+        """
+        if source.source == "sample":
+            return sample()
+        if source.source != "files":
+            raise ParameterError("source", source.source, "files or sample: texts come from these")
+        return read_rows(source.query(), str(wanted.changed_options().get("time", "")))
+
+    def training(self, data: Data) -> pl.DataFrame:
+        """Return the frame."""
+        return data.frame
+
+    def describe(self, recipe: Recipe, data: Data, spec: dict[str, Json]) -> Layout:
+        """Return names and fingerprint of the encoder."""
+        encoder = encoder_of(recipe)
+        return Layout(encoder.name, encoder.feature_names, fingerprint(encoder), 1)
+
+    def rows(
+        self, recipe: Recipe, data: Data, spec: dict[str, Json], *, keep_unlabelled: bool = False
+    ) -> LabelledRows:
+        """Return the rows with a text and a label.
+
+        Raises:
+            TableError: a label that cannot be read.
+        """
+        frame = data.frame.filter(cleaned(data.frame[str(spec["text"])]).is_not_null())
+        y = read_labels(frame[str(spec["label"])], spec, data.source)
+        if not keep_unlabelled:
+            frame, y = frame.filter(np.isfinite(y)), y[np.isfinite(y)]
+        encoder = encoder_of(recipe)
+        t0 = microseconds(frame)
+        t1 = label_ends(t0, int(cast(int, spec["horizon_bars"])))
+        place = place_in_time(t0)
+        target, fit = recipe.template.target(y, {})
+        texts = frame[str(spec["text"])].cast(pl.String).to_list()
+        return LabelledRows(
+            X=encoder.encode(texts),
+            y=y,
+            target=target,
+            context={},
+            outcome={},
+            symbol=place,
+            symbols=names_of_places(place),
+            t0=t0,
+            t1=np.where(np.isfinite(y), t1, -1),
+            fit=fit,
+            spec=spec,
+        )
+
+    def sample(self, rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:
+        """Return inputs of rows spread over time."""
+        return spread(rows, n_rows)
+
+    def files(self, recipe: Recipe, dataset: Dataset) -> dict[str, bytes]:
+        """Return the tokenizer, or of hashed words which words the texts have."""
+        if encoder_of(recipe).name != "words":
+            return files_of(recipe)
+        column = cleaned(dataset.data.frame[str(dataset.label_spec["text"])]).drop_nulls()
+        return {WORDS_FILE: numbers_of_words(column.cast(pl.String).to_list()).tobytes()}
+
+    def checks(self, recipe: Recipe, dataset: Dataset) -> tuple[GateRow, ...]:
+        """Encode texts alone, and by the encoder that a server makes of the contract."""
+        spec, encoder = dataset.label_spec, encoder_of(recipe)
+        column = cleaned(dataset.data.frame[str(spec["text"])]).drop_nulls().cast(pl.String)
+        chosen = np.linspace(0, len(column) - 1, min(N_CHECKED, len(column))).astype(int)
+        texts = [column[int(i)] for i in chosen]
+        together = encoder.encode(texts)
+        alone = np.concatenate([encoder.encode([text]) for text in texts])
+        served = make(encoder.name, len(encoder.feature_names), self.files(recipe, dataset))
+        note = f"{len(texts)} texts alone against all of them together"
+        return (
+            GateRow("causality", difference(together, alone), "<=", CAUSALITY_LIMIT, note),
+            GateRow(
+                "feature_parity",
+                difference(together, served.encode(texts)),
+                "<=",
+                FEATURE_PARITY_LIMIT,
+                f"{len(texts)} texts by the encoder that serving makes of the contract",
+            ),
+        )
+
+
+def files_of(recipe: Recipe) -> dict[str, bytes]:
+    """Return the files of the recipe's architecture that its encoder needs."""
+    tokenizer = tokenizer_of(recipe)
+    return {} if tokenizer is None else {TOKENIZER_FILE: tokenizer}
+
+
+def sample() -> RowData:
+    """Return our own labelled sentences; they have no times."""
+    frame = pl.DataFrame(sample_texts.rows(), schema=["text", "label"], orient="row")
+    data, _ = timed(frame, "", where="sample")
+    return RowData(data.frame, "sample", f"{SAMPLE_NOTE}; {data.note}")
+
+
+def encoder_of(recipe: Recipe) -> TextEncoder:
+    """Return the encoder asked for, or the one that the architecture needs.
+
+    Raises:
+        ParameterError: a name that no encoder has, or one the architecture cannot take.
+    """
+    own = {"lexicon": "lexicon", "pretrained_text": "tokens"}.get(recipe.architecture.name)
+    asked = recipe.feature_set or own or DEFAULT
+    if (own and asked != own) or (not own and asked == "tokens"):
+        expected = f"{own or 'words or lexicon'} for {recipe.architecture.name}"
+        raise ParameterError("feature_set", asked, expected)
+    if asked == "tokens":
+        n_features = int(cast(int, recipe.parameters["max_tokens"]))
+    else:
+        n_features = N_LEXICON + int(cast(int, recipe.options["width"]))
+    return make(asked, n_features, files_of(recipe))
+
+
+def tokenizer_of(recipe: Recipe) -> bytes | None:
+    """Return the content of the transformer's tokenizer file; None for other architectures.
+
+    Raises:
+        ParameterError: the directory has none.
+    """
+    if recipe.architecture.name != "pretrained_text":
+        return None
+    directory = str(recipe.parameters["directory"])
+    path = Path(directory) / TOKENIZER_FILE
+    if not directory or not path.is_file():
+        expected = f"a folder with {TOKENIZER_FILE} (parameters directory=...)"
+        raise ParameterError("directory", directory, expected)
+    return path.read_bytes()
+
+
+INPUTS = TextInputs()

@@ -1,0 +1,269 @@
+"""Recipe: names from the command line turned into the parts that make a model.
+
+A version is a recipe fitted on all rows; its evidence comes from walk-forward folds of the same
+recipe. `fit_folds` makes that evidence, each fold predicted by a fit that has not seen it;
+`fit_decoders` gives each fold the decoder that earlier folds alone have taught.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.architectures import (
+    ARCHITECTURES,
+    QUIET,
+    Architecture,
+    Choosing,
+    Estimator,
+    FitContext,
+    Objective,
+    TrainingRows,
+    Walking,
+)
+from pipelines.architectures.hyperparameters import defaults, resolve
+from pipelines.data.bars import parse_interval
+from pipelines.data.features import FEATURE_SETS, FeatureSet
+from pipelines.method.folds import Fold
+from pipelines.method.rows import LabelledRows, OutOfFold, concatenate
+from pipelines.method.uniqueness import uniqueness_weights
+from pipelines.parameters import RecipeParameters
+from pipelines.templates import TEMPLATES, Template
+from registry.contract import Json, ModelContract
+from registry.decoder import Decoder
+from registry.errors import ParameterError
+from registry.trials import family_key
+
+LARGEST_SEED = 2**32 - 1
+"""The largest that every library here takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to make a model, every name resolved.
+
+    `bar_set` is None for a template whose inputs are not bars; `feature_set` is a name always.
+    """
+
+    template: Template
+    architecture: Architecture
+    feature_set: str
+    bar_set: FeatureSet | None
+    window: int
+    horizon_bars: int
+    parameters: Mapping[str, Json]
+    options: Mapping[str, Json]
+    seed: int
+    recent_bars: int
+
+    @classmethod
+    def resolve(cls, wanted: RecipeParameters) -> "Recipe":
+        """Return the recipe for these names; defaults come from template and architecture.
+
+        Raises:
+            UnknownNameError: a name that no catalog has.
+            ParameterError: a pair that does not go together, an unknown parameter, or a seed or
+                `recent_bars` that no fit can use.
+        """
+        template = TEMPLATES.get(wanted.template)
+        name = wanted.architecture or template.architectures[0]
+        if name not in ARCHITECTURES:
+            ARCHITECTURES.get(name)
+        if name not in template.architectures:
+            expected = f"one of {', '.join(template.architectures)} for {template.name}"
+            raise ParameterError("architecture", name, expected)
+        architecture = ARCHITECTURES.get(name)
+        if wanted.seed > LARGEST_SEED:
+            raise ParameterError("seed", wanted.seed, f"at most {LARGEST_SEED}")
+        if wanted.recent_bars == 1:
+            raise ParameterError("recent_bars", 1, "0 for all bar times, or at least 2")
+        own = template.parameters.get(architecture.name, {})
+        known = architecture.parameters(template.objective({})) | dict(own)
+        changed = wanted.changed_parameters()
+        if unknown := sorted(set(changed) - set(known)):
+            raise ParameterError("parameters", unknown[0], f"one of {', '.join(sorted(known))}")
+        feature_set = wanted.feature_set or template.feature_set
+        return cls(
+            template=template,
+            architecture=architecture,
+            feature_set=feature_set,
+            bar_set=FEATURE_SETS.get(feature_set) if template.inputs == "bars" else None,
+            window=wanted.window or architecture.default_window,
+            horizon_bars=wanted.horizon or template.horizon_bars,
+            parameters=known | changed,
+            options=resolve(template.options, wanted.changed_options()),
+            seed=wanted.seed,
+            recent_bars=wanted.recent_bars,
+        )
+
+    @classmethod
+    def of_contract(cls, contract: ModelContract) -> "Recipe":
+        """Return the recipe that made a version."""
+        template = TEMPLATES.get(contract.template)
+        is_over_bars = template.inputs == "bars"
+        return cls(
+            template=template,
+            architecture=ARCHITECTURES.get(contract.architecture),
+            feature_set=contract.feature_set,
+            bar_set=FEATURE_SETS.get(contract.feature_set) if is_over_bars else None,
+            window=contract.window,
+            horizon_bars=contract.horizon_bars,
+            parameters=contract.parameters,
+            options=contract.options,
+            seed=contract.seed,
+            recent_bars=contract.recent_bars,
+        )
+
+    @property
+    def bar_features(self) -> FeatureSet:
+        """The feature set of a template over bars."""
+        assert self.bar_set is not None, f"{self.template.name} is not over bars"
+        return self.bar_set
+
+    def objective(self, rows: LabelledRows) -> Objective:
+        """Return what is fitted on rows of this label."""
+        return self.template.objective(rows.spec)
+
+    def chosen(self, rows: LabelledRows) -> "Recipe":
+        """Return the recipe with what it leaves to the data chosen on these training rows."""
+        if not isinstance(self.architecture, Choosing):
+            return self
+        training, objective = self._training(rows), self.objective(rows)
+        found = self.architecture.choose(training, objective, self.parameters, self.seed)
+        return replace(self, parameters=found)
+
+    def fit(self, rows: LabelledRows, context: FitContext = QUIET) -> Estimator:
+        """Fit on the rows that a fit may use, of the newest `recent_bars` times if that is set."""
+        training, objective = self._training(rows), self.objective(rows)
+        return self.architecture.fit(training, objective, self.parameters, self.seed, context)
+
+    def _training(self, rows: LabelledRows) -> TrainingRows:
+        """Return the rows of a fit, weighted by how unique their labels are."""
+        recent = self.recent(rows)
+        if self.objective(rows).loss == "scenarios":  # no label is fitted: the newest rows count
+            nothing = np.zeros(len(recent))
+            return TrainingRows(recent.X, nothing, np.ones(len(recent)))
+        chosen = recent.take(recent.fit)
+        weight = uniqueness_weights(chosen.t0, chosen.t1, chosen.symbol)
+        return TrainingRows(chosen.X, chosen.target, weight, chosen.categorical)
+
+    def fit_decoder(self, oof: OutOfFold, rows: LabelledRows) -> Decoder:
+        """Fit what follows the scores of a fit on the same rows; `oof` as the template takes it."""
+        return self.template.fit_decoder(oof, self.recent(rows))
+
+    def recent(self, rows: LabelledRows) -> LabelledRows:
+        """Return the rows of the newest `recent_bars` decision times; all of them when 0."""
+        return newest(rows, self.recent_bars) if self.recent_bars else rows
+
+    def digest(self) -> str:
+        """Return what makes this recipe another trial of its family: any changed parameter."""
+        facts: dict[str, Json] = {
+            "architecture": self.architecture.name,
+            "feature_set": self.feature_set,
+            "window": self.window,
+            "parameters": dict(self.parameters),
+            "seed": self.seed,
+            "recent_bars": self.recent_bars,
+        }
+        if changed := self._changed_options():
+            facts["options"] = changed
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def family(self, spec: Mapping[str, Json], symbols: Sequence[str]) -> str:
+        """Return the family whose trials count together.
+
+        What the data chose within the label (`spec["fitted"]`) makes no other family: newer bars
+        must not start the count again. Nor does what only the decision depends on
+        (`spec["decision"]`): it makes another trial.
+        """
+        declared = {k: v for k, v in spec.items() if k not in beside_the_label(spec)}
+        return family_key(self.template.name, declared, self.cost_spec(), symbols)
+
+    def cost_spec(self) -> dict[str, Json]:
+        """Return the template's cost assumptions; an option of that name replaces one."""
+        assumed = self.template.cost_spec()
+        return {name: self.options.get(name, value) for name, value in assumed.items()}
+
+    def _changed_options(self) -> dict[str, Json]:
+        default = defaults(self.template.options)
+        return {k: v for k, v in self.options.items() if v != default.get(k)}
+
+
+def beside_the_label(spec: Mapping[str, Json]) -> set[str]:
+    """Return the names of a label spec that the label itself does not depend on as declared.
+
+    What the data chose (`fitted`), and what only the decision depends on (`decision`).
+    """
+    named = [spec.get(listing, []) for listing in ("fitted", "decision")]
+    return {"fitted", "decision"}.union(*(set(cast("list[str]", names)) for names in named))
+
+
+def fit_folds(
+    recipe: Recipe,
+    rows: LabelledRows,
+    folds: Sequence[Fold],
+    context_of: Callable[[str], FitContext] = FitContext,
+) -> OutOfFold:
+    """Predict every test row by a fit that has not seen it; pooled, in time order.
+
+    Args:
+        context_of: name of a fit ("fold 3") -> where it reports.
+    """
+    parts: list[OutOfFold] = []
+    for fold in folds:
+        test = rows.take(fold.test)
+        fitted = recipe.fit(rows.take(fold.train), context_of(f"fold {fold.number}"))
+        scores = fold_scores(fitted, rows, test)
+        parts.append(OutOfFold(test, scores, np.full(len(test), fold.number, dtype=np.int64)))
+    return pool(parts, rows)
+
+
+def fold_scores(fitted: Estimator, rows: LabelledRows, test: LabelledRows) -> NDArray[np.float32]:
+    """Return the scores of test rows; a walking estimator also sees what came before each."""
+    if not isinstance(fitted, Walking):
+        return fitted.predict(test.X)
+    weights = np.asarray(rows.spec["weights"], dtype=np.float64)
+    return fitted.walk(rows.X[rows.t0 < test.t0.min()], test.X, weights)
+
+
+def fit_decoders(
+    recipe: Recipe, rows: LabelledRows, folds: Sequence[Fold], oof: OutOfFold
+) -> dict[int, Decoder]:
+    """Return for each fold the decoder fitted on the predictions of earlier folds only."""
+    return {
+        fold.number: recipe.fit_decoder(oof.take(oof.fold < fold.number), rows.take(fold.train))
+        for fold in folds
+    }
+
+
+def pool(parts: Sequence[OutOfFold], rows: LabelledRows) -> OutOfFold:
+    """Return the parts as one, in time order; of no parts, an empty one shaped like `rows`."""
+    if not parts:
+        nothing = np.zeros(0, dtype=np.intp)
+        scores = np.zeros((0, 1), dtype=np.float32)
+        return OutOfFold(rows.take(nothing), scores, np.zeros(0, dtype=np.int64))
+    together = concatenate([p.rows for p in parts])
+    scores = np.concatenate([p.scores for p in parts])
+    return OutOfFold(together, scores, np.concatenate([p.fold for p in parts]))
+
+
+def span(interval: str, n_bars: int) -> str:
+    """Return `n_bars` of an interval in the interval's own unit: `5d`, `60m`; empty without one.
+
+    Raises:
+        ParameterError: an interval not written like 1d, 1h, 15m.
+    """
+    if not interval:
+        return ""
+    parse_interval(interval)
+    return f"{int(interval[:-1]) * n_bars}{interval[-1]}"
+
+
+def newest(rows: LabelledRows, n_times: int) -> LabelledRows:
+    """Return the rows of the newest `n_times` (at least 1) decision times."""
+    times = np.unique(rows.t0)[-n_times:]
+    return rows.take(rows.t0 >= times[0])

@@ -1,0 +1,106 @@
+"""Rivals that a template cannot compute itself, because they need a library to be fitted.
+
+`volatility_forecast` is compared with GARCH(1,1) and GJR-GARCH: `arch` fits their parameters on
+each symbol's returns before a test block, the recursion of `pipelines/method/variance_models.py`
+carries them through it. `validate` adds the forecasts to the out-of-fold rows as outcomes
+`rival.NAME`, where `pipelines/templates/volatility_forecast/quality.py` finds them. Nothing here is
+part of a version.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data.bars import BarSeries
+from pipelines.method.labels import log_returns
+from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.variance_models import Garch
+from pipelines.templates.volatility_forecast.quality import RIVAL
+
+Array = NDArray[np.float64]
+
+PERCENT = 100.0
+"""`arch` wants returns in percent: its optimiser is scaled for them."""
+LEAST_RETURNS = 500
+REFIT_FOLDS = 3
+"""Parameters are fitted at every third fold and filtered through all: they move slowly, and a fit
+of 20 symbols in 23 yearly folds would otherwise take longer than the models themselves."""
+ORDERS = {"garch": 0, "gjr_garch": 1}
+"""Rival -> number of asymmetric terms."""
+
+
+def with_variance_rivals(
+    oof: OutOfFold, rows: LabelledRows, series: Iterable[BarSeries], horizon: int
+) -> OutOfFold:
+    """Return the predictions with the forecasts of GARCH and GJR-GARCH beside them.
+
+    Args:
+        oof: predictions of some of `rows`, block after block.
+        rows: all labelled rows; those complete before a block scale the forecasts of it.
+        series: bars of every symbol.
+        horizon: bars of the forecast.
+
+    Forecasts are NaN for a symbol with fewer than 500 returns before the block, and where the fit
+    did not converge. Each is multiplied by mean label / mean forecast of the rows before the
+    block, so that a proxy other than squared returns is compared in its own unit.
+    """
+    found = {name: np.full(len(oof.rows), np.nan) for name in ORDERS}
+    for bars in series:
+        symbol = rows.symbols.index(bars.symbol)
+        past, tested = rows.take(rows.symbol == symbol), oof.rows.symbol == symbol
+        for name, order in ORDERS.items():
+            found[name][tested] = _forecasts(bars, past, oof.take(tested), order, horizon)
+    added = {RIVAL + name: values for name, values in found.items()}
+    return replace(oof, rows=replace(oof.rows, outcome={**oof.rows.outcome, **added}))
+
+
+def _forecasts(
+    bars: BarSeries, past: LabelledRows, tested: OutOfFold, order: int, horizon: int
+) -> Array:
+    """Return one symbol's forecasts, (n_tested,)."""
+    out = np.full(len(tested.rows), np.nan)
+    returns = PERCENT * log_returns(bars.close)[1:]
+    everywhere = np.full(len(bars), np.nan)
+    for i, fold in enumerate(np.unique(tested.fold)):
+        block = tested.fold == fold
+        start = int(tested.rows.t0[block].min())
+        if i % REFIT_FOLDS == 0:
+            known = returns[: max(0, int(np.searchsorted(bars.timestamp, start)) - 1)]
+            model = fit_garch(known, order)
+            everywhere = _at_every_bar(model, returns, horizon, len(bars))
+        before = past.take(past.t1 < start)
+        typical = everywhere[np.searchsorted(bars.timestamp, before.t0)].mean()
+        at = np.searchsorted(bars.timestamp, tested.rows.t0[block])
+        out[block] = everywhere[at] * before.y.mean() / typical
+    return out
+
+
+def _at_every_bar(model: Garch | None, returns: Array, horizon: int, n_bars: int) -> Array:
+    if model is None:
+        return np.full(n_bars, np.nan)
+    return model.forecast(model.variances(returns), horizon)
+
+
+def fit_garch(returns: Array, order: int) -> Garch | None:
+    """Fit GARCH(1,1), or GJR-GARCH where `order` is 1, with normal errors and mean zero.
+
+    Args:
+        returns: log returns in percent, oldest first.
+
+    Returns:
+        None for fewer than 500 returns, or when the optimiser did not converge.
+    """
+    if len(returns) < LEAST_RETURNS:
+        return None
+    from arch import arch_model
+
+    model = arch_model(returns, mean="Zero", p=1, o=order, q=1, rescale=False)
+    fit = model.fit(disp="off", show_warning=False)
+    if fit.convergence_flag != 0:
+        return None
+    found = dict(fit.params)
+    start = float(model.volatility.backcast(returns))
+    gamma = float(found.get("gamma[1]", 0.0))
+    return Garch(found["omega"], found["alpha[1]"], gamma, found["beta[1]"], start)

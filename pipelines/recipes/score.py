@@ -1,0 +1,57 @@
+"""Score registered versions on labelled data, as they were registered.
+
+The one way a version is judged after its making: the challenge of a retraining run and the
+comparison after a promotion both ask here, so that they cannot disagree.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.method.rows import LabelledRows
+from pipelines.method.statistics import mean_per_date
+from pipelines.recipes.inputs import INPUTS, Data
+from pipelines.recipes.recipe import Recipe
+from pipelines.templates import TEMPLATES
+from registry.backends import BACKENDS
+from registry.version_files import VersionFiles
+
+
+def score(version: VersionFiles, data: Data, window: LabelledRows) -> NDArray[np.float64]:
+    """Return a version's loss on the rows of the window, in their order.
+
+    The version computes its own inputs from the data with its own label; a row that it cannot
+    answer is NaN.
+    """
+    contract = version.contract
+    template = TEMPLATES.get(contract.template)
+    predictor = BACKENDS.get("cpu").load(
+        "native", version.read(version.model_files()["native"]), contract
+    )
+    kind = INPUTS.get(template.inputs)
+    rows = kind.rows(Recipe.of_contract(contract), data, dict(contract.label_spec))
+    position = {key: i for i, key in enumerate(_keys(rows))}
+    index = np.array([position.get(key, -1) for key in _keys(window)], dtype=np.intp)
+    there = index >= 0
+    found = rows.take(index[there])
+    loss = np.full(len(window), np.nan)
+    loss[there] = template.loss(found, predictor(found.X), version.decoder)
+    return loss
+
+
+def per_time(
+    rows: LabelledRows, *losses: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Average losses over symbols at each bar time, rows that any loss lacks left out.
+
+    Returns:
+        Times (n_times,), and means (n_losses, n_times).
+    """
+    stacked = np.stack(losses)
+    there = np.isfinite(stacked).all(axis=0)
+    t0 = rows.t0[there]
+    return np.unique(t0), np.stack([mean_per_date(loss, t0) for loss in stacked[:, there]])
+
+
+def _keys(rows: LabelledRows) -> list[tuple[int, str]]:
+    names = np.array(rows.symbols)[rows.symbol]
+    return list(zip(rows.t0.tolist(), names.tolist(), strict=True))

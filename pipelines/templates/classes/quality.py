@@ -1,0 +1,164 @@
+"""How forecasts of classes and of numbers about single rows are judged. Numpy and polars only.
+
+Used by the templates whose rows stand alone (`sentiment`, `tabular`): a proper score against the
+forecast that knows only the training slice's shares (or mean), on pooled out-of-fold rows, with a
+HAC t per time. One gate, `quality.skill`; the rest is for reading.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.method import metrics
+from pipelines.method.rows import LabelledRows
+from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, hac_lags, mean_per_date
+from pipelines.templates import Evaluation
+from registry.gates import GateRow
+
+Array = NDArray[np.float64]
+
+SKILL = "quality.skill"
+LEAST_FOR_ECE = 30
+"""Rows below which a calibration error says nothing."""
+
+
+def judge_classes(
+    rows: LabelledRows,
+    probabilities: Array,
+    prior: Array,
+    classes: Sequence[str],
+    horizon: int,
+) -> Evaluation:
+    """Judge class probabilities against the prior.
+
+    Args:
+        rows: out-of-fold rows; `y` are class numbers.
+        probabilities, prior: (n, k), calibrated by earlier folds; shares of the training slice.
+        horizon: times until a label is known.
+    """
+    loss, rival = metrics.log_loss(probabilities, rows.y), metrics.log_loss(prior, rows.y)
+    chosen = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    hit = (chosen == rows.y).astype(np.float64)
+    skill, gate = _skill(rows, loss, rival, horizon, "log loss minus that of the class shares")
+    found = skill | {
+        "log_loss": float(loss.mean()),
+        "log_loss_prior": float(rival.mean()),
+        "brier": float(metrics.brier(probabilities, rows.y).mean()),
+        "accuracy": float(hit.mean()),
+        "accuracy_prior": float((prior.argmax(axis=1) == rows.y).mean()),
+    }
+    tables: dict[str, pl.DataFrame] = {
+        "confusion": metrics.confusion(rows.y, chosen.astype(np.float64), tuple(classes)),
+        "per_class": _per_class(rows.y, probabilities, classes),
+    }
+    if len(rows) >= LEAST_FOR_ECE:
+        error = metrics.calibration_error_interval(confidence, hit, rows.t0)
+        found |= {"ece": error.estimate, "ece_lower": error.lower, "ece_upper": error.upper}
+        tables["reliability"] = metrics.reliability_table(confidence, hit)
+    return Evaluation(found, (gate,), tables)
+
+
+def judge_numbers(
+    rows: LabelledRows,
+    forecast: Array,
+    mean: Array,
+    bounds: tuple[Array, Array],
+    level: float,
+    horizon: int,
+) -> Evaluation:
+    """Judge forecasts of a number against the mean of the training slice.
+
+    Args:
+        forecast, mean: (n,), in the target's unit.
+        bounds: lower and upper end of each row's interval, (n,) each; NaN where there was none.
+        level: share of rows that the intervals promise to hold.
+    """
+    loss, rival = (rows.y - forecast) ** 2, (rows.y - mean) ** 2
+    skill, gate = _skill(rows, loss, rival, horizon, "squared error minus that of the mean")
+    total = float(rival.mean())
+    found = skill | {
+        "rmse": float(np.sqrt(loss.mean())),
+        "rmse_mean": float(np.sqrt(total)),
+        "mae": float(np.abs(rows.y - forecast).mean()),
+        "r2_oos": 1 - float(loss.mean()) / total if total > 0 else 0.0,
+        "bias": float((forecast - rows.y).mean()),
+    }
+    lower, upper = bounds
+    has_bounds = np.isfinite(lower) & np.isfinite(upper)
+    if has_bounds.any():
+        inside = (rows.y >= lower) & (rows.y <= upper)
+        found |= {
+            "interval_coverage": float(inside[has_bounds].mean()),
+            "interval_level": level,
+            "interval_width": float((upper - lower)[has_bounds].mean()),
+        }
+    return Evaluation(found, (gate,), {"by_forecast": _by_forecast(rows.y, forecast)})
+
+
+def _skill(
+    rows: LabelledRows, loss: Array, rival: Array, horizon: int, what: str
+) -> tuple[dict[str, float], GateRow]:
+    lags = hac_lags(horizon)
+    t = diebold_mariano(loss, rival, rows.t0, lags)
+    n_times = len(np.unique(rows.t0))
+    note = f"t per time (HAC lag {lags}) of {what}; {len(rows)} out-of-fold rows, {n_times} times"
+    found = {
+        "loss_vs_baseline": float(mean_per_date(loss - rival, rows.t0).mean()),
+        "n_oof_rows": float(len(rows)),
+        "n_oof_times": float(n_times),
+    }
+    gate = GateRow(SKILL, t, "<", SIGNIFICANT, note)
+    return found if t is None else found | {"t_skill": t}, gate
+
+
+def _per_class(y: Array, probabilities: Array, classes: Sequence[str]) -> pl.DataFrame:
+    """Return per class: n_rows, precision, recall, f1, area under the ROC curve, mean forecast.
+
+    Null where a class was never forecast (precision) or never happened (recall, area).
+    """
+    chosen = probabilities.argmax(axis=1)
+    lines = []
+    for number, name in enumerate(classes):
+        is_class, said = y == number, chosen == number
+        right = int((is_class & said).sum())
+        precision = right / int(said.sum()) if said.any() else None
+        recall = right / int(is_class.sum()) if is_class.any() else None
+        f1 = 2 * right / (int(said.sum()) + int(is_class.sum())) if recall is not None else None
+        area = area_under_curve(probabilities[:, number], is_class)
+        mean = float(probabilities[:, number].mean())
+        lines.append((name, int(is_class.sum()), precision, recall, f1, area, mean))
+    schema = {
+        "class": pl.String(),
+        "n_rows": pl.Int64(),
+        "precision": pl.Float64(),
+        "recall": pl.Float64(),
+        "f1": pl.Float64(),
+        "auc": pl.Float64(),
+        "mean_probability": pl.Float64(),
+    }
+    return pl.DataFrame(lines, schema=schema, orient="row")
+
+
+def area_under_curve(score: Array, is_class: NDArray[np.bool_]) -> float | None:
+    """Return the area under the ROC curve (Mann-Whitney, ties count a half); None for one class."""
+    n_in, n_out = int(is_class.sum()), int((~is_class).sum())
+    if not n_in or not n_out:
+        return None
+    rank = pl.Series(score).rank("average").to_numpy()
+    return float((rank[is_class].sum() - n_in * (n_in + 1) / 2) / (n_in * n_out))
+
+
+def _by_forecast(y: Array, forecast: Array) -> pl.DataFrame:
+    """Return one line per tenth of the forecasts: means of forecast and of what happened."""
+    bins = metrics.equal_mass_bins(forecast, 10)
+    count = np.bincount(bins)
+    return pl.DataFrame(
+        {
+            "forecast": np.bincount(bins, forecast) / count,
+            "realised": np.bincount(bins, y) / count,
+            "n_rows": count,
+        }
+    )

@@ -1,0 +1,258 @@
+"""Template `return_forecast`: the log return of the next h bars, with a conformal interval.
+
+A decision at the close of t is filled at the next open where the bars have opens, else at the next
+close; the label is the log return from there over h bars. Fitted target: label / sigma, sigma the
+EWMA deviation of a bar's log return known at t, so that the score is a forecast in sigmas. The
+benchmark is the random walk, which forecasts zero and is seldom beaten: how it is judged stands in
+`pipelines/templates/return_forecast/quality.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.architectures import Objective
+from pipelines.architectures.hyperparameters import Choice, Space
+from pipelines.data.bars import BarSeries
+from pipelines.method import conformal, labels
+from pipelines.method.coverage import Intervals, naive_band
+from pipelines.method.rows import LabelledRows, OutOfFold, known_to
+from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
+from pipelines.templates.return_forecast import quality
+from pipelines.templates.return_forecast.quality import ReturnForecasts
+from registry.contract import Json, ModelContract
+from registry.decoder import Decoder
+from registry.errors import ParameterError
+
+Array = NDArray[np.float64]
+
+LEVEL = 0.9
+LARGEST_SCORE = 50.0
+"""In sigmas of one bar: targets beyond are cut before a fit, scores beyond when they are read."""
+LARGEST_LOG_RETURN = 50.0
+"""exp(50) times any price is still a number."""
+
+
+class ReturnForecast:
+    """The template; see the module."""
+
+    name = "return_forecast"
+    inputs: Literal["bars"] = "bars"
+    feature_set = "close_only"
+    architectures: tuple[str, ...] = (
+        *("ridge", "lasso", "elastic_net", "xgboost", "lightgbm", "catboost"),
+        *("random_forest", "gradient_boosting"),
+        *("mlp", "rnn", "lstm", "gru", "transformer", "tcn"),
+    )
+    options: ClassVar[Space] = {"interval": Choice("split", ("split", "adaptive"))}
+    parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
+    horizon_bars = 5
+    loss_margin = 0.002
+    is_action = False
+
+    def objective(self, spec: Mapping[str, Json]) -> Objective:
+        """Return squared error on one score."""
+        return Objective("squared", 1)
+
+    def label_spec(
+        self,
+        horizon_bars: int | None,
+        training: Sequence[BarSeries],
+        options: Mapping[str, Json],
+    ) -> dict[str, Json]:
+        """Return horizon, fill and kind of interval; nothing is fitted.
+
+        `fill` is `next_open` where every training bar has an open, else `next_close`.
+
+        Raises:
+            ParameterError: `horizon_bars` below 1.
+        """
+        horizon = self.horizon_bars if horizon_bars is None else horizon_bars
+        if horizon < 1:
+            raise ParameterError("horizon", horizon, "at least one bar")
+        has_open = all(np.isfinite(s.open).all() for s in training)
+        return {
+            "kind": "forward_return",
+            "horizon_bars": horizon,
+            "fill": "next_open" if has_open and training else "next_close",
+            "sigma": "EWMA standard deviation of log returns, span 100",
+            "interval": str(options.get("interval", "split")),
+        }
+
+    def cost_spec(self) -> dict[str, Json]:
+        """Return nothing: a forecast trades nothing."""
+        return {}
+
+    def context(self, series: BarSeries) -> Arrays:
+        """Return `close` and `sigma`, the EWMA deviation (span 100) of a bar's log return."""
+        return {"close": series.close, "sigma": labels.ewma_deviation(series.close)}
+
+    def label(self, series: BarSeries, context: Arrays, spec: Mapping[str, Json]) -> Labels:
+        """Return the log return from the fill over h bars.
+
+        Outcome: `next_return`, the simple return from this decision's fill to the next one's.
+        """
+        horizon, at_open = int(cast(int, spec["horizon_bars"])), spec["fill"] == "next_open"
+        y = labels.return_ahead(series.open, series.close, horizon, at_open=at_open)
+        end = labels.end_times(series.timestamp, horizon if at_open else horizon + 1)
+        fill = labels.later(series.open if at_open else series.close, 1)
+        outcome = {"next_return": labels.later(fill, 1) / fill - 1}
+        return Labels(y, np.where(np.isfinite(y), end, -1), outcome)
+
+    def target(self, y: Array, context: Arrays) -> tuple[Array, NDArray[np.bool_]]:
+        """Return y in sigmas, cut at 50; every labelled row may be fitted."""
+        scaled = y / context["sigma"]
+        return np.clip(scaled, -LARGEST_SCORE, LARGEST_SCORE), np.isfinite(scaled)
+
+    def fit_decoder(self, oof: OutOfFold, training: LabelledRows) -> Decoder:
+        """Keep the conformal scores |y - forecast| / sigma of earlier rows, and where alpha stands.
+
+        `mase_scale` is the mean |y| of the training rows, the error of a naive forecast there.
+        """
+        known = known_to(training, oof)
+        rows = known.rows
+        score = np.abs(rows.y - _forecast(rows, known.scores)) / rows.context["sigma"]
+        level = 1 - conformal.adapted_alpha(score, rows.t0, rows.t1, known.fold, LEVEL)
+        facts: dict[str, Json] = {
+            "level": LEVEL,
+            "adapted_level": level,
+            "interval": training.spec.get("interval", "split"),
+            "mase_scale": float(np.abs(training.y).mean()),
+            "n_calibration_rows": len(score),
+        }
+        return Decoder(facts, {"conformal": conformal.keep_scores(score)})
+
+    def decode(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Return one forecast per row.
+
+        Fields: `expected_log_return` from the fill over the horizon and `expected_return`, the
+        same as a fraction of the price; `score`, the forecast in sigmas of a bar; `sigma`;
+        `direction` (`up`, `down`, `none`); `interval` (lower, upper, level, kind) of the log
+        return that will be realised; `target_price` and `price_interval`, those carried on from
+        the newest close; `fill` and `price_basis`. None where sigma or the close is not known, and
+        without earlier predictions to calibrate an interval on.
+        """
+        unknown = np.full(len(scores), np.nan)
+        sigma, close = context.get("sigma", unknown), context.get("close", unknown)
+        half = _half_width(decoder)
+        terms = {"fill": contract.label_spec["fill"], "price_basis": contract.price_basis}
+        return [
+            _answer(float(s), float(d), float(c), half, decoder) | terms
+            for s, d, c in zip(_bounded(scores), sigma, close, strict=True)
+        ]
+
+    def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
+        """Return the squared error of each row in units of its variance, sigma^2 * h."""
+        return _scaled_square(rows, rows.y - _forecast(rows, scores))
+
+    def baseline_loss(self, rows: LabelledRows, decoder: Decoder | None = None) -> Array:
+        """Return the same error of the random walk, which forecasts no return."""
+        return _scaled_square(rows, rows.y)
+
+    def evaluate(
+        self,
+        oof: OutOfFold,
+        decoders: Mapping[int, Decoder],
+        spec: Mapping[str, Json],
+        family: TrialFamily,
+        interval: str,
+    ) -> Evaluation:
+        """Judge the forecasts against the random walk, and the intervals by what they cover."""
+        rows, horizon = oof.rows, int(cast(int, spec["horizon_bars"]))
+        scale = np.empty(len(rows))
+        for fold in np.unique(oof.fold):
+            scale[oof.fold == fold] = cast(float, decoders[int(fold)].facts["mase_scale"])
+        forecasts = ReturnForecasts(_forecast(rows, oof.scores), rows.context["sigma"], scale)
+        intervals = _intervals(oof, decoders, forecasts, horizon)
+        return quality.judge(oof, forecasts, intervals, horizon, str(spec["interval"]))
+
+
+# Forecasts -------------------------------------------------------------------------------------
+
+
+def _bounded(scores: NDArray[np.float32]) -> Array:
+    return np.clip(scores[:, 0].astype(np.float64), -LARGEST_SCORE, LARGEST_SCORE)
+
+
+def _forecast(rows: LabelledRows, scores: NDArray[np.float32]) -> Array:
+    return np.asarray(_bounded(scores) * rows.context["sigma"], dtype=np.float64)
+
+
+def _scaled_square(rows: LabelledRows, error: Array) -> Array:
+    """Return error^2 / (sigma^2 h) with errors cut at 1,000 sigmas, so that it stays finite."""
+    horizon = float(cast(int, rows.spec.get("horizon_bars", 1)))
+    scaled = np.clip(error / rows.context["sigma"], -1e3, 1e3)
+    return np.asarray(scaled**2 / horizon, dtype=np.float64)
+
+
+def _intervals(
+    oof: OutOfFold, decoders: Mapping[int, Decoder], forecasts: ReturnForecasts, horizon: int
+) -> Intervals:
+    rows, sigma = oof.rows, forecasts.sigma
+    error = rows.y - forecasts.forecast
+    kept = {fold: decoder.arrays["conformal"] for fold, decoder in decoders.items()}
+    walk = conformal.adapt(np.abs(error) / sigma, rows.t0, rows.t1, oof.fold, kept, level=LEVEL)
+    split = np.full(len(rows), np.nan)
+    for fold in np.unique(oof.fold):
+        if len(scores := kept[int(fold)]):
+            split[oof.fold == fold] = conformal.quantile(scores, LEVEL)
+    naive = naive_band(sigma, horizon, LEVEL)
+    return Intervals(error, split * sigma, walk.half * sigma, naive, rows.t0, LEVEL)
+
+
+# Answers ---------------------------------------------------------------------------------------
+
+
+def _half_width(decoder: Decoder) -> float | None:
+    """Return half the interval in sigmas; None where nothing finite was measured."""
+    kept, facts = decoder.arrays["conformal"], decoder.facts
+    is_adaptive = facts["interval"] == "adaptive"
+    level = cast(float, facts["adapted_level" if is_adaptive else "level"])
+    half = conformal.quantile(kept, level) if len(kept) else np.inf
+    return float(half) if np.isfinite(half) else None
+
+
+def _answer(
+    score: float, sigma: float, close: float, half: float | None, decoder: Decoder
+) -> dict[str, Any]:
+    expected = score * sigma
+    answer: dict[str, Any] = {
+        "expected_log_return": _finite(expected),
+        "expected_return": _finite(_growth(expected) - 1),
+        "score": score,
+        "sigma": _finite(sigma),
+        "direction": "up" if score > 0 else "down" if score < 0 else "none",
+        "target_price": _finite(close * _growth(expected)),
+        "interval": None,
+        "price_interval": None,
+    }
+    if half is None or not np.isfinite(expected):
+        return answer
+    terms = {"level": LEVEL, "kind": decoder.facts["interval"]}
+    lower, upper = expected - half * sigma, expected + half * sigma
+    answer["interval"] = {"lower": lower, "upper": upper} | terms
+    if np.isfinite(close):
+        prices = {"lower": close * _growth(lower), "upper": close * _growth(upper)}
+        answer["price_interval"] = prices | terms
+    return answer
+
+
+def _growth(log_return: float) -> float:
+    return float(np.exp(np.clip(log_return, -LARGEST_LOG_RETURN, LARGEST_LOG_RETURN)))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+TEMPLATE = ReturnForecast()

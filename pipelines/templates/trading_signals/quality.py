@@ -1,0 +1,250 @@
+"""How trading signals are judged: probabilities, direction, confidence, intervals, information.
+
+Two edge tests on pooled out-of-fold rows (docs/templates/trading_signals.md): the log loss of the
+three classes against the prior of the training slice, and among rows whose barrier was touched the
+log loss of the direction against its prior. Then whether confidence and intervals hold what they
+promise. What the decisions earn, and whether that is more than luck, is judged in
+`pipelines/templates/trading_signals/returns.py`. Rows become gates of the trade lock; what cannot
+be computed reads `not computed` with the reason.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.method import metrics
+from pipelines.method.coverage import Intervals, judge_coverage
+from pipelines.method.information import decay, information, rank_autocorrelation, top_turnover
+from pipelines.method.information import quantile_spread as spread_of
+from pipelines.method.meta_label import ACCEPTED, MetaForecast
+from pipelines.method.rows import LabelledRows
+from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, hac_lags, hac_t
+from pipelines.method.strategy import Panel, Strategy, make_panel
+from pipelines.templates import Evaluation, TrialFamily
+from pipelines.templates.trading_signals.returns import Earned, judge_overfitting, judge_returns
+from registry.gates import GateRow, not_computed
+
+Array = NDArray[np.float64]
+
+CLASSES = ("SELL", "HOLD", "BUY")
+ECE_ROWS = 5000
+LARGEST_ECE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SignalForecast:
+    """What was said about each row before it was known.
+
+    `probabilities`, `prior`: (n, 3), calibrated and of the training slice; `decision`: (n,) +1, 0
+    or -1; `beta`: (n,) of the strategy to the universe, fitted on earlier rows; `intervals` of the
+    log return from fill to exit; `meta` of the secondary model, None without one.
+    """
+
+    probabilities: Array
+    prior: Array
+    decision: Array
+    beta: Array
+    intervals: Intervals
+    meta: MetaForecast | None = None
+
+    @property
+    def emitted(self) -> Array:
+        """Class number of the signal."""
+        return self.decision + 1
+
+    @property
+    def confidence(self) -> Array:
+        """Calibrated probability of the signal."""
+        rows = np.arange(len(self.decision))
+        chosen: Array = self.probabilities[rows, self.emitted.astype(np.intp)]
+        return chosen
+
+
+def judge(
+    rows: LabelledRows, forecast: SignalForecast, strategy: Strategy, family: TrialFamily
+) -> Evaluation:
+    """Return metrics, gates of the trade lock, tables and the active net returns."""
+    panel = make_panel(rows)
+    report = strategy.run(panel, forecast.decision)
+    beta = np.bincount(panel.date, forecast.beta) / np.bincount(panel.date)
+    earned = Earned(panel, report, report.net() - beta * panel.universe, strategy.bars_per_year)
+    lags = hac_lags(strategy.horizon)
+    scores, edge_gates = _judge_probabilities(rows, forecast, lags)
+    calibration, ece_gate = _judge_confidence(rows, forecast, lags)
+    coverage, coverage_gate, over_time = judge_coverage(forecast.intervals, lags)
+    money, money_gates, returns = judge_returns(earned, family)
+    overfitting, pbo_gate, halves = judge_overfitting(family)
+    content, horizons = _judge_information(panel, forecast)
+    content |= _judge_meta(rows, forecast, lags)
+    tables = {
+        "confusion": metrics.confusion(rows.y, _most_probable(forecast), CLASSES),
+        "reliability": metrics.reliability_table(forecast.confidence, _hit(rows, forecast)),
+        "per_symbol": _per_symbol(rows, forecast),
+    }
+    return Evaluation(
+        scores | calibration | coverage | money | overfitting | content,
+        (*edge_gates, *money_gates, pbo_gate, ece_gate, coverage_gate),
+        returns | tables | over_time | halves | horizons,
+        earned.active,
+        panel.dates,
+    )
+
+
+def _most_probable(forecast: SignalForecast) -> Array:
+    chosen: Array = forecast.probabilities.argmax(axis=1).astype(np.float64)
+    return chosen
+
+
+def _hit(rows: LabelledRows, forecast: SignalForecast) -> Array:
+    return np.asarray(rows.y == forecast.emitted, dtype=np.float64)
+
+
+# Probabilities ---------------------------------------------------------------------------------
+
+
+def _judge_probabilities(
+    rows: LabelledRows, forecast: SignalForecast, lags: int
+) -> tuple[dict[str, float], tuple[GateRow, ...]]:
+    loss = metrics.log_loss(forecast.probabilities, rows.y)
+    prior = metrics.log_loss(forecast.prior, rows.y)
+    touched = rows.outcome["touched"] == 1
+    side = (rows.y[touched] == 2).astype(np.float64)
+    direction = metrics.log_loss(_direction(forecast.probabilities[touched]), side)
+    rival = metrics.log_loss(_direction(forecast.prior[touched]), side)
+    t_loss = diebold_mariano(loss, prior, rows.t0, lags)
+    t_direction = diebold_mariano(direction, rival, rows.t0[touched], lags)
+    note = f"HAC t per date (lag {lags}) of log loss minus that of the training prior"
+    gates = (
+        GateRow("edge.log_loss", t_loss, "<", SIGNIFICANT, f"{note}; {len(rows)} rows"),
+        GateRow(
+            "edge.direction",
+            t_direction,
+            "<",
+            SIGNIFICANT,
+            f"{note}, BUY against SELL where a barrier was touched; {int(touched.sum())} rows",
+        ),
+    )
+    found = {
+        "log_loss": float(loss.mean()),
+        "log_loss_prior": float(prior.mean()),
+        "brier": float(metrics.brier(forecast.probabilities, rows.y).mean()),
+        "accuracy": float((_most_probable(forecast) == rows.y).mean()),
+        "label_hold_share": float((rows.y == 1).mean()),
+        "label_ambiguous_share": float(rows.outcome["ambiguous"].mean()),
+        "n_oof_rows": float(len(rows)),
+    }
+    if touched.any():
+        found["log_loss_direction"] = float(direction.mean())
+        found["log_loss_direction_prior"] = float(rival.mean())
+    ts = {"t_log_loss": t_loss, "t_direction": t_direction}
+    return found | {name: t for name, t in ts.items() if t is not None}, gates
+
+
+def _direction(probabilities: Array) -> Array:
+    """Return (n, 2): P(SELL) and P(BUY) given that it is one of them."""
+    two = probabilities[:, [0, 2]]
+    return np.asarray(two / two.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _judge_confidence(
+    rows: LabelledRows, forecast: SignalForecast, block: int
+) -> tuple[dict[str, float], GateRow]:
+    confidence, hit = forecast.confidence, _hit(rows, forecast)
+    interval = metrics.calibration_error_interval(confidence, hit, rows.t0, block=block)
+    parts = metrics.brier_parts(confidence, hit)
+    found = {
+        "ece": interval.estimate,
+        "ece_lower": interval.lower,
+        "ece_upper": interval.upper,
+        "signal_brier": parts.score,
+        "signal_brier_reliability": parts.reliability,
+        "signal_brier_resolution": parts.resolution,
+        "signal_brier_uncertainty": parts.uncertainty,
+        "signal_accuracy": float(hit.mean()),
+    }
+    if len(rows) < ECE_ROWS:
+        why = f"{len(rows)} out-of-fold rows, {ECE_ROWS} are needed"
+        return found, not_computed("edge.ece", "<=", LARGEST_ECE, why)
+    note = f"lower 90 % block-bootstrap bound; ECE {interval.estimate:.4f} on {len(rows)} rows"
+    return found, GateRow("edge.ece", interval.lower, "<=", LARGEST_ECE, note)
+
+
+def _judge_meta(rows: LabelledRows, forecast: SignalForecast, lags: int) -> dict[str, float]:
+    """Return how well the secondary model tells right sides from wrong ones; reported only."""
+    meta = forecast.meta
+    if meta is None:
+        return {}
+    keep = np.isfinite(meta.confidence) & np.isfinite(meta.right)
+    confidence, right, prior = meta.confidence[keep], meta.right[keep], meta.prior[keep]
+    loss, rival = metrics.binary_log_loss(confidence, right), metrics.binary_log_loss(prior, right)
+    accepted = confidence > ACCEPTED
+    found = {
+        "meta_log_loss": float(loss.mean()),
+        "meta_log_loss_prior": float(rival.mean()),
+        "meta_right_share": float(right.mean()),
+        "meta_accepted_share": float(accepted.mean()),
+    }
+    t = diebold_mariano(loss, rival, rows.t0[keep], lags)
+    if accepted.any():
+        found["meta_precision"] = float(right[accepted].mean())
+    return found if t is None else found | {"meta_t": t}
+
+
+# Information -----------------------------------------------------------------------------------
+
+
+def _judge_information(
+    panel: Panel, forecast: SignalForecast
+) -> tuple[dict[str, float], dict[str, pl.DataFrame]]:
+    """Return what P(BUY) - P(SELL) says across symbols; nothing for fewer than five of them."""
+    signal = panel.matrix(forecast.probabilities[:, 2] - forecast.probabilities[:, 0])
+    returns = panel.market.returns
+    found = information(signal, returns)
+    if found is None:
+        return {}, {}
+    spread = spread_of(signal, returns)
+    spread = spread[np.isfinite(spread)]
+    optional = {
+        "ic_t": found.ic_t,
+        "rank_autocorrelation": rank_autocorrelation(signal),
+        "top_quantile_turnover": top_turnover(signal),
+        "quantile_spread_t": hac_t(spread, hac_lags(1)),
+    }
+    measured = {
+        "ic": found.ic,
+        "icir": found.icir,
+        "rank_ic": found.rank_ic,
+        "rank_icir": found.rank_icir,
+        "quantile_spread": float(spread.mean()),
+    }
+    measured |= {name: value for name, value in optional.items() if value is not None}
+    return measured, {"information": decay(signal, returns)}
+
+
+# Tables ----------------------------------------------------------------------------------------
+
+
+def _per_symbol(rows: LabelledRows, forecast: SignalForecast) -> pl.DataFrame:
+    names = pl.Series("symbol", list(rows.symbols)).gather(rows.symbol.astype(np.uint32))
+    frame = pl.DataFrame(
+        {
+            "symbol": names,
+            "log_loss": metrics.log_loss(forecast.probabilities, rows.y),
+            "log_loss_prior": metrics.log_loss(forecast.prior, rows.y),
+            "hit": _hit(rows, forecast),
+            "decision": forecast.decision,
+        }
+    )
+    return (
+        frame.group_by("symbol")
+        .agg(
+            pl.len().alias("n_rows"),
+            pl.col("log_loss", "log_loss_prior").mean(),
+            pl.col("hit").mean().alias("signal_accuracy"),
+            (pl.col("decision") > 0).mean().alias("buy_share"),
+            (pl.col("decision") < 0).mean().alias("sell_share"),
+        )
+        .sort("symbol")
+    )

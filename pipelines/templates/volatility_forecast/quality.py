@@ -1,0 +1,173 @@
+"""How variance forecasts are judged: against EWMA, HAR and GARCH, by one proxy for all.
+
+Losses are ln f + rv/f (finite at rv = 0, ranked as QLIKE does: Patton 2011), averaged per date
+over symbols; differences are tested by Diebold and Mariano (1995) with Newey-West variance. The
+gates are those of docs/templates/volatility_forecast.md. GARCH forecasts come from outside
+(`pipelines/recipes/rivals.py`) as outcomes named `rival.NAME`; where they were not made, those
+lines are missing and nothing else changes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.data.bars import TIMESTAMP
+from pipelines.method.metrics import log_score, qlike
+from pipelines.method.rows import LabelledRows
+from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, mean_per_date
+from registry.gates import GateRow
+
+Array = NDArray[np.float64]
+
+RIVAL = "rival."
+"""Prefix of outcomes that hold another model's variance forecast."""
+
+
+@dataclass(frozen=True, slots=True)
+class VarianceForecasts:
+    """Forecasts of the same rows, (n,) each, NaN where a rival has none.
+
+    `model`, `ewma`, `scaled_ewma` (EWMA times a constant of the training slice) and `har` are
+    always there; `others` by name.
+    """
+
+    model: Array
+    ewma: Array
+    scaled_ewma: Array
+    har: Array
+    others: Mapping[str, Array]
+
+    def named(self) -> dict[str, Array]:
+        """Return name -> forecast, the model first."""
+        own = {"model": self.model, "ewma": self.ewma, "scaled_ewma": self.scaled_ewma}
+        return own | {"har": self.har} | dict(self.others)
+
+    def rivals(self) -> tuple[str, ...]:
+        """Return the names of the rivals."""
+        return tuple(self.named())[1:]
+
+
+def outside_rivals(rows: LabelledRows) -> dict[str, Array]:
+    """Return the rivals that came with the rows, by name."""
+    return {
+        name.removeprefix(RIVAL): values
+        for name, values in rows.outcome.items()
+        if name.startswith(RIVAL)
+    }
+
+
+def judge(
+    rows: LabelledRows, forecasts: VarianceForecasts, lags: int
+) -> tuple[dict[str, float], tuple[GateRow, ...], pl.DataFrame]:
+    """Return metrics, gates, and the table `rivals`.
+
+    Args:
+        lags: autocovariances of the HAC variance.
+    """
+    named = forecasts.named()
+    loss = {name: log_score(f, rows.y) for name, f in named.items()}
+    score = {name: float(np.nanmean(qlike(f, rows.y))) for name, f in named.items()}
+    t = {n: diebold_mariano(loss["model"], loss[n], rows.t0, lags) for n in forecasts.rivals()}
+    difference = {
+        name: float(mean_per_date(loss["model"] - loss[name], rows.t0).mean())
+        for name in forecasts.rivals()
+    }
+    bias = float(rows.y.mean() / forecasts.model.mean())
+    n_dates = len(np.unique(rows.t0))
+    note = f"{n_dates} dates, {len(rows)} out-of-fold rows"
+    t_note = f"Diebold-Mariano t of ln f + rv/f per date, HAC lag {lags}; {note}"
+    gates = (
+        GateRow("quality.qlike_vs_ewma", difference["ewma"], "<", 0.0, f"mean difference; {note}"),
+        GateRow("quality.dm_ewma", t["ewma"], "<", SIGNIFICANT, t_note),
+        GateRow("quality.dm_scaled_ewma", t["scaled_ewma"], "<", SIGNIFICANT, t_note),
+        GateRow("quality.bias", bias, "between", (0.8, 1.25), f"mean rv / mean forecast; {note}"),
+    )
+    metrics = {
+        "qlike": score["model"],
+        "loss_vs_ewma": difference["ewma"],
+        "bias_ratio": bias,
+        "n_oof_rows": float(len(rows)),
+        "n_oof_dates": float(n_dates),
+    }
+    metrics |= {f"qlike_{name}": score[name] for name in forecasts.rivals()}
+    metrics |= {f"dm_t_{name}": value for name, value in t.items() if value is not None}
+    return metrics, gates, _rivals(named, score, difference, t)
+
+
+def _rivals(
+    named: Mapping[str, Array],
+    score: Mapping[str, float],
+    difference: Mapping[str, float],
+    t: Mapping[str, float | None],
+) -> pl.DataFrame:
+    """Return one line per forecast, best QLIKE first.
+
+    `loss_difference` and `dm_t` are the model's against that rival: negative, the model is better.
+    """
+    lines = [
+        (name, score[name], difference.get(name), t.get(name), int(np.isfinite(f).sum()))
+        for name, f in named.items()
+    ]
+    schema = {
+        "forecast": pl.String(),
+        "qlike": pl.Float64(),
+        "loss_difference": pl.Float64(),
+        "dm_t": pl.Float64(),
+        "n_rows": pl.Int64(),
+    }
+    return pl.DataFrame(lines, schema=schema, orient="row").sort("qlike")
+
+
+# Tables ----------------------------------------------------------------------------------------
+
+
+def _frame(rows: LabelledRows, forecasts: VarianceForecasts) -> pl.DataFrame:
+    names = pl.Series("symbol", list(rows.symbols)).gather(rows.symbol.astype(np.uint32))
+    named = forecasts.named()
+    return pl.DataFrame(
+        {"symbol": names, "timestamp": pl.Series(rows.t0).cast(TIMESTAMP), "realised": rows.y}
+        | named
+        | {f"qlike_{name}": qlike(f, rows.y) for name, f in named.items()}
+    )
+
+
+def _mean_qlike(name: str) -> pl.Expr:
+    return pl.col(f"qlike_{name}").drop_nans().mean()
+
+
+def per_year(rows: LabelledRows, forecasts: VarianceForecasts) -> pl.DataFrame:
+    """Return the mean QLIKE per year and model: year, model, qlike."""
+    frame = _frame(rows, forecasts).with_columns(pl.col("timestamp").dt.year().alias("year"))
+    means = frame.group_by("year").agg(_mean_qlike(name).alias(name) for name in forecasts.named())
+    long = means.rename({"model": "forecast"}).unpivot(index="year", variable_name="model")
+    return long.rename({"value": "qlike"}).drop_nulls("qlike").sort("year", "model")
+
+
+def over_time(rows: LabelledRows, forecasts: VarianceForecasts) -> pl.DataFrame:
+    """Return per date the square root of the symbols' mean variance, per bar."""
+    columns = {"realised": "realised", "forecast": "model", "ewma": "ewma"}
+    return (
+        _frame(rows, forecasts)
+        .group_by("timestamp")
+        .agg(pl.col(c).mean().sqrt().alias(name) for name, c in columns.items())
+        .sort("timestamp")
+    )
+
+
+def per_symbol(rows: LabelledRows, forecasts: VarianceForecasts) -> pl.DataFrame:
+    """Return per symbol: n_rows, QLIKE of the model and of EWMA, bias_ratio, better (bool)."""
+    return (
+        _frame(rows, forecasts)
+        .group_by("symbol")
+        .agg(
+            pl.len().alias("n_rows"),
+            _mean_qlike("model").alias("qlike"),
+            _mean_qlike("ewma").alias("qlike_ewma"),
+            (pl.col("realised").mean() / pl.col("model").mean()).alias("bias_ratio"),
+        )
+        .with_columns((pl.col("qlike") < pl.col("qlike_ewma")).alias("better"))
+        .sort("symbol")
+    )

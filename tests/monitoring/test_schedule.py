@@ -1,0 +1,67 @@
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from monitoring.schedule import enqueue_drift, newest_prediction
+from pipelines.jobs import queue
+from registry.tables import aliases, retraining_cycles
+
+
+def serve(engine: sa.Engine, model_id: str) -> None:
+    row = {"model_id": model_id, "alias": "production", "number": 1, "generation": 1}
+    with engine.begin() as connection:
+        connection.execute(aliases.insert().values(row | {"moved_at": datetime.now(UTC)}))
+
+
+def log_prediction(settings, model_id: str) -> Path:
+    folder = settings.predictions_dir / model_id
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "1.parquet"
+    path.touch()
+    return path
+
+
+def test_drift_is_enqueued_for_served_models_with_new_predictions_only(engine, settings):
+    serve(engine, "watched")
+    serve(engine, "silent")
+    log_prediction(settings, "watched")
+    log_prediction(settings, "not_served")
+    enqueue_drift(engine, settings)
+    enqueue_drift(engine, settings)  # the first one still waits
+    assert [(j.kind, j.payload) for j in queue.list_jobs(engine)] == [
+        ("drift", {"model_name": "watched"})
+    ]
+
+
+def test_drift_is_not_enqueued_again_until_something_new_is_logged(engine, settings):
+    serve(engine, "m")
+    path = log_prediction(settings, "m")
+    enqueue_drift(engine, settings)
+    queue.finish(engine, queue.claim(engine, "w"), {})
+    enqueue_drift(engine, settings)
+    assert len(queue.list_jobs(engine)) == 1
+    later = time.time() + 5
+    os.utime(path, (later, later))
+    enqueue_drift(engine, settings)
+    assert len(queue.list_jobs(engine)) == 2
+
+
+def test_advance_is_enqueued_once_while_a_cycle_is_open(engine, settings):
+    now = datetime.now(UTC)
+    facts = {"state": "TRAINING", "champion": 1, "trigger": "data_drift", "reason": "r"}
+    with engine.begin() as connection:
+        connection.execute(
+            retraining_cycles.insert().values(
+                facts | {"model_id": "m", "as_of": now, "evidence": {}, "opened_at": now}
+            )
+        )
+    enqueue_drift(engine, settings)
+    enqueue_drift(engine, settings)
+    assert [j.kind for j in queue.list_jobs(engine)] == ["advance"]
+
+
+def test_newest_prediction_is_none_without_a_log(settings):
+    assert newest_prediction(settings, "m") is None

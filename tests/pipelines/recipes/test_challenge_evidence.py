@@ -1,0 +1,34 @@
+"""When the losses of champion and challenger may be compared at all."""
+
+from datetime import UTC, datetime, timedelta
+
+from pipelines.recipes.challenge import objection
+
+START = datetime(2008, 1, 2, tzinfo=UTC)
+BEFORE = START - timedelta(days=1)
+LABEL = {"kind": "triple_barrier", "horizon_bars": 5, "width": 0.6, "hold_share": 0.35}
+
+
+def test_one_label_and_a_champion_that_ended_before_the_window_are_evidence():
+    assert objection(LABEL, dict(LABEL), BEFORE, START) == ""
+    for report in ({"hold_share": 0.36}, {"interval": "adaptive"}, {"false_alarm_rate": 0.05}):
+        assert objection(LABEL, LABEL | report, BEFORE, START) == ""
+
+
+def test_a_champion_that_knew_the_first_decision_of_the_window_is_none():
+    found = objection(LABEL, LABEL, START, START)
+    assert found == "the champion was trained until 2008-01-02, inside the window"
+
+
+def test_another_label_is_none_whether_changed_or_missing():
+    wider, shorter = LABEL | {"width": 0.7}, {k: v for k, v in LABEL.items() if k != "width"}
+    assert objection(wider, LABEL, BEFORE, START) == (
+        "another label: width is 0.7, the champion's 0.6"
+    )
+    assert "the champion's None" in objection(LABEL, shorter, BEFORE, START)
+
+
+def test_what_only_the_decision_depends_on_is_no_objection():
+    decided = LABEL | {"meta_label": True, "decision": ["meta_label"]}
+    assert objection(decided, LABEL, BEFORE, START) == ""
+    assert objection(LABEL, decided, BEFORE, START) == ""

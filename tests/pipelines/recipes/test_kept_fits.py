@@ -1,0 +1,56 @@
+"""Fits of stage train: watched per epoch, kept while the stage runs, taken up after a crash."""
+
+import json
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.architectures.torch_nets import training_loop
+from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.recipes import manifest
+from pipelines.train import train
+from registry.version_files import GOLDEN_FILE
+
+pytestmark = pytest.mark.integration
+
+SOURCE = SourceParameters(source="synthetic", symbols="AAA", end="2002-12-31")
+SHORT = {"epochs": 2, "hidden": 4, "batch_size": 256}
+WANTED = RecipeParameters(
+    architecture="lstm", window=4, first_test="2002-06-01", parameters=json.dumps(SHORT)
+)
+
+
+def golden(candidate):
+    with np.load(candidate.directory / GOLDEN_FILE) as stored:
+        return stored["scores"]
+
+
+def test_a_stage_that_died_goes_on_from_its_checkpoints(installation, tmp_path, monkeypatch):
+    def die(*_):
+        raise OSError("the machine is going down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "collect", die)  # after the last fit
+        with pytest.raises(OSError, match="going down"):
+            train(SOURCE, WANTED, installation, tmp_path / "died")
+    kept = list(installation.checkpoints_dir.rglob("*.pt"))
+    assert {"final.pt", "fold_0.pt"} <= {p.name for p in kept}
+    assert len({p.parent for p in kept}) == 1
+
+    def no_more_epochs(*_):
+        raise AssertionError("a finished fit was fitted again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop._Training, "run_epoch", no_more_epochs)
+        resumed = train(SOURCE, WANTED, installation, tmp_path / "resumed")
+    assert list(installation.checkpoints_dir.iterdir()) == []
+    fresh = train(SOURCE, WANTED, installation, tmp_path / "fresh")
+    np.testing.assert_array_equal(golden(resumed), golden(fresh))
+    client = MlflowClient()
+    for run_id in (resumed.run_id, fresh.run_id):
+        history = client.get_metric_history(run_id, "fit.final.train_loss")
+        assert [m.step for m in history] == [1, 2]
+        metrics = client.get_run(run_id).data.metrics
+        assert {f"fit.fold_{f.number}.validation_loss" for f in fresh.dataset.folds} <= set(metrics)
+    assert client.get_run(resumed.run_id).data.tags["notice.final"].endswith("after epoch 2")

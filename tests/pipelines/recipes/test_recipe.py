@@ -1,0 +1,172 @@
+"""Recipes: names resolved or refused, folds predicted without look-ahead, trials told apart."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.data.bars import Bars
+from pipelines.data.sources import SOURCES, BarQuery
+from pipelines.method.folds import walk_forward
+from pipelines.method.rows import LabelledRows
+from pipelines.parameters import RecipeParameters
+from pipelines.recipes.dataset import first_test_time, fold_step
+from pipelines.recipes.inputs.bars import build_rows
+from pipelines.recipes.recipe import Recipe, fit_decoders, fit_folds, newest, pool, span
+from registry.errors import ParameterError, UnknownNameError
+
+SMALL = RecipeParameters(parameters='{"rounds": 5}')
+
+
+@pytest.fixture(scope="module")
+def bars() -> Bars:
+    query = BarQuery(symbols=("A", "B"), start=None, seed=3)
+    return SOURCES.get("synthetic").read(query)
+
+
+@pytest.fixture(scope="module")
+def rows(bars: Bars) -> LabelledRows:
+    recipe = Recipe.resolve(SMALL)
+    spec = recipe.template.label_spec(recipe.horizon_bars, list(bars.series()), recipe.options)
+    return build_rows(recipe.template, recipe.bar_features, bars, recipe.window, spec)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        ({"template": "crystal_ball"}, UnknownNameError, "unknown template 'crystal_ball'; known:"),
+        ({"architecture": "oracle"}, UnknownNameError, "unknown architecture 'oracle'; known:"),
+        ({"feature_set": "alpha1"}, UnknownNameError, "unknown feature set 'alpha1'; known:"),
+        ({"seed": 2**32}, ParameterError, "seed=4294967296: expected at most 4294967295"),
+        ({"recent_bars": 1}, ParameterError, "recent_bars=1: expected 0 for all bar times"),
+        ({"parameters": '{"depth": 3}'}, ParameterError, "parameters='depth': expected one of"),
+    ],
+)
+def test_resolve_refuses_names_and_values_that_no_fit_can_use(
+    wanted: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Recipe.resolve(RecipeParameters(**wanted))
+
+
+def test_resolve_takes_defaults_from_template_and_architecture() -> None:
+    recipe = Recipe.resolve(RecipeParameters())
+    assert recipe.feature_set == recipe.bar_features.name == recipe.template.feature_set
+    assert recipe.horizon_bars == recipe.template.horizon_bars
+    assert recipe.window == recipe.architecture.default_window
+
+
+def test_a_changed_parameter_is_another_trial_and_the_same_recipe_is_not() -> None:
+    first, again = Recipe.resolve(SMALL), Recipe.resolve(SMALL)
+    other = Recipe.resolve(replace(SMALL, parameters='{"rounds": 6}'))
+    assert first.digest() == again.digest() != other.digest()
+
+
+def test_the_family_depends_on_symbols_and_label_but_not_on_their_order() -> None:
+    recipe = Recipe.resolve(SMALL)
+    family = recipe.family({"horizon_bars": 5}, ("A", "B"))
+    assert family == recipe.family({"horizon_bars": 5}, ("B", "A"))
+    assert family != recipe.family({"horizon_bars": 5}, ("A", "C"))
+    assert family != recipe.family({"horizon_bars": 6}, ("A", "B"))
+
+
+def test_what_the_data_chose_makes_no_other_family() -> None:
+    recipe = Recipe.resolve(SMALL)
+    narrow, wide = ({"h": 5, "width": w, "fitted": ["width"]} for w in (0.3, 0.4))
+    assert recipe.family(narrow, ("A",)) == recipe.family(wide, ("A",))
+
+
+SIGNALS = RecipeParameters(template="trading_signals")
+
+
+def test_an_option_of_the_decision_is_another_trial_of_the_same_family() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    meta = Recipe.resolve(replace(SIGNALS, options='{"meta_label": true}'))
+    label = {"horizon_bars": 1, "kind": "triple_barrier"}
+    decided = label | {"meta_label": True, "decision": ["meta_label"]}
+    assert meta.family(decided, ["A"]) == plain.family(label, ["A"])
+    assert meta.digest() != plain.digest()
+
+
+def test_default_options_make_the_trial_that_none_make() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    assert replace(plain, options={}).digest() == plain.digest()
+    assert replace(plain, options={}).family({}, ["A"]) == plain.family({}, ["A"])
+
+
+def test_an_option_named_like_a_cost_replaces_it_and_makes_another_family() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    dear = Recipe.resolve(replace(SIGNALS, options='{"fee": 0.001}'))
+    assert dear.cost_spec() == plain.cost_spec() | {"fee": 0.001}
+    assert dear.family({}, ["A"]) != plain.family({}, ["A"])
+
+
+def test_each_fold_is_predicted_by_a_fit_on_its_own_training_rows(
+    bars: Bars, rows: LabelledRows
+) -> None:
+    recipe = Recipe.resolve(SMALL)
+    cut = first_test_time(bars, "")
+    folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))
+    oof = fit_folds(recipe, rows, folds)
+    decoders = fit_decoders(recipe, rows, folds, oof)
+    assert set(decoders) == {fold.number for fold in folds} == set(np.unique(oof.fold))
+    last = folds[-1]
+    expected = recipe.fit(rows.take(last.train)).predict(rows.take(last.test).X)
+    np.testing.assert_array_equal(oof.scores[oof.fold == last.number], expected)
+    for fold in folds:
+        earlier = oof.take(np.flatnonzero(oof.fold < fold.number))
+        again = recipe.fit_decoder(earlier, rows.take(fold.train))
+        assert again.facts == decoders[fold.number].facts
+
+
+def test_recent_bars_fits_on_the_newest_times_only(rows: LabelledRows) -> None:
+    recipe = Recipe.resolve(replace(SMALL, recent_bars=100))
+    recent = newest(rows, 100)
+    assert len(np.unique(recent.t0)) == 100
+    assert recent.t0.max() == rows.t0.max()
+    whole = replace(recipe, recent_bars=0)
+    np.testing.assert_array_equal(
+        recipe.fit(rows).predict(rows.X), whole.fit(recent).predict(rows.X)
+    )
+
+
+def test_every_decoder_takes_its_input_statistics_from_the_rows_that_were_fitted(
+    bars: Bars, rows: LabelledRows
+) -> None:
+    recipe = Recipe.resolve(replace(SMALL, recent_bars=100))
+    cut = first_test_time(bars, "")
+    folds = walk_forward(rows, int(cut.timestamp() * 1e6), fold_step(bars, cut))[:1]
+    decoders = fit_decoders(recipe, rows, folds, fit_folds(recipe, rows, folds))
+    fitted = newest(rows.take(folds[0].train), 100)
+    assert decoders[0].facts["ewma_scale"] == pytest.approx(fitted.target.mean())
+
+
+def test_pool_of_nothing_is_empty_but_shaped(rows: LabelledRows) -> None:
+    empty = pool([], rows)
+    assert len(empty.rows) == 0
+    assert empty.rows.X.shape[1:] == rows.X.shape[1:]
+
+
+@pytest.mark.parametrize(
+    ("years", "expected"),
+    [((1990, 2006), datetime(2000, 1, 1, tzinfo=UTC)), ((2014, 2018), datetime(2016, 1, 1, 12))],
+)
+def test_first_test_leaves_ten_years_or_half(years: tuple[int, int], expected: datetime) -> None:
+    stamps = [datetime(y, 1, 1, tzinfo=UTC) for y in range(years[0], years[1] + 1)]
+    frame = pl.DataFrame({"timestamp": stamps})
+    found = first_test_time(Bars(frame, "1d", "raw", "test"), "")
+    assert abs(found - expected.replace(tzinfo=UTC)).days <= 1
+
+
+def test_first_test_outside_the_bars_is_refused(bars: Bars) -> None:
+    with pytest.raises(ParameterError, match="first_test='1900-01-01': expected a time between"):
+        first_test_time(bars, "1900-01-01")
+
+
+def test_span_writes_bars_in_the_unit_of_the_interval() -> None:
+    assert (span("1d", 5), span("15m", 4), span("1h", 1)) == ("5d", "60m", "1h")
+    with pytest.raises(ParameterError, match="interval='daily'"):
+        span("daily", 5)

@@ -1,0 +1,79 @@
+"""GARCH rivals: causal, scaled by what was known, missing where they cannot be fitted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from arch import arch_model
+
+from pipelines.method import labels
+from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.recipes.rivals import fit_garch, with_variance_rivals
+
+HORIZON = 5
+
+
+@pytest.fixture
+def series(make_series):
+    return make_series(1400, "AAA", closes_only=True)
+
+
+@pytest.fixture
+def rows(series):
+    y = labels.realised_variance(series.close, HORIZON)
+    at = np.flatnonzero(np.isfinite(y))[30:]
+    n = len(at)
+    nothing = np.zeros(n)
+    t1 = labels.end_times(series.timestamp, HORIZON)[at]
+    X, symbol = np.zeros((n, 1), dtype=np.float32), np.zeros(n, dtype=np.int32)
+    fit = np.ones(n, dtype=bool)
+    t0 = series.timestamp[at]
+    return LabelledRows(X, y[at], nothing, {}, {}, symbol, ("AAA",), t0, t1, fit)
+
+
+@pytest.fixture
+def oof(rows):
+    tested = np.arange(800, len(rows))
+    scores = np.zeros((len(tested), 1), dtype=np.float32)
+    return OutOfFold(rows.take(tested), scores, (tested - 800) // 200)
+
+
+def rivals(oof, rows, series):
+    outcome = with_variance_rivals(oof, rows, [series], HORIZON).rows.outcome
+    return outcome["rival.garch"], outcome["rival.gjr_garch"]
+
+
+def test_parameters_are_those_of_arch():
+    returns = np.random.default_rng(0).standard_normal(800)
+    expected = arch_model(returns, mean="Zero", p=1, o=1, q=1, rescale=False).fit(disp="off")
+    found = fit_garch(returns, 1)
+    names = ("omega", "alpha[1]", "gamma[1]", "beta[1]")
+    assert (found.omega, found.alpha, found.gamma, found.beta) == tuple(
+        expected.params[name] for name in names
+    )
+
+
+def test_forecasts_follow_the_volatility_and_are_unbiased(oof, rows, series):
+    for forecast in rivals(oof, rows, series):
+        assert np.isfinite(forecast).all()
+        assert oof.rows.y.mean() / forecast.mean() == pytest.approx(1.0, abs=0.2)
+        assert np.corrcoef(np.log(forecast), np.log(oof.rows.y))[0, 1] > 0.3
+
+
+def test_later_bars_and_labels_change_no_earlier_forecast(oof, rows, series):
+    cut = 1100
+    close = np.where(np.arange(len(series)) > cut, series.close * 1.3, series.close)
+    later = rows.t1 > series.timestamp[cut]
+    other = replace(rows, y=np.where(later, 7.0, rows.y))
+    known = oof.rows.t0 <= series.timestamp[cut]
+    found = rivals(oof, other, replace(series, close=close))
+    for before, after in zip(rivals(oof, rows, series), found, strict=True):
+        np.testing.assert_array_equal(before[known], after[known])
+        assert (before[~known] != after[~known]).all()
+
+
+def test_too_few_returns_have_no_forecast(oof, rows, series):
+    short = replace(oof, rows=replace(oof.rows, t0=oof.rows.t0 - 500 * 86_400_000_000))
+    garch, _ = rivals(short, rows, series)
+    assert np.isnan(garch[short.fold == 0]).all()
+    assert fit_garch(np.zeros(499), 0) is None

@@ -1,0 +1,218 @@
+"""Answers by hand, and which forecasts the quality gates let through."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.method import labels
+from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.templates import TEMPLATES, TrialFamily
+from registry.decoder import Decoder
+from registry.errors import MissingColumnsError, ParameterError
+
+TEMPLATE = TEMPLATES.get("volatility_forecast")
+DAY = 86_400_000_000
+FACTS = {
+    "level": 0.9,
+    "ratio_lower": 0.25,
+    "ratio_upper": 4.0,
+    "bars_per_year": 252.0,
+    "bars_per_day": 1.0,
+}
+
+
+def market(n_dates=600, n_symbols=4, seed=0):
+    """Rows whose realised variance is a known variance times chi-square noise of 5 bars."""
+    rng = np.random.default_rng(seed)
+    true = 1e-4 * np.exp(rng.standard_normal((n_dates, n_symbols)))
+    ewma = true * np.exp(0.6 * rng.standard_normal(true.shape))
+    realised = true * rng.chisquare(5, true.shape) / 5
+    n = true.size
+    t0 = np.repeat(np.arange(n_dates) * DAY, n_symbols)
+    context = {"ewma_variance": ewma.ravel(), "close": np.full(n, 50.0)}
+    target, fit = TEMPLATE.target(realised.ravel(), context)
+    symbol = np.tile(np.arange(n_symbols, dtype=np.int32), n_dates)
+    names = tuple("ABCD"[:n_symbols])
+    X = np.zeros((n, 1), dtype=np.float32)
+    y = realised.ravel()
+    outcome = {"baseline_variance": ewma.ravel()}
+    outcome |= {f"variance_{k}": ewma.ravel() * rng.chisquare(k, n) / k for k in (1, 5, 22)}
+    rows = LabelledRows(X, y, target, context, outcome, symbol, names, t0, t0 + 5 * DAY, fit)
+    return rows, true.ravel()
+
+
+def judged(rows, forecast):
+    score = np.log(forecast / rows.context["ewma_variance"])[:, None].astype(np.float32)
+    fold = np.minimum(np.arange(len(rows)) * 3 // len(rows), 2)
+    oof = OutOfFold(rows, score, fold)
+    decoders = {f: TEMPLATE.fit_decoder(oof.take(fold < f), rows) for f in range(3)}
+    return TEMPLATE.evaluate(oof, decoders, {"horizon_bars": 5}, TrialFamily(1, ()), "1d")
+
+
+def passed(evaluation):
+    return {gate.gate: gate.passed for gate in evaluation.gates}
+
+
+def test_answer_by_hand(make_contract):
+    context = {"ewma_variance": np.array([1e-4]), "close": np.array([50.0])}
+    answer = TEMPLATE.decode(
+        np.array([[math.log(4.0)]], dtype=np.float32),
+        np.zeros((1, 1), dtype=np.float32),
+        context,
+        Decoder(FACTS),
+        make_contract(TEMPLATE, ("move",)),
+    )[0]
+    assert answer["forecast_variance"] == pytest.approx(4e-4, rel=1e-6)
+    assert answer["volatility_daily"] == pytest.approx(0.02, rel=1e-6)
+    assert answer["volatility_annualised"] == pytest.approx(0.02 * math.sqrt(252), rel=1e-6)
+    assert answer["baseline_volatility"] == pytest.approx(0.01 * math.sqrt(252), rel=1e-6)
+    assert answer["interval"]["lower"] == pytest.approx(0.01 * math.sqrt(252), rel=1e-6)
+    assert answer["interval"]["upper"] == pytest.approx(0.04 * math.sqrt(252), rel=1e-6)
+    assert answer["interval"]["level"] == 0.9
+
+
+def test_a_feature_row_alone_is_enough_when_it_holds_the_ewma(make_contract):
+    contract = make_contract(TEMPLATE, ("move", "log_ewma_variance"))
+    features = np.array([[0.0, math.log(1e-4)]], dtype=np.float32)
+    scores, nothing = np.array([[0.3]], dtype=np.float32), np.array([np.nan])
+    unknown = {"ewma_variance": nothing, "close": nothing}
+    known = {"ewma_variance": np.array([1e-4]), "close": nothing}
+    by_row = TEMPLATE.decode(scores, features, unknown, Decoder(FACTS), contract)[0]
+    by_bars = TEMPLATE.decode(scores, features, known, Decoder(FACTS), contract)[0]
+    assert by_row["volatility_daily"] == pytest.approx(by_bars["volatility_daily"], rel=1e-5)
+    assert TEMPLATE.decode(scores, features, {}, Decoder(FACTS), contract)[0] == by_row
+
+
+def test_without_any_ewma_the_fields_that_need_it_are_none(make_contract):
+    answer = TEMPLATE.decode(
+        np.zeros((1, 1), dtype=np.float32),
+        np.zeros((1, 1), dtype=np.float32),
+        {},
+        Decoder(FACTS),
+        make_contract(TEMPLATE, ("move",)),
+    )[0]
+    assert set(answer.values()) == {None}
+
+
+def test_interval_covers_its_level_on_later_rows():
+    rows, true = market(1500)
+    metrics = judged(rows, true).metrics
+    assert metrics["interval_coverage"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_without_earlier_predictions_there_is_no_interval():
+    rows, _ = market(50)
+    empty = OutOfFold(
+        rows.take(np.zeros(0, dtype=np.intp)),
+        np.zeros((0, 1), dtype=np.float32),
+        np.zeros(0, dtype=np.int64),
+    )
+    facts = TEMPLATE.fit_decoder(empty, rows).facts
+    assert (facts["ratio_lower"], facts["ratio_upper"]) == (None, None)
+
+
+def test_the_true_variance_passes_every_quality_gate():
+    rows, true = market()
+    assert set(passed(judged(rows, true)).values()) == {True}
+
+
+def test_ewma_itself_beats_nothing():
+    rows, _ = market()
+    found = passed(judged(rows, rows.context["ewma_variance"]))
+    assert not found["quality.qlike_vs_ewma"]
+    assert not found["quality.dm_ewma"]
+
+
+def test_a_rescaled_ewma_does_not_pass_for_skill():
+    rows, _ = market()
+    found = passed(judged(rows, rows.target.mean() * rows.context["ewma_variance"]))
+    assert not found["quality.dm_scaled_ewma"]
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_a_biased_forecast_is_refused(factor):
+    rows, true = market()
+    assert not passed(judged(rows, factor * true))["quality.bias"]
+
+
+def test_loss_differences_are_those_of_qlike():
+    rows, true = market(100)
+    score = np.log(true / rows.context["ewma_variance"])[:, None].astype(np.float32)
+    found = TEMPLATE.loss(rows, score, Decoder())
+    np.testing.assert_allclose(found, np.log(true) + rows.y / true, rtol=1e-5)
+    ewma = rows.context["ewma_variance"]
+    np.testing.assert_allclose(TEMPLATE.baseline_loss(rows), np.log(ewma) + rows.y / ewma)
+
+
+def test_target_is_cut_and_degenerate_ratios_are_not_fitted():
+    y, context = np.array([0.0, 1e-4, 1.0]), {"ewma_variance": np.full(3, 1e-4)}
+    target, fit = TEMPLATE.target(y, context)
+    assert target.tolist() == [0.0, 1.0, 50.0]
+    assert fit.tolist() == [False, True, True]
+
+
+def test_tables_have_the_columns_that_pictures_draw():
+    rows, true = market()
+    tables = judged(rows, true).tables
+    assert tables["qlike_per_year"].columns == ["year", "model", "qlike"]
+    rivals = {"forecast", "ewma", "scaled_ewma", "har"}
+    assert set(tables["qlike_per_year"]["model"]) == rivals
+    assert tables["rivals"]["forecast"][0] == "model"
+    assert tables["rivals"].filter(pl.col("forecast") == "har")["dm_t"][0] < 0
+    assert tables["forecast_vs_realised"].columns == ["timestamp", "realised", "forecast", "ewma"]
+    assert tables["per_symbol"]["better"].all()
+    assert tables["coverage"]["coverage"].null_count() == 1
+
+
+def test_rivals_from_outside_are_judged_where_they_have_a_forecast():
+    rows, true = market()
+    half = np.where(np.arange(len(rows)) % 2 == 0, true, np.nan)
+    with_garch = replace(rows, outcome={**rows.outcome, "rival.garch": half})
+    found = judged(with_garch, rows.context["ewma_variance"])
+    assert found.metrics["qlike_garch"] < found.metrics["qlike"]
+    assert found.metrics["dm_t_garch"] > 1.645
+    line = found.tables["rivals"].filter(pl.col("forecast") == "garch")
+    assert line["n_rows"][0] == len(rows) // 2
+
+
+def test_har_is_fitted_on_the_training_rows():
+    rows, _ = market()
+    known = rows.outcome["variance_22"]
+    learned = replace(rows, y=0.3 * rows.outcome["variance_5"] + 0.5 * known)
+    nothing = OutOfFold(
+        rows.take(np.zeros(0, dtype=np.intp)),
+        np.zeros((0, 1), dtype=np.float32),
+        np.zeros(0, dtype=np.int64),
+    )
+    found = TEMPLATE.fit_decoder(nothing, learned).facts["har"]
+    np.testing.assert_allclose(found, [0.0, 0.0, 0.3, 0.5], atol=1e-9)
+
+
+def test_one_proxy_is_label_and_baseline_alike(make_series):
+    series = make_series(200)
+    context = TEMPLATE.context(series)
+    variance = labels.garman_klass(series.open, series.high, series.low, series.close)
+    spec = TEMPLATE.label_spec(3, [series], {"proxy": "garman_klass"})
+    found = TEMPLATE.label(series, context, spec)
+    assert found.y[100] == pytest.approx(variance[101:104].mean())
+    assert found.outcome["variance_5"][100] == pytest.approx(variance[96:101].mean())
+    np.testing.assert_allclose(found.outcome["baseline_variance"], labels.ewma_mean(variance))
+    plain = TEMPLATE.label_spec(3, [series], {"proxy": "close_to_close"})
+    closes = TEMPLATE.label(series, context, plain)
+    np.testing.assert_allclose(closes.outcome["baseline_variance"], context["ewma_variance"])
+
+
+def test_the_range_proxy_needs_ranges(make_series):
+    series = make_series(100, closes_only=True)
+    with pytest.raises(MissingColumnsError, match="proxy garman_klass"):
+        TEMPLATE.label_spec(5, [series], {"proxy": "garman_klass"})
+
+
+def test_horizon_is_given_or_the_default_and_at_least_one_bar():
+    assert TEMPLATE.label_spec(None, (), {})["horizon_bars"] == 5
+    assert TEMPLATE.label_spec(10, (), {})["horizon_bars"] == 10
+    with pytest.raises(ParameterError, match="horizon=0"):
+        TEMPLATE.label_spec(0, (), {})
