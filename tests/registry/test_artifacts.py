@@ -19,7 +19,7 @@ from registry.errors import (
     RegistryUnavailableError,
     VersionNotFoundError,
 )
-from registry.version_files import CONTRACT_FILE, VersionFiles, digest_directory, model_files
+from registry.version_files import CONTRACT_FILE, digest_directory
 
 MODEL = "volatility_forecast"
 DEAD = "http://127.0.0.1:1"
@@ -27,47 +27,6 @@ ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS
 
 
 # Without MLflow ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def files(tmp_path):
-    (tmp_path / "onnx").mkdir()
-    (tmp_path / "onnx" / "model.onnx").write_bytes(b"abc")
-    return VersionFiles("m", 1, tmp_path, digest_directory(tmp_path))
-
-
-def test_digests_are_sha256_of_every_file_by_relative_path(files):
-    assert files.digests == {"onnx/model.onnx": ABC}
-
-
-def test_a_file_with_its_registered_bytes_is_read(files):
-    assert files.read("onnx/model.onnx") == b"abc"
-
-
-def test_a_changed_file_is_not_returned(files):
-    (files.directory / "onnx" / "model.onnx").write_bytes(b"abd")
-    with pytest.raises(DigestMismatchError, match="ba7816bf8f01 was registered; it is not loaded"):
-        files.read("onnx/model.onnx")
-
-
-def test_a_file_that_was_not_registered_is_not_read(files):
-    (files.directory / "more.txt").write_text("x")
-    with pytest.raises(MissingArtifactError, match="has no such file"):
-        files.read("more.txt")
-
-
-@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "a/../../secret", "..\\secret", ""])
-def test_a_path_that_leaves_the_version_is_refused_even_when_registered(files, path):
-    (files.directory.parent / "secret").write_bytes(b"abc")
-    tricked = VersionFiles("m", 1, files.directory, {path: ABC})
-    with pytest.raises(MissingArtifactError):
-        tricked.read(path)
-
-
-def test_model_files_are_named_by_flavor():
-    paths = ("native/model.ubj", "onnx/model.onnx", "contract.json", "a/b/model.x", "onnx/notes")
-    found = model_files(dict.fromkeys(paths, ABC))
-    assert found == {"native": "native/model.ubj", "onnx": "onnx/model.onnx"}
 
 
 def test_last_known_aliases_are_what_was_remembered(settings, engine):
