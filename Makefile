@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # Compiled modules make every later start of MLflow seconds faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install up demo check test test-all lint format bench migrate clean help
+.PHONY: install up demo check test test-all lint format mlproject bench migrate clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -32,6 +32,9 @@ demo: install  ## walk the closed loop on real bars (DEMO_EXIT=1 stops at the en
 
 migrate: install  ## bring the engine database to this code's schema
 	python -m registry.database
+
+mlproject: install  ## write MLproject from the parameter classes
+	python -m pipelines.mlproject
 
 format: install  ## rewrite the code in the project's form
 	ruff format .

@@ -8,7 +8,7 @@ A span is replayed in one process, because importing Evidently takes seconds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -28,7 +28,7 @@ from monitoring.settings import MonitoringSettings
 from monitoring.windows import window_ends, window_start
 from pipelines.data.bars import Bars, to_microseconds
 from pipelines.data.sources.store import BarStore
-from pipelines.parameters import parse, parse_time
+from pipelines.parameters import described, parse, parse_time
 from pipelines.recipes.reference import n_logged_features
 from pipelines.stage import exit_with, platform_settings, stage_run
 from pipelines.templates import TEMPLATES, over_bars
@@ -47,12 +47,13 @@ STAND_ALONE = ("table", "texts")
 class DriftParameters:
     """What to judge; from the command line."""
 
-    model_name: str = field(
-        default="", metadata={"help": "model whose production version to judge"}
-    )
-    start: str = field(default="", metadata={"help": "first window end; empty: after the last one"})
-    end: str = field(default="", metadata={"help": "last window end; empty: the newest"})
-    step: int = field(default=0, metadata={"help": "bar times between ends; 0: DRIFT_STEP_BARS"})
+    model_name: str = described("", "model whose production version to judge")
+    start: str = described("", "first window end; empty: after the last one")
+    end: str = described("", "last window end; empty: the newest")
+    step: int = described(0, "bar times between ends; 0: DRIFT_STEP_BARS")
+
+
+GROUPS = (DriftParameters,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,7 @@ def _failed(report: DriftReport) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    (wanted,) = parse(argv, "monitoring.drift", __doc__.splitlines()[0], DriftParameters)
+    (wanted,) = parse(argv, __doc__, *GROUPS)
     judge_span(wanted, platform_settings(), read_settings(MonitoringSettings))
 
 

@@ -12,7 +12,7 @@ version was made from, else from the version's own source, read to its newest ba
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -23,7 +23,7 @@ from monitoring.retraining import Loop, run_parameters
 from monitoring.settings import MonitoringSettings
 from pipelines.data.sources.store import BarStore
 from pipelines.jobs import queue
-from pipelines.parameters import RecipeParameters, SourceParameters, parse
+from pipelines.parameters import RecipeParameters, SourceParameters, described, parse
 from pipelines.recipes.inputs import INPUTS
 from pipelines.recipes.manifest import Manifest
 from pipelines.stage import exit_with, platform_settings, stage_run
@@ -41,7 +41,10 @@ TRIGGER = "schedule"
 class RefitParameters:
     """Which model to fit anew; from the command line."""
 
-    model_name: str = field(default="", metadata={"help": "a model of risk in production"})
+    model_name: str = described("", "a model of risk in production")
+
+
+GROUPS = (RefitParameters,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def _enqueue(loop: Loop, files: VersionFiles, newest: _Newest, now: datetime) ->
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    (wanted,) = parse(argv, "monitoring.refits", __doc__.splitlines()[0], RefitParameters)
+    (wanted,) = parse(argv, __doc__, *GROUPS)
     if not wanted.model_name:
         raise ParameterError("model_name", "", "the name of a model of risk in production")
     platform = platform_settings()

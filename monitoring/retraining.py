@@ -16,7 +16,7 @@ and the challenger has stood against the champion (registry/gates.py).
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
 from monitoring.triggers import TRIGGERS, Finding, Level, Seen
 from pipelines.jobs import queue
-from pipelines.parameters import parse
+from pipelines.parameters import described, parse
 from pipelines.stage import exit_with, platform_settings, stage_run
 from registry import events
 from registry.contract import Json
@@ -62,11 +62,12 @@ class Loop:
 class AdvanceParameters:
     """Which models to move; from the command line."""
 
-    model_name: str = field(
-        default="", metadata={"help": "model to move; empty means every model with work"}
-    )
-    resume: bool = field(default=False, metadata={"help": "end a HOLD of model_name"})
-    actor: str = field(default="", metadata={"help": "who resumes; goes into the event log"})
+    model_name: str = described("", "model to move; empty means every model with work")
+    resume: bool = described(False, "end a HOLD of model_name")
+    actor: str = described("", "who resumes; goes into the event log")
+
+
+GROUPS = (AdvanceParameters,)
 
 
 def advance(loop: Loop, model_id: str, until: datetime | None = None) -> State:
@@ -375,7 +376,7 @@ def _windows(found: Sequence[DriftReport]) -> list[Json]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    (wanted,) = parse(argv, "monitoring.retraining", __doc__.splitlines()[0], AdvanceParameters)
+    (wanted,) = parse(argv, __doc__, *GROUPS)
     loop = Loop.of(platform_settings(), read_settings(MonitoringSettings))
     with stage_run("advance", wanted.model_name or "operations", wanted):
         if wanted.resume:

@@ -23,6 +23,8 @@ from registry.database import open_engine, reading
 from registry.settings import PlatformSettings, read_settings
 from registry.tables import aliases, retraining_cycles, versions
 
+GROUPS = ()
+"""Parameters of the entry point: none."""
 DRIFT, REFIT = "drift", "refit"
 """Schedules; each has the name of the entry point that its jobs run."""
 
@@ -89,7 +91,7 @@ def newest_prediction(platform: PlatformSettings, model_id: str) -> datetime | N
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the entry point from the command line."""
-    parse(argv, "monitoring.schedule", __doc__.splitlines()[0])
+    parse(argv, __doc__, *GROUPS)
     platform = read_settings(PlatformSettings)
     engine = open_engine(platform)
     try:

@@ -45,6 +45,9 @@ class ConvertParameters:
     validate_run: str = described("", "id of the finished validate run")
 
 
+GROUPS = (ConvertParameters, PromotionParameters)
+
+
 def convert(
     candidate: Candidate,
     record: Sequence[GateRow],
@@ -154,9 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    which, promotion = parse(
-        argv, "pipelines.convert", __doc__.splitlines()[0], ConvertParameters, PromotionParameters
-    )
+    which, promotion = parse(argv, __doc__, *GROUPS)
     if not which.validate_run:
         raise ParameterError("validate_run", "", "the id of a finished validate run")
     settings = platform_settings()

@@ -101,9 +101,7 @@ def _say(version: Version, wanted: JudgementParameters, outcome: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    source, wanted, judgement, promotion = parse(
-        argv, "pipelines.main", __doc__.splitlines()[0], *GROUPS
-    )
+    source, wanted, judgement, promotion = parse(argv, __doc__, *GROUPS)
     make_version(source, wanted, judgement, promotion, platform_settings())
 
 

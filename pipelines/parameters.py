@@ -1,11 +1,12 @@
 """Parameters of the stages: one frozen dataclass per group, read from the command line.
 
-An MLproject entry point and `python -m pipelines.<stage>` take the same names; a test holds the
-two against each other. Every value is typed here once; a wrong one is a single clear line.
+Each stage declares the classes it reads as `GROUPS`; MLproject is written from them
+(pipelines/mlproject.py). Every value is typed here once; a wrong one is a single clear line.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -118,18 +119,17 @@ class PromotionParameters:
     promote: bool = described(False, "ask for alias production after staging")
 
 
-def parse(argv: Sequence[str] | None, program: str, summary: str, *groups: type[Any]) -> list[Any]:
+def parse(argv: Sequence[str] | None, about: str, *groups: type[Any]) -> list[Any]:
     """Read the command line into one instance per group.
 
     Args:
         argv: arguments; None means those of the process.
-        program: module name, as people type it.
-        summary: one sentence for `--help`.
+        about: the stage's docstring; its first line is the summary of `--help`.
 
     Raises:
         ParameterError: a value of the wrong type. (An unknown name exits as argparse does.)
     """
-    parser = argparse.ArgumentParser(f"python -m {program}", description=summary)
+    parser = argparse.ArgumentParser(_program(), description=about.partition("\n")[0])
     for group in groups:
         for item in fields(group):
             shown = f" (default: {item.default!r})" if item.default != "" else ""
@@ -141,6 +141,12 @@ def parse(argv: Sequence[str] | None, program: str, summary: str, *groups: type[
             )
     given = vars(parser.parse_args(argv))
     return [_build(group, given) for group in groups]
+
+
+def _program() -> str | None:
+    """Return how people type this process's command; None where it is not a module."""
+    started = sys.modules["__main__"].__spec__
+    return f"python -m {started.name}" if started else None
 
 
 def changed_from_defaults(group: Any) -> dict[str, Json]:

@@ -50,6 +50,9 @@ class ReplayParameters:
     run_id: str = described("", "id of a finished run of train, or of validate or main after it")
 
 
+GROUPS = (ReplayParameters,)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """Something that is no longer what it was when the run was made."""
@@ -260,7 +263,7 @@ def _log(done: Replay, run: TrainRun) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    (which,) = parse(argv, "pipelines.replay", __doc__.splitlines()[0], ReplayParameters)
+    (which,) = parse(argv, __doc__, *GROUPS)
     if not which.run_id:
         raise ParameterError("run_id", "", "the id of a finished run of train, validate or main")
     done = replay(which.run_id, platform_settings())

@@ -52,6 +52,9 @@ class SynthesisParameters:
     seed: int = described(0, "seed of every random choice")
 
 
+GROUPS = (SourceParameters, SynthesisParameters)
+
+
 @dataclass(frozen=True, slots=True)
 class Synthesis:
     """What a run made."""
@@ -202,13 +205,7 @@ def _account(path: Path, note: str, facts: Sequence[Comparison]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    source, wanted = parse(
-        argv,
-        "pipelines.synthesize",
-        __doc__.splitlines()[0],
-        SourceParameters,
-        SynthesisParameters,
-    )
+    source, wanted = parse(argv, __doc__, *GROUPS)
     done = synthesize(source, wanted, platform_settings())
     for row in done.facts:
         print(

@@ -62,6 +62,8 @@ from registry.version_files import (
     REFERENCE_FILE,
 )
 
+GROUPS = (SourceParameters, RecipeParameters)
+
 N_GOLDEN_ROWS = 64
 N_IMPORTANCE_ROWS = 2000
 
@@ -243,9 +245,7 @@ def _tags(contract: ModelContract, dataset: Dataset) -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    source, wanted = parse(
-        argv, "pipelines.train", __doc__.splitlines()[0], SourceParameters, RecipeParameters
-    )
+    source, wanted = parse(argv, __doc__, *GROUPS)
     with TemporaryDirectory() as folder:
         candidate = train(source, wanted, platform_settings(), Path(folder))
     print(f"run {candidate.run_id}", flush=True)

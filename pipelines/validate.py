@@ -59,6 +59,9 @@ class ValidateParameters:
     train_run: str = described("", "id of the finished train run")
 
 
+GROUPS = (ValidateParameters, JudgementParameters)
+
+
 def validate(
     candidate: Candidate, wanted: JudgementParameters, settings: PlatformSettings
 ) -> Judgement:
@@ -177,9 +180,7 @@ def _contest(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    which, wanted = parse(
-        argv, "pipelines.validate", __doc__.splitlines()[0], ValidateParameters, JudgementParameters
-    )
+    which, wanted = parse(argv, __doc__, *GROUPS)
     if not which.train_run:
         raise ParameterError("train_run", "", "the id of a finished train run")
     settings = platform_settings()

@@ -1,5 +1,6 @@
 """The MLproject says what the stages take, conda.yaml what the lock pins."""
 
+import shlex
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -9,75 +10,39 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from monitoring.drift import DriftParameters
-from monitoring.refits import RefitParameters
-from monitoring.retraining import AdvanceParameters
-from pipelines.convert import ConvertParameters
-from pipelines.parameters import (
-    JudgementParameters,
-    PromotionParameters,
-    RecipeParameters,
-    SourceParameters,
-    parse,
-)
-from pipelines.replay import ReplayParameters
-from pipelines.synthesize import SynthesisParameters
-from pipelines.validate import ValidateParameters
+from pipelines import mlproject
+from pipelines.parameters import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 OF_A_RUN = ("training", "monitoring", "postgres")
-GROUPS = {
-    "main": (SourceParameters, RecipeParameters, JudgementParameters, PromotionParameters),
-    "train": (SourceParameters, RecipeParameters),
-    "validate": (ValidateParameters, JudgementParameters),
-    "convert": (ConvertParameters, PromotionParameters),
-    "replay": (ReplayParameters,),
-    "synthesize": (SourceParameters, SynthesisParameters),
-    "drift": (DriftParameters,),
-    "advance": (AdvanceParameters,),
-    "refit": (RefitParameters,),
-    "schedule": (),
-}
-MODULES = {
-    name: f"pipelines.{name}"
-    for name in ("main", "train", "validate", "convert", "replay", "synthesize")
-} | {
-    "drift": "monitoring.drift",
-    "advance": "monitoring.retraining",
-    "refit": "monitoring.refits",
-    "schedule": "monitoring.schedule",
-}
 
 
-@pytest.mark.parametrize("entry_point", GROUPS)
-def test_mlproject_declares_exactly_the_stage_parameters(entry_point: str) -> None:
+def test_the_file_is_what_its_parameter_classes_say() -> None:
+    assert (ROOT / "MLproject").read_text() == mlproject.render(), "run `make mlproject`"
+
+
+@pytest.mark.parametrize("entry_point", mlproject.ENTRY_POINTS)
+def test_mlflow_reads_every_entry_point_with_its_defaults(entry_point: str) -> None:
     project = yaml.safe_load((ROOT / "MLproject").read_text())
     entry = project["entry_points"][entry_point]
-    declared = {k: str(v["default"]) for k, v in entry.get("parameters", {}).items()}
-    known = {f.name: f.default for group in GROUPS[entry_point] for f in fields(group)}
-    assert declared == {
-        k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in known.items()
-    }
-    assert entry["command"].split()[:3] == ["python", "-m", MODULES[entry_point]]
-    for name in known:
-        assert f"--{name} {{{name}}}" in " ".join(entry["command"].split())
+    module = mlproject.ENTRY_POINTS[entry_point]
+    given = {k: shlex.quote(str(v["default"])) for k, v in entry.get("parameters", {}).items()}
+    line = shlex.split(entry["command"].format_map(given))
+    assert line[:3] == ["python", "-m", module]
+    groups = mlproject.groups_of(module)
+    assert parse(line[3:], "summary", *groups) == [group() for group in groups]
 
 
-@pytest.mark.parametrize("entry_point", GROUPS)
+@pytest.mark.parametrize("module", mlproject.ENTRY_POINTS.values())
 def test_every_stage_reads_an_empty_command_line_and_explains_itself(
-    entry_point: str, capsys: pytest.CaptureFixture[str]
+    module: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    groups = GROUPS[entry_point]
-    assert parse([], MODULES[entry_point], "summary", *groups) == [group() for group in groups]
+    groups = mlproject.groups_of(module)
+    assert parse([], "summary", *groups) == [group() for group in groups]
     with pytest.raises(SystemExit):
-        parse(["--help"], MODULES[entry_point], "summary", *groups)
+        parse(["--help"], "summary", *groups)
     shown = capsys.readouterr().out
     assert all(f"--{f.name} " in shown for group in groups for f in fields(group))
-
-
-def test_every_entry_point_of_the_project_is_known_here() -> None:
-    project = yaml.safe_load((ROOT / "MLproject").read_text())
-    assert set(project["entry_points"]) == set(GROUPS)
 
 
 def test_conda_yaml_is_what_a_run_imports_pinned_as_in_the_lock() -> None:

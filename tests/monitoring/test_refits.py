@@ -87,7 +87,7 @@ def run(job: queue.Job, platform, engine) -> None:
     assert claimed is not None
     assert claimed.id == job.id
     argv = [f"--{name}={value}" for name, value in job.payload.items()]
-    version, _ = make_version(*parse(argv, "main", "", *GROUPS), platform)
+    version, _ = make_version(*parse(argv, "", *GROUPS), platform)
     queue.finish(engine, claimed, {"run_id": version.run_id, "status": "FINISHED"})
 
 

@@ -98,7 +98,7 @@ def test_the_runs_parameters_are_those_of_the_stage_and_mean_the_champions_recip
     wanted = run_parameters(champion, end, "data_drift")
     named = {k: v for k, v in wanted.items() if k not in ("champion", "trigger")}
     argv = [part for k, v in named.items() for part in (f"--{k}", str(v))]
-    source, recipe = parse(argv, "main", "", SourceParameters, RecipeParameters)
+    source, recipe = parse(argv, "", SourceParameters, RecipeParameters)
     resolved = Recipe.resolve(recipe)
     assert source.query().end == end and recipe.model_id == MODEL
     assert (resolved.parameters["max_depth"], resolved.seed, resolved.horizon_bars) == (4, 7, 5)

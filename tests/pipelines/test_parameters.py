@@ -18,14 +18,14 @@ from registry.errors import ParameterError
 def test_parse_gives_typed_values_in_their_groups() -> None:
     line = ["--symbols", "AAPL, MSFT", "--horizon", "10", "--seed", "7", "--promote", "true"]
     source, recipe, promotion = parse(
-        line, "x", "x", SourceParameters, RecipeParameters, PromotionParameters
+        line, "x", SourceParameters, RecipeParameters, PromotionParameters
     )
     assert source.query().symbols == ("AAPL", "MSFT")
     assert (recipe.horizon, recipe.seed, promotion.promote) == (10, 7, True)
 
 
 def test_parse_without_arguments_gives_the_defaults() -> None:
-    assert parse([], "x", "x", RecipeParameters) == [RecipeParameters()]
+    assert parse([], "x", RecipeParameters) == [RecipeParameters()]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_parse_without_arguments_gives_the_defaults() -> None:
 )
 def test_parse_refuses_a_value_of_the_wrong_type(line: list[str], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        parse(line, "x", "x", RecipeParameters, PromotionParameters)
+        parse(line, "x", RecipeParameters, PromotionParameters)
 
 
 def test_parse_time_reads_dates_and_zones_as_utc() -> None:
