@@ -149,6 +149,7 @@ def _run(entry: Entry) -> tuple[bool, str | None]:
             entry_point=entry.entry_point,
             parameters={k: str(v) for k, v in entry.parameters.items()},
             experiment_name=entry.experiment,
+            run_name=entry.entry_point,
             env_manager="local",
         )
     except RegistryUnavailableError as exc:
