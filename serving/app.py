@@ -31,10 +31,10 @@ from registry.versions import Registry
 from serving import errors
 from serving.engine import Engine, Parts
 from serving.envelope import Envelope
+from serving.executor import Executor
 from serving.follower import Follower, Recorded
 from serving.history import History
 from serving.inputs import Holdings
-from serving.lanes import Lane
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.panels import Panels
@@ -127,7 +127,7 @@ def _service(
         log=log,
         engine=engine,
         follower=Follower(recorded, loaded, counted, serving),
-        writing=Lane("bars", serving.max_waiting),
+        writing=Executor("bars", serving.max_waiting),
     )
 
 

@@ -1,7 +1,7 @@
 """Engine: one prediction request from body to answer.
 
 Resolve the version, gather inputs, choose (flavor, backend), execute, decode, answer, log.
-Everything that computes runs in a lane (`serving.lanes`), never on the event loop, and the
+Everything that computes runs in an executor (`serving.executor`), never on the event loop, and the
 prediction log never delays an answer.
 """
 
@@ -18,8 +18,8 @@ from monitoring.prediction_log import PredictionLog
 from registry.errors import MLEngineError, TimeLimitError, ValueRangeError
 from registry.promotion import PRODUCTION
 from serving.errors import code_of, entry_of
+from serving.executor import Executor
 from serving.inputs import Holdings, Inputs, gather
-from serving.lanes import Lane
 from serving.loading import LoadedVersion
 from serving.metrics import Metrics
 from serving.models import Models
@@ -44,8 +44,8 @@ class Engine:
 
     def __init__(self, parts: Parts, settings: ServingSettings) -> None:
         self._parts, self._settings = parts, settings
-        self.predicting = Lane("predict", settings.max_waiting)
-        self.loading = Lane("load", settings.max_waiting)
+        self.predicting = Executor("predict", settings.max_waiting)
+        self.loading = Executor("load", settings.max_waiting)
 
     async def predict(self, request: PredictRequest, request_id: str) -> PredictResponse:
         """Answer a request.

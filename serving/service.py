@@ -8,9 +8,9 @@ from fastapi import Request
 from monitoring.prediction_log import PredictionLog
 from registry.versions import Registry
 from serving.engine import Engine
+from serving.executor import Executor
 from serving.follower import Follower
 from serving.history import History
-from serving.lanes import Lane
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.settings import ServingSettings
@@ -29,7 +29,7 @@ class Service:
     log: PredictionLog
     engine: Engine
     follower: Follower
-    writing: Lane
+    writing: Executor
 
     def start(self) -> None:
         """Begin to follow the registry; returns at once."""

@@ -1,7 +1,7 @@
-"""Lanes: threads that compute, one lane per kind of work, with a limit on who may wait.
+"""Executors: one thread per kind of work, with a limit on how many calls may wait for it.
 
-The event loop only waits. A predictor may be called by one thread at a time, so the lane for
-predictions has exactly one; the lane for loading keeps a slow load out of the way of answers.
+The event loop only waits. Only one thread at a time may call a predictor, so predictions have an
+executor of one thread. Loads have another, so that a slow load does not delay an answer.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from registry.errors import OverloadedError
 T = TypeVar("T")
 
 
-class Lane:
+class Executor:
     """One thread and the queue before it.
 
     Args:
@@ -24,7 +24,7 @@ class Lane:
     """
 
     def __init__(self, name: str, max_waiting: int) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._max_waiting, self._waiting = max_waiting, 0
         self._lock = Lock()  # guards `_waiting`, which both sides of the queue change
 
@@ -34,25 +34,25 @@ class Lane:
         return self._waiting
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns, computed in the lane's thread.
+        """Compute `work` in the executor's thread and return its result.
 
         A caller that is cancelled while it waits takes its work out of the queue; work that has
         begun runs to its end.
 
         Raises:
-            OverloadedError: as many calls as the lane takes are waiting already.
+            OverloadedError: `max_waiting` calls wait or run already.
         """
         with self._lock:
             if self._waiting >= self._max_waiting:
                 raise OverloadedError(self._waiting, self._max_waiting)
             self._waiting += 1
-        future = self._executor.submit(work)
+        future = self._thread.submit(work)
         future.add_done_callback(lambda _: self._leave())
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """Finish what has begun, drop what waits."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _leave(self) -> None:
         with self._lock:
