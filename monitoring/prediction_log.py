@@ -63,18 +63,18 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._write_out, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand rows over and return at once.
 
         Args:
-            records: values for the columns of `SCHEMA`; a missing one is null. Times are
+            rows: values for the columns of `SCHEMA`; a missing one is null. Times are
                 timezone-aware; `features` and `scores` are lists of floats.
         """
         with self._lock:
             room = self._settings.prediction_log_queue_rows - len(self._pending)
             room = 0 if self._closing else room
-            self._pending.extend(records[:room])
-            self.dropped += max(0, len(records) - room)
+            self._pending.extend(rows[:room])
+            self.dropped += max(0, len(rows) - room)
             is_full = len(self._pending) >= self._settings.prediction_log_batch_rows
         if is_full:
             self._full.set()

@@ -29,12 +29,12 @@ from registry.model_store import ModelStore
 from registry.settings import PlatformSettings, read_settings
 from registry.versions import Registry
 from serving import errors
-from serving.engine import Engine, Parts
+from serving.batch import OnlineStore
+from serving.engine import Engine
 from serving.envelope import Envelope
 from serving.executor import Executor
-from serving.follower import Follower, Recorded
+from serving.follower import Follower, Stores
 from serving.history import History
-from serving.inputs import Holdings
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.panels import Panels
@@ -103,10 +103,8 @@ def _service(
     )
     history = History(BarStore(platform.bars_dir))
     log = PredictionLog(platform.predictions_dir, logged)
-    engine = Engine(
-        Parts(loaded, Holdings(history, Steps(), Panels(serving.panel_grace)), log, counted),
-        serving,
-    )
+    online = OnlineStore(history, Steps(), Panels(serving.panel_grace))
+    engine = Engine(loaded, online, log, counted, serving)
     counted.watch(
         "ml_engine_prediction_log_dropped", "Predictions not logged.", lambda: log.dropped
     )
@@ -116,7 +114,7 @@ def _service(
         lambda: engine.predicting.waiting,
     )
     registry = Registry(platform, database)
-    recorded = Recorded(registry, ModelStore(platform.mlflow_tracking_uri), cache, database)
+    stores = Stores(registry, ModelStore(platform.mlflow_tracking_uri), cache, database)
     return Service(
         settings=serving,
         database=database,
@@ -126,7 +124,7 @@ def _service(
         history=history,
         log=log,
         engine=engine,
-        follower=Follower(recorded, loaded, counted, serving),
+        follower=Follower(stores, loaded, counted, serving),
         writing=Executor("bars", serving.max_waiting),
     )
 

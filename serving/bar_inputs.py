@@ -23,9 +23,9 @@ from registry.errors import (
 )
 from serving import columns
 from serving.bar_frames import frame_of
+from serving.batch import Batch, OnlineStore, Provenance, check_horizon, distinct, horizons_of
 from serving.columns import Forming
-from serving.history import Held, History
-from serving.inputs import Holdings, Inputs, Place, check_horizon, distinct, horizons_of
+from serving.history import History, StoredBars
 from serving.loading import LoadedVersion
 from serving.panels import Panel, newest_of, panel_of
 from serving.rows import FLOAT32_MAX
@@ -46,17 +46,17 @@ class _Now:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One symbol's part of the inputs."""
+    """One symbol's part of the batch."""
 
     x: NDArray[np.float32]
     context: Mapping[str, float]
-    place: Place
+    source: Provenance
 
 
 def gather(
-    request: PredictRequest, version: LoadedVersion, holdings: Holdings, max_rows: int
-) -> Inputs:
-    """Return the inputs of a request by symbols, from its own bars or from those held.
+    request: PredictRequest, version: LoadedVersion, online: OnlineStore, max_rows: int
+) -> Batch:
+    """Return the batch of a request by symbols, from its own bars or from those held.
 
     Raises:
         InvalidInputError: the request as a whole cannot be answered.
@@ -68,8 +68,8 @@ def gather(
     horizons = horizons_of(request, symbols)
     panel = None
     if isinstance(version.feature_set, PanelSet):
-        panel = _panel(request, version, holdings, given)
-    find = _finder(request, version, holdings, panel)
+        panel = _panel(request, version, online, given)
+    find = _finder(request, version, online, panel)
     errors = dict(given.errors)
     steps: dict[str, _Step] = {}
     for symbol in symbols:
@@ -77,7 +77,7 @@ def gather(
             continue
         try:
             check_horizon(horizons[symbol], version)
-            held = _held(symbol, request, version, holdings.history)
+            held = _held(symbol, request, version, online.history)
             now = _Now(given.forming[symbol], request.timestamp)
             steps[symbol] = _step(held, now, version, find)
         except MLEngineError as error:
@@ -89,14 +89,14 @@ def gather(
 
 
 def _panel(
-    request: PredictRequest, version: LoadedVersion, holdings: Holdings, given: columns.Columns
+    request: PredictRequest, version: LoadedVersion, online: OnlineStore, given: columns.Columns
 ) -> Panel:
     """Return the panel of the version's whole universe, with the forming bars of the request."""
     every: dict[str, BarSeries] = {}
     is_held = request.bars is None
     for symbol in version.contract.symbols:
         try:
-            held = _held(symbol, request, version, holdings.history)
+            held = _held(symbol, request, version, online.history)
         except MLEngineError:  # named as missing, and the symbol's own error where it is asked for
             continue
         every[symbol] = held.series
@@ -105,12 +105,12 @@ def _panel(
             now = _Now(given.forming[symbol], request.timestamp)
             every[symbol] = _forming(held.series, now, version)
     if is_held:
-        return holdings.panels.of_held(every, version)
+        return online.panels.of_held(every, version)
     return panel_of(every, newest_of(every), version)
 
 
 def _finder(
-    request: PredictRequest, version: LoadedVersion, holdings: Holdings, panel: Panel | None
+    request: PredictRequest, version: LoadedVersion, online: OnlineStore, panel: Panel | None
 ) -> Find:
     """Return how the newest step of a series, with or without a forming bar, is found."""
     if panel is not None:
@@ -118,7 +118,7 @@ def _finder(
     if request.bars is not None:
         return lambda series, _: compute(series, version)
     return lambda series, is_forming: (
-        compute(series, version) if is_forming else holdings.steps.of_held(series, version)
+        compute(series, version) if is_forming else online.steps.of_held(series, version)
     )
 
 
@@ -127,22 +127,24 @@ def _stacked(
     errors: Mapping[str, MLEngineError],
     ignored: tuple[str, ...],
     version: LoadedVersion,
-) -> Inputs:
+) -> Batch:
     shape = (0, *(size or 0 for size in version.contract.inputs.shape[1:]))
     X = np.concatenate([s.x for s in steps.values()]) if steps else np.empty(shape, np.float32)
     context = {
         name: np.array([s.context[name] for s in steps.values()], dtype=np.float64)
         for name in version.context_names
     }
-    places = tuple(s.place for s in steps.values())
-    return Inputs(tuple(steps), X, context, places, errors, ignored, "bars")
+    provenance = tuple(s.source for s in steps.values())
+    return Batch(tuple(steps), X, context, provenance, errors, ignored, "bars")
 
 
 def _has_price(given: columns.Columns) -> bool:
     return any(forming.bar for forming in given.forming.values()) or bool(given.errors)
 
 
-def _held(symbol: str, request: PredictRequest, version: LoadedVersion, history: History) -> Held:
+def _held(
+    symbol: str, request: PredictRequest, version: LoadedVersion, history: History
+) -> StoredBars:
     """Return the bars to predict from: the request's where it has any, else those held."""
     interval, needed = version.contract.interval, _needed(version)
     if request.bars is None:
@@ -160,7 +162,7 @@ def _held(symbol: str, request: PredictRequest, version: LoadedVersion, history:
         raise BarsError(f"these are {given} bars", f"bars.{symbol}", hint)
     series = BarSeries.from_frame(symbol, checked)
     basis = request.price_basis or "unknown"
-    return Held(series.slice(max(0, len(series) - needed), len(series)), basis)
+    return StoredBars(series.slice(max(0, len(series) - needed), len(series)), basis)
 
 
 def _needed(version: LoadedVersion) -> int:
@@ -168,8 +170,8 @@ def _needed(version: LoadedVersion) -> int:
     return max(contract.min_history, version.feature_set.min_history + contract.window - 1)
 
 
-def _step(held: Held, now: _Now, version: LoadedVersion, find: Find) -> _Step:
-    """Return one symbol's inputs."""
+def _step(held: StoredBars, now: _Now, version: LoadedVersion, find: Find) -> _Step:
+    """Return one symbol's part of the batch."""
     series, needed = held.series, _needed(version)
     end = int(series.timestamp[-1])
     if now.forming.bar:
@@ -179,8 +181,8 @@ def _step(held: Held, now: _Now, version: LoadedVersion, find: Find) -> _Step:
         raise TooLittleHistoryError(what, needed, len(series), "post earlier bars to /bars")
     found = find(series, bool(now.forming.bar))
     x = _overridden(found, now.forming, version)
-    place = Place(_time(int(found.series.timestamp[-1])), _time(end), held.price_basis)
-    return _Step(x, found.context, place)
+    source = Provenance(_time(int(found.series.timestamp[-1])), _time(end), held.price_basis)
+    return _Step(x, found.context, source)
 
 
 def _forming(series: BarSeries, now: _Now, version: LoadedVersion) -> BarSeries:

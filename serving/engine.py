@@ -1,13 +1,12 @@
 """Engine: one prediction request from body to answer.
 
-Resolve the version, gather inputs, choose (flavor, backend), execute, decode, answer, log.
+Resolve the version, gather its batch, choose (flavor, backend), execute, decode, answer, log.
 Everything that computes runs in an executor (`serving.executor`), never on the event loop, and the
 prediction log never delays an answer.
 """
 
 import asyncio
 import math
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -17,33 +16,31 @@ from numpy.typing import NDArray
 from monitoring.prediction_log import PredictionLog
 from registry.errors import MLEngineError, TimeLimitError, ValueRangeError
 from registry.promotion import PRODUCTION
+from serving.batch import Batch, OnlineStore, gather
 from serving.errors import code_of, entry_of
 from serving.executor import Executor
-from serving.inputs import Holdings, Inputs, gather
 from serving.loading import LoadedVersion
 from serving.metrics import Metrics
 from serving.models import Models
-from serving.predictions import records
+from serving.predictions import log_rows
 from serving.router import Route, choose
 from serving.schemas import ErrorEntry, Prediction, PredictRequest, PredictResponse
 from serving.settings import ServingSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What an engine works with."""
-
-    models: Models
-    holdings: Holdings
-    log: PredictionLog
-    metrics: Metrics
-
-
 class Engine:
     """Answers prediction requests. Owned by the application, which closes it."""
 
-    def __init__(self, parts: Parts, settings: ServingSettings) -> None:
-        self._parts, self._settings = parts, settings
+    def __init__(
+        self,
+        models: Models,
+        online: OnlineStore,
+        log: PredictionLog,
+        metrics: Metrics,
+        settings: ServingSettings,
+    ) -> None:
+        self._models, self._online, self._settings = models, online, settings
+        self._log, self._metrics = log, metrics
         self.predicting = Executor("predict", settings.max_waiting)
         self.loading = Executor("load", settings.max_waiting)
 
@@ -72,7 +69,7 @@ class Engine:
         self.loading.close()
 
     async def _resolve(self, request: PredictRequest) -> LoadedVersion:
-        models, number = self._parts.models, request.version
+        models, number = self._models, request.version
         if request.alias not in (None, PRODUCTION):
             number = models.number_of(request.model_id, str(request.alias))
         found = models.find(request.model_id, number)
@@ -85,29 +82,29 @@ class Engine:
         self, request: PredictRequest, version: LoadedVersion, request_id: str, started: float
     ) -> PredictResponse:
         began = perf_counter()
-        inputs = gather(request, version, self._parts.holdings, self._settings.max_batch_size)
+        batch = gather(request, version, self._online, self._settings.max_batch_size)
         route = choose(
-            version.options, max(1, len(inputs.keys)), request.wanted_backend, request.strict
+            version.options, max(1, len(batch.keys)), request.wanted_backend, request.strict
         )
-        scores = _scores(inputs, version, route)
-        answers, errors = _decoded(inputs, scores, version)
-        errors = {**inputs.errors, **errors}
+        scores = _scores(batch, version, route)
+        answers, errors = _decoded(batch, scores, version)
+        errors = {**batch.errors, **errors}
         ended = perf_counter()
         took_ms = (ended - started) * 1e3
         self._count(version, route, len(answers), errors, ended - began)
-        if _other_bases(inputs, version):
-            self._parts.metrics.price_basis_mismatches.labels(version.model_id).inc()
+        if _other_bases(batch, version):
+            self._metrics.price_basis_mismatches.labels(version.model_id).inc()
         shared = {"request_id": request_id, "latency_ms": took_ms}
-        logged = records(inputs, scores, answers, version, route.option)
-        self._parts.log.append([record | shared for record in logged])
+        logged = log_rows(batch, scores, answers, version, route.option)
+        self._log.append([row | shared for row in logged])
         return PredictResponse(
             model_id=version.model_id,
             model_type=version.contract.template,
             model_version=version.number,
             predictions={key: Prediction(**answer) for key, answer in answers.items()},
             errors={key: ErrorEntry(**entry_of(error)) for key, error in errors.items()},
-            ignored=list(inputs.ignored),
-            warnings=_warnings(inputs, version),
+            ignored=list(batch.ignored),
+            warnings=_warnings(batch, version),
             processing_time_ms=round(took_ms, 3),
             hardware_used=route.option.backend,
             flavor=route.option.flavor,
@@ -123,7 +120,7 @@ class Engine:
         errors: dict[str, MLEngineError],
         seconds: float,
     ) -> None:
-        metrics, model, option = self._parts.metrics, version.model_id, route.option
+        metrics, model, option = self._metrics, version.model_id, route.option
         labels = (model, str(version.number), option.flavor, option.backend)
         metrics.predictions.labels(*labels).inc(n_answers)
         metrics.predict_seconds.labels(model).observe(seconds)
@@ -133,37 +130,37 @@ class Engine:
             metrics.fallbacks.labels(model, option.backend).inc()
 
 
-def _other_bases(inputs: Inputs, version: LoadedVersion) -> set[str]:
-    bases = {place.price_basis for place in inputs.places if place.price_basis is not None}
+def _other_bases(batch: Batch, version: LoadedVersion) -> set[str]:
+    bases = {source.price_basis for source in batch.provenance if source.price_basis is not None}
     return bases - {version.contract.price_basis}
 
 
-def _warnings(inputs: Inputs, version: LoadedVersion) -> list[str]:
+def _warnings(batch: Batch, version: LoadedVersion) -> list[str]:
     """Return how the bars behind the answers differ from those the version was made from."""
     contract, lines = version.contract, []
-    if others := _other_bases(inputs, version):
+    if others := _other_bases(batch, version):
         found = ", ".join(sorted(others))
         lines.append(f"price_basis: made from {contract.price_basis} prices, got {found}")
-    if inputs.kind == "bars" and (unseen := set(inputs.keys) - set(contract.symbols)):
+    if batch.form == "bars" and (unseen := set(batch.keys) - set(contract.symbols)):
         lines.append(f"symbols: not in the training data: {', '.join(sorted(unseen))}")
-    if inputs.missing:
-        lines.append(f"universe: no bar at this time of {', '.join(inputs.missing)}")
+    if batch.missing:
+        lines.append(f"universe: no bar at this time of {', '.join(batch.missing)}")
     return lines
 
 
-def _scores(inputs: Inputs, version: LoadedVersion, route: Route) -> NDArray[np.float32]:
-    if not inputs.keys:
+def _scores(batch: Batch, version: LoadedVersion, route: Route) -> NDArray[np.float32]:
+    if not batch.keys:
         return np.empty((0, version.contract.outputs.shape[1] or 0), dtype=np.float32)
-    return route.option.predictor(inputs.X)
+    return route.option.predictor(batch.X)
 
 
 def _decoded(
-    inputs: Inputs, scores: NDArray[np.float32], version: LoadedVersion
+    batch: Batch, scores: NDArray[np.float32], version: LoadedVersion
 ) -> tuple[dict[str, dict[str, Any]], dict[str, MLEngineError]]:
     """Return the answer of every row with finite scores, and the error of every other."""
     usable = np.isfinite(scores).all(axis=1)
     errors: dict[str, MLEngineError] = {
-        inputs.keys[i]: ValueRangeError("scores", str(scores[i].tolist()), "finite scores")
+        batch.keys[i]: ValueRangeError("scores", str(scores[i].tolist()), "finite scores")
         for i in np.flatnonzero(~usable)
     }
     rows = np.flatnonzero(usable)
@@ -171,19 +168,19 @@ def _decoded(
         return {}, errors
     decoded = version.template.decode(
         scores[rows],
-        inputs.newest_step[rows],
-        {name: values[rows] for name, values in inputs.context.items()},
+        batch.newest_step[rows],
+        {name: values[rows] for name, values in batch.context.items()},
         version.decoder,
         version.contract,
         version.refusals,
     )
     answers = {}
     for i, answer in zip(rows, decoded, strict=True):
-        place = inputs.places[i]
-        answers[inputs.keys[i]] = _without_nan(answer) | {
-            "as_of": place.as_of,
-            "history_end": place.history_end,
-            "price_basis": place.price_basis,
+        source = batch.provenance[i]
+        answers[batch.keys[i]] = _without_nan(answer) | {
+            "as_of": source.as_of,
+            "history_end": source.history_end,
+            "price_basis": source.price_basis,
         }
     return answers, errors
 

@@ -33,8 +33,8 @@ log = structlog.get_logger("serving.follower")
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What the last look at the registry gave; `is_reachable` is None before the first."""
+class RegistryStatus:
+    """Whether the registry answered the last look; `is_reachable` is None before the first."""
 
     is_reachable: bool | None = None
     detail: str = "not asked yet"
@@ -42,8 +42,8 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """Where versions are recorded and their files are."""
+class Stores:
+    """Where versions are recorded and where their files are."""
 
     registry: Registry
     store: ModelStore
@@ -56,19 +56,19 @@ class Follower:
 
     def __init__(
         self,
-        recorded: Recorded,
+        stores: Stores,
         models: Models,
         metrics: Metrics,
         settings: ServingSettings,
     ) -> None:
-        self._registry, self._cache = recorded.registry, recorded.cache
-        self._database, self._store = recorded.database, recorded.store
+        self._registry, self._cache = stores.registry, stores.cache
+        self._database, self._store = stores.database, stores.store
         self._models, self._metrics, self._settings = models, metrics, settings
         self._failed: dict[tuple[str, int], float] = {}  # (model, number) -> when to try again
         self._remembered: Mapping[str, Mapping[str, int]] = {}
         self._ready, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
-        self.heard = Heard()
+        self.registry_status = RegistryStatus()
 
     @property
     def is_ready(self) -> bool:
@@ -132,28 +132,28 @@ class Follower:
             self._follow_aliases()
         except (UnavailableError, sa.exc.SQLAlchemyError) as error:
             self._metrics.poll_failures.inc()
-            self._hear(False, str(error).splitlines()[0])
+            self._set_status(False, str(error).splitlines()[0])
         except Exception as error:  # the thread must live on; the state says what happened
             self._metrics.poll_failures.inc()
             log.exception("look failed")
-            self._hear(False, f"{type(error).__name__}: {str(error)[:200]}")
+            self._set_status(False, f"{type(error).__name__}: {str(error)[:200]}")
 
     def _follow_aliases(self) -> None:
         self._store.probe()  # fails at once, without importing MLflow
         self._registry.reconcile()
         states = {m: self._registry.resolve_alias(m) for m in self._registry.model_ids()}
         aliases = {m: self._registry.aliases(m) for m in states}
-        self._hear(True, self._store.uri)
+        self._set_status(True, self._store.uri)
         self._models.learn({m: _known(aliases[m], state.number) for m, state in states.items()})
         for model_id, state in states.items():
             self._follow(model_id, state)
         self._remember(aliases)
 
-    def _hear(self, is_reachable: bool, detail: str) -> None:
-        if self.heard.is_reachable is not is_reachable:
+    def _set_status(self, is_reachable: bool, detail: str) -> None:
+        if self.registry_status.is_reachable is not is_reachable:
             say = log.info if is_reachable else log.warning
             say("registry answers" if is_reachable else "registry does not answer", detail=detail)
-        self.heard = Heard(is_reachable, detail, datetime.now(UTC))
+        self.registry_status = RegistryStatus(is_reachable, detail, datetime.now(UTC))
 
     def _follow(self, model_id: str, state: AliasState) -> None:
         serving = self._models.production().get(model_id)
@@ -167,9 +167,9 @@ class Follower:
             if not self._take(model_id, number, self._loads(model_id, number)):
                 return
         if state.refusals:
-            self._models.report(model_id, _not_followed(state), state.outside)
+            self._models.set_problem(model_id, _not_followed(state), state.outside)
         else:
-            self._models.settle(model_id)
+            self._models.clear_problem(model_id)
 
     def _loads(
         self, model_id: str, number: int, is_measured: bool = True
@@ -222,7 +222,7 @@ class Follower:
         self._metrics.load_failures.labels(model_id).inc()
         serving = self._models.production().get(model_id)
         kept = f"; version {serving.number} goes on serving" if serving else ""
-        is_news = self._models.report(model_id, f"version {number}: {reason}{kept}", number)
+        is_news = self._models.set_problem(model_id, f"version {number}: {reason}{kept}", number)
         if not is_news:
             return
         log.error("version not loaded", model=model_id, version=number, reason=reason)

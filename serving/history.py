@@ -19,7 +19,7 @@ ARRAYS = tuple(f.name for f in fields(BarSeries) if f.name != "symbol")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredBars:
     """The newest bars of one symbol and the basis of their prices."""
 
     series: BarSeries
@@ -42,7 +42,7 @@ class History:
         """Store bars durably; idempotent, see `BarStore.append` for its errors."""
         return self._store.append(frame, interval, price_basis)
 
-    def newest(self, symbol: str, interval: str, n_bars: int) -> Held | None:
+    def newest(self, symbol: str, interval: str, n_bars: int) -> StoredBars | None:
         """Return the newest `n_bars` of a symbol (fewer if fewer are held), None without any.
 
         Callers share the arrays and must not change them.
@@ -57,7 +57,7 @@ class History:
         basis = basis or self._store.price_basis(interval)
         with self._lock:
             self._arrays[key], self._basis[interval] = series, basis
-        return Held(series, basis)
+        return StoredBars(series, basis)
 
     def symbols(self, interval: str) -> tuple[str, ...]:
         """Return the symbols held at this interval, sorted."""

@@ -47,16 +47,16 @@ class Models:
         self._production: dict[str, LoadedVersion] = {}
         self._on_demand: OrderedDict[tuple[str, int], LoadedVersion] = OrderedDict()
         self._aliases: dict[str, dict[str, int]] = {}
-        self._has_heard = False
+        self._has_aliases = False
         self._problems: dict[str, Problem] = {}
 
-    # What the registry says, told by the follower -----------------------------------------------
+    # What the registry says, brought by the follower --------------------------------------------
 
     def learn(self, aliases: Mapping[str, Mapping[str, int]]) -> None:
         """Take the registry's models and aliases; production of a vanished model is dropped."""
         with self._lock:
             self._aliases = {model_id: dict(found) for model_id, found in aliases.items()}
-            self._has_heard = True
+            self._has_aliases = True
             for model_id in set(self._production) - set(self._aliases):
                 self._count(self._production.pop(model_id), PRODUCTION, 0)
             for model_id in set(self._problems) - set(self._aliases):
@@ -80,14 +80,14 @@ class Models:
                 self._count(before, PRODUCTION, 0)
             self._problems[model_id] = Problem(reason, None, datetime.now(UTC))
 
-    def report(self, model_id: str, reason: str, number: int | None) -> bool:
+    def set_problem(self, model_id: str, reason: str, number: int | None) -> bool:
         """Remember why a version is not served; returns whether this is news."""
         with self._lock:
             known = self._problems.get(model_id)
             self._problems[model_id] = Problem(reason, number, datetime.now(UTC))
             return known is None or (known.reason, known.number) != (reason, number)
 
-    def settle(self, model_id: str) -> None:
+    def clear_problem(self, model_id: str) -> None:
         """Forget the model's problem: what is served is what the alias names."""
         with self._lock:
             self._problems.pop(model_id, None)
@@ -105,7 +105,7 @@ class Models:
             return tuple(self._on_demand.values())
 
     def aliases(self) -> dict[str, dict[str, int]]:
-        """Return model -> alias -> number, as last heard from the registry."""
+        """Return model -> alias -> number, as the registry last gave them."""
         with self._lock:
             return {model_id: dict(found) for model_id, found in self._aliases.items()}
 
@@ -120,11 +120,11 @@ class Models:
             return dict(self._problems)
 
     def number_of(self, model_id: str, alias: str) -> int:
-        """Return the version that an alias names, as last heard.
+        """Return the version that an alias names, as the registry last gave it.
 
         Raises:
             ModelNotFoundError: no such model.
-            ModelNotLoadedError: the registry has not been heard yet.
+            ModelNotLoadedError: the registry has not answered yet.
             VersionNotFoundError: the model has no such alias.
         """
         with self._lock:
@@ -187,8 +187,8 @@ class Models:
             return ModelNotLoadedError(model_id, self._problems[model_id].reason)
         if model_id in self._aliases:
             return ModelNotLoadedError(model_id, "it is being loaded")
-        if not self._has_heard:
-            return ModelNotLoadedError(model_id, "the registry has not been heard yet")
+        if not self._has_aliases:
+            return ModelNotLoadedError(model_id, "the registry has not answered yet")
         return ModelNotFoundError(model_id, self._aliases)
 
     def _count(self, version: LoadedVersion, role: str, value: int) -> None:

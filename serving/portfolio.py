@@ -20,7 +20,7 @@ from registry.errors import (
     ValueRangeError,
     WeightsError,
 )
-from serving.inputs import Holdings, Inputs, Place, check_horizon, distinct
+from serving.batch import Batch, OnlineStore, Provenance, check_horizon, distinct
 from serving.loading import LoadedVersion
 from serving.schemas import Position, PredictRequest
 
@@ -32,8 +32,8 @@ LARGEST_WEIGHT = 1e6
 
 
 def gather(
-    request: PredictRequest, version: LoadedVersion, holdings: Holdings, max_rows: int
-) -> Inputs:
+    request: PredictRequest, version: LoadedVersion, online: OnlineStore, max_rows: int
+) -> Batch:
     """Return the weights of the request's portfolio, in the order of the version's symbols.
 
     Raises:
@@ -56,17 +56,17 @@ def gather(
             raise UnknownSymbolError(symbol, where, contract.symbols)
     n_scenarios = contract.outputs.shape[1] or 0
     names = check_measures(request.risk_metrics or USUAL, n_scenarios)
-    weights, place, ignored = _weights(positions, version, holdings)
+    weights, source, ignored = _weights(positions, version, online)
     X = np.zeros((1, len(contract.symbols)), np.float32)
     X[0, [contract.symbols.index(symbol) for symbol in symbols]] = weights
     context = {name: np.ones(1) for name in names}
-    return Inputs((KEY,), X, context, (place,), {}, ignored, "portfolio")
+    return Batch((KEY,), X, context, (source,), {}, ignored, "portfolio")
 
 
 def _weights(
-    positions: Sequence[Position], version: LoadedVersion, holdings: Holdings
-) -> tuple[NDArray[np.float64], Place, tuple[str, ...]]:
-    """Return one weight per position, where the inputs end, and what was not used."""
+    positions: Sequence[Position], version: LoadedVersion, online: OnlineStore
+) -> tuple[NDArray[np.float64], Provenance, tuple[str, ...]]:
+    """Return one weight per position, the bars they come from, and what was not used."""
     made_until = _utc(version.contract.data.end)
     given = [position.weight is not None for position in positions]
     if all(given):
@@ -76,25 +76,25 @@ def _weights(
             for i, position in enumerate(positions)
             if position.shares is not None
         )
-        return _checked(weights), Place(as_of=made_until), ignored
+        return _checked(weights), Provenance(as_of=made_until), ignored
     lacking = next(p for p in positions if p.weight is None)
     if any(given) or any(p.shares is None for p in positions):
         expected = "a weight for every position, or shares for every position and no weight"
         raise ParameterError("portfolio.positions", lacking.symbol, expected)
-    weights, place = _of_shares(positions, version, holdings)
-    return _checked(weights), place, ()
+    weights, source = _of_shares(positions, version, online)
+    return _checked(weights), source, ()
 
 
 def _of_shares(
-    positions: Sequence[Position], version: LoadedVersion, holdings: Holdings
-) -> tuple[NDArray[np.float64], Place]:
+    positions: Sequence[Position], version: LoadedVersion, online: OnlineStore
+) -> tuple[NDArray[np.float64], Provenance]:
     """Return weights made of shares and the last closes held."""
     interval = version.contract.interval
     values, ends, bases = [], [], set()
     for position in positions:
-        held = holdings.history.newest(position.symbol, interval, 1)
+        held = online.history.newest(position.symbol, interval, 1)
         if held is None:
-            raise NoHistoryError(position.symbol, holdings.history.symbols(interval))
+            raise NoHistoryError(position.symbol, online.history.symbols(interval))
         values.append(float(position.shares or 0.0) * float(held.series.close[-1]))
         ends.append(int(held.series.timestamp[-1]))
         bases.add(held.price_basis)
@@ -102,8 +102,8 @@ def _of_shares(
     if not total > 0:
         expected = "positions that are worth more than nothing together, at the last closes"
         raise ValueRangeError("portfolio value", total, expected)
-    place = Place(_utc(version.contract.data.end), from_microseconds(min(ends)), bases.pop())
-    return np.asarray(values) / total, place
+    source = Provenance(_utc(version.contract.data.end), from_microseconds(min(ends)), bases.pop())
+    return np.asarray(values) / total, source
 
 
 def _checked(weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.data.tables.table_columns import Column, encoded_rows, laid_out, read_columns
 from registry.errors import MLEngineError, ParameterError, ShapeError
-from serving.inputs import Holdings, Inputs, Place, check_horizon, distinct, horizons_of
+from serving.batch import Batch, OnlineStore, Provenance, check_horizon, distinct, horizons_of
 from serving.loading import LoadedVersion
 from serving.schemas import PredictRequest
 
@@ -20,9 +20,9 @@ MAX_NAMES_SHOWN = 8
 
 
 def gather(
-    request: PredictRequest, version: LoadedVersion, _held: Holdings, max_rows: int
-) -> Inputs:
-    """Return the inputs of a request with `rows`; `symbols` may name them.
+    request: PredictRequest, version: LoadedVersion, _online: OnlineStore, max_rows: int
+) -> Batch:
+    """Return the batch of a request with `rows`; `symbols` may name them.
 
     Raises:
         ParameterError: no rows, or context, which a table does not have.
@@ -54,8 +54,8 @@ def gather(
         keys.append(name)
         ignored += _unseen(values, i, columns)
     X = laid_out(encoded_rows(kept, columns), columns, version.contract.feature_set)
-    places = (Place(),) * len(keys)
-    return Inputs(tuple(keys), X, {}, places, errors, tuple(ignored), "rows")
+    provenance = (Provenance(),) * len(keys)
+    return Batch(tuple(keys), X, {}, provenance, errors, tuple(ignored), "rows")
 
 
 def _names(request: PredictRequest, max_rows: int) -> tuple[str, ...]:

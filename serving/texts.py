@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from registry.errors import MLEngineError, ParameterError, ShapeError
-from serving.inputs import Holdings, Inputs, Place
+from serving.batch import Batch, OnlineStore, Provenance
 from serving.loading import LoadedVersion
 from serving.schemas import PredictRequest
 
@@ -14,9 +14,9 @@ MAX_CHARACTERS = 20_000
 
 
 def gather(
-    request: PredictRequest, version: LoadedVersion, _held: Holdings, max_rows: int
-) -> Inputs:
-    """Return the inputs of a request with `texts`.
+    request: PredictRequest, version: LoadedVersion, _online: OnlineStore, max_rows: int
+) -> Batch:
+    """Return the batch of a request with `texts`.
 
     Raises:
         ParameterError: no texts, one id twice, or an entry that is neither text nor {id, text}.
@@ -41,9 +41,9 @@ def gather(
         texts.append(text)
     assert version.encoder is not None  # every version over texts has one
     X = np.ascontiguousarray(version.encoder.encode(texts), dtype=np.float32)
-    places = (Place(),) * len(keys)
+    provenance = (Provenance(),) * len(keys)
     context = {"coverage": version.encoder.coverage(texts)}
-    return Inputs(tuple(keys), X, context, places, errors, (), "texts")
+    return Batch(tuple(keys), X, context, provenance, errors, (), "texts")
 
 
 def _split(entry: Any, number: int) -> tuple[str, Any]:

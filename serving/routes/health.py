@@ -90,8 +90,8 @@ def _ask_store(service: Service) -> str:
 
 
 def _registry(service: Service) -> Dependency:
-    heard = service.follower.heard
-    return Dependency(ok=heard.is_reachable, detail=heard.detail, checked_at=heard.at)
+    status = service.follower.registry_status
+    return Dependency(ok=status.is_reachable, detail=status.detail, checked_at=status.at)
 
 
 def _log(service: Service) -> Dependency:

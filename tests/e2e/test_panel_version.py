@@ -13,8 +13,8 @@ from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.data.sources.store import BarStore
 from registry.artifacts import ArtifactCache
 from registry.database import open_engine
+from serving.batch import OnlineStore, gather
 from serving.history import History
-from serving.inputs import Holdings, gather
 from serving.loading import load
 from serving.schemas import PredictRequest
 from serving.steps import Steps
@@ -45,8 +45,8 @@ def test_a_version_on_the_universe_passes_its_checks_and_answers_for_one_symbol(
     history = History(BarStore(tmp_path / "held"))
     history.append(bars.frame, "1d", "adjusted")
     request = PredictRequest(model=MODEL, symbols=["S04"])
-    inputs = gather(request, version, Holdings(history, Steps()), 10)
-    assert inputs.keys == ("S04",) and inputs.missing == ()
+    batch = gather(request, version, OnlineStore(history, Steps()), 10)
+    assert batch.keys == ("S04",) and batch.missing == ()
     whole = compute_all(FEATURE_SETS.get("cross_section"), list(bars.series()))
-    np.testing.assert_allclose(inputs.X[0], whole[4][-1], rtol=1e-5, atol=1e-5)
-    assert np.isfinite(version.options[0].predictor(inputs.X)).all()
+    np.testing.assert_allclose(batch.X[0], whole[4][-1], rtol=1e-5, atol=1e-5)
+    assert np.isfinite(version.options[0].predictor(batch.X)).all()

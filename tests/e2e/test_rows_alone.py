@@ -16,9 +16,9 @@ from registry.artifacts import ArtifactCache
 from registry.database import open_engine
 from registry.gates import refusals
 from registry.versions import Registry
-from serving.inputs import gather
+from serving.batch import gather
 from serving.loading import load
-from serving.predictions import records
+from serving.predictions import log_rows
 from serving.schemas import PredictRequest
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -45,14 +45,14 @@ def made(installation):
 
 def answers(loaded, **question):
     request = PredictRequest(model=loaded.model_id, **question)
-    inputs = gather(request, loaded, None, 1000)
+    batch = gather(request, loaded, None, 1000)
     option = loaded.options[0]
-    scores = option.predictor(inputs.X)
+    scores = option.predictor(batch.X)
     decoded = loaded.template.decode(
-        scores, inputs.newest_step, inputs.context, loaded.decoder, loaded.contract
+        scores, batch.newest_step, batch.context, loaded.decoder, loaded.contract
     )
-    found = dict(zip(inputs.keys, decoded, strict=True))
-    return found, records(inputs, scores, found, loaded, option)
+    found = dict(zip(batch.keys, decoded, strict=True))
+    return found, log_rows(batch, scores, found, loaded, option)
 
 
 def watched(made, logged):

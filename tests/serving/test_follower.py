@@ -233,7 +233,7 @@ def test_without_mlflow_answers_go_on_and_a_restart_serves_what_was_served(
         expected = ask(client).json()["predictions"]
         wait_for(lambda: (installation.platform.cache_dir / "aliases.json").exists())
         app.state.service.follower._store.uri = DEAD_MLFLOW
-        wait_for(lambda: app.state.service.follower.heard.is_reachable is False)
+        wait_for(lambda: app.state.service.follower.registry_status.is_reachable is False)
         started = time.monotonic()
         answer = ask(client)
         assert time.monotonic() - started < 2.0

@@ -32,9 +32,9 @@ def models(cache, loaded):
     return made
 
 
-def test_before_the_registry_was_heard_a_model_is_unavailable_not_unknown(cache):
+def test_before_the_registry_has_answered_a_model_is_unavailable_not_unknown(cache):
     models = Models(cache, Metrics(), max_bytes=0)
-    with pytest.raises(ModelNotLoadedError, match="not been heard"):
+    with pytest.raises(ModelNotLoadedError, match="has not answered yet"):
         models.find(MODEL)
 
 
@@ -56,10 +56,10 @@ def test_production_is_replaced_and_a_holder_keeps_the_old_one(models, loaded):
 
 
 def test_a_problem_is_news_once(models):
-    assert models.report(MODEL, "corrupt", 2)
-    assert not models.report(MODEL, "corrupt", 2)
+    assert models.set_problem(MODEL, "corrupt", 2)
+    assert not models.set_problem(MODEL, "corrupt", 2)
     assert models.problem(MODEL).reason == "corrupt"
-    models.settle(MODEL)
+    models.clear_problem(MODEL)
     assert models.problem(MODEL) is None
 
 

@@ -12,9 +12,9 @@ from pipelines.data.sources.store import BarStore
 from registry.contract import tensor_input
 from registry.errors import BarsError, ParameterError, TooFewSymbolsError
 from serving import loading
+from serving.batch import OnlineStore, gather
 from serving.engine import _warnings
 from serving.history import History
-from serving.inputs import Holdings, gather
 from serving.panels import Panels
 from serving.schemas import PredictRequest
 from serving.steps import Steps
@@ -48,79 +48,79 @@ def clock() -> list[float]:
 
 
 @pytest.fixture
-def holdings(tmp_path, bars, clock) -> Holdings:
+def online(tmp_path, bars, clock) -> OnlineStore:
     history = History(BarStore(tmp_path / "bars"))
     history.append(pl.concat(bars.values()), "1d", "adjusted")
-    return Holdings(history, Steps(), Panels(60.0, lambda: clock[0]))
+    return OnlineStore(history, Steps(), Panels(60.0, lambda: clock[0]))
 
 
-def ask(symbols, version, holdings, **request):
-    return gather(PredictRequest(model=MODEL, symbols=symbols, **request), version, holdings, 50)
+def ask(symbols, version, online, **request):
+    return gather(PredictRequest(model=MODEL, symbols=symbols, **request), version, online, 50)
 
 
-def expected_rows(holdings: Holdings, symbols=UNIVERSE) -> dict[str, np.ndarray]:
-    held = [holdings.history.newest(symbol, "1d", PANEL.min_history) for symbol in symbols]
+def expected_rows(online: OnlineStore, symbols=UNIVERSE) -> dict[str, np.ndarray]:
+    held = [online.history.newest(symbol, "1d", PANEL.min_history) for symbol in symbols]
     rows = compute_all(PANEL, [one.series for one in held])
     return {symbol: row[-1] for symbol, row in zip(symbols, rows, strict=True)}
 
 
-def append(holdings: Holdings, bars, symbols) -> None:
+def append(online: OnlineStore, bars, symbols) -> None:
     """Give the symbols one more bar, a day after their last."""
     newest = pl.concat(bars[symbol].tail(1) for symbol in symbols)
     later = newest.with_columns(pl.col("timestamp") + timedelta(days=1), pl.col("close") * 1.01)
-    holdings.history.append(later, "1d", "adjusted")
+    online.history.append(later, "1d", "adjusted")
 
 
-def test_one_symbol_asked_for_is_computed_among_all(version, holdings):
-    inputs = ask(["U03"], version, holdings)
-    assert inputs.keys == ("U03",) and not inputs.errors and inputs.missing == ()
-    np.testing.assert_allclose(inputs.X[0], expected_rows(holdings)["U03"], rtol=1e-5, atol=1e-6)
+def test_one_symbol_asked_for_is_computed_among_all(version, online):
+    batch = ask(["U03"], version, online)
+    assert batch.keys == ("U03",) and not batch.errors and batch.missing == ()
+    np.testing.assert_allclose(batch.X[0], expected_rows(online)["U03"], rtol=1e-5, atol=1e-6)
 
 
-def test_a_panel_is_computed_once_until_a_bar_comes(version, holdings, bars):
-    first = ask(["U01"], version, holdings)
-    known = dict(holdings.panels._known)
-    ask(["U02"], version, holdings)
-    assert all(holdings.panels._known[key][1] is panel for key, (_, panel) in known.items())
-    append(holdings, bars, UNIVERSE)
-    assert not np.array_equal(ask(["U01"], version, holdings).X, first.X)
+def test_a_panel_is_computed_once_until_a_bar_comes(version, online, bars):
+    first = ask(["U01"], version, online)
+    known = dict(online.panels._known)
+    ask(["U02"], version, online)
+    assert all(online.panels._known[key][1] is panel for key, (_, panel) in known.items())
+    append(online, bars, UNIVERSE)
+    assert not np.array_equal(ask(["U01"], version, online).X, first.X)
 
 
-def test_within_the_grace_period_the_last_whole_timestamp_answers(version, holdings, bars, clock):
-    whole = ask(["U05"], version, holdings)
-    append(holdings, bars, UNIVERSE[1:])
-    waiting = ask(["U05"], version, holdings)
-    assert waiting.places[0].as_of == whole.places[0].as_of and waiting.missing == ()
+def test_within_the_grace_period_the_last_whole_timestamp_answers(version, online, bars, clock):
+    whole = ask(["U05"], version, online)
+    append(online, bars, UNIVERSE[1:])
+    waiting = ask(["U05"], version, online)
+    assert waiting.provenance[0].as_of == whole.provenance[0].as_of and waiting.missing == ()
     clock[0] = 60.0
-    after = ask(["U05", "U00"], version, holdings)
-    assert after.places[0].as_of == whole.places[0].as_of + timedelta(days=1)
+    after = ask(["U05", "U00"], version, online)
+    assert after.provenance[0].as_of == whole.provenance[0].as_of + timedelta(days=1)
     assert after.missing == ("U00",)
     assert isinstance(after.errors["U00"], BarsError)
     assert "universe: no bar at this time of U00" in _warnings(after, version)
 
 
-def test_too_few_symbols_with_a_bar_are_a_clear_error(version, holdings, bars, clock):
-    ask(["U05"], version, holdings)
-    append(holdings, bars, UNIVERSE[:9])
-    ask(["U05"], version, holdings)
+def test_too_few_symbols_with_a_bar_are_a_clear_error(version, online, bars, clock):
+    ask(["U05"], version, online)
+    append(online, bars, UNIVERSE[:9])
+    ask(["U05"], version, online)
     clock[0] = 61.0
     with pytest.raises(TooFewSymbolsError, match="at least 10 symbols .* but there are 9"):
-        ask(["U05"], version, holdings)
+        ask(["U05"], version, online)
 
 
-def test_a_symbol_outside_the_universe_is_its_own_error(version, holdings, make):
-    holdings.history.append(make.bars("ELSE"), "1d", "adjusted")
-    inputs = ask(["U05", "ELSE"], version, holdings)
-    assert inputs.keys == ("U05",)
-    assert isinstance(inputs.errors["ELSE"], ParameterError)
+def test_a_symbol_outside_the_universe_is_its_own_error(version, online, make):
+    online.history.append(make.bars("ELSE"), "1d", "adjusted")
+    batch = ask(["U05", "ELSE"], version, online)
+    assert batch.keys == ("U05",)
+    assert isinstance(batch.errors["ELSE"], ParameterError)
 
 
-def test_bars_of_the_request_are_the_universe(version, holdings, bars, make):
+def test_bars_of_the_request_are_the_universe(version, online, bars, make):
     given = {symbol: make.body(frame.drop("symbol")) for symbol, frame in list(bars.items())[:11]}
-    inputs = ask(["U05"], version, holdings, bars=given)
-    expected = expected_rows(holdings, UNIVERSE[:11])["U05"]
-    np.testing.assert_allclose(inputs.X[0], expected, rtol=1e-5, atol=1e-6)
-    assert inputs.missing == ("U11",) and inputs.ignored == ()
+    batch = ask(["U05"], version, online, bars=given)
+    expected = expected_rows(online, UNIVERSE[:11])["U05"]
+    np.testing.assert_allclose(batch.X[0], expected, rtol=1e-5, atol=1e-6)
+    assert batch.missing == ("U11",) and batch.ignored == ()
 
 
 def test_the_columns_a_panel_version_uses_are_found(version):
@@ -128,13 +128,13 @@ def test_the_columns_a_panel_version_uses_are_found(version):
     assert loading._used_columns(version, scores) == {"close"}
 
 
-def test_a_stream_of_steps_agrees_with_the_whole_window(loaded, holdings, bars):
+def test_a_stream_of_steps_agrees_with_the_whole_window(loaded, online, bars):
     steps = Steps()
     for day in range(3):
-        series = holdings.history.newest("U00", "1d", 520).series
+        series = online.history.newest("U00", "1d", 520).series
         found = steps.of_held(series, loaded)
         expected = FEATURE_SETS.get("close_only").compute(series)[-1:]
         np.testing.assert_allclose(found.values, expected, rtol=1e-8, atol=1e-10)
         assert steps.of_held(series, loaded) is found
         frame = bars["U00"].tail(1).with_columns(pl.col("timestamp") + timedelta(days=day + 1))
-        holdings.history.append(frame, "1d", "adjusted")
+        online.history.append(frame, "1d", "adjusted")

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from pipelines.data.texts.text_encoders import WordsEncoder, numbers_of_words
 from registry.errors import ParameterError, ShapeError
-from serving.inputs import gather
+from serving.batch import gather
 from serving.schemas import PredictRequest
 from serving.texts import MAX_CHARACTERS
 

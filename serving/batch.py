@@ -1,4 +1,4 @@
-"""Inputs: a request -> arrays for one model call.
+"""Batch: a request -> arrays for one model call.
 
 Whatever concerns one symbol or row is its own error and leaves the others alone; whatever makes
 the whole request meaningless is raised. Nothing of a request is written. Feature rows are read
@@ -24,8 +24,8 @@ from serving.steps import Steps
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where one answer's inputs end: newest bar used, last bar held, basis of the prices."""
+class Provenance:
+    """The bars behind one answer: times of the newest one used and of the last held, basis."""
 
     as_of: datetime | None = None
     history_end: datetime | None = None
@@ -33,8 +33,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
-    """Everything for one model call; one entry of `keys`, `X`, `context`, `places` per answer.
+class Batch:
+    """Everything for one model call; one entry of `keys`, `X`, `context`, `provenance` per answer.
 
     `keys` are symbols, or row numbers as text. `X` is float32 (n, n_features) or
     (n, window, n_features), `context` float64 (n,) each. `errors` are the symbols left out.
@@ -43,10 +43,10 @@ class Inputs:
     keys: tuple[str, ...]
     X: NDArray[np.float32]
     context: Mapping[str, NDArray[np.float64]]
-    places: tuple[Place, ...]
+    provenance: tuple[Provenance, ...]
     errors: Mapping[str, MLEngineError]
     ignored: tuple[str, ...]
-    kind: Literal["bars", "rows", "portfolio", "texts"]
+    form: Literal["bars", "rows", "portfolio", "texts"]
     missing: tuple[str, ...] = ()
 
     @property
@@ -56,8 +56,8 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
-    """What the engine holds: bars, and what was computed from their newest."""
+class OnlineStore:
+    """What the engine keeps at hand: bars, and the features computed from the newest ones."""
 
     history: History
     steps: Steps
@@ -68,8 +68,8 @@ class Form(Protocol):
     """How requests to versions of one kind of input are read."""
 
     def __call__(
-        self, request: PredictRequest, version: LoadedVersion, held: Holdings, max_rows: int, /
-    ) -> Inputs: ...
+        self, request: PredictRequest, version: LoadedVersion, online: OnlineStore, max_rows: int, /
+    ) -> Batch: ...
 
 
 FORMS: Catalog[Form] = Catalog(
@@ -88,9 +88,9 @@ ROWS_ARE_FEATURES = ("bars",)
 
 
 def gather(
-    request: PredictRequest, version: LoadedVersion, held: Holdings, max_rows: int
-) -> Inputs:
-    """Return the inputs of a request.
+    request: PredictRequest, version: LoadedVersion, online: OnlineStore, max_rows: int
+) -> Batch:
+    """Return the batch of a request.
 
     Raises:
         InvalidInputError: the request as a whole cannot be answered.
@@ -103,10 +103,10 @@ def gather(
         raise ParameterError("portfolio", "positions", expected)
     if request.rows is not None and version.template.inputs in ROWS_ARE_FEATURES:
         return _from_rows(request, version, max_rows)
-    return FORMS.get(version.template.inputs)(request, version, held, max_rows)
+    return FORMS.get(version.template.inputs)(request, version, online, max_rows)
 
 
-def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -> Inputs:
+def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -> Batch:
     X = rows.matrix(request.rows or [], version.contract, max_rows)
     context = rows.columns(request.context or {}, version.context_names, len(X))
     keys = tuple(str(i) for i in range(len(X)))
@@ -116,7 +116,7 @@ def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -
             raise ShapeError("symbols", f"{len(X)} symbols, one per row", str(len(keys)))
     for asked in set(horizons_of(request, keys).values()):
         check_horizon(asked, version)
-    return Inputs(keys, X, context, (Place(),) * len(X), {}, (), "rows")
+    return Batch(keys, X, context, (Provenance(),) * len(X), {}, (), "rows")
 
 
 def distinct(symbols: Sequence[str], max_rows: int) -> tuple[str, ...]:

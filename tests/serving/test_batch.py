@@ -7,8 +7,8 @@ from pipelines.data.bars import BarSeries, check_bars
 from pipelines.data.features import FEATURE_SETS
 from pipelines.data.sources.store import BarStore
 from registry.contract import tensor_input
+from serving.batch import OnlineStore, gather
 from serving.history import History
-from serving.inputs import Holdings, gather
 from serving.schemas import PredictRequest
 from serving.steps import Steps
 
@@ -30,27 +30,27 @@ def sequence(loaded):
 
 
 @pytest.fixture
-def holdings(tmp_path, make):
+def online(tmp_path, make):
     history = History(BarStore(tmp_path / "bars"))
     history.append(make.bars("AAPL"), "1d", "adjusted")
-    return Holdings(history, Steps())
+    return OnlineStore(history, Steps())
 
 
-def test_a_sequence_model_sees_the_newest_steps_in_time_order(sequence, holdings, make):
+def test_a_sequence_model_sees_the_newest_steps_in_time_order(sequence, online, make):
     request = PredictRequest(model=MODEL, symbols=["AAPL"])
-    inputs = gather(request, sequence, holdings, 10)
+    batch = gather(request, sequence, online, 10)
     checked, _ = check_bars(make.bars("AAPL"), policy="strict", where="test")
     whole = FEATURE_SETS.get("close_only").compute(BarSeries.from_frame("AAPL", checked))
-    assert inputs.X.shape == (1, WINDOW, len(sequence.contract.feature_names))
-    np.testing.assert_allclose(inputs.X[0], whole[-WINDOW:], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(inputs.newest_step, inputs.X[:, -1])
+    assert batch.X.shape == (1, WINDOW, len(sequence.contract.feature_names))
+    np.testing.assert_allclose(batch.X[0], whole[-WINDOW:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(batch.newest_step, batch.X[:, -1])
 
 
-def test_an_override_changes_the_newest_step_only(sequence, holdings):
-    plain = gather(PredictRequest(model=MODEL, symbols=["AAPL"]), sequence, holdings, 10)
+def test_an_override_changes_the_newest_step_only(sequence, online):
+    plain = gather(PredictRequest(model=MODEL, symbols=["AAPL"]), sequence, online, 10)
     features = {"technical_indicators": {"rsi": [77.0]}}
     request = PredictRequest(model=MODEL, symbols=["AAPL"], features=features)
-    changed = gather(request, sequence, holdings, 10)
+    changed = gather(request, sequence, online, 10)
     rsi = sequence.contract.feature_names.index("rsi_14")
     assert changed.X[0, -1, rsi] == 77.0
     expected = plain.X.copy()
@@ -58,18 +58,18 @@ def test_an_override_changes_the_newest_step_only(sequence, holdings):
     np.testing.assert_array_equal(changed.X, expected)
 
 
-def test_no_answerable_symbol_gives_empty_arrays_of_the_right_shape(sequence, holdings):
-    inputs = gather(PredictRequest(model=MODEL, symbols=["NONE"]), sequence, holdings, 10)
-    assert inputs.X.shape == (0, WINDOW, len(sequence.contract.feature_names))
-    assert list(inputs.errors) == ["NONE"]
+def test_no_answerable_symbol_gives_empty_arrays_of_the_right_shape(sequence, online):
+    batch = gather(PredictRequest(model=MODEL, symbols=["NONE"]), sequence, online, 10)
+    assert batch.X.shape == (0, WINDOW, len(sequence.contract.feature_names))
+    assert list(batch.errors) == ["NONE"]
 
 
-def test_a_forming_bar_before_the_last_one_held_is_that_symbols_error(loaded, holdings):
+def test_a_forming_bar_before_the_last_one_held_is_that_symbols_error(loaded, online):
     request = PredictRequest(
         model=MODEL,
         symbols=["AAPL"],
         features={"price_data": [100.0]},
         timestamp="2004-01-05T00:00:00Z",
     )
-    inputs = gather(request, loaded, holdings, 10)
-    assert "a time after the last bar held" in str(inputs.errors["AAPL"])
+    batch = gather(request, loaded, online, 10)
+    assert "a time after the last bar held" in str(batch.errors["AAPL"])
