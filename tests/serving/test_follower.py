@@ -257,11 +257,11 @@ def test_a_version_that_could_not_be_downloaded_is_loaded_once_mlflow_answers(
     installation.register(is_first=True)
     installation.promote(1)
     app = installation.app()
-    cache = app.state.service.follower._cache
-    address, cache._uri = cache._uri, DEAD_MLFLOW
+    store = app.state.service.follower._cache._store
+    address, store.uri = store.uri, DEAD_MLFLOW
     with running(app):
         wait_for(lambda: "does not answer" in problem(app))
-        cache._uri = address
+        store.uri = address
         wait_for(lambda: serving_version(app) == 1)
         wait_for(lambda: problem(app) == "")
     assert installation.kinds().count("load_failed") == 1

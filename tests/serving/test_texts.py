@@ -28,7 +28,7 @@ def test_texts_are_encoded_and_keyed_by_number_or_id(version):
     assert found.keys == ("0", "n-17")
     np.testing.assert_array_equal(found.X, ENCODER.encode(["profit rose", "shares plunge"]))
     np.testing.assert_array_equal(found.context["coverage"], [1.0, 0.0])
-    assert found.kind == "texts"
+    assert found.form == "texts"
 
 
 @pytest.mark.parametrize(
