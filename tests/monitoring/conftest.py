@@ -16,11 +16,11 @@ from monitoring.settings import PredictionLogSettings
 from pipelines.data.sources.store import BarStore
 from pipelines.recipes.reference import drift_profile
 from registry import version_files
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.contract import DataSpan, ModelContract
 from registry.decoder import Decoder
-from registry.gates import GateRow
 from registry.tables import aliases, versions
 from registry.versions import Registry
+from tests.examples import make_contract, passing_record
 
 MODEL = "watched"
 SYMBOLS = ("AAPL", "MSFT", "XOM")
@@ -31,54 +31,18 @@ REPLAY_FROM = TRAINED_FROM + timedelta(days=N_REFERENCE)
 DAY = timedelta(days=1)
 
 
-def make_contract(**changes) -> ModelContract:
+def watched_contract(**changes) -> ModelContract:
     facts = {
         "model_id": MODEL,
-        "template": "volatility_forecast",
-        "architecture": "xgboost",
-        "feature_set": "close_only",
         "feature_names": FEATURES,
-        "feature_fingerprint": "f" * 64,
-        "window": 1,
-        "inputs": tensor_input(len(FEATURES), 1),
-        "outputs": TensorSpec("scores", "float32", (None, 1)),
-        "horizon": "5d",
-        "horizon_bars": 5,
-        "interval": "1d",
-        "min_history": 30,
         "symbols": SYMBOLS,
-        "price_basis": "adjusted",
-        "native_format": "xgboost-ubj",
         "label_spec": {"kind": "realised_variance", "horizon_bars": 5},
-        "cost_spec": {},
-        "parameters": {"max_depth": 4},
         "data": DataSpan("sample", "d" * 64, TRAINED_FROM.isoformat(), REPLAY_FROM.isoformat(), 9),
         "trained_until": (REPLAY_FROM - DAY).isoformat(),
-        "seed": 7,
-        "git_commit": "c" * 40,
-        "lock_sha256": "l" * 64,
-        "created_at": "2026-01-01T00:00:00+00:00",
         "first_test": (TRAINED_FROM + 200 * DAY).isoformat(),
         "recent_bars": 252,
     }
-    return ModelContract(**(facts | changes))
-
-
-def passing_record(comparison: str | None = None) -> list[GateRow]:
-    record = [
-        GateRow("data.checks", 0.0, "<=", 0.0),
-        GateRow("causality", 0.0, "<=", 1e-9),
-        GateRow("feature_parity", 1e-9, "<=", 1e-6),
-        GateRow("golden_rows", 1e-7, "<=", 1e-5),
-        GateRow("digests", 0.0, "<=", 0.0),
-        GateRow("parity.native", 0.0, "<=", 1e-5),
-        GateRow("parity.onnx", 1e-7, "<=", 1e-5),
-        GateRow("quality.dm_ewma", -4.9, "<", -1.645),
-        GateRow("quality.dm_scaled_ewma", -3.1, "<", -1.645),
-        GateRow("quality.bias", 1.02, "between", (0.8, 1.25)),
-        GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
-    ]
-    return record + ([GateRow(comparison, 0.001, "<", 0.01, against=1)] if comparison else [])
+    return make_contract(**(facts | changes))
 
 
 def make_features(n_times: int, seed: int) -> np.ndarray:
@@ -125,7 +89,7 @@ def write_version(directory):
 def version(tmp_path) -> version_files.VersionFiles:
     """The files of version 1, not registered anywhere."""
     directory = write_version(tmp_path / "version")
-    (directory / version_files.CONTRACT_FILE).write_text(make_contract().to_json())
+    (directory / version_files.CONTRACT_FILE).write_text(watched_contract().to_json())
     record = json.dumps([row.to_json() for row in passing_record()])
     (directory / version_files.RECORD_FILE).write_text(record)
     digests = version_files.digest_directory(directory)
@@ -138,9 +102,9 @@ def insert_version(engine, number: int, run_id: str = "r" * 32) -> None:
         "model_id": MODEL,
         "number": number,
         "run_id": run_id,
-        "contract": json.loads(make_contract().to_json()),
+        "contract": json.loads(watched_contract().to_json()),
         "digests": {version_files.REFERENCE_FILE: "a" * 64},
-        "record": [gate.to_json() for gate in passing_record("champion.non_inferior")],
+        "record": [gate.to_json() for gate in passing_record("non_inferior")],
         "may_trade": False,
         "created_at": datetime.now(UTC),
     }
@@ -239,7 +203,8 @@ def register(registry, tracking_uri, tmp_path):
             replace(row, value=None) if row.gate == spoil else row
             for row in passing_record(comparison)
         ]
-        return registry.register(write_version(tmp_path / "made"), make_contract(), record, run_id)
+        directory = write_version(tmp_path / "made")
+        return registry.register(directory, watched_contract(), record, run_id)
 
     return make
 
@@ -251,7 +216,7 @@ def world() -> SimpleNamespace:
         model=MODEL,
         symbols=SYMBOLS,
         start=REPLAY_FROM,
-        make_contract=make_contract,
+        make_contract=watched_contract,
         make_features=make_features,
         make_report=make_report,
         insert_version=insert_version,

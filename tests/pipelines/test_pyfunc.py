@@ -8,12 +8,12 @@ import pytest
 from pipelines.architectures import ARCHITECTURES, Objective, TrainingRows
 from pipelines.pyfunc import _load_pyfunc
 from registry import version_files
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
 from registry.errors import MissingArtifactError, MissingColumnsError, ShapeError, ValueRangeError
 from registry.flavors import FLAVORS
 from registry.gates import GateRow
 from registry.versions import Registry
+from tests.examples import make_contract
 
 NAMES = ("return_1", "return_5", "log_ewma_variance")
 FACTS = {
@@ -34,33 +34,7 @@ def make_rows(n, seed):
     return TrainingRows(X, y.astype(np.float64), np.ones(n))
 
 
-CONTRACT = ModelContract(
-    model_id="volatility_forecast",
-    template="volatility_forecast",
-    architecture="xgboost",
-    feature_set="close_only",
-    feature_names=NAMES,
-    feature_fingerprint="0" * 64,
-    window=1,
-    inputs=tensor_input(3, 1),
-    outputs=TensorSpec("scores", "float32", (None, 1)),
-    horizon="5d",
-    horizon_bars=5,
-    interval="1d",
-    min_history=30,
-    symbols=("AAA",),
-    price_basis="adjusted",
-    native_format="xgboost-ubj",
-    label_spec={},
-    cost_spec={},
-    parameters={},
-    data=DataSpan("synthetic", "0" * 64, "2000-01-01", "2001-01-01", 400),
-    trained_until="2001-01-01T00:00:00+00:00",
-    seed=7,
-    git_commit="0" * 40,
-    lock_sha256="0" * 64,
-    created_at="2001-01-02T00:00:00+00:00",
-)
+CONTRACT = make_contract(feature_names=NAMES, symbols=("AAA",))
 
 
 @pytest.fixture(scope="module")

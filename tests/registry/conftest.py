@@ -1,75 +1,14 @@
 """A version's files, its contract and a record that opens the serve lock."""
 
 import json
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from registry import version_files
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
-from registry.gates import GateRow
 from registry.versions import Registry
-
-NAMES = ("return_1", "volatility_5")
-
-
-def make_contract(model_id="volatility_forecast", **changes):
-    facts = {
-        "model_id": model_id,
-        "template": "volatility_forecast",
-        "architecture": "xgboost",
-        "feature_set": "close_only",
-        "feature_names": NAMES,
-        "feature_fingerprint": "f" * 64,
-        "window": 1,
-        "inputs": tensor_input(len(NAMES), 1),
-        "outputs": TensorSpec("scores", "float32", (None, 1)),
-        "horizon": "5d",
-        "horizon_bars": 5,
-        "interval": "1d",
-        "min_history": 30,
-        "symbols": ("AAPL", "MSFT"),
-        "price_basis": "adjusted",
-        "native_format": "xgboost-ubj",
-        "label_spec": {},
-        "cost_spec": {},
-        "parameters": {"max_depth": 4},
-        "data": DataSpan("sample", "d" * 64, "1990-01-02", "2006-12-29", 8572, "survivors only"),
-        "trained_until": "2006-12-29T00:00:00+00:00",
-        "seed": 7,
-        "git_commit": "c" * 40,
-        "lock_sha256": "l" * 64,
-        "created_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
-    }
-    return ModelContract(**(facts | changes))
-
-
-def passing_record(comparison: str | None = None):
-    record = [
-        GateRow("data.checks", 0.0, "<=", 0.0),
-        GateRow("causality", 0.0, "<=", 1e-9),
-        GateRow("feature_parity", 1e-9, "<=", 1e-6),
-        GateRow("golden_rows", 1e-7, "<=", 1e-5),
-        GateRow("digests", 0.0, "<=", 0.0),
-        GateRow("parity.native", 0.0, "<=", 1e-5),
-        GateRow("parity.onnx", 1e-7, "<=", 1e-5),
-        GateRow("quality.dm_ewma", -4.9, "<", -1.645),
-        GateRow("quality.dm_scaled_ewma", -3.1, "<", -1.645),
-        GateRow("quality.bias", 1.02, "between", (0.8, 1.25)),
-        GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
-    ]
-    if comparison:
-        record.append(GateRow(f"champion.{comparison}", 0.001, "<", 0.01, against=1))
-    return record
-
-
-def failing_record():
-    return [
-        GateRow("quality.dm_ewma", -1.2, "<", -1.645) if row.gate == "quality.dm_ewma" else row
-        for row in passing_record("better")
-    ]
+from tests.examples import failing_record, make_contract, passing_record
 
 
 def write_version(directory, content=b"an onnx file"):
@@ -108,7 +47,7 @@ def register(registry, run_id, tmp_path):
     def make(record=None, model_id="volatility_forecast", content=b"an onnx file"):
         directory = write_version(tmp_path / "made", content)
         chosen = passing_record() if record is None else record
-        return registry.register(directory, make_contract(model_id), chosen, run_id)
+        return registry.register(directory, make_contract(model_id=model_id), chosen, run_id)
 
     return make
 
@@ -133,7 +72,7 @@ def challenger():
 @pytest.fixture
 def failing():
     """A record with one failed quality gate."""
-    return failing_record()
+    return failing_record("better")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from anyio.from_thread import start_blocking_portal
 
 from monitoring.settings import PredictionLogSettings
 from pipelines.data.features import FEATURE_SETS, fingerprint
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.version_files import (
     CONTRACT_FILE,
@@ -30,6 +30,7 @@ from registry.version_files import (
 from serving.app import create_app
 from serving.loading import load
 from serving.settings import ServingSettings
+from tests.examples import make_contract
 
 N_BARS = 540
 FIRST_BAR = datetime(2004, 1, 2, tzinfo=UTC)
@@ -49,33 +50,11 @@ DECODER = Decoder(
 
 def contract_of(model_id: str = "volatility_forecast") -> ModelContract:
     feature_set = FEATURE_SETS.get("close_only")
-    n_features = len(feature_set.feature_names)
-    return ModelContract(
+    return make_contract(
         model_id=model_id,
-        template="volatility_forecast",
-        architecture="xgboost",
-        feature_set="close_only",
         feature_names=feature_set.feature_names,
         feature_fingerprint=fingerprint(feature_set),
-        window=1,
-        inputs=tensor_input(n_features, 1),
-        outputs=TensorSpec("scores", "float32", (None, 1)),
-        horizon="5d",
-        horizon_bars=5,
-        interval="1d",
         min_history=feature_set.min_history,
-        symbols=("AAPL", "MSFT"),
-        price_basis="adjusted",
-        native_format="xgboost-ubj",
-        label_spec={},
-        cost_spec={},
-        parameters={},
-        data=DataSpan("synthetic", "0" * 64, "2000-01-01", "2004-01-01", 1000),
-        trained_until="2004-01-01T00:00:00+00:00",
-        seed=0,
-        git_commit="0" * 40,
-        lock_sha256="0" * 64,
-        created_at="2004-01-01T00:00:00+00:00",
     )
 
 

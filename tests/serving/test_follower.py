@@ -8,31 +8,15 @@ import pytest
 
 from monitoring.settings import PredictionLogSettings
 from registry import events
-from registry.gates import GateRow
 from registry.versions import Registry
 from serving.app import create_app
 from serving.settings import ServingSettings
+from tests.examples import failing_record, passing_record
 
 MODEL = "volatility_forecast"
 DEAD_MLFLOW = "http://127.0.0.1:9"
-PASSING = (
-    GateRow("data.checks", 0.0, "<=", 0.0),
-    GateRow("causality", 0.0, "<=", 1e-9),
-    GateRow("feature_parity", 1e-9, "<=", 1e-6),
-    GateRow("golden_rows", 1e-7, "<=", 1e-5),
-    GateRow("digests", 0.0, "<=", 0.0),
-    GateRow("parity.native", 0.0, "<=", 1e-5),
-    GateRow("parity.onnx", 1e-7, "<=", 1e-5),
-    GateRow("quality.dm_ewma", -4.9, "<", -1.645),
-    GateRow("quality.dm_scaled_ewma", -3.1, "<", -1.645),
-    GateRow("quality.bias", 1.02, "between", (0.8, 1.25)),
-    GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
-    GateRow("champion.better", 0.01, "<", 0.1, against=1),
-)
-FAILING = tuple(
-    GateRow(row.gate, -1.2, "<", -1.645) if row.gate == "quality.dm_ewma" else row
-    for row in PASSING
-)
+PASSING = passing_record("better")
+FAILING = failing_record("better")
 
 pytestmark = pytest.mark.integration
 

@@ -3,41 +3,16 @@ import math
 import numpy as np
 import pytest
 
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.contract import ModelContract
 from registry.errors import ParameterError, ShapeError, ValueRangeError
 from serving.rows import columns, finite, matrix
+from tests.examples import make_contract
 
 NAMES = ("a", "b", "c")
 
 
 def contract(window: int = 1) -> ModelContract:
-    return ModelContract(
-        model_id="m",
-        template="volatility_forecast",
-        architecture="xgboost",
-        feature_set="close_only",
-        feature_names=NAMES,
-        feature_fingerprint="0" * 64,
-        window=window,
-        inputs=tensor_input(len(NAMES), window),
-        outputs=TensorSpec("scores", "float32", (None, 1)),
-        horizon="5d",
-        horizon_bars=5,
-        interval="1d",
-        min_history=10,
-        symbols=("AAPL",),
-        price_basis="adjusted",
-        native_format="xgboost-ubj",
-        label_spec={},
-        cost_spec={},
-        parameters={},
-        data=DataSpan("sample", "0" * 64, "2000-01-01", "2001-01-01", 10),
-        trained_until="2001-01-01",
-        seed=0,
-        git_commit="",
-        lock_sha256="",
-        created_at="2001-01-01",
-    )
+    return make_contract(feature_names=NAMES, window=window)
 
 
 def test_lists_become_float32_rows_in_order():

@@ -13,6 +13,7 @@ from pipelines.data.texts.text_encoders import make
 from registry.backends import BACKENDS
 from registry.errors import FitError, MissingPackageError, ParameterError
 from registry.flavors import FLAVORS
+from tests.examples import make_contract
 
 N_TOKENS = 16
 CLASSES = Objective("softmax", 3)
@@ -117,32 +118,8 @@ def test_native_and_onnx_give_the_same_scores(folder, encoder, tiny_contract):
 
 @pytest.fixture
 def tiny_contract():
-    from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
-
-    return ModelContract(
-        *("sentiment", "sentiment", "pretrained_text", "tokens"),
-        feature_names=tuple(f"token_{i}" for i in range(N_TOKENS)),
-        feature_fingerprint="",
-        window=1,
-        inputs=tensor_input(N_TOKENS, 1),
-        outputs=TensorSpec("scores", "float32", (None, 3)),
-        horizon="",
-        horizon_bars=0,
-        interval="",
-        min_history=1,
-        symbols=(),
-        price_basis="",
-        native_format="torch-export",
-        label_spec={},
-        cost_spec={},
-        parameters={},
-        data=DataSpan("test", "", "", "", 0),
-        trained_until="",
-        seed=0,
-        git_commit="",
-        lock_sha256="",
-        created_at="",
-    )
+    names = tuple(f"token_{i}" for i in range(N_TOKENS))
+    return make_contract(n_scores=3, feature_names=names, native_format="torch-export")
 
 
 def test_labels_may_be_named_where_the_folder_does_not(folder, encoder):

@@ -10,16 +10,13 @@ from skfolio.model_selection import CombinatorialPurgedCV
 from sklearn.model_selection import TimeSeriesSplit
 
 from pipelines.method.folds import combinatorial, fold_map, purge, walk_forward
-from pipelines.method.rows import LabelledRows
 from registry.errors import ParameterError, ShapeError, TooLittleHistoryError
+from tests.examples import make_labelled_rows
 
 
 def rows_of(t0, t1):
     t0, t1 = np.asarray(t0, dtype=np.int64), np.asarray(t1, dtype=np.int64)
-    n = len(t0)
-    flat = np.zeros(n)
-    X, symbol = np.zeros((n, 1), dtype=np.float32), np.zeros(n, dtype=np.int32)
-    return LabelledRows(X, flat, flat, {}, {}, symbol, ("A",), t0, t1, np.ones(n, dtype=bool))
+    return make_labelled_rows(len(t0), t0=t0, t1=t1)
 
 
 @st.composite

@@ -13,7 +13,7 @@ from pipelines.method.meta_label import (
     meta_labels,
     round_trip_cost,
 )
-from pipelines.method.rows import LabelledRows
+from tests.examples import make_labelled_rows
 
 YEAR = int(365.25 * 86_400e6)
 COSTS = CostSpec(0.001, 0.0005, 0.0005, 0.0, 1e6, 0.04)
@@ -22,14 +22,9 @@ COSTS = CostSpec(0.001, 0.0005, 0.0005, 0.0, 1e6, 0.04)
 def rows_of(log_return, half_spread=None):
     moves = np.asarray(log_return, dtype=float)
     n = len(moves)
-    flat = np.zeros(n)
     spread = np.full(n, np.nan) if half_spread is None else np.asarray(half_spread)
-    X, symbol = np.zeros((n, 1), dtype=np.float32), np.zeros(n, dtype=np.int32)
-    t0 = np.arange(n, dtype=np.int64)
-    t1, fit = t0 + YEAR // 4, np.ones(n, dtype=bool)
-    outcome = {"log_return": moves}
-    context = {"half_spread": spread}
-    return LabelledRows(X, flat, flat, context, outcome, symbol, ("A",), t0, t1, fit)
+    found = {"context": {"half_spread": spread}, "outcome": {"log_return": moves}}
+    return make_labelled_rows(n, t1=np.arange(n) + YEAR // 4, **found)
 
 
 def test_a_round_trip_pays_twice_and_a_short_one_borrows():

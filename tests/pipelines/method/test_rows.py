@@ -5,15 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.method.folds import walk_forward
-from pipelines.method.rows import LabelledRows, OutOfFold, known_to
+from pipelines.method.rows import OutOfFold, known_to
+from tests.examples import make_labelled_rows
 
 
 def rows_of(t0, t1):
     t0, t1 = np.asarray(t0, dtype=np.int64), np.asarray(t1, dtype=np.int64)
-    n = len(t0)
-    flat = np.zeros(n)
-    X, symbol = np.zeros((n, 1), dtype=np.float32), np.zeros(n, dtype=np.int32)
-    return LabelledRows(X, flat, flat, {}, {}, symbol, ("A",), t0, t1, np.ones(n, dtype=bool))
+    return make_labelled_rows(len(t0), t0=t0, t1=t1)
 
 
 def test_take_keeps_rows_together():

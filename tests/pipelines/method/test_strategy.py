@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from pipelines.method.costs import CostSpec
-from pipelines.method.rows import LabelledRows
 from pipelines.method.strategy import (
     Strategy,
     beta,
@@ -13,6 +12,7 @@ from pipelines.method.strategy import (
     make_panel,
     positions,
 )
+from tests.examples import make_labelled_rows
 
 FREE = CostSpec(0.0, 0.0, 0.0, 0.0, 1e6, 0.0)
 DEAR = CostSpec(0.05, 0.0, 0.0, 0.0, 1e6, 0.0)
@@ -22,14 +22,15 @@ def rows_of(returns):
     """Rows of a full (date, symbol) table of next returns; NaN cells are left out."""
     returns = np.asarray(returns, dtype=float)
     date, symbol = np.nonzero(np.isfinite(returns))
-    n = len(date)
-    flat, unknown = np.zeros(n), np.full(n, np.nan)
-    context = {"sigma": unknown, "half_spread": unknown, "dollar_volume": unknown}
-    outcome = {"next_return": returns[date, symbol]}
-    X, fit = np.zeros((n, 1), dtype=np.float32), np.ones(n, dtype=bool)
-    t0 = date.astype(np.int64)
-    numbers = symbol.astype(np.int32)
-    return LabelledRows(X, flat, flat, context, outcome, numbers, ("A", "B"), t0, t0 + 1, fit)
+    unknown = np.full(len(date), np.nan)
+    return make_labelled_rows(
+        len(date),
+        context={"sigma": unknown, "half_spread": unknown, "dollar_volume": unknown},
+        outcome={"next_return": returns[date, symbol]},
+        symbol=symbol.astype(np.int32),
+        symbols=("A", "B"),
+        t0=date.astype(np.int64),
+    )
 
 
 def test_position_is_the_mean_of_the_last_decisions_shared_among_symbols():

@@ -14,9 +14,10 @@ from pipelines.recipes.dataset import make_dataset
 from pipelines.recipes.inputs import Dataset
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import TEMPLATES
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.gates import GateRow
+from tests.examples import make_contract
 
 BAR_TEMPLATES = [name for name in TEMPLATES if TEMPLATES.get(name).inputs == "bars"]
 
@@ -57,32 +58,15 @@ def walk_of(template, bars):
     )
     dataset = make_dataset(recipe, bars)
     rows, n_scores = dataset.rows, template.objective(dataset.label_spec).n_scores or 2
-    contract = ModelContract(
-        model_id="tiny",
+    contract = make_contract(
+        n_scores,
         template=template.name,
-        architecture="xgboost",
         feature_set=feature_set.name,
         feature_names=feature_set.feature_names,
-        feature_fingerprint="",
-        window=1,
-        inputs=tensor_input(len(feature_set.feature_names), 1),
-        outputs=TensorSpec("scores", "float32", (None, n_scores)),
-        horizon="1d",
         horizon_bars=template.horizon_bars,
-        interval="1d",
         min_history=feature_set.min_history,
         symbols=bars.symbols,
-        price_basis="adjusted",
-        native_format="",
         label_spec=dataset.label_spec,
-        cost_spec={},
-        parameters={},
-        data=DataSpan("test", "", "", "", 0),
-        trained_until="",
-        seed=0,
-        git_commit="",
-        lock_sha256="",
-        created_at="",
     )
     walk = Walk(recipe, dataset, contract, Decoder())
     oof = OutOfFold(rows, walk.honest(rows.X), np.arange(len(rows)) * 3 // len(rows))

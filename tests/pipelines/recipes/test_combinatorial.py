@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.combinatorial import judge_paths, parse_paths
 from pipelines.recipes.dataset import make_dataset
 from pipelines.recipes.inputs import Dataset
 from pipelines.recipes.recipe import Recipe
 from registry.errors import ParameterError, TooLittleHistoryError
+from tests.examples import make_labelled_rows
 
 DAY = 86_400_000_000
 HORIZON = 5
@@ -74,10 +74,9 @@ def timed_rows(n=1200):
         "ambiguous": np.zeros(n),
         "next_return": np.expm1(moves),
     }
-    X, symbol = time[:, None].astype(np.float32), np.zeros(n, dtype=np.int32)
-    t0, fit = time * DAY, np.ones(n, dtype=bool)
-    t1 = t0 + HORIZON * DAY
-    return LabelledRows(X, y, y, context, outcome, symbol, ("A",), t0, t1, fit, SPEC)
+    X, t0 = time[:, None].astype(np.float32), time * DAY
+    found = {"context": context, "outcome": outcome, "spec": SPEC}
+    return make_labelled_rows(n, X=X, y=y, t0=t0, t1=t0 + HORIZON * DAY, **found)
 
 
 def timed_dataset(n=1200):

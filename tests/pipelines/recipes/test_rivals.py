@@ -7,8 +7,9 @@ import pytest
 from arch import arch_model
 
 from pipelines.method import labels
-from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.rows import OutOfFold
 from pipelines.recipes.rivals import fit_garch, with_variance_rivals
+from tests.examples import make_labelled_rows
 
 HORIZON = 5
 
@@ -22,13 +23,8 @@ def series(make_series):
 def rows(series):
     y = labels.realised_variance(series.close, HORIZON)
     at = np.flatnonzero(np.isfinite(y))[30:]
-    n = len(at)
-    nothing = np.zeros(n)
-    t1 = labels.end_times(series.timestamp, HORIZON)[at]
-    X, symbol = np.zeros((n, 1), dtype=np.float32), np.zeros(n, dtype=np.int32)
-    fit = np.ones(n, dtype=bool)
-    t0 = series.timestamp[at]
-    return LabelledRows(X, y[at], nothing, {}, {}, symbol, ("AAA",), t0, t1, fit)
+    t0, t1 = series.timestamp[at], labels.end_times(series.timestamp, HORIZON)[at]
+    return make_labelled_rows(len(at), y=y[at], target=0 * y[at], symbols=("AAA",), t0=t0, t1=t1)
 
 
 @pytest.fixture

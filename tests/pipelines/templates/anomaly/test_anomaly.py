@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.rows import OutOfFold
 from pipelines.templates import TEMPLATES, TrialFamily
 from pipelines.templates.anomaly.quality import binomial_interval, effective_rows
 from registry.decoder import Decoder
 from registry.errors import ParameterError
+from tests.examples import make_labelled_rows
 
 TEMPLATE = TEMPLATES.get("anomaly")
 DAY = 86_400_000_000
@@ -27,11 +28,19 @@ def market(n_dates=3000, n_symbols=2, seed=0, rate=0.01):
     y = 0.01 * size * rng.standard_normal(n)
     target, fit = TEMPLATE.target(y, context)
     t0 = np.repeat(np.arange(n_dates) * DAY, n_symbols)
-    symbol = np.tile(np.arange(n_symbols, dtype=np.int32), n_dates)
-    X = rng.standard_normal((n, 3)).astype(np.float32)
-    names = tuple("AB"[:n_symbols])
-    spec = SPEC | {"false_alarm_rate": rate}
-    rows = LabelledRows(X, y, target, context, {}, symbol, names, t0, t0 + DAY, fit, spec=spec)
+    rows = make_labelled_rows(
+        n,
+        X=rng.standard_normal((n, 3)).astype(np.float32),
+        y=y,
+        target=target,
+        context=context,
+        symbol=np.tile(np.arange(n_symbols, dtype=np.int32), n_dates),
+        symbols=tuple("AB"[:n_symbols]),
+        t0=t0,
+        t1=t0 + DAY,
+        fit=fit,
+        spec=SPEC | {"false_alarm_rate": rate},
+    )
     return rows, scores[:, None].astype(np.float32)
 
 
@@ -49,41 +58,41 @@ def fitted(scores, rate=0.01):
     return TEMPLATE.fit_decoder(oof, rows)
 
 
-def answers(scores, decoder, make_contract, features=None):
+def answers(scores, decoder, contract_of, features=None):
     names = ("first", "second", "third")
     values = np.asarray(scores, dtype=np.float32)[:, None]
     X = np.zeros((len(values), 3), dtype=np.float32) if features is None else features
-    return TEMPLATE.decode(values, X, {}, decoder, make_contract(TEMPLATE, names, SPEC))
+    return TEMPLATE.decode(values, X, {}, decoder, contract_of(TEMPLATE, names, SPEC))
 
 
-def test_the_threshold_is_the_conformal_quantile_of_earlier_scores(make_contract):
+def test_the_threshold_is_the_conformal_quantile_of_earlier_scores(contract_of):
     decoder = fitted(np.arange(1, 200), rate=0.05)
     assert decoder.facts["threshold"] == 190.0  # the ceil(200 * 0.95)-th smallest of 199
-    low, high = answers([190.0, 191.0], decoder, make_contract)
+    low, high = answers([190.0, 191.0], decoder, contract_of)
     assert (low["is_anomaly"], high["is_anomaly"]) == (False, True)
     assert high["p_value"] == pytest.approx((1 + 9) / 200)
 
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.01, 0.05, 0.1, 0.2]))
-def test_an_alarm_is_a_p_value_at_or_below_the_rate(seed, rate, make_contract):
+def test_an_alarm_is_a_p_value_at_or_below_the_rate(seed, rate, contract_of):
     rng = np.random.default_rng(seed)
     decoder = fitted(rng.integers(0, 60, 150), rate)
-    for answer in answers(rng.integers(0, 70, 40), decoder, make_contract):
+    for answer in answers(rng.integers(0, 70, 40), decoder, contract_of):
         assert answer["is_anomaly"] == (answer["p_value"] <= rate)
 
 
-def test_too_few_earlier_rows_have_no_threshold(make_contract):
+def test_too_few_earlier_rows_have_no_threshold(contract_of):
     decoder = fitted(np.arange(98))  # 99 are needed for 1 %
-    answer = answers([500.0], decoder, make_contract)[0]
+    answer = answers([500.0], decoder, contract_of)[0]
     assert (answer["is_anomaly"], answer["threshold"], answer["p_value"]) == (None, None, None)
     assert fitted(np.arange(99)).facts["threshold"] is not None
 
 
-def test_the_answer_names_the_features_that_are_far_out(make_contract):
+def test_the_answer_names_the_features_that_are_far_out(contract_of):
     decoder = fitted(np.arange(300))
     X = np.array([[0.0, -40.0, 7.0]], dtype=np.float32)
-    named = answers([1.0], decoder, make_contract, X)[0]["most_unusual_features"]
+    named = answers([1.0], decoder, contract_of, X)[0]["most_unusual_features"]
     assert [found["feature"] for found in named] == ["second", "third", "first"]
     assert named[0]["deviations"] < -20
 

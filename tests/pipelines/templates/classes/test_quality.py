@@ -4,17 +4,14 @@ from sklearn.metrics import log_loss as oracle_log_loss
 from sklearn.metrics import mean_squared_error, precision_recall_fscore_support, r2_score
 from sklearn.metrics import roc_auc_score as oracle_auc
 
-from pipelines.method.rows import LabelledRows
 from pipelines.templates.classes.quality import area_under_curve, judge_classes, judge_numbers
+from tests.examples import make_labelled_rows
 
 N = 500
 
 
 def rows(y):
-    n = len(y)
-    nothing, place = np.zeros((n, 1), np.float32), np.zeros(n, np.int32)
-    t0 = np.arange(n, dtype=np.int64)
-    return LabelledRows(nothing, y, y, {}, {}, place, ("",), t0, t0 + 1, y == y)
+    return make_labelled_rows(len(y), y=y)
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.rows import OutOfFold
 from pipelines.templates import TEMPLATES, TrialFamily
 from pipelines.templates.market_regime.quality import regime_names, state_paths
 from registry.decoder import Decoder
 from registry.errors import ParameterError
+from tests.examples import make_labelled_rows
 
 TEMPLATE = TEMPLATES.get("market_regime")
 DAY = 86_400_000_000
@@ -25,13 +26,21 @@ def market(n_dates=1500, seed=0, n_symbols=2):
     chain = np.repeat(states, n_symbols)
     deviation = np.where(chain == 1, 0.03, 0.008)
     y = deviation * rng.standard_normal(len(chain))
-    n, t0 = len(y), np.repeat(np.arange(n_dates) * DAY, n_symbols)
     context = {"log_return": y}
     target, fit = TEMPLATE.target(y, context)
-    symbol = np.tile(np.arange(n_symbols, dtype=np.int32), n_dates)
-    X = np.zeros((n, 1), dtype=np.float32)
-    names = ("A", "B")[:n_symbols]
-    rows = LabelledRows(X, y, target, context, {}, symbol, names, t0, t0 + DAY, fit, spec=SPEC)
+    t0 = np.repeat(np.arange(n_dates) * DAY, n_symbols)
+    rows = make_labelled_rows(
+        len(y),
+        y=y,
+        target=target,
+        context=context,
+        symbol=np.tile(np.arange(n_symbols, dtype=np.int32), n_dates),
+        symbols=("A", "B")[:n_symbols],
+        t0=t0,
+        t1=t0 + DAY,
+        fit=fit,
+        spec=SPEC,
+    )
     return rows, chain
 
 
@@ -79,7 +88,7 @@ def test_the_baseline_is_one_gaussian_per_symbol_of_the_training_rows():
     np.testing.assert_allclose(TEMPLATE.baseline_loss(rows, decoder)[of_b], expected, rtol=1e-9)
 
 
-def test_without_earlier_rows_the_density_is_the_baseline_and_a_state_means_nothing(make_contract):
+def test_without_earlier_rows_the_density_is_the_baseline_and_a_state_means_nothing(contract_of):
     rows, chain = market(300)
     nothing = OutOfFold(rows, log_weights(chain), np.zeros(len(rows), dtype=np.int64)).take(
         np.zeros(0, dtype=np.intp)
@@ -88,13 +97,13 @@ def test_without_earlier_rows_the_density_is_the_baseline_and_a_state_means_noth
     scores = log_weights(chain)
     loss, baseline = TEMPLATE.loss(rows, scores, decoder), TEMPLATE.baseline_loss(rows, decoder)
     np.testing.assert_array_equal(loss, baseline)
-    contract = make_contract(TEMPLATE, ("move",), SPEC)
+    contract = contract_of(TEMPLATE, ("move",), SPEC)
     answer = TEMPLATE.decode(scores[:1], rows.X[:1], {}, decoder, contract)[0]
     assert answer["probabilities"]["calm"] == pytest.approx(0.9)
     assert answer["expected_duration_bars"] is None
 
 
-def test_answer_by_hand(make_contract):
+def test_answer_by_hand(contract_of):
     arrays = {
         "mean": np.zeros(2),
         "variance": np.array([1e-4, 9e-4]),
@@ -103,7 +112,7 @@ def test_answer_by_hand(make_contract):
     }
     decoder = Decoder({"n_states": 2, "bars_per_year": 252.0}, arrays)
     scores = np.log([[0.25, 0.75]]).astype(np.float32)
-    contract = make_contract(TEMPLATE, ("move",), SPEC)
+    contract = contract_of(TEMPLATE, ("move",), SPEC)
     answer = TEMPLATE.decode(scores, np.zeros((1, 1), np.float32), {}, decoder, contract)[0]
     assert answer["regime"] == "turbulent"
     assert answer["state"] == 1

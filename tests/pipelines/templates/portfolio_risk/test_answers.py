@@ -8,9 +8,10 @@ import pytest
 
 from pipelines.method.risk_measures import expected_shortfall, ledoit_wolf, value_at_risk
 from pipelines.templates.portfolio_risk import answers as answers
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
+from tests.examples import make_contract
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 RNG = np.random.default_rng(0)
@@ -36,32 +37,17 @@ def decoder() -> Decoder:
 
 @pytest.fixture
 def contract() -> ModelContract:
-    return ModelContract(
-        model_id="portfolio_risk",
+    return make_contract(
+        n_scores=2000,
         template="portfolio_risk",
         architecture="ewma_fhs",
-        feature_set="portfolio_returns",
         feature_names=SYMBOLS,
-        feature_fingerprint="",
-        window=1,
-        inputs=tensor_input(3, 1),
-        outputs=TensorSpec("scores", "float32", (None, 2000)),
+        symbols=SYMBOLS,
         horizon="1d",
         horizon_bars=1,
-        interval="1d",
-        min_history=2,
-        symbols=SYMBOLS,
-        price_basis="adjusted",
         native_format="arrays",
         label_spec={"market": ""},
-        cost_spec={},
         parameters={"horizon_rule": "simulate"},
-        data=DataSpan("test", "", "", "", 0),
-        trained_until="",
-        seed=0,
-        git_commit="",
-        lock_sha256="",
-        created_at="",
     )
 
 

@@ -11,6 +11,7 @@ from pipelines.templates import TEMPLATES, Completing, TrialFamily
 from registry.decoder import Decoder
 from registry.errors import ParameterError, UnknownSymbolError
 from registry.gates import GATES
+from tests.examples import make_labelled_rows
 
 TEMPLATE = TEMPLATES.get("portfolio_risk")
 DAY = 86_400_000_000
@@ -21,17 +22,14 @@ FAMILY = TrialFamily(1, ())
 def make_rows(y: np.ndarray, **spec) -> LabelledRows:
     n = len(y)
     facts = {"level": 0.95, "horizon_bars": 1, "weights": [0.5, 0.5], "measures_window": 1000}
-    return LabelledRows(
+    return make_labelled_rows(
+        n,
         X=np.repeat(y[:, None], 2, axis=1).astype(np.float32) * [1.0, 0.5],
         y=y,
-        target=y,
         context={"historical_var": np.full(n, 0.02), "ewma_normal_var": np.full(n, 0.015)},
-        outcome={},
-        symbol=np.zeros(n, dtype=np.int32),
         symbols=("portfolio",),
         t0=np.arange(n) * DAY,
         t1=(np.arange(n) + 1) * DAY,
-        fit=np.ones(n, dtype=bool),
         spec=facts | spec,
     )
 

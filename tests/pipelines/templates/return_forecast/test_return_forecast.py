@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.rows import OutOfFold
 from pipelines.templates import TEMPLATES, TrialFamily
 from pipelines.templates.return_forecast.quality import pesaran_timmermann
 from registry.decoder import Decoder
 from registry.errors import ParameterError
+from tests.examples import make_labelled_rows
 
 TEMPLATE = TEMPLATES.get("return_forecast")
 DAY = 86_400_000_000
@@ -28,12 +29,19 @@ def market(n_dates=900, n_symbols=6, signal=0.3, seed=0):
     n, t0 = y.size, np.repeat(np.arange(n_dates) * DAY, n_symbols)
     context = {"close": np.full(n, 50.0), "sigma": sigma.ravel()}
     target, fit = TEMPLATE.target(y, context)
-    symbol = np.tile(np.arange(n_symbols, dtype=np.int32), n_dates)
-    X = known.reshape(-1, 1).astype(np.float32)
-    outcome = {"next_return": np.expm1(y)}
-    names = tuple("ABCDEF"[:n_symbols])
-    rows = LabelledRows(
-        X, y, target, context, outcome, symbol, names, t0, t0 + 2 * DAY, fit, spec=SPEC
+    rows = make_labelled_rows(
+        n,
+        X=known.reshape(-1, 1).astype(np.float32),
+        y=y,
+        target=target,
+        context=context,
+        outcome={"next_return": np.expm1(y)},
+        symbol=np.tile(np.arange(n_symbols, dtype=np.int32), n_dates),
+        symbols=tuple("ABCDEF"[:n_symbols]),
+        t0=t0,
+        t1=t0 + 2 * DAY,
+        fit=fit,
+        spec=SPEC,
     )
     return rows, signal * known.reshape(-1, 1).astype(np.float32)
 
@@ -73,11 +81,11 @@ def test_horizon_is_at_least_one_bar():
         TEMPLATE.label_spec(0, (), OPTIONS)
 
 
-def test_answer_by_hand(make_contract):
+def test_answer_by_hand(contract_of):
     facts = {"level": 0.9, "adapted_level": 0.5, "interval": "split"}
     decoder = Decoder(facts, {"conformal": np.arange(1.0, 20.0)})
     context = {"close": np.array([100.0]), "sigma": np.array([0.01])}
-    contract = make_contract(TEMPLATE, ("move",), SPEC)
+    contract = contract_of(TEMPLATE, ("move",), SPEC)
     scores, features = np.array([[2.0]], dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
     answer = TEMPLATE.decode(scores, features, context, decoder, contract)[0]
     assert answer["expected_log_return"] == pytest.approx(0.02)

@@ -8,10 +8,10 @@ from sklearn.metrics import accuracy_score
 
 from pipelines.method.costs import CostSpec
 from pipelines.method.coverage import Intervals
-from pipelines.method.rows import LabelledRows
 from pipelines.method.strategy import Strategy
 from pipelines.templates import TrialFamily
 from pipelines.templates.trading_signals.quality import SignalForecast, judge
+from tests.examples import make_labelled_rows
 
 N_DATES, N_SYMBOLS = 250, 3
 FREE = Strategy(1, CostSpec(0.0, 0.0, 0.0, 0.0, 1e6, 0.0), 252.0)
@@ -33,8 +33,8 @@ def rows():
     }
     t0 = np.repeat(np.arange(N_DATES), N_SYMBOLS).astype(np.int64)
     symbol = np.tile(np.arange(N_SYMBOLS, dtype=np.int32), N_DATES)
-    X, fit = np.zeros((n, 1), dtype=np.float32), np.ones(n, dtype=bool)
-    return LabelledRows(X, y, y, context, outcome, symbol, ("A", "B", "C"), t0, t0 + 2, fit)
+    found = {"context": context, "outcome": outcome, "symbol": symbol, "symbols": ("A", "B", "C")}
+    return make_labelled_rows(n, y=y, t0=t0, t1=t0 + 2, **found)
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from pipelines.architectures.hyperparameters import defaults
 from pipelines.method import labels
 from pipelines.method.calibration import softmax
 from pipelines.method.costs import EQUITY
-from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.rows import OutOfFold
 from pipelines.templates import TEMPLATES, TrialFamily
 from pipelines.templates.trading_signals.decoder import adaptive_width
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
 from registry.trials import TrialReturns
+from tests.examples import make_labelled_rows
 
 TEMPLATE = TEMPLATES.get("trading_signals")
 DAY = 86_400_000_000
@@ -117,8 +118,8 @@ def test_what_only_the_decision_depends_on_is_listed(make_series):
 
 
 @pytest.fixture
-def decode(make_contract):
-    contract = make_contract(TEMPLATE, ("move", "range"), SPEC)
+def decode(contract_of):
+    contract = contract_of(TEMPLATE, ("move", "range"), SPEC)
 
     def decoded(p, features=(0.0, 0.0), refusals=(), context=None, **facts):
         return TEMPLATE.decode(
@@ -197,8 +198,8 @@ def test_the_adaptive_interval_takes_the_quantile_that_alpha_asks_for():
     assert adaptive_width(Decoder(FACTS, ARRAYS)) is None
 
 
-def test_a_low_or_unknown_meta_confidence_is_hold(make_contract):
-    contract = make_contract(TEMPLATE, ("move", "range"), SPEC)
+def test_a_low_or_unknown_meta_confidence_is_hold(contract_of):
+    contract = contract_of(TEMPLATE, ("move", "range"), SPEC)
     meta = {"center": np.zeros(6), "scale": np.ones(6), "prior": np.array([0.5])}
     scores, features = np.log([[0.1, 0.1, 0.8]]).astype(np.float32), np.zeros((1, 2), np.float32)
 
@@ -249,12 +250,18 @@ def market(n_dates=900, n_symbols=8, drift=0.0006, seed=0):
         "ambiguous": np.zeros(n),
         "next_return": np.expm1(moves).ravel(),
     }
-    X = past.ravel()[:, None].astype(np.float32)
-    symbol = np.tile(np.arange(n_symbols, dtype=np.int32), n_dates)
-    names = tuple("ABCDEFGH"[:n_symbols])
-    fit = np.ones(n, dtype=bool)
-    t1 = t0 + 2 * DAY
-    return LabelledRows(X, flat, flat, context, outcome, symbol, names, t0, t1, fit, SPEC)
+    return make_labelled_rows(
+        n,
+        X=past.ravel()[:, None].astype(np.float32),
+        y=flat,
+        context=context,
+        outcome=outcome,
+        symbol=np.tile(np.arange(n_symbols, dtype=np.int32), n_dates),
+        symbols=tuple("ABCDEFGH"[:n_symbols]),
+        t0=t0,
+        t1=t0 + 2 * DAY,
+        spec=SPEC,
+    )
 
 
 def judged(rows, scores, family=None):

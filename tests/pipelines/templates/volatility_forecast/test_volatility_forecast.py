@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from pipelines.method import labels
-from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.rows import OutOfFold
 from pipelines.templates import TEMPLATES, TrialFamily
 from registry.decoder import Decoder
 from registry.errors import MissingColumnsError, ParameterError
+from tests.examples import make_labelled_rows
 
 TEMPLATE = TEMPLATES.get("volatility_forecast")
 DAY = 86_400_000_000
@@ -34,13 +35,20 @@ def market(n_dates=600, n_symbols=4, seed=0):
     t0 = np.repeat(np.arange(n_dates) * DAY, n_symbols)
     context = {"ewma_variance": ewma.ravel(), "close": np.full(n, 50.0)}
     target, fit = TEMPLATE.target(realised.ravel(), context)
-    symbol = np.tile(np.arange(n_symbols, dtype=np.int32), n_dates)
-    names = tuple("ABCD"[:n_symbols])
-    X = np.zeros((n, 1), dtype=np.float32)
-    y = realised.ravel()
     outcome = {"baseline_variance": ewma.ravel()}
     outcome |= {f"variance_{k}": ewma.ravel() * rng.chisquare(k, n) / k for k in (1, 5, 22)}
-    rows = LabelledRows(X, y, target, context, outcome, symbol, names, t0, t0 + 5 * DAY, fit)
+    rows = make_labelled_rows(
+        n,
+        y=realised.ravel(),
+        target=target,
+        context=context,
+        outcome=outcome,
+        symbol=np.tile(np.arange(n_symbols, dtype=np.int32), n_dates),
+        symbols=tuple("ABCD"[:n_symbols]),
+        t0=t0,
+        t1=t0 + 5 * DAY,
+        fit=fit,
+    )
     return rows, true.ravel()
 
 
@@ -56,14 +64,14 @@ def passed(evaluation):
     return {gate.gate: gate.passed for gate in evaluation.gates}
 
 
-def test_answer_by_hand(make_contract):
+def test_answer_by_hand(contract_of):
     context = {"ewma_variance": np.array([1e-4]), "close": np.array([50.0])}
     answer = TEMPLATE.decode(
         np.array([[math.log(4.0)]], dtype=np.float32),
         np.zeros((1, 1), dtype=np.float32),
         context,
         Decoder(FACTS),
-        make_contract(TEMPLATE, ("move",)),
+        contract_of(TEMPLATE, ("move",)),
     )[0]
     assert answer["forecast_variance"] == pytest.approx(4e-4, rel=1e-6)
     assert answer["volatility_daily"] == pytest.approx(0.02, rel=1e-6)
@@ -74,8 +82,8 @@ def test_answer_by_hand(make_contract):
     assert answer["interval"]["level"] == 0.9
 
 
-def test_a_feature_row_alone_is_enough_when_it_holds_the_ewma(make_contract):
-    contract = make_contract(TEMPLATE, ("move", "log_ewma_variance"))
+def test_a_feature_row_alone_is_enough_when_it_holds_the_ewma(contract_of):
+    contract = contract_of(TEMPLATE, ("move", "log_ewma_variance"))
     features = np.array([[0.0, math.log(1e-4)]], dtype=np.float32)
     scores, nothing = np.array([[0.3]], dtype=np.float32), np.array([np.nan])
     unknown = {"ewma_variance": nothing, "close": nothing}
@@ -86,13 +94,13 @@ def test_a_feature_row_alone_is_enough_when_it_holds_the_ewma(make_contract):
     assert TEMPLATE.decode(scores, features, {}, Decoder(FACTS), contract)[0] == by_row
 
 
-def test_without_any_ewma_the_fields_that_need_it_are_none(make_contract):
+def test_without_any_ewma_the_fields_that_need_it_are_none(contract_of):
     answer = TEMPLATE.decode(
         np.zeros((1, 1), dtype=np.float32),
         np.zeros((1, 1), dtype=np.float32),
         {},
         Decoder(FACTS),
-        make_contract(TEMPLATE, ("move",)),
+        contract_of(TEMPLATE, ("move",)),
     )[0]
     assert set(answer.values()) == {None}
 

@@ -1,0 +1,99 @@
+"""One complete example of each value that tests build by hand: contract, rows, gate record.
+
+A test names only what matters to it (`make_contract(symbols=("AAA",))`); the rest is the same
+everywhere. Made versions with real fits are fixtures of the packages' conftest files.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pipelines.method.rows import LabelledRows
+from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.gates import GateRow
+
+
+def make_contract(n_scores: int = 1, **changes: Any) -> ModelContract:
+    """A contract of a volatility forecast over two features.
+
+    `inputs` and `outputs` follow from feature names, window and `n_scores`.
+    """
+    facts = {
+        "model_id": "volatility_forecast",
+        "template": "volatility_forecast",
+        "architecture": "xgboost",
+        "feature_set": "close_only",
+        "feature_names": ("return_1", "volatility_5"),
+        "feature_fingerprint": "f" * 64,
+        "window": 1,
+        "horizon": "5d",
+        "horizon_bars": 5,
+        "interval": "1d",
+        "min_history": 30,
+        "symbols": ("AAPL", "MSFT"),
+        "price_basis": "adjusted",
+        "native_format": "xgboost-ubj",
+        "label_spec": {},
+        "cost_spec": {},
+        "parameters": {},
+        "data": DataSpan("sample", "d" * 64, "1990-01-02", "2006-12-29", 8572, "survivors only"),
+        "trained_until": "2006-12-29T00:00:00+00:00",
+        "seed": 7,
+        "git_commit": "c" * 40,
+        "lock_sha256": "e" * 64,
+        "created_at": "2026-01-01T00:00:00+00:00",
+    } | changes
+    tensors = {
+        "inputs": tensor_input(len(facts["feature_names"]), facts["window"]),
+        "outputs": TensorSpec("scores", "float32", (None, n_scores)),
+    }
+    return ModelContract(**(tensors | facts))
+
+
+def make_labelled_rows(n: int, **changes: Any) -> LabelledRows:
+    """`n` rows of one symbol, a microsecond apart, each known at the next; all zeros.
+
+    `target` is `y` and `t1` follows `t0` unless they are given.
+    """
+    facts = {
+        "X": np.zeros((n, 1), dtype=np.float32),
+        "y": np.zeros(n),
+        "context": {},
+        "outcome": {},
+        "symbol": np.zeros(n, dtype=np.int32),
+        "symbols": ("A",),
+        "t0": np.arange(n, dtype=np.int64),
+        "fit": np.ones(n, dtype=bool),
+    } | changes
+    return LabelledRows(**({"target": facts["y"], "t1": facts["t0"] + 1} | facts))
+
+
+def passing_record(comparison: str | None = None) -> list[GateRow]:
+    """A gate record that opens the serve lock of a volatility forecast.
+
+    `comparison` names the gate against a champion (`better` or `non_inferior`), if there is one.
+    """
+    record = [
+        GateRow("data.checks", 0.0, "<=", 0.0),
+        GateRow("causality", 0.0, "<=", 1e-9),
+        GateRow("feature_parity", 1e-9, "<=", 1e-6),
+        GateRow("golden_rows", 1e-7, "<=", 1e-5),
+        GateRow("digests", 0.0, "<=", 0.0),
+        GateRow("parity.native", 0.0, "<=", 1e-5),
+        GateRow("parity.onnx", 1e-7, "<=", 1e-5),
+        GateRow("quality.dm_ewma", -4.9, "<", -1.645),
+        GateRow("quality.dm_scaled_ewma", -3.1, "<", -1.645),
+        GateRow("quality.bias", 1.02, "between", (0.8, 1.25)),
+        GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
+    ]
+    if comparison:
+        record.append(GateRow(f"champion.{comparison}", 0.001, "<", 0.01, against=1))
+    return record
+
+
+def failing_record(comparison: str | None = None) -> list[GateRow]:
+    """The same with one gate of quality failed."""
+    return [
+        GateRow("quality.dm_ewma", -1.2, "<", -1.645) if row.gate == "quality.dm_ewma" else row
+        for row in passing_record(comparison)
+    ]
