@@ -22,7 +22,7 @@ from monitoring.performance import realised_performance, validated_excess
 from monitoring.prediction_log import read_predictions
 from monitoring.references import References
 from monitoring.reports import DriftReport, Verdict
-from monitoring.retraining import Loop, advance
+from monitoring.retraining import Resources, advance
 from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings
 from monitoring.windows import window_ends, window_start
@@ -57,7 +57,7 @@ GROUPS = (DriftParameters,)
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class MonitoredVersion:
     """A version with everything that is known about it at the time of judging."""
 
     version: VersionFiles
@@ -80,27 +80,29 @@ def judge_span(
     """
     if not wanted.model_name:
         raise ParameterError("model_name", "", "the name of a registered model")
-    loop = Loop.of(platform, settings)
-    number = loop.registry.alias_state(wanted.model_name).number
+    resources = Resources.of(platform, settings)
+    number = resources.registry.alias_state(wanted.model_name).number
     if number is None:
         raise VersionNotFoundError(wanted.model_name, "version under alias 'production'", ())
-    version = ArtifactCache(platform, loop.engine).fetch(wanted.model_name, number)
+    version = ArtifactCache(platform, resources.engine).fetch(wanted.model_name, number)
     with stage_run("drift", wanted.model_name, wanted) as run_id:
         watched = watch(version, platform, parse_time("end", wanted.end))
-        ends = _ends(wanted, watched, loop)
+        ends = _ends(wanted, watched, resources)
         run = DriftRun(run_id, wanted.model_name, number)
         found = [
             report
             for end in ends
-            if (report := _judge_and_save(watched, end, loop, run, is_last=end == ends[-1]))
+            if (report := _judge_and_save(watched, end, resources, run, is_last=end == ends[-1]))
         ]
         run.finish(watched.references.profile.share_limit, settings)
-    state = advance(loop, wanted.model_name)
+    state = advance(resources, wanted.model_name)
     print(f"{len(found)} windows judged, {len(ends) - len(found)} known; {state}", flush=True)
     return found
 
 
-def watch(version: VersionFiles, platform: PlatformSettings, end: datetime | None) -> Watched:
+def watch(
+    version: VersionFiles, platform: PlatformSettings, end: datetime | None
+) -> MonitoredVersion:
     """Gather what was logged for a version and what has become known since."""
     contract = version.contract
     template = TEMPLATES.get(contract.template)
@@ -111,7 +113,7 @@ def watch(version: VersionFiles, platform: PlatformSettings, end: datetime | Non
     bars = _bars(version, BarStore(platform.bars_dir))
     trained_until = datetime.fromisoformat(contract.trained_until)
     no_times = np.zeros(0, dtype=np.int64)
-    return Watched(
+    return MonitoredVersion(
         version,
         logged,
         tuple(logged["as_of"].unique().sort().to_list()),
@@ -123,14 +125,16 @@ def watch(version: VersionFiles, platform: PlatformSettings, end: datetime | Non
     )
 
 
-def _watch_rows(version: VersionFiles, platform: PlatformSettings, logged: pl.DataFrame) -> Watched:
+def _watch_rows(
+    version: VersionFiles, platform: PlatformSettings, logged: pl.DataFrame
+) -> MonitoredVersion:
     """Return what is known of rows that stand alone: nothing says what became of them.
 
     A row of a table or a text has no time and no symbol by which a label could find it. New labels
     are counted in the files that the version was made from.
     """
     in_turn = logged.with_columns(pl.lit("").alias("symbol"))
-    return Watched(
+    return MonitoredVersion(
         version,
         in_turn,
         tuple(in_turn["as_of"].unique().sort().to_list()),
@@ -140,7 +144,9 @@ def _watch_rows(version: VersionFiles, platform: PlatformSettings, logged: pl.Da
     )
 
 
-def judge_window(watched: Watched, end: datetime, settings: MonitoringSettings) -> DriftReport:
+def judge_window(
+    watched: MonitoredVersion, end: datetime, settings: MonitoringSettings
+) -> DriftReport:
     """Return the report of the window that ends at `end`; nothing is stored."""
     profile = watched.references.profile
     start = window_start(watched.times, profile.window_bars, end)
@@ -175,15 +181,15 @@ def judge_window(watched: Watched, end: datetime, settings: MonitoringSettings) 
 
 
 def _judge_and_save(
-    watched: Watched, end: datetime, loop: Loop, run: DriftRun, is_last: bool
+    watched: MonitoredVersion, end: datetime, resources: Resources, run: DriftRun, is_last: bool
 ) -> DriftReport | None:
     """Judge one window, store it with its incident, show it, let the state machine look.
 
     Returns:
         None when the window was judged before.
     """
-    report = run.signed(judge_window(watched, end, loop.settings))
-    with loop.engine.begin() as connection:
+    report = run.signed(judge_window(watched, end, resources.settings))
+    with resources.engine.begin() as connection:
         if not reports.save(connection, report):
             return None
         if report.verdict == "bad_data":
@@ -200,19 +206,21 @@ def _judge_and_save(
     if report.columns and run.wants_page(report, is_last):
         current = _features(watched, report.window_start, end)
         run.log_page(report, watched.references.page(current, _statistics(report)))
-    state = advance(loop, report.model_id, until=end)
+    state = advance(resources, report.model_id, until=end)
     share = "-" if report.drifted_share is None else f"{report.drifted_share:.2f}"
     print(f"{end:%F %H:%M}  {report.verdict:10}  share {share}  {state}", flush=True)
     return report
 
 
-def _ends(wanted: DriftParameters, watched: Watched, loop: Loop) -> list[datetime]:
+def _ends(
+    wanted: DriftParameters, watched: MonitoredVersion, resources: Resources
+) -> list[datetime]:
     version = watched.version
-    known = reports.newest(loop.engine, version.model_id, version.number, limit=1)
+    known = reports.newest(resources.engine, version.model_id, version.number, limit=1)
     return window_ends(
         watched.times,
         watched.references.profile.window_bars,
-        wanted.step or loop.settings.drift_step_bars,
+        wanted.step or resources.settings.drift_step_bars,
         start=parse_time("start", wanted.start),
         end=parse_time("end", wanted.end),
         last_end=known[0].window_end if known else None,
@@ -228,7 +236,7 @@ def _bars(version: VersionFiles, store: BarStore) -> Bars | None:
     return store.read(contract.interval, sorted(held)) if held else None
 
 
-def _features(watched: Watched, start: datetime, end: datetime) -> pl.DataFrame:
+def _features(watched: MonitoredVersion, start: datetime, end: datetime) -> pl.DataFrame:
     """Return symbol, timestamp and one column per feature of a window's logged rows."""
     contract = watched.version.contract
     names = contract.feature_names[: n_logged_features(contract)]
@@ -242,7 +250,7 @@ def _features(watched: Watched, start: datetime, end: datetime) -> pl.DataFrame:
 
 
 def _enough(
-    current: pl.DataFrame, watched: Watched, settings: MonitoringSettings
+    current: pl.DataFrame, watched: MonitoredVersion, settings: MonitoringSettings
 ) -> tuple[quality.Check, ...]:
     """Return whether there is enough to judge by: rows now, blocks in the reference."""
     n_rows, needed = len(current), settings.drift_min_rows
@@ -255,7 +263,7 @@ def _enough(
 
 
 def _verdict(
-    watched: Watched, current: pl.DataFrame, checks: Sequence[quality.Check]
+    watched: MonitoredVersion, current: pl.DataFrame, checks: Sequence[quality.Check]
 ) -> tuple[Verdict, float | None, dict[str, Json]]:
     failed = {check.name for check in checks if not check.passed}
     if failed & {"rows", "reference", "columns"}:

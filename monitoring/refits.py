@@ -19,7 +19,7 @@ import polars as pl
 
 from monitoring import cycles
 from monitoring.cycles import State
-from monitoring.retraining import Loop, run_parameters
+from monitoring.retraining import Resources, run_parameters
 from monitoring.settings import MonitoringSettings
 from pipelines.data.sources.store import BarStore
 from pipelines.jobs import queue
@@ -56,7 +56,7 @@ class _Newest:
 
 
 def refit(
-    loop: Loop, platform: PlatformSettings, model_id: str, now: datetime | None = None
+    resources: Resources, platform: PlatformSettings, model_id: str, now: datetime | None = None
 ) -> str:
     """Enqueue today's refit of a model; return in one line what was done, or why nothing was.
 
@@ -69,24 +69,24 @@ def refit(
     """
     now = now or datetime.now(UTC)
     day = f"{now:%F}"
-    number = loop.registry.alias_state(model_id).number
+    number = resources.registry.alias_state(model_id).number
     if number is None:
         return "no production version"
-    if not loop.settings.retrain_enabled:
+    if not resources.settings.retrain_enabled:
         return "RETRAIN_ENABLED is false"
-    past = cycles.history(loop.engine, model_id)
+    past = cycles.history(resources.engine, model_id)
     if past and past[0].closed_at is None:
         return f"waits: a cycle is in state {past[0].state}"
     if any(cycle.refit_day == day for cycle in past):
         return f"refitted on {day} already"
-    files = ArtifactCache(platform, loop.engine).fetch(model_id, number)
+    files = ArtifactCache(platform, resources.engine).fetch(model_id, number)
     if TEMPLATES.get(files.contract.template).inputs != "portfolio":
         expected = "a model about portfolios; others are retrained by drift"
         raise ParameterError("model_name", model_id, expected)
     newest = _newest(files, platform)
     if newest is None:
         return f"no bar after {files.contract.data.end}"
-    return _enqueue(loop, files, newest, now)
+    return _enqueue(resources, files, newest, now)
 
 
 def _newest(files: VersionFiles, platform: PlatformSettings) -> _Newest | None:
@@ -129,14 +129,14 @@ def _stored(
     return _Newest(source, end)
 
 
-def _enqueue(loop: Loop, files: VersionFiles, newest: _Newest, now: datetime) -> str:
+def _enqueue(resources: Resources, files: VersionFiles, newest: _Newest, now: datetime) -> str:
     """Open the day's cycle with its run queued, in one transaction."""
     day, model_id = f"{now:%F}", files.model_id
-    champion = loop.registry.get(model_id, int(files.number))
+    champion = resources.registry.get(model_id, int(files.number))
     payload: dict[str, Json] = run_parameters(champion, newest.end, TRIGGER) | asdict(newest.source)
     key = hashlib.sha256(json.dumps(["refit", model_id, day]).encode()).hexdigest()
     reason = f"refit of {day} on bars until {newest.end:%F %H:%M}"
-    with loop.engine.begin() as connection:
+    with resources.engine.begin() as connection:
         cycle = cycles.open_in(connection, model_id, champion.number, TRIGGER, now, reason)
         if cycle is None:
             return "waits: another cycle was just opened"
@@ -153,9 +153,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not wanted.model_name:
         raise ParameterError("model_name", "", "the name of a model of risk in production")
     platform = platform_settings()
-    loop = Loop.of(platform, read_settings(MonitoringSettings))
+    resources = Resources.of(platform, read_settings(MonitoringSettings))
     with stage_run("refit", wanted.model_name, wanted):
-        print(f"{wanted.model_name}: {refit(loop, platform, wanted.model_name)}", flush=True)
+        print(f"{wanted.model_name}: {refit(resources, platform, wanted.model_name)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from monitoring import cycles, guards, reports
 from monitoring.cycles import Cycle, State
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import TRIGGERS, Finding, Level, Seen
+from monitoring.triggers import TRIGGERS, Finding, Level, VersionReports
 from pipelines.jobs import queue
 from pipelines.parameters import described, parse
 from pipelines.stage import exit_with, platform_settings, stage_run
@@ -43,7 +43,7 @@ MOST_MOVES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class Resources:
     """What the state machine works with; `of` makes it for one installation."""
 
     engine: sa.Engine
@@ -52,7 +52,7 @@ class Loop:
     tracking_uri: str
 
     @classmethod
-    def of(cls, platform: PlatformSettings, settings: MonitoringSettings) -> "Loop":
+    def of(cls, platform: PlatformSettings, settings: MonitoringSettings) -> "Resources":
         """Open the engine database and the registry of an installation."""
         engine = open_engine(platform)
         return cls(engine, Registry(platform, engine), settings, platform.mlflow_tracking_uri)
@@ -70,7 +70,7 @@ class AdvanceParameters:
 GROUPS = (AdvanceParameters,)
 
 
-def advance(loop: Loop, model_id: str, until: datetime | None = None) -> State:
+def advance(resources: Resources, model_id: str, until: datetime | None = None) -> State:
     """Move a model as far as its evidence allows and return where it stands.
 
     Args:
@@ -80,45 +80,45 @@ def advance(loop: Loop, model_id: str, until: datetime | None = None) -> State:
         RegistryUnavailableError: MLflow does not answer; nothing is lost, call again.
     """
     for _ in range(MOST_MOVES):
-        cycle = cycles.find_open(loop.engine, model_id)
-        if not _step(loop, model_id, cycle, until):
+        cycle = cycles.find_open(resources.engine, model_id)
+        if not _step(resources, model_id, cycle, until):
             break
-    cycle = cycles.find_open(loop.engine, model_id)
+    cycle = cycles.find_open(resources.engine, model_id)
     return State.OBSERVE if cycle is None else cycle.state
 
 
-def resume(loop: Loop, model_id: str, actor: str) -> None:
+def resume(resources: Resources, model_id: str, actor: str) -> None:
     """End a HOLD: the model is observed again and its rejects are forgotten.
 
     Raises:
         ParameterError: the model is not on HOLD.
     """
-    cycle = cycles.find_open(loop.engine, model_id)
+    cycle = cycles.find_open(resources.engine, model_id)
     if cycle is None or cycle.state is not State.HOLD:
         raise ParameterError("resume", True, f"a model on HOLD, which {model_id!r} is not")
-    with loop.engine.begin() as connection:
+    with resources.engine.begin() as connection:
         reason = f"resumed by {actor}"
         if cycles.close(connection, cycle, reason, evidence={"resumed": True}):
             events.append(connection, "resumed", actor=actor, reason=reason, model_id=model_id)
 
 
-def _step(loop: Loop, model_id: str, cycle: Cycle | None, until: datetime | None) -> bool:
+def _step(resources: Resources, model_id: str, cycle: Cycle | None, until: datetime | None) -> bool:
     """Make one move; False when there is none to make."""
     if cycle is None:
-        return _observe(loop, model_id, until)
+        return _observe(resources, model_id, until)
     match cycle.state:
         case State.SUSPECT:
-            return _suspect(loop, cycle, until)
+            return _suspect(resources, cycle, until)
         case State.CONFIRMED:
-            return _confirmed(loop, cycle, until)
+            return _confirmed(resources, cycle, until)
         case State.RETRAIN_QUEUED | State.TRAINING:
-            return _await_job(loop, cycle)
+            return _await_job(resources, cycle)
         case State.VALIDATING:
-            return _decide(loop, cycle)
+            return _decide(resources, cycle)
         case State.PROMOTED | State.REJECTED:
-            return _cool_down(loop, cycle, until)
+            return _cool_down(resources, cycle, until)
         case State.COOLDOWN:
-            return _end_cooldown(loop, cycle, until)
+            return _end_cooldown(resources, cycle, until)
         case _:  # HOLD: a person must resume
             return False
 
@@ -126,66 +126,68 @@ def _step(loop: Loop, model_id: str, cycle: Cycle | None, until: datetime | None
 # From report to confirmed ----------------------------------------------------------------------
 
 
-def _observe(loop: Loop, model_id: str, until: datetime | None) -> bool:
-    champion = loop.registry.alias_state(model_id).number
-    seen = None if champion is None else _seen(loop, model_id, champion, until)
-    if seen is None:
+def _observe(resources: Resources, model_id: str, until: datetime | None) -> bool:
+    champion = resources.registry.alias_state(model_id).number
+    version = None if champion is None else _version_reports(resources, model_id, champion, until)
+    if version is None:
         return False
-    past = cycles.history(loop.engine, model_id, limit=1)
-    newest = seen.reports[-1]
+    past = cycles.history(resources.engine, model_id, limit=1)
+    newest = version.reports[-1]
     if past and newest.window_end <= past[0].as_of:  # decided on before, or older
         return False
-    trigger, finding = _strongest(seen, loop.settings)
+    trigger, finding = _strongest(version, resources.settings)
     if finding.level is Level.CALM:
         return False
     at = newest.window_end
-    return cycles.open_cycle(loop.engine, model_id, seen.number, trigger, at, finding.reason)
+    return cycles.open_cycle(
+        resources.engine, model_id, version.number, trigger, at, finding.reason
+    )
 
 
-def _suspect(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
-    seen = _seen(loop, cycle.model_id, cycle.champion, until)
-    if seen is None or not _still_serves(loop, cycle):
-        return _close(loop, cycle, "another version serves now", cycle.as_of)
-    trigger, finding = _strongest(seen, loop.settings)
-    newest = seen.reports[-1].window_end
+def _suspect(resources: Resources, cycle: Cycle, until: datetime | None) -> bool:
+    version = _version_reports(resources, cycle.model_id, cycle.champion, until)
+    if version is None or not _still_serves(resources, cycle):
+        return _close(resources, cycle, "another version serves now", cycle.as_of)
+    trigger, finding = _strongest(version, resources.settings)
+    newest = version.reports[-1].window_end
     if finding.level is Level.CALM:
-        return _close(loop, cycle, f"passed: {finding.reason}", newest)
+        return _close(resources, cycle, f"passed: {finding.reason}", newest)
     if finding.level is Level.SUSPECT:
         return False
-    proof = {"windows": _windows(seen.reports)}
-    with loop.engine.begin() as connection:
+    proof = {"windows": _windows(version.reports)}
+    with resources.engine.begin() as connection:
         changes = {"trigger": trigger, "as_of": newest, "evidence": proof}
         return cycles.move(connection, cycle, State.CONFIRMED, finding.reason, **changes)
 
 
-def _confirmed(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
-    seen = _seen(loop, cycle.model_id, cycle.champion, until)
-    if seen is None or not _still_serves(loop, cycle):
-        return _close(loop, cycle, "another version serves now", cycle.as_of)
-    newest = seen.reports[-1]
-    finding = TRIGGERS.get(cycle.trigger).judge(seen, loop.settings)
+def _confirmed(resources: Resources, cycle: Cycle, until: datetime | None) -> bool:
+    version = _version_reports(resources, cycle.model_id, cycle.champion, until)
+    if version is None or not _still_serves(resources, cycle):
+        return _close(resources, cycle, "another version serves now", cycle.as_of)
+    newest = version.reports[-1]
+    finding = TRIGGERS.get(cycle.trigger).judge(version, resources.settings)
     if finding.level is not Level.CONFIRMED:
-        with loop.engine.begin() as connection:
+        with resources.engine.begin() as connection:
             reason = f"no longer confirmed: {finding.reason}"
             return cycles.move(connection, cycle, State.SUSPECT, reason)
-    past = cycles.history(loop.engine, cycle.model_id)
-    why = guards.blocked(past, newest, seen.now, loop.settings)
+    past = cycles.history(resources.engine, cycle.model_id)
+    why = guards.blocked(past, newest, version.now, resources.settings)
     if why:
-        with loop.engine.begin() as connection:
+        with resources.engine.begin() as connection:
             cycles.note(connection, cycle, why, newest.window_end)
         return False
-    return _enqueue(loop, cycle, newest)
+    return _enqueue(resources, cycle, newest)
 
 
-def _close(loop: Loop, cycle: Cycle, reason: str, as_of: datetime) -> bool:
-    with loop.engine.begin() as connection:
+def _close(resources: Resources, cycle: Cycle, reason: str, as_of: datetime) -> bool:
+    with resources.engine.begin() as connection:
         return cycles.close(connection, cycle, reason, as_of=as_of)
 
 
-def _enqueue(loop: Loop, cycle: Cycle, newest: DriftReport) -> bool:
-    version = loop.registry.get(cycle.model_id, cycle.champion)
+def _enqueue(resources: Resources, cycle: Cycle, newest: DriftReport) -> bool:
+    version = resources.registry.get(cycle.model_id, cycle.champion)
     key = idempotency_key(version, newest, cycle.trigger)
-    with loop.engine.begin() as connection:
+    with resources.engine.begin() as connection:
         job = queue.enqueue_in(
             connection,
             "main",
@@ -248,44 +250,46 @@ def idempotency_key(champion: Version, window: DriftReport, trigger: str) -> str
 # From job to decision --------------------------------------------------------------------------
 
 
-def _await_job(loop: Loop, cycle: Cycle) -> bool:
+def _await_job(resources: Resources, cycle: Cycle) -> bool:
     assert cycle.job_id is not None
-    job = queue.get(loop.engine, cycle.job_id)
+    job = queue.get(resources.engine, cycle.job_id)
     if job.state in ("failed", "cancelled"):
-        return _rejected(loop, cycle, f"training {job.state}: {job.error or 'no reason recorded'}")
+        return _rejected(
+            resources, cycle, f"training {job.state}: {job.error or 'no reason recorded'}"
+        )
     if cycle.state is State.RETRAIN_QUEUED and job.state != "queued":
-        with loop.engine.begin() as connection:
+        with resources.engine.begin() as connection:
             reason = f"job {job.id} attempt {job.fence}"
             return cycles.move(connection, cycle, State.TRAINING, reason)
     if job.state != "done":
         return False
     run_id = str((job.result or {}).get("run_id"))
-    versions = loop.registry.list_versions(cycle.model_id)
+    versions = resources.registry.list_versions(cycle.model_id)
     made = [version.number for version in versions if version.run_id == run_id]
     if not made:
-        return _rejected(loop, cycle, f"run {run_id} registered no version")
-    with loop.engine.begin() as connection:
+        return _rejected(resources, cycle, f"run {run_id} registered no version")
+    with resources.engine.begin() as connection:
         reason = f"version {made[-1]} of run {run_id}"
         return cycles.move(connection, cycle, State.VALIDATING, reason, challenger=made[-1])
 
 
-def _decide(loop: Loop, cycle: Cycle) -> bool:
+def _decide(resources: Resources, cycle: Cycle) -> bool:
     assert cycle.challenger is not None
-    check_reachable(loop.tracking_uri)  # two seconds; MLflow itself would retry for minutes
-    challenger = loop.registry.get(cycle.model_id, cycle.challenger)
-    serving = loop.registry.resolve_alias(cycle.model_id)
+    check_reachable(resources.tracking_uri)  # two seconds; MLflow itself would retry for minutes
+    challenger = resources.registry.get(cycle.model_id, cycle.challenger)
+    serving = resources.registry.resolve_alias(cycle.model_id)
     if serving.number == challenger.number:  # promoted before, and killed before writing it down
-        return _promoted(loop, cycle, "serves already")
+        return _promoted(resources, cycle, "serves already")
     if serving.number != cycle.champion:
         reason = f"version {serving.number} serves now, not {cycle.champion}: not judged against it"
-        return _rejected(loop, cycle, reason)
+        return _rejected(resources, cycle, reason)
     template = challenger.contract.template
     shut = refusals(challenger.record, "serve", template, cycle.champion)
     if shut:
-        return _rejected(loop, cycle, "; ".join(shut))
+        return _rejected(resources, cycle, "; ".join(shut))
     why = f"{cycle.trigger} at {cycle.as_of:%F}: every gate passed against version {cycle.champion}"
     try:
-        loop.registry.promote(
+        resources.registry.promote(
             cycle.model_id,
             challenger.number,
             actor=cycles.ACTOR,
@@ -294,20 +298,20 @@ def _decide(loop: Loop, cycle: Cycle) -> bool:
             run_id=challenger.run_id,
         )
     except GateRefusedError as exc:
-        return _rejected(loop, cycle, "; ".join(exc.refusals))
+        return _rejected(resources, cycle, "; ".join(exc.refusals))
     except PromotionConflictError:
         return False  # another promotion is under way; what it left behind is judged next time
-    return _promoted(loop, cycle, why)
+    return _promoted(resources, cycle, why)
 
 
-def _promoted(loop: Loop, cycle: Cycle, reason: str) -> bool:
-    with loop.engine.begin() as connection:
+def _promoted(resources: Resources, cycle: Cycle, reason: str) -> bool:
+    with resources.engine.begin() as connection:
         proof = {"outcome": "promoted"}
         return cycles.move(connection, cycle, State.PROMOTED, reason, evidence=proof)
 
 
-def _rejected(loop: Loop, cycle: Cycle, reason: str) -> bool:
-    with loop.engine.begin() as connection:
+def _rejected(resources: Resources, cycle: Cycle, reason: str) -> bool:
+    with resources.engine.begin() as connection:
         proof = {"outcome": "rejected"}
         return cycles.move(connection, cycle, State.REJECTED, reason, evidence=proof)
 
@@ -315,56 +319,60 @@ def _rejected(loop: Loop, cycle: Cycle, reason: str) -> bool:
 # After the decision ----------------------------------------------------------------------------
 
 
-def _cool_down(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
-    past = cycles.history(loop.engine, cycle.model_id)
-    now = _now(loop, cycle.model_id, until)
-    why = guards.held(past, now, loop.settings)
-    with loop.engine.begin() as connection:
+def _cool_down(resources: Resources, cycle: Cycle, until: datetime | None) -> bool:
+    past = cycles.history(resources.engine, cycle.model_id)
+    now = _now(resources, cycle.model_id, until)
+    why = guards.held(past, now, resources.settings)
+    with resources.engine.begin() as connection:
         if why:
             return cycles.move(connection, cycle, State.HOLD, why)
         if cycle.refit_day is not None:  # the next refit is tomorrow's: nothing to pause for
             return cycles.close(connection, cycle, f"{cycle.outcome}; refit of {cycle.refit_day}")
-        end = guards.cooldown(now, guards.rejects_in_a_row(past), loop.settings)
+        end = guards.cooldown(now, guards.rejects_in_a_row(past), resources.settings)
         reason = f"{cycle.outcome}; pause until {end:%F %H:%M}"
         return cycles.move(connection, cycle, State.COOLDOWN, reason, cooldown_until=end)
 
 
-def _end_cooldown(loop: Loop, cycle: Cycle, until: datetime | None) -> bool:
+def _end_cooldown(resources: Resources, cycle: Cycle, until: datetime | None) -> bool:
     assert cycle.cooldown_until is not None
-    if _now(loop, cycle.model_id, until) < cycle.cooldown_until:
+    if _now(resources, cycle.model_id, until) < cycle.cooldown_until:
         return False
-    with loop.engine.begin() as connection:
+    with resources.engine.begin() as connection:
         return cycles.close(connection, cycle, "the pause is over")
 
 
 # Evidence --------------------------------------------------------------------------------------
 
 
-def _seen(loop: Loop, model_id: str, number: int, until: datetime | None) -> Seen | None:
+def _version_reports(
+    resources: Resources, model_id: str, number: int, until: datetime | None
+) -> VersionReports | None:
     """Return what triggers look at, None while no window of the version was judged."""
-    count = loop.settings.drift_windows_of
-    found = reports.newest(loop.engine, model_id, number, limit=count, until=until)
+    count = resources.settings.drift_windows_of
+    found = reports.newest(resources.engine, model_id, number, limit=count, until=until)
     if not found:
         return None
-    version = loop.registry.get(model_id, number)
+    version = resources.registry.get(model_id, number)
     trained_until = datetime.fromisoformat(version.contract.trained_until)
-    return Seen(model_id, number, trained_until, guards.clock(loop.settings, found[-1]), found)
+    return VersionReports(
+        model_id, number, trained_until, guards.clock(resources.settings, found[-1]), found
+    )
 
 
-def _strongest(seen: Seen, settings: MonitoringSettings) -> tuple[str, Finding]:
+def _strongest(version: VersionReports, settings: MonitoringSettings) -> tuple[str, Finding]:
     """Return the trigger that goes furthest; of equal ones the first by name."""
-    found = {name: TRIGGERS.get(name).judge(seen, settings) for name in TRIGGERS}
+    found = {name: TRIGGERS.get(name).judge(version, settings) for name in TRIGGERS}
     name = max(found, key=lambda name: found[name].level)
     return name, found[name]
 
 
-def _still_serves(loop: Loop, cycle: Cycle) -> bool:
-    return loop.registry.alias_state(cycle.model_id).number == cycle.champion
+def _still_serves(resources: Resources, cycle: Cycle) -> bool:
+    return resources.registry.alias_state(cycle.model_id).number == cycle.champion
 
 
-def _now(loop: Loop, model_id: str, until: datetime | None) -> datetime:
-    found = reports.newest(loop.engine, model_id, limit=1, until=until)
-    return guards.clock(loop.settings, found[-1] if found else None)
+def _now(resources: Resources, model_id: str, until: datetime | None) -> datetime:
+    found = reports.newest(resources.engine, model_id, limit=1, until=until)
+    return guards.clock(resources.settings, found[-1] if found else None)
 
 
 def _windows(found: Sequence[DriftReport]) -> list[Json]:
@@ -377,15 +385,17 @@ def _windows(found: Sequence[DriftReport]) -> list[Json]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
     (wanted,) = parse(argv, __doc__, *GROUPS)
-    loop = Loop.of(platform_settings(), read_settings(MonitoringSettings))
+    resources = Resources.of(platform_settings(), read_settings(MonitoringSettings))
     with stage_run("advance", wanted.model_name or "operations", wanted):
         if wanted.resume:
             if not wanted.actor:
                 raise ParameterError("actor", "", "the name of the person who resumes")
-            resume(loop, wanted.model_name, wanted.actor)
-        names = [wanted.model_name] if wanted.model_name else cycles.models_with_work(loop.engine)
+            resume(resources, wanted.model_name, wanted.actor)
+        names = (
+            [wanted.model_name] if wanted.model_name else cycles.models_with_work(resources.engine)
+        )
         for model_id in names:
-            print(f"{model_id}: {advance(loop, model_id)}", flush=True)
+            print(f"{model_id}: {advance(resources, model_id)}", flush=True)
     print(f"{len(names)} models at {datetime.now(UTC):%F %H:%M:%S} UTC", flush=True)
 
 

@@ -41,8 +41,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a trigger may look at: one version and its newest reports, oldest first.
+class VersionReports:
+    """One version and its newest drift reports, oldest first: what a trigger judges.
 
     `now` is the time on the clock that RETRAIN_CLOCK names.
     """
@@ -59,7 +59,7 @@ class Trigger(Protocol):
 
     name: str
 
-    def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
+    def judge(self, version: VersionReports, settings: MonitoringSettings) -> Finding:
         """Return how far this reason goes now."""
         ...
 

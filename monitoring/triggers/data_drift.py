@@ -1,7 +1,7 @@
 """Trigger `data_drift`: the inputs have moved, by the k-of-n rule over judged windows."""
 
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import Finding, Seen, count_windows
+from monitoring.triggers import Finding, VersionReports, count_windows
 
 
 class DataDrift:
@@ -9,9 +9,9 @@ class DataDrift:
 
     name = "data_drift"
 
-    def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
+    def judge(self, version: VersionReports, settings: MonitoringSettings) -> Finding:
         """Return the level of the drifted windows among the newest n."""
-        last = seen.reports[-settings.drift_windows_of :]
+        last = version.reports[-settings.drift_windows_of :]
         drifted = [report.verdict == "drift" for report in last]
         shares = ", ".join(
             "-" if r.drifted_share is None else f"{r.drifted_share:.2f}" for r in last

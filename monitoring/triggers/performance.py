@@ -1,7 +1,7 @@
 """Trigger `performance`: realised loss has fallen behind validation, by the k-of-n rule."""
 
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import JUDGED, Finding, Seen, count_windows
+from monitoring.triggers import JUDGED, Finding, VersionReports, count_windows
 
 
 class Performance:
@@ -9,9 +9,9 @@ class Performance:
 
     name = "performance"
 
-    def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
+    def judge(self, version: VersionReports, settings: MonitoringSettings) -> Finding:
         """Return the level of the windows whose performance fell among the newest n."""
-        last = seen.reports[-settings.drift_windows_of :]
+        last = version.reports[-settings.drift_windows_of :]
         fell = [r.verdict in JUDGED and r.performance.get("fell") is True for r in last]
         newest = last[-1].performance if last else {}
         excess, expected = newest.get("excess"), newest.get("expected_excess")

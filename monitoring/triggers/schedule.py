@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import JUDGED, Finding, Level, Seen
+from monitoring.triggers import JUDGED, Finding, Level, VersionReports
 
 
 class Schedule:
@@ -11,11 +11,11 @@ class Schedule:
 
     name = "schedule"
 
-    def judge(self, seen: Seen, settings: MonitoringSettings) -> Finding:
+    def judge(self, version: VersionReports, settings: MonitoringSettings) -> Finding:
         """Return CONFIRMED when RETRAIN_FLOOR_DAYS have passed since the training data's end."""
-        age = seen.now - seen.trained_until
+        age = version.now - version.trained_until
         floor = timedelta(days=settings.retrain_floor_days)
-        has_data = bool(seen.reports) and seen.reports[-1].verdict in JUDGED
+        has_data = bool(version.reports) and version.reports[-1].verdict in JUDGED
         is_due = settings.retrain_floor_days > 0 and age >= floor and has_data
         reason = f"trained on data until {age.days} days ago, floor {floor.days} days"
         return Finding(Level.CONFIRMED if is_due else Level.CALM, reason)

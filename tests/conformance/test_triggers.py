@@ -7,7 +7,7 @@ import pytest
 
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import TRIGGERS, Level, Seen
+from monitoring.triggers import TRIGGERS, Level, VersionReports
 
 NOW = datetime(2008, 1, 1, tzinfo=UTC)
 SETTINGS = MonitoringSettings(retrain_floor_days=30)
@@ -20,9 +20,9 @@ def make_report(verdict: str) -> DriftReport:
     return DriftReport("m", 1, start, NOW, 63, verdict, share, {}, {}, facts, None, NOW)
 
 
-def see(*verdicts: str) -> Seen:
+def see(*verdicts: str) -> VersionReports:
     found = [make_report(verdict) for verdict in verdicts]
-    return Seen("m", 1, NOW - timedelta(days=400), NOW, found)
+    return VersionReports("m", 1, NOW - timedelta(days=400), NOW, found)
 
 
 @pytest.fixture(params=list(TRIGGERS))

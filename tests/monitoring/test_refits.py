@@ -10,7 +10,7 @@ import pytest
 from monitoring import cycles, guards
 from monitoring.cycles import State
 from monitoring.refits import refit
-from monitoring.retraining import Loop, advance
+from monitoring.retraining import Resources, advance
 from monitoring.schedule import enqueue_refits
 from monitoring.settings import MonitoringSettings
 from pipelines.data.sources.store import BarStore
@@ -56,9 +56,9 @@ def store(platform) -> BarStore:
 
 
 @pytest.fixture
-def loop(platform, engine) -> Loop:
+def resources(platform, engine) -> Resources:
     registry = Registry(platform, engine)
-    return Loop(engine, registry, MonitoringSettings(), platform.mlflow_tracking_uri)
+    return Resources(engine, registry, MonitoringSettings(), platform.mlflow_tracking_uri)
 
 
 @pytest.fixture
@@ -92,45 +92,45 @@ def run(job: queue.Job, platform, engine) -> None:
 
 
 def test_newer_bars_lead_to_one_promoted_refit_a_day(
-    loop, platform, store, champion, engine
+    resources, platform, store, champion, engine
 ) -> None:
     now = START + N_DAYS * DAY
-    assert "no bar after" in refit(loop, platform, MODEL, now)
+    assert "no bar after" in refit(resources, platform, MODEL, now)
     store.append(bars(N_DAYS + 2), "1d", "adjusted")
-    assert "until 2020-09-28" in refit(loop, platform, MODEL, now)
-    assert "waits" in refit(loop, platform, MODEL, now)
+    assert "until 2020-09-28" in refit(resources, platform, MODEL, now)
+    assert "waits" in refit(resources, platform, MODEL, now)
     (job,) = queue.list_jobs(engine, kind="main")
     assert job.payload["trigger"] == "schedule"
     run(job, platform, engine)
-    assert advance(loop, MODEL) is State.OBSERVE
-    found = loop.registry.resolve_alias(MODEL)
+    assert advance(resources, MODEL) is State.OBSERVE
+    found = resources.registry.resolve_alias(MODEL)
     assert found.number == champion.number + 1
-    challenger = loop.registry.get(MODEL, found.number)
+    challenger = resources.registry.get(MODEL, found.number)
     row = next(row for row in challenger.record if row.gate == "champion.non_inferior")
     assert row.passed
     assert "walked" in row.note
     assert challenger.contract.data.end > champion.contract.data.end
-    assert "already" in refit(loop, platform, MODEL, now)
-    assert "no bar after" in refit(loop, platform, MODEL, now + DAY)
+    assert "already" in refit(resources, platform, MODEL, now)
+    assert "no bar after" in refit(resources, platform, MODEL, now + DAY)
     past = cycles.history(engine, MODEL)
     assert [cycle.outcome for cycle in past] == ["promoted"]
-    assert guards.champion_changes(past, datetime.now(UTC), loop.settings) == 0
+    assert guards.champion_changes(past, datetime.now(UTC), resources.settings) == 0
 
 
 def test_a_failed_refit_is_rejected_and_tried_again_the_next_day(
-    loop, platform, store, champion, engine
+    resources, platform, store, champion, engine
 ) -> None:
     now = START + N_DAYS * DAY
     store.append(bars(N_DAYS + 2), "1d", "adjusted")
-    refit(loop, platform, MODEL, now)
+    refit(resources, platform, MODEL, now)
     claimed = queue.claim(engine, "w")
     for _ in range(claimed.max_attempts - 1):
         queue.fail(engine, claimed, "the bars are gone")
         claimed = queue.claim(engine, "w", now=datetime.now(UTC) + DAY)
     queue.fail(engine, claimed, "the bars are gone")
-    assert advance(loop, MODEL) is State.OBSERVE
-    assert loop.registry.resolve_alias(MODEL).number == champion.number
-    assert "job" in refit(loop, platform, MODEL, now + DAY)
+    assert advance(resources, MODEL) is State.OBSERVE
+    assert resources.registry.resolve_alias(MODEL).number == champion.number
+    assert "job" in refit(resources, platform, MODEL, now + DAY)
 
 
 def test_the_worker_enqueues_refits_of_models_of_portfolios_only(champion, engine, world) -> None:
@@ -146,18 +146,18 @@ def test_a_portfolio_s_weights_have_no_reference_to_drift_from(champion, platfor
 
 def test_the_kill_switch_holds_and_other_models_are_refused(platform, engine, world) -> None:
     registry = Registry(platform, engine)
-    loop = Loop(engine, registry, MonitoringSettings(retrain_enabled=False), "")
-    assert refit(loop, platform, world.model) == "no production version"
+    resources = Resources(engine, registry, MonitoringSettings(retrain_enabled=False), "")
+    assert refit(resources, platform, world.model) == "no production version"
     world.insert_version(engine, 1)
     world.serve(engine, 1)
-    assert refit(loop, platform, world.model) == "RETRAIN_ENABLED is false"
+    assert refit(resources, platform, world.model) == "RETRAIN_ENABLED is false"
     enqueue_refits(engine)
     assert queue.list_jobs(engine, kind="refit") == []
 
 
-def test_a_model_of_bars_is_refused(loop, platform, register, registry) -> None:
+def test_a_model_of_bars_is_refused(resources, platform, register, registry) -> None:
     version = register()
     registry.set_alias_staging(version.model_id, version.number)
     registry.promote(version.model_id, version.number, actor="t", reason="t")
     with pytest.raises(ParameterError, match="about portfolios"):
-        refit(loop, platform, version.model_id)
+        refit(resources, platform, version.model_id)

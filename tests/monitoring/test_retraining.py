@@ -5,7 +5,7 @@ import pytest
 
 from monitoring import cycles, reports
 from monitoring.cycles import State
-from monitoring.retraining import Loop, advance, idempotency_key, resume, run_parameters
+from monitoring.retraining import Resources, advance, idempotency_key, resume, run_parameters
 from monitoring.settings import MonitoringSettings
 from pipelines.jobs import queue
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
@@ -19,10 +19,10 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def make_loop(engine, settings):
-    def make(mlflow="http://127.0.0.1:9", **wanted) -> Loop:  # where nothing listens
+def make_resources(engine, settings):
+    def make(mlflow="http://127.0.0.1:9", **wanted) -> Resources:  # where nothing listens
         platform = settings.model_copy(update={"mlflow_tracking_uri": mlflow})
-        return Loop(engine, Registry(platform, engine), MonitoringSettings(**wanted), mlflow)
+        return Resources(engine, Registry(platform, engine), MonitoringSettings(**wanted), mlflow)
 
     return make
 
@@ -56,30 +56,30 @@ def claim_and_finish(engine, run_id: str) -> None:
 
 
 @pytest.mark.parametrize("letters", ["", "....", "?????"])
-def test_without_violating_windows_the_model_is_observed(make_loop, judged, engine, letters):
+def test_without_violating_windows_the_model_is_observed(make_resources, judged, engine, letters):
     judged(letters)
-    assert advance(make_loop(), MODEL) is State.OBSERVE
+    assert advance(make_resources(), MODEL) is State.OBSERVE
     assert queue.list_jobs(engine) == [] and kinds(engine) == []
 
 
-def test_a_model_without_a_production_version_is_left_alone(make_loop):
-    assert advance(make_loop(), MODEL) is State.OBSERVE
+def test_a_model_without_a_production_version_is_left_alone(make_resources):
+    assert advance(make_resources(), MODEL) is State.OBSERVE
 
 
-def test_one_violating_window_is_suspect_and_passes(make_loop, judged, engine):
+def test_one_violating_window_is_suspect_and_passes(make_resources, judged, engine):
     judged(".x")
-    assert advance(make_loop(), MODEL) is State.SUSPECT
+    assert advance(make_resources(), MODEL) is State.SUSPECT
     judged(".....", first_day=50)
-    assert advance(make_loop(), MODEL) is State.OBSERVE
+    assert advance(make_resources(), MODEL) is State.OBSERVE
     assert kinds(engine) == ["suspect", "observe"] and queue.list_jobs(engine) == []
 
 
 def test_a_confirmed_drift_enqueues_exactly_one_run_of_the_champions_recipe(
-    make_loop, judged, engine, world
+    make_resources, judged, engine, world
 ):
     judged("..xx")
-    loop = make_loop()
-    assert [advance(loop, MODEL) for _ in range(3)] == [State.RETRAIN_QUEUED] * 3
+    resources = make_resources()
+    assert [advance(resources, MODEL) for _ in range(3)] == [State.RETRAIN_QUEUED] * 3
     (job,) = queue.list_jobs(engine)
     assert (job.kind, job.model_id) == ("main", MODEL)
     assert job.payload["end"] == (world.start + 35 * DAY).isoformat()
@@ -91,9 +91,9 @@ def test_a_confirmed_drift_enqueues_exactly_one_run_of_the_champions_recipe(
 
 
 def test_the_runs_parameters_are_those_of_the_stage_and_mean_the_champions_recipe(
-    make_loop, served, engine
+    make_resources, served, engine
 ):
-    champion = make_loop().registry.get(MODEL, 1)
+    champion = make_resources().registry.get(MODEL, 1)
     end = datetime(2008, 2, 6, 21, tzinfo=UTC)
     wanted = run_parameters(champion, end, "data_drift")
     named = {k: v for k, v in wanted.items() if k not in ("champion", "trigger")}
@@ -105,8 +105,8 @@ def test_the_runs_parameters_are_those_of_the_stage_and_mean_the_champions_recip
     assert (recipe.first_test, resolved.recent_bars) == (champion.contract.first_test, 252)
 
 
-def test_rows_that_stand_alone_are_read_again_from_where_they_came(make_loop, served):
-    champion = make_loop().registry.get(MODEL, 1)
+def test_rows_that_stand_alone_are_read_again_from_where_they_came(make_resources, served):
+    champion = make_resources().registry.get(MODEL, 1)
     data = replace(
         champion.contract.data, source="files", parameters={"path": "a.csv", "timezone": "CET"}
     )
@@ -117,10 +117,10 @@ def test_rows_that_stand_alone_are_read_again_from_where_they_came(make_loop, se
     assert not {"symbols", "start", "end", "interval"} & set(wanted)
 
 
-def test_windows_are_looked_at_in_the_order_of_time(make_loop, judged, engine, world):
+def test_windows_are_looked_at_in_the_order_of_time(make_resources, judged, engine, world):
     judged("xx...xx")
-    loop = make_loop()
-    states = [advance(loop, MODEL, until=world.start + (20 + 5 * i) * DAY) for i in range(7)]
+    resources = make_resources()
+    states = [advance(resources, MODEL, until=world.start + (20 + 5 * i) * DAY) for i in range(7)]
     assert states == [State.SUSPECT] + [State.RETRAIN_QUEUED] * 6
     assert len(queue.list_jobs(engine)) == 1
 
@@ -133,43 +133,43 @@ def test_windows_are_looked_at_in_the_order_of_time(make_loop, judged, engine, w
     ],
 )
 def test_a_guard_holds_a_confirmed_cycle_and_says_so_once(
-    make_loop, judged, engine, setting, reason
+    make_resources, judged, engine, setting, reason
 ):
     judged("xx")
-    assert [advance(make_loop(**setting), MODEL) for _ in range(2)] == [State.CONFIRMED] * 2
+    assert [advance(make_resources(**setting), MODEL) for _ in range(2)] == [State.CONFIRMED] * 2
     assert [e.reason for e in events.read(engine, MODEL) if e.kind == "retraining_waits"] == [
         reason
     ]
     assert queue.list_jobs(engine) == []
-    assert advance(make_loop(), MODEL) is State.RETRAIN_QUEUED
+    assert advance(make_resources(), MODEL) is State.RETRAIN_QUEUED
 
 
-def test_a_held_cycle_that_is_no_longer_confirmed_passes(make_loop, judged, engine):
+def test_a_held_cycle_that_is_no_longer_confirmed_passes(make_resources, judged, engine):
     judged("xx")
-    advance(make_loop(retrain_enabled=False), MODEL)
+    advance(make_resources(retrain_enabled=False), MODEL)
     judged(".", first_day=90)
-    assert advance(make_loop(), MODEL) is State.SUSPECT
+    assert advance(make_resources(), MODEL) is State.SUSPECT
     judged("....", first_day=95)
-    assert advance(make_loop(), MODEL) is State.OBSERVE
+    assert advance(make_resources(), MODEL) is State.OBSERVE
     assert queue.list_jobs(engine) == []
 
 
-def test_performance_alone_confirms_a_run(make_loop, engine, world, served):
+def test_performance_alone_confirms_a_run(make_resources, engine, world, served):
     with engine.begin() as connection:
         for day in (20, 25):
             reports.save(connection, world.make_report(day, fell=True))
-    advance(make_loop(), MODEL)
+    advance(make_resources(), MODEL)
     assert queue.list_jobs(engine)[0].payload["trigger"] == "performance"
 
 
-def test_a_failed_run_is_rejected_and_cools_down_for_twice_as_long(make_loop, judged, engine):
+def test_a_failed_run_is_rejected_and_cools_down_for_twice_as_long(make_resources, judged, engine):
     judged("xx")
-    loop = make_loop(retrain_cooldown_days=4)
-    advance(loop, MODEL)
+    resources = make_resources(retrain_cooldown_days=4)
+    advance(resources, MODEL)
     held = queue.claim(engine, "w")
-    assert advance(loop, MODEL) is State.TRAINING
+    assert advance(resources, MODEL) is State.TRAINING
     queue.cancel(engine, held.id)
-    assert advance(loop, MODEL) is State.COOLDOWN
+    assert advance(resources, MODEL) is State.COOLDOWN
     (cycle,) = cycles.history(engine, MODEL)
     assert cycle.outcome == "rejected" and "training cancelled" in str(
         [e.reason for e in events.read(engine, MODEL)]
@@ -178,79 +178,83 @@ def test_a_failed_run_is_rejected_and_cools_down_for_twice_as_long(make_loop, ju
     assert timedelta(days=7.9) < pause < timedelta(days=8.1)
 
 
-def test_on_the_clock_of_windows_a_replay_outlives_its_cooldown(make_loop, judged, engine):
+def test_on_the_clock_of_windows_a_replay_outlives_its_cooldown(make_resources, judged, engine):
     judged("xx")
-    loop = make_loop(retrain_clock="as_of", retrain_cooldown_days=10)
-    advance(loop, MODEL)
+    resources = make_resources(retrain_clock="as_of", retrain_cooldown_days=10)
+    advance(resources, MODEL)
     queue.cancel(engine, queue.list_jobs(engine)[0].id)
-    assert advance(loop, MODEL) is State.COOLDOWN
+    assert advance(resources, MODEL) is State.COOLDOWN
     judged("...", first_day=30)  # 5, 10, 15 days on: the pause is 20
-    assert advance(loop, MODEL) is State.COOLDOWN
+    assert advance(resources, MODEL) is State.COOLDOWN
     judged(".....", first_day=45)
-    assert advance(loop, MODEL) is State.OBSERVE
+    assert advance(resources, MODEL) is State.OBSERVE
 
 
-def test_windows_that_were_decided_on_do_not_start_another_cycle(make_loop, judged, engine):
+def test_windows_that_were_decided_on_do_not_start_another_cycle(make_resources, judged, engine):
     judged("xx")
-    loop = make_loop(retrain_cooldown_days=0)
-    advance(loop, MODEL)
+    resources = make_resources(retrain_cooldown_days=0)
+    advance(resources, MODEL)
     queue.cancel(engine, queue.list_jobs(engine)[0].id)
-    assert [advance(loop, MODEL) for _ in range(3)] == [State.OBSERVE] * 3
+    assert [advance(resources, MODEL) for _ in range(3)] == [State.OBSERVE] * 3
     assert len(queue.list_jobs(engine)) == 1
 
 
-def test_after_rejects_in_a_row_a_person_must_resume(make_loop, judged, engine):
-    loop = make_loop(retrain_cooldown_days=0, retrain_max_rejects=2, retrain_runs_per_day=9)
+def test_after_rejects_in_a_row_a_person_must_resume(make_resources, judged, engine):
+    resources = make_resources(
+        retrain_cooldown_days=0, retrain_max_rejects=2, retrain_runs_per_day=9
+    )
     for day in (20, 100):
         judged("xx", first_day=day)
-        advance(loop, MODEL)
+        advance(resources, MODEL)
         queue.cancel(engine, queue.list_jobs(engine)[0].id)
-        state = advance(loop, MODEL)
+        state = advance(resources, MODEL)
     assert state is State.HOLD
     judged("xx", first_day=200)
-    assert advance(loop, MODEL) is State.HOLD
-    resume(loop, MODEL, "ada")
-    assert advance(loop, MODEL) is State.RETRAIN_QUEUED
+    assert advance(resources, MODEL) is State.HOLD
+    resume(resources, MODEL, "ada")
+    assert advance(resources, MODEL) is State.RETRAIN_QUEUED
     assert [e.actor for e in events.read(engine, MODEL) if e.kind == "resumed"] == ["ada"]
 
 
-def test_resuming_a_model_that_is_not_on_hold_is_refused(make_loop):
+def test_resuming_a_model_that_is_not_on_hold_is_refused(make_resources):
     with pytest.raises(ParameterError, match="not"):
-        resume(make_loop(), MODEL, "ada")
+        resume(make_resources(), MODEL, "ada")
 
 
-def test_a_run_that_registered_nothing_is_rejected(make_loop, judged, engine):
+def test_a_run_that_registered_nothing_is_rejected(make_resources, judged, engine):
     judged("xx")
-    loop = make_loop()
-    advance(loop, MODEL)
+    resources = make_resources()
+    advance(resources, MODEL)
     claim_and_finish(engine, "f" * 32)
-    assert advance(loop, MODEL) is State.COOLDOWN
+    assert advance(resources, MODEL) is State.COOLDOWN
     assert any("registered no version" in e.reason for e in events.read(engine, MODEL))
 
 
-def test_while_the_registry_is_down_the_decision_waits(make_loop, judged, engine, world):
+def test_while_the_registry_is_down_the_decision_waits(make_resources, judged, engine, world):
     judged("xx")
-    loop = make_loop()
-    advance(loop, MODEL)
+    resources = make_resources()
+    advance(resources, MODEL)
     world.insert_version(engine, 2, run_id="b" * 32)
     claim_and_finish(engine, "b" * 32)
     for _ in range(2):
         with pytest.raises(RegistryUnavailableError):
-            advance(loop, MODEL)
+            advance(resources, MODEL)
     assert cycles.find_open(engine, MODEL).state is State.VALIDATING
 
 
-def test_when_another_version_is_served_by_hand_the_cycle_ends(make_loop, judged, engine, world):
+def test_when_another_version_is_served_by_hand_the_cycle_ends(
+    make_resources, judged, engine, world
+):
     judged(".x")
-    advance(make_loop(), MODEL)
+    advance(make_resources(), MODEL)
     world.insert_version(engine, 2)
     world.serve(engine, 2)
-    assert advance(make_loop(), MODEL) is State.OBSERVE
+    assert advance(make_resources(), MODEL) is State.OBSERVE
 
 
-def test_a_stale_cycle_cannot_be_moved_twice(make_loop, judged, engine):
+def test_a_stale_cycle_cannot_be_moved_twice(make_resources, judged, engine):
     judged(".x")
-    advance(make_loop(), MODEL)
+    advance(make_resources(), MODEL)
     cycle = cycles.find_open(engine, MODEL)
     with engine.begin() as connection:
         assert cycles.move(connection, cycle, State.CONFIRMED, "first")
@@ -259,8 +263,8 @@ def test_a_stale_cycle_cannot_be_moved_twice(make_loop, judged, engine):
     assert not opened
 
 
-def test_the_idempotency_key_changes_with_everything_it_names(make_loop, served, world):
-    version = make_loop().registry.get(MODEL, 1)
+def test_the_idempotency_key_changes_with_everything_it_names(make_resources, served, world):
+    version = make_resources().registry.get(MODEL, 1)
     first, other = world.make_report(20), world.make_report(25)
     keys = {
         idempotency_key(version, first, "data_drift"),
@@ -277,26 +281,26 @@ def test_the_idempotency_key_changes_with_everything_it_names(make_loop, served,
 def contest(registry, register, engine, world, tracking_uri):
     """Version 1 serves and drifted; a challenger was registered by the run of its job."""
 
-    def make(comparison: str | None, spoil: str | None = None) -> Loop:
-        loop = Loop(engine, registry, MonitoringSettings(), tracking_uri)
+    def make(comparison: str | None, spoil: str | None = None) -> Resources:
+        resources = Resources(engine, registry, MonitoringSettings(), tracking_uri)
         first = register()
         registry.promote(MODEL, first.number, actor="test", reason="the first version")
         with engine.begin() as connection:
             for day in (20, 25):
                 reports.save(connection, world.make_report(day, "drift", 0.9))
-        advance(loop, MODEL)
+        advance(resources, MODEL)
         challenger = register(comparison, spoil)
         claim_and_finish(engine, challenger.run_id)
-        return loop
+        return resources
 
     return make
 
 
 @pytest.mark.integration
 def test_a_challenger_that_passes_every_gate_is_promoted_once(contest, engine):
-    loop = contest("champion.non_inferior")
-    assert [advance(loop, MODEL) for _ in range(2)] == [State.COOLDOWN] * 2
-    assert loop.registry.aliases(MODEL)["production"] == 2
+    resources = contest("champion.non_inferior")
+    assert [advance(resources, MODEL) for _ in range(2)] == [State.COOLDOWN] * 2
+    assert resources.registry.aliases(MODEL)["production"] == 2
     promoted = [e for e in events.read(engine, MODEL) if e.kind == "promoted"]
     assert [(e.number, e.actor) for e in promoted] == [(1, "test"), (2, "retraining")]
     (cycle,) = cycles.history(engine, MODEL)
@@ -315,18 +319,18 @@ def test_a_challenger_that_passes_every_gate_is_promoted_once(contest, engine):
 def test_a_challenger_with_a_shut_gate_is_rejected_with_the_gate(
     contest, engine, comparison, spoil, gate
 ):
-    loop = contest(comparison, spoil)
-    assert advance(loop, MODEL) is State.COOLDOWN
-    assert loop.registry.aliases(MODEL)["production"] == 1
+    resources = contest(comparison, spoil)
+    assert advance(resources, MODEL) is State.COOLDOWN
+    assert resources.registry.aliases(MODEL)["production"] == 1
     (reason,) = [e.reason for e in events.read(engine, MODEL) if e.kind == "retraining_rejected"]
     assert gate in reason
 
 
 @pytest.mark.integration
 def test_killed_between_promotion_and_its_record_the_promotion_is_recognised(contest, engine):
-    loop = contest("champion.better")
-    loop.registry.promote(MODEL, 2, actor="retraining", reason="and then kill -9")
-    assert advance(loop, MODEL) is State.COOLDOWN
+    resources = contest("champion.better")
+    resources.registry.promote(MODEL, 2, actor="retraining", reason="and then kill -9")
+    assert advance(resources, MODEL) is State.COOLDOWN
     assert cycles.history(engine, MODEL)[0].outcome == "promoted"
     numbers = [e.number for e in events.read(engine, MODEL) if e.kind == "promoted"]
     assert numbers == [1, 2]
@@ -334,8 +338,8 @@ def test_killed_between_promotion_and_its_record_the_promotion_is_recognised(con
 
 @pytest.mark.integration
 def test_a_version_promoted_by_hand_meanwhile_ends_the_contest(contest, register):
-    loop = contest("champion.non_inferior")
+    resources = contest("champion.non_inferior")
     third = register("champion.better")
-    loop.registry.promote(MODEL, third.number, actor="ada", reason="by hand")
-    assert advance(loop, MODEL) is State.COOLDOWN
-    assert loop.registry.aliases(MODEL)["production"] == third.number
+    resources.registry.promote(MODEL, third.number, actor="ada", reason="by hand")
+    assert advance(resources, MODEL) is State.COOLDOWN
+    assert resources.registry.aliases(MODEL)["production"] == third.number

@@ -4,7 +4,7 @@ import pytest
 
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import Level, Seen, count_windows
+from monitoring.triggers import Level, VersionReports, count_windows
 from monitoring.triggers.performance import TRIGGER as PERFORMANCE
 from monitoring.triggers.schedule import TRIGGER as SCHEDULE
 
@@ -31,13 +31,13 @@ def test_two_of_five_and_the_newest(windows, level):
     assert count_windows([w == "x" for w in windows], MonitoringSettings()) is level
 
 
-def see(fell: bool | None, age_days: int = 1) -> Seen:
+def see(fell: bool | None, age_days: int = 1) -> VersionReports:
     facts = {"fell": fell}
     windows = [
         DriftReport("m", 1, NOW, NOW + i * DAY, 9, "no_drift", 0.0, {}, {}, facts, None, NOW)
         for i in range(2)
     ]
-    return Seen("m", 1, NOW - age_days * DAY, NOW, windows)
+    return VersionReports("m", 1, NOW - age_days * DAY, NOW, windows)
 
 
 @pytest.mark.parametrize(("fell", "level"), [(True, CONFIRMED), (False, CALM), (None, CALM)])
