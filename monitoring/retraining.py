@@ -16,7 +16,7 @@ and the challenger has stood against the champion (registry/gates.py).
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
 from monitoring.triggers import TRIGGERS, Finding, Level, VersionReports
 from pipelines.jobs import queue
-from pipelines.parameters import described, parse
+from pipelines.parameters import RecipeParameters, described, parse
 from pipelines.stage import exit_with, platform_settings, stage_run
 from registry import events
 from registry.contract import Json
@@ -217,18 +217,8 @@ def run_parameters(champion: Version, end: datetime, trigger: str) -> dict[str, 
     }
     again: dict[str, Json] = {**contract.data.parameters, "source": contract.data.source}
     return {
-        "template": contract.template,
-        "architecture": contract.architecture,
-        "model_name": contract.model_id,
+        **asdict(RecipeParameters.of_contract(contract)),
         **(stored if contract.interval else again),
-        "feature_set": contract.feature_set,
-        "window": contract.window,
-        "horizon": contract.horizon_bars,
-        "parameters": json.dumps(dict(contract.parameters), sort_keys=True),
-        "options": json.dumps(dict(contract.options), sort_keys=True),
-        "seed": contract.seed,
-        "first_test": contract.first_test,
-        "recent_bars": contract.recent_bars,
         "champion": champion.number,
         "trigger": trigger,
     }

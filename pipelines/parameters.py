@@ -7,14 +7,14 @@ Each stage declares the classes it reads as `GROUPS`; MLproject is written from 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.data.sources import BarQuery
-from registry.contract import Json
+from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
 
 P = TypeVar("P")
@@ -60,9 +60,16 @@ class SourceParameters:
         )
 
 
+CONTRACT_NAMES = {"horizon": "horizon_bars", "model_name": "model_id"}
+"""Recipe parameters that a contract holds under another name; all others have their own there."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecipeParameters:
-    """How to make a model from bars; with the source these are everything a fit depends on."""
+    """How to make a model from bars; with the source these are everything a fit depends on.
+
+    Every field is one of `ModelContract` too, so that a version can be made again.
+    """
 
     template: str = described("volatility_forecast", "model type")
     architecture: str = described("", "algorithm; empty means the template's first")
@@ -98,6 +105,25 @@ class RecipeParameters:
             ParameterError: not a JSON object.
         """
         return _json_object("options", self.options)
+
+    @classmethod
+    def of_contract(cls, contract: ModelContract) -> "RecipeParameters":
+        """Return the parameters that ask for the recipe of a version again."""
+        names = {item.name: CONTRACT_NAMES.get(item.name, item.name) for item in fields(cls)}
+        facts: dict[str, Any] = {name: getattr(contract, held) for name, held in names.items()}
+        return cls(**facts | {name: _text(facts[name]) for name in ("parameters", "options")})
+
+    def stored(self) -> dict[str, Any]:
+        """Return the fields of a contract that hold these parameters.
+
+        `of_contract(contract).stored()` are the contract's own.
+
+        Raises:
+            ParameterError: `parameters` or `options` is not a JSON object.
+        """
+        objects = {"parameters": self.changed_parameters(), "options": self.changed_options()}
+        facts = asdict(self) | objects | {"model_name": self.model_id}
+        return {CONTRACT_NAMES.get(name, name): value for name, value in facts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +212,10 @@ def parse_mapping(name: str, text: str) -> dict[str, str]:
             raise ParameterError(name, text, "our_name=file_name pairs separated by commas")
         mapping[key.strip()] = value.strip()
     return mapping
+
+
+def _text(facts: Mapping[str, Json]) -> str:
+    return json.dumps(dict(facts), sort_keys=True)
 
 
 def _json_object(name: str, text: str) -> dict[str, Json]:

@@ -98,7 +98,7 @@ def train(
         decoder = recipe.fit_decoder(oof, rows)
         if isinstance(recipe.template, Completing):
             decoder = recipe.template.complete(decoder, final)
-        contract = _contract(recipe, dataset, source, wanted, final)
+        contract = _contract(recipe, dataset, source, final)
         importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))
         version = directory / VERSION_FOLDER
         files = {
@@ -142,24 +142,20 @@ def _contract(
     recipe: Recipe,
     dataset: Dataset,
     source: SourceParameters,
-    wanted: RecipeParameters,
     final: Estimator,
 ) -> ModelContract:
     data, fitted = dataset.data, recipe.recent(dataset.rows)
+    first_test = dataset.first_test.isoformat()
     layout = INPUTS.get(recipe.template.inputs).describe(recipe, data, dataset.label_spec)
     first, last = data.span()
+    made_by = replace(recipe.as_parameters(), feature_set=layout.feature_set, first_test=first_test)
     return ModelContract(
-        model_id=wanted.model_id,
-        template=recipe.template.name,
-        architecture=recipe.architecture.name,
-        feature_set=layout.feature_set,
+        **made_by.stored(),
         feature_names=layout.feature_names,
         feature_fingerprint=layout.fingerprint,
-        window=recipe.window,
         inputs=tensor_input(len(layout.feature_names), recipe.window),
         outputs=TensorSpec("scores", "float32", (None, final.n_scores)),
         horizon=span(data.interval, recipe.horizon_bars),
-        horizon_bars=recipe.horizon_bars,
         interval=data.interval,
         min_history=layout.min_history,
         symbols=data.symbols,
@@ -167,7 +163,6 @@ def _contract(
         native_format=recipe.architecture.native_format,
         label_spec=dataset.label_spec,
         cost_spec=recipe.cost_spec(),
-        parameters=recipe.parameters,
         data=DataSpan(
             source=source.source,
             sha256=data.digest(),
@@ -178,13 +173,9 @@ def _contract(
             parameters=changed_from_defaults(source),
         ),
         trained_until=from_microseconds(int(fitted.t1.max())).isoformat(),
-        seed=recipe.seed,
         git_commit=manifest.git_commit(),
         lock_sha256=manifest.lock_digest(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        first_test=dataset.first_test.isoformat(),
-        recent_bars=recipe.recent_bars,
-        options=recipe.options,
     )
 
 

@@ -144,7 +144,7 @@ def _gates(
     champion_loss, challenger_loss, baseline = means
     recipe = candidate.recipe
     worse = compare_losses(
-        challenger_loss - champion_loss, seed=recipe.seed, least_block=recipe.horizon_bars
+        challenger_loss - champion_loss, seed=recipe.wanted.seed, least_block=recipe.horizon_bars
     )
     note = (
         f"version {against} on {len(champion_loss)} bar times from {begins:%F}; mean loss champion "

@@ -31,13 +31,18 @@ from pipelines.data.features import FEATURE_SETS, FeatureSet
 from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows, OutOfFold, concatenate
 from pipelines.method.uniqueness import uniqueness_weights
-from pipelines.parameters import RecipeParameters
+from pipelines.parameters import RecipeParameters, changed_from_defaults
 from pipelines.templates import TEMPLATES, Template
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
 from registry.trials import family_key
 
+OUTSIDE_A_TRIAL = ("template", "horizon", "first_test", "model_name", "options")
+"""Parameters that make no other trial: the family's own, and what the model does not depend on.
+
+Options do where they differ from their defaults; `Recipe.digest` writes them itself.
+"""
 LARGEST_SEED = 2**32 - 1
 """The largest that every library here takes."""
 
@@ -47,6 +52,7 @@ class Recipe:
     """How to make a model, every name resolved.
 
     `bar_set` is None for a template whose inputs are not bars; `feature_set` is a name always.
+    `wanted` is what was asked for; what nothing has to resolve (`seed`) is read there.
     """
 
     template: Template
@@ -57,8 +63,7 @@ class Recipe:
     horizon_bars: int
     parameters: Mapping[str, Json]
     options: Mapping[str, Json]
-    seed: int
-    recent_bars: int
+    wanted: RecipeParameters
 
     @classmethod
     def resolve(cls, wanted: RecipeParameters) -> "Recipe":
@@ -86,6 +91,28 @@ class Recipe:
         changed = wanted.changed_parameters()
         if unknown := sorted(set(changed) - set(known)):
             raise ParameterError("parameters", unknown[0], f"one of {', '.join(sorted(known))}")
+        options = resolve(template.options, wanted.changed_options())
+        return cls._of(wanted, template, architecture, known | changed, options)
+
+    @classmethod
+    def of_contract(cls, contract: ModelContract) -> "Recipe":
+        """Return the recipe that made a version, even one that could not be asked for today."""
+        wanted = RecipeParameters.of_contract(contract)
+        template, architecture = (
+            TEMPLATES.get(wanted.template),
+            ARCHITECTURES.get(wanted.architecture),
+        )
+        return cls._of(wanted, template, architecture, contract.parameters, contract.options)
+
+    @classmethod
+    def _of(
+        cls,
+        wanted: RecipeParameters,
+        template: Template,
+        architecture: Architecture,
+        parameters: Mapping[str, Json],
+        options: Mapping[str, Json],
+    ) -> "Recipe":
         feature_set = wanted.feature_set or template.feature_set
         return cls(
             template=template,
@@ -94,28 +121,21 @@ class Recipe:
             bar_set=FEATURE_SETS.get(feature_set) if template.inputs == "bars" else None,
             window=wanted.window or architecture.default_window,
             horizon_bars=wanted.horizon or template.horizon_bars,
-            parameters=known | changed,
-            options=resolve(template.options, wanted.changed_options()),
-            seed=wanted.seed,
-            recent_bars=wanted.recent_bars,
+            parameters=parameters,
+            options=options,
+            wanted=wanted,
         )
 
-    @classmethod
-    def of_contract(cls, contract: ModelContract) -> "Recipe":
-        """Return the recipe that made a version."""
-        template = TEMPLATES.get(contract.template)
-        is_over_bars = template.inputs == "bars"
-        return cls(
-            template=template,
-            architecture=ARCHITECTURES.get(contract.architecture),
-            feature_set=contract.feature_set,
-            bar_set=FEATURE_SETS.get(contract.feature_set) if is_over_bars else None,
-            window=contract.window,
-            horizon_bars=contract.horizon_bars,
-            parameters=contract.parameters,
-            options=contract.options,
-            seed=contract.seed,
-            recent_bars=contract.recent_bars,
+    def as_parameters(self) -> RecipeParameters:
+        """Return the parameters that ask for this recipe with no default left open."""
+        return replace(
+            self.wanted,
+            architecture=self.architecture.name,
+            feature_set=self.feature_set,
+            window=self.window,
+            horizon=self.horizon_bars,
+            parameters=json.dumps(dict(self.parameters)),
+            options=json.dumps(dict(self.options)),
         )
 
     @property
@@ -133,13 +153,15 @@ class Recipe:
         if not isinstance(self.architecture, Choosing):
             return self
         training, objective = self._training(rows), self.objective(rows)
-        found = self.architecture.choose(training, objective, self.parameters, self.seed)
+        found = self.architecture.choose(training, objective, self.parameters, self.wanted.seed)
         return replace(self, parameters=found)
 
     def fit(self, rows: LabelledRows, context: FitContext = QUIET) -> Estimator:
         """Fit on the rows that a fit may use, of the newest `recent_bars` times if that is set."""
         training, objective = self._training(rows), self.objective(rows)
-        return self.architecture.fit(training, objective, self.parameters, self.seed, context)
+        return self.architecture.fit(
+            training, objective, self.parameters, self.wanted.seed, context
+        )
 
     def _training(self, rows: LabelledRows) -> TrainingRows:
         """Return the rows of a fit, weighted by how unique their labels are."""
@@ -157,20 +179,22 @@ class Recipe:
 
     def recent(self, rows: LabelledRows) -> LabelledRows:
         """Return the rows of the newest `recent_bars` decision times; all of them when 0."""
-        return newest(rows, self.recent_bars) if self.recent_bars else rows
+        return newest(rows, self.wanted.recent_bars) if self.wanted.recent_bars else rows
 
     def digest(self) -> str:
         """Return what makes this recipe another trial of its family: any changed parameter."""
-        facts: dict[str, Json] = {
+        changed = changed_from_defaults(self.wanted)
+        facts: dict[str, Json] = {k: v for k, v in changed.items() if k not in OUTSIDE_A_TRIAL}
+        facts |= {
             "architecture": self.architecture.name,
             "feature_set": self.feature_set,
             "window": self.window,
             "parameters": dict(self.parameters),
-            "seed": self.seed,
-            "recent_bars": self.recent_bars,
+            "seed": self.wanted.seed,
+            "recent_bars": self.wanted.recent_bars,
         }
-        if changed := self._changed_options():
-            facts["options"] = changed
+        if options := self._changed_options():
+            facts["options"] = options
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def family(self, spec: Mapping[str, Json], symbols: Sequence[str]) -> str:

@@ -36,8 +36,8 @@ def _problems(recipe: Recipe, dataset: Dataset) -> Iterator[tuple[str, str]]:
     yield from _empty_features(rows.X)
     for fold in dataset.folds:
         usable = fold.train[rows.fit[fold.train]]
-        if recipe.recent_bars:
-            newest = np.unique(rows.t0[fold.train])[-recipe.recent_bars :][0]
+        if recipe.wanted.recent_bars:
+            newest = np.unique(rows.t0[fold.train])[-recipe.wanted.recent_bars :][0]
             usable = usable[rows.t0[usable] >= newest]
         if len(usable) < LEAST_TRAINING_ROWS:
             yield _too_few(fold, len(usable), len(fold.train))

@@ -101,8 +101,8 @@ def test_the_runs_parameters_are_those_of_the_stage_and_mean_the_champions_recip
     source, recipe = parse(argv, "", SourceParameters, RecipeParameters)
     resolved = Recipe.resolve(recipe)
     assert source.query().end == end and recipe.model_id == MODEL
-    assert (resolved.parameters["max_depth"], resolved.seed, resolved.horizon_bars) == (4, 7, 5)
-    assert (recipe.first_test, resolved.recent_bars) == (champion.contract.first_test, 252)
+    assert (resolved.parameters["max_depth"], recipe.seed, resolved.horizon_bars) == (4, 7, 5)
+    assert (recipe.first_test, recipe.recent_bars) == (champion.contract.first_test, 252)
 
 
 def test_rows_that_stand_alone_are_read_again_from_where_they_came(make_resources, served):

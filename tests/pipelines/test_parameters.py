@@ -1,5 +1,6 @@
 """Stage parameters: types, defaults, clear refusals."""
 
+from dataclasses import fields
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from pipelines.parameters import (
     parse_mapping,
     parse_time,
 )
+from registry.contract import ModelContract
 from registry.errors import ParameterError
 
 
@@ -70,6 +72,13 @@ def test_parse_mapping_reads_pairs_and_refuses_the_rest() -> None:
 def test_changed_parameters_must_be_a_json_object(text: str) -> None:
     with pytest.raises(ParameterError, match="a JSON object"):
         RecipeParameters(parameters=text).changed_parameters()
+
+
+def test_every_recipe_parameter_is_stored_in_the_contract() -> None:
+    stored = RecipeParameters(horizon=5, options='{"fee": 0.001}', seed=7).stored()
+    assert len(stored) == len(fields(RecipeParameters))
+    assert set(stored) <= {item.name for item in fields(ModelContract)}
+    assert (stored["horizon_bars"], stored["options"], stored["seed"]) == (5, {"fee": 0.001}, 7)
 
 
 def test_unknown_policy_is_refused() -> None:

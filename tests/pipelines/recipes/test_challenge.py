@@ -145,7 +145,7 @@ def test_the_unforced_value_is_the_bootstrap_probability_of_being_worse(candidat
     found = challenge(candidate, biased, "", N_TIMES)
     horizon = candidate.recipe.horizon_bars
     difference = found.challenger_loss - found.champion_loss
-    again = compare_losses(difference, seed=candidate.recipe.seed, least_block=horizon)
+    again = compare_losses(difference, seed=candidate.recipe.wanted.seed, least_block=horizon)
     assert found.gates[0].value == again.p_worse
 
 

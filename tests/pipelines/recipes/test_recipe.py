@@ -1,6 +1,6 @@
 """Recipes: names resolved or refused, folds predicted without look-ahead, trials told apart."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,15 @@ from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.dataset import first_test_time, fold_step
 from pipelines.recipes.inputs.bars import build_rows
-from pipelines.recipes.recipe import Recipe, fit_decoders, fit_folds, newest, pool, span
+from pipelines.recipes.recipe import (
+    OUTSIDE_A_TRIAL,
+    Recipe,
+    fit_decoders,
+    fit_folds,
+    newest,
+    pool,
+    span,
+)
 from registry.errors import ParameterError, UnknownNameError
 
 SMALL = RecipeParameters(parameters='{"rounds": 5}')
@@ -91,6 +99,17 @@ def test_an_option_of_the_decision_is_another_trial_of_the_same_family() -> None
     assert meta.digest() != plain.digest()
 
 
+RECIPES: list[dict[str, Any]] = [
+    {"architecture": "lightgbm"},
+    {"feature_set": "ohlcv"},
+    {"window": 2},
+    {"recent_bars": 100},
+    {"parameters": '{"rounds": 6}'},
+    {"options": '{"proxy": "garman_klass"}'},
+    {"seed": 3},
+]
+
+
 def test_default_options_make_the_trial_that_none_make() -> None:
     plain = Recipe.resolve(SIGNALS)
     assert replace(plain, options={}).digest() == plain.digest()
@@ -122,12 +141,35 @@ def test_each_fold_is_predicted_by_a_fit_on_its_own_training_rows(
         assert again.facts == decoders[fold.number].facts
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [SMALL, SIGNALS, RecipeParameters("tabular"), RecipeParameters(seed=7, recent_bars=9)],
+)
+def test_the_parameters_of_a_recipe_ask_for_it_again(wanted: RecipeParameters) -> None:
+    recipe = Recipe.resolve(wanted)
+    again = Recipe.resolve(recipe.as_parameters())
+    assert replace(again, wanted=wanted) == recipe
+    assert again.digest() == recipe.digest()
+
+
+@pytest.mark.parametrize("changed", RECIPES, ids=lambda changed: next(iter(changed)))
+def test_what_a_fit_depends_on_makes_another_trial(changed: dict[str, Any]) -> None:
+    plain, other = RecipeParameters(), replace(RecipeParameters(), **changed)
+    assert Recipe.resolve(other).digest() != Recipe.resolve(plain).digest()
+
+
+def test_every_parameter_makes_another_trial_or_is_named_as_one_that_does_not() -> None:
+    told = {name for changed in RECIPES for name in changed}
+    beside = set(OUTSIDE_A_TRIAL) - {"options"}
+    assert told | beside == {item.name for item in fields(RecipeParameters)}
+
+
 def test_recent_bars_fits_on_the_newest_times_only(rows: LabelledRows) -> None:
     recipe = Recipe.resolve(replace(SMALL, recent_bars=100))
     recent = newest(rows, 100)
     assert len(np.unique(recent.t0)) == 100
     assert recent.t0.max() == rows.t0.max()
-    whole = replace(recipe, recent_bars=0)
+    whole = Recipe.resolve(SMALL)
     np.testing.assert_array_equal(
         recipe.fit(rows).predict(rows.X), whole.fit(recent).predict(rows.X)
     )

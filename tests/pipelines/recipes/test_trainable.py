@@ -55,7 +55,7 @@ def test_a_fold_with_too_few_rows_that_may_be_fitted(made_of):
 def test_a_fit_on_the_newest_bars_counts_those_alone(made_of):
     recipe, dataset = made_of
     with pytest.raises(UnfitRowsError, match="fold 0 is too small: 20 of its"):
-        check_trainable(replace(recipe, recent_bars=10), dataset)
+        check_trainable(replace(recipe, wanted=replace(recipe.wanted, recent_bars=10)), dataset)
 
 
 def test_a_feature_without_a_value(made_of):
