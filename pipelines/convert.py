@@ -21,7 +21,7 @@ from pipelines.recipes.inputs import INPUTS
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.validate import TRAIN_RUN_TAG
 from registry.backends import BACKENDS, LatencyCurve, measure
-from registry.database import open_engine
+from registry.database import opened_engine
 from registry.errors import (
     GateRefusedError,
     ParameterError,
@@ -31,7 +31,6 @@ from registry.errors import (
 from registry.flavors import FLAVORS, NativeModel
 from registry.flavors.parity import LIMITS
 from registry.gates import GateRow
-from registry.settings import PlatformSettings
 from registry.version_files import CURVES_FILE, RECORD_FILE, digest_directory
 from registry.versions import Registry, Version
 
@@ -52,7 +51,7 @@ def convert(
     candidate: Candidate,
     record: Sequence[GateRow],
     evidence_run: str,
-    settings: PlatformSettings,
+    registry: Registry,
     promotion: PromotionParameters,
 ) -> tuple[Version, str]:
     """Write, compare, measure and register; return the version and what became of `promote`.
@@ -71,8 +70,6 @@ def convert(
         complete = (*record, *rows, _digests(candidate.directory))
         measured = json.dumps([asdict(c) for c in curves], indent=2)
         write_files(candidate.directory, [(CURVES_FILE, measured.encode())])
-        engine = open_engine(settings)
-        registry = Registry(settings, engine)
         context = tuple(candidate.dataset.rows.context)
         version = registry.register(
             candidate.directory, candidate.contract, complete, evidence_run, context
@@ -81,7 +78,6 @@ def convert(
         outcome = "staging"
         if promotion.promote:
             outcome = _promote(registry, version, evidence_run)
-        engine.dispose()
     return version, outcome
 
 
@@ -167,10 +163,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_run = run.data.tags[TRAIN_RUN_TAG]
     except (MlflowException, KeyError, OSError) as exc:
         raise RunNotFoundError(which.validate_run, "record of a validate run") from exc
-    with TemporaryDirectory() as folder:
+    with opened_engine(settings) as engine, TemporaryDirectory() as folder:
         candidate = load_candidate(train_run, settings, Path(folder))
         record = [GateRow.from_json(row) for row in stored]
-        version, outcome = convert(candidate, record, which.validate_run, settings, promotion)
+        registry = Registry(settings, engine)
+        version, outcome = convert(candidate, record, which.validate_run, registry, promotion)
     print(f"{version.model_id} version {version.number}: {outcome}", flush=True)
 
 

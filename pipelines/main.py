@@ -31,7 +31,7 @@ from pipelines.stage import (
 from pipelines.templates import TEMPLATES
 from pipelines.train import train
 from pipelines.validate import validate
-from registry.database import open_engine
+from registry.database import opened_engine
 from registry.gates import Lock, refusals
 from registry.settings import PlatformSettings
 from registry.version_card import describe
@@ -54,13 +54,16 @@ def make_version(
     """
     import mlflow
 
-    with stage_run("main", wanted.model_id, source, wanted, judgement, promotion) as run_id:
+    groups = (source, wanted, judgement, promotion)
+    with stage_run("main", wanted.model_id, *groups) as run_id, opened_engine(settings) as engine:
         started = perf_counter()
-        _check_champion(wanted.model_id, judgement.champion, settings)
+        registry = Registry(settings, engine)
+        if judgement.champion:  # refused before the training, not after it
+            registry.get(wanted.model_id, judgement.champion)
         with TemporaryDirectory() as folder:
             candidate = train(source, wanted, settings, Path(folder))
-            judged = validate(candidate, judgement, settings)
-            version, outcome = convert(candidate, judged.record, run_id, settings, promotion)
+            judged = validate(candidate, judgement, settings, engine)
+            version, outcome = convert(candidate, judged.record, run_id, registry, promotion)
         log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
         mlflow.set_tags({"version": str(version.number), "outcome": outcome})
         pictures.log_gates(version.record)
@@ -70,14 +73,6 @@ def make_version(
         say_what_run_is(f"main v{version.number} {version.model_id}", _account(version, outcome))
         _say(version, judgement, outcome)
     return version, outcome
-
-
-def _check_champion(model_id: str, number: int, settings: PlatformSettings) -> None:
-    """Refuse a champion that does not exist before the training, not after it."""
-    if number:
-        engine = open_engine(settings)
-        Registry(settings, engine).get(model_id, number)
-        engine.dispose()
 
 
 def _account(version: Version, outcome: str) -> str:

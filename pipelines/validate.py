@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
+import sqlalchemy as sa
 
 from pipelines.data.bars import Bars
 from pipelines.method.rows import OutOfFold
@@ -26,13 +27,14 @@ from pipelines.recipes.combinatorial import judge_paths
 from pipelines.recipes.inputs import INPUTS
 from pipelines.recipes.recipe import fit_decoders
 from pipelines.recipes.rivals import with_variance_rivals
+from pipelines.recipes.selection_bias import TrialFamily, among_trials
 from pipelines.report import Evidence, pictures
 from pipelines.report.gathering import gather, log_report
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
-from pipelines.templates import Evaluation, TrialFamily
+from pipelines.templates import Evaluation
 from registry import trials
 from registry.artifacts import ArtifactCache
-from registry.database import open_engine
+from registry.database import opened_engine
 from registry.errors import ParameterError
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
@@ -63,7 +65,10 @@ GROUPS = (ValidateParameters, JudgementParameters)
 
 
 def validate(
-    candidate: Candidate, wanted: JudgementParameters, settings: PlatformSettings
+    candidate: Candidate,
+    wanted: JudgementParameters,
+    settings: PlatformSettings,
+    engine: sa.Engine,
 ) -> Judgement:
     """Judge a candidate and log the judgement.
 
@@ -74,8 +79,8 @@ def validate(
 
     with stage_run("validate", candidate.contract.model_id, wanted) as run_id:
         mlflow.set_tag(TRAIN_RUN_TAG, candidate.run_id)
-        evaluation = _with_paths(candidate, evaluate(candidate, settings), wanted.paths)
-        contest = _contest(candidate, wanted, settings)
+        evaluation = _with_paths(candidate, evaluate(candidate, engine), wanted.paths)
+        contest = _contest(candidate, wanted, settings, engine)
         record = (
             checks.data_checks(candidate.dataset, candidate.recipe.template.inputs),
             *_recomputed(candidate),
@@ -89,7 +94,7 @@ def validate(
         pictures.log_gates(record)
         if contest:
             pictures.log_challenge(contest.table())
-        evidence = gather(candidate, evaluation, record, settings)
+        evidence = gather(candidate, evaluation, record)
         if contest:
             tables = dict(evidence.tables) | {"challenge": contest.table()}
             evidence = replace(evidence, tables=tables, champion=wanted.champion)
@@ -97,32 +102,29 @@ def validate(
     return Judgement(run_id, record, evaluation, contest, evidence)
 
 
-def evaluate(candidate: Candidate, settings: PlatformSettings) -> Evaluation:
-    """Evaluate out-of-fold predictions, counting this recipe as a trial of its family."""
+def evaluate(candidate: Candidate, engine: sa.Engine) -> Evaluation:
+    """Evaluate out-of-fold predictions, then count this recipe as a trial of its family.
+
+    What the trials of the family make of the returns is added to the template's evaluation.
+    """
     recipe, dataset = candidate.recipe, candidate.dataset
     decoders = fit_decoders(recipe, dataset.rows, dataset.folds, candidate.oof)
     spec, interval = dataset.label_spec, candidate.contract.interval
-    engine = open_engine(settings)
-    family = recipe.family(spec, dataset.data.symbols)
-    known = TrialFamily(*trials.known(engine, family), trials.known_returns(engine, family))
-    oof = _rivalled(candidate)
-    first = recipe.template.evaluate(oof, decoders, spec, known, interval)
-    n_trials, sharpes = trials.count(
-        engine,
-        family,
-        recipe.digest(),
-        candidate.contract.model_id,
-        candidate.run_id,
-        None if first.returns is None else sharpe_ratio(first.returns),
-    )
-    if first.returns is None or first.dates is None:
-        engine.dispose()
-        return first
-    series = trials.TrialReturns(recipe.digest(), first.dates, first.returns)
-    trials.keep_returns(engine, family, series)
-    counted = TrialFamily(n_trials, sharpes, trials.known_returns(engine, family))
-    engine.dispose()
-    return recipe.template.evaluate(oof, decoders, spec, counted, interval)
+    alone = recipe.template.evaluate(_rivalled(candidate), decoders, spec, interval)
+    return among_trials(alone, _count(candidate, alone, engine))
+
+
+def _count(candidate: Candidate, alone: Evaluation, engine: sa.Engine) -> TrialFamily:
+    """Count the trial, keep its returns, and return all trials of the family."""
+    recipe, dataset = candidate.recipe, candidate.dataset
+    family, digest = recipe.family(dataset.label_spec, dataset.data.symbols), recipe.digest()
+    sharpe = None if alone.returns is None else sharpe_ratio(alone.returns)
+    model_id = candidate.contract.model_id
+    counted = trials.count(engine, family, digest, model_id, candidate.run_id, sharpe)
+    if alone.returns is not None and alone.dates is not None:
+        series = trials.TrialReturns(digest, alone.dates, alone.returns)
+        trials.keep_returns(engine, family, series)
+    return TrialFamily(*counted, trials.known_returns(engine, family))
 
 
 def _with_paths(candidate: Candidate, evaluation: Evaluation, wanted: str) -> Evaluation:
@@ -167,15 +169,15 @@ def _golden(candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contest(
-    candidate: Candidate, wanted: JudgementParameters, settings: PlatformSettings
+    candidate: Candidate,
+    wanted: JudgementParameters,
+    settings: PlatformSettings,
+    engine: sa.Engine,
 ) -> Challenge | None:
     if not wanted.champion:
         return None
-    engine = open_engine(settings)
     champion = ArtifactCache(settings, engine).fetch(candidate.contract.model_id, wanted.champion)
-    found = challenge(candidate, champion, wanted.trigger, wanted.challenge_bars)
-    engine.dispose()
-    return found
+    return challenge(candidate, champion, wanted.trigger, wanted.challenge_bars)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -184,9 +186,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not which.train_run:
         raise ParameterError("train_run", "", "the id of a finished train run")
     settings = platform_settings()
-    with TemporaryDirectory() as folder:
+    with opened_engine(settings) as engine, TemporaryDirectory() as folder:
         candidate = load_candidate(which.train_run, settings, Path(folder))
-        judgement = validate(candidate, wanted, settings)
+        judgement = validate(candidate, wanted, settings, engine)
     for row in judgement.record:
         print(("passed  " if row.passed else "refused ") + row.line())
     print(f"run {judgement.run_id}", flush=True)

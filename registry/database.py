@@ -1,6 +1,7 @@
 """The engine database: one SQLAlchemy engine, its pragmas, its migrations.
 
-`open_engine` is the only way in. An embedded SQLite file is created and migrated by the first
+`open_engine` is the only way in; a command asks `opened_engine` for it, once, and passes it
+down. An embedded SQLite file is created and migrated by the first
 process that opens it, under a file lock; a PostgreSQL server is never migrated implicitly:
 `make migrate` (`python -m registry.database`) does that, once, by a person's decision.
 
@@ -46,6 +47,16 @@ def open_engine(settings: PlatformSettings) -> sa.Engine:
         engine.dispose()
         raise
     return engine
+
+
+@contextmanager
+def opened_engine(settings: PlatformSettings) -> Iterator[sa.Engine]:
+    """Yield what `open_engine` returns; its connections are closed however the work ends."""
+    engine = open_engine(settings)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def connect(settings: PlatformSettings) -> sa.Engine:

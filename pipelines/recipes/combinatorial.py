@@ -17,7 +17,6 @@ from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date, sharpe_ratio
 from pipelines.recipes.inputs import Dataset
 from pipelines.recipes.recipe import Recipe, pool
-from pipelines.templates import TrialFamily
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
 
@@ -138,7 +137,7 @@ def _line(
         "loss": float(mean_per_date(loss, oof.rows.t0).mean()),
         "baseline_loss": float(mean_per_date(baseline, oof.rows.t0).mean()),
     }
-    found = template.evaluate(oof, decoders, spec, TrialFamily(1, ()), interval)
+    found = template.evaluate(oof, decoders, spec, interval)
     if found.returns is not None:
         per_year = bars_per_year(oof.rows.t0, oof.rows.symbol)
         line["active_sharpe"] = sharpe_ratio(found.returns) * per_year**0.5

@@ -8,22 +8,15 @@ from pipelines.recipes.candidate import Candidate
 from pipelines.recipes.reference import DriftProfile
 from pipelines.report import REPORT_FILE, Evidence
 from pipelines.templates import Evaluation
-from registry import trials
-from registry.database import open_engine
 from registry.gates import Record
-from registry.settings import PlatformSettings
 from registry.version_files import DRIFT_FILE
 
 
-def gather(
-    candidate: Candidate, evaluation: Evaluation, record: Record, settings: PlatformSettings
-) -> Evidence:
-    """Return the evidence of a candidate that was just evaluated; its trial is counted already."""
+def gather(candidate: Candidate, evaluation: Evaluation, record: Record) -> Evidence:
+    """Return the evidence of a candidate that was just evaluated."""
     tables = dict(evaluation.tables)
     tables["fold_map"] = fold_map(list(candidate.dataset.folds), candidate.dataset.rows)
     tables |= _importance(candidate)
-    if evaluation.returns is not None and "trials" not in tables:
-        tables["trials"] = _trials(candidate, settings)
     if {"regime_probabilities", "alarms_over_time"} & set(tables):
         tables |= _market(candidate)
     return Evidence(
@@ -54,18 +47,6 @@ def _importance(candidate: Candidate) -> dict[str, pl.DataFrame]:
     columns = {"feature": list(known), "importance": list(known.values())}
     schema = {"feature": pl.String(), "importance": pl.Float64()}
     return {"importance": pl.DataFrame(columns, schema=schema)}
-
-
-def _trials(candidate: Candidate, settings: PlatformSettings) -> pl.DataFrame:
-    """Return the Sharpe ratio per period of every trial of the family that left one."""
-    dataset = candidate.dataset
-    engine = open_engine(settings)
-    family = candidate.recipe.family(dataset.label_spec, candidate.contract.symbols)
-    _, sharpes = trials.known(engine, family)
-    engine.dispose()
-    return pl.DataFrame(
-        {"sharpe_per_period": list(sharpes)}, schema={"sharpe_per_period": pl.Float64()}
-    )
 
 
 def _market(candidate: Candidate) -> dict[str, pl.DataFrame]:

@@ -32,7 +32,6 @@ from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
 from registry.gates import GateRow
-from registry.trials import TrialReturns
 
 Arrays = Mapping[str, NDArray[np.float64]]
 
@@ -59,7 +58,8 @@ class Evaluation:
     draws);
     `returns` is the active net return series per period of the strategy (None where there is
     none) and `dates` its decision times (int64 microseconds UTC): the family's trial record keeps
-    both, and their `statistics.sharpe_ratio`. They do not depend on the family given to `evaluate`.
+    both, and the stage then adds what the other trials make of them (`edge.dsr`, `edge.pbo`; see
+    `pipelines/recipes/selection_bias.py`).
     """
 
     metrics: Mapping[str, float]
@@ -67,18 +67,6 @@ class Evaluation:
     tables: Mapping[str, pl.DataFrame]
     returns: NDArray[np.float64] | None = None
     dates: NDArray[np.int64] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrialFamily:
-    """How many recipes this family has tried, their Sharpe ratios per period and return series.
-
-    `series` misses trials whose returns were never kept, as `sharpe_per_period` does.
-    """
-
-    n_trials: int
-    sharpe_per_period: tuple[float, ...]
-    series: tuple[TrialReturns, ...] = ()
 
 
 class Template(Protocol):
@@ -182,14 +170,12 @@ class Template(Protocol):
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge pooled out-of-fold predictions.
 
         Args:
             decoders: fold -> the decoder fitted on earlier folds only.
-            family: trials of the family, this recipe included.
             interval: of the bars, for annualising.
         """
         ...

@@ -18,7 +18,8 @@ from pipelines.data.tables.table_target import read_target
 from pipelines.data.texts import sample_texts
 from pipelines.data.texts.lexicon import signals
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.templates import TEMPLATES, Template, TrialFamily
+from pipelines.recipes.selection_bias import TrialFamily, among_trials
+from pipelines.templates import TEMPLATES, Template
 from pipelines.templates.portfolio_risk import baselines
 from pipelines.templates.sentiment import read_labels
 from registry.contract import DataSpan, Json, ModelContract, TensorSpec, tensor_input
@@ -386,15 +387,15 @@ def test_a_decoder_ignores_labels_that_were_not_known_when_its_fit_was_made(temp
 
 def test_evaluation_is_complete_and_reproducible(template, rows, oof, decoder, spec):
     early = template.fit_decoder(oof.take(np.zeros(0, dtype=np.intp)), rows)
-    decoders, family = {0: early, 1: decoder}, TrialFamily(1, ())
-    found = template.evaluate(oof, decoders, spec, family, "1d")
+    decoders = {0: early, 1: decoder}
+    found = template.evaluate(oof, decoders, spec, "1d")
     names = [gate.gate for gate in found.gates]
     assert len(set(names)) == len(names)
     assert {name.split(".")[0] for name in names} == {"edge" if template.is_action else "quality"}
     assert np.isfinite(list(found.metrics.values())).all()
     assert all(len(table) for table in found.tables.values())
     assert (found.returns is not None) == template.is_action
-    again = template.evaluate(oof, decoders, spec, family, "1d")
+    again = template.evaluate(oof, decoders, spec, "1d")
     assert (again.metrics, again.gates) == (found.metrics, found.gates)
 
 
@@ -407,7 +408,8 @@ def test_documentation_names_the_template_its_gates_tables_and_metrics(
     template, rows, oof, decoder, spec
 ):
     text = (DOCS / f"{template.name}.md").read_text()
-    evaluation = template.evaluate(oof, {0: decoder, 1: decoder}, spec, TrialFamily(1, ()), "1d")
+    alone = template.evaluate(oof, {0: decoder, 1: decoder}, spec, "1d")
+    evaluation = among_trials(alone, TrialFamily(1, ()))
     missing = [g.gate for g in evaluation.gates if f"`{g.gate}`" not in text]
     missing += [] if f"`{template.name}`" in text else [template.name]
     missing += [name for name in evaluation.tables if f"`{name}`" not in text]

@@ -14,7 +14,7 @@ from pipelines.method.rows import OutOfFold
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.dataset import make_dataset
 from pipelines.recipes.recipe import Recipe, fit_decoders
-from pipelines.templates import TrialFamily
+from pipelines.recipes.selection_bias import TrialFamily, among_trials
 from registry.gates import refusals
 from registry.trials import TrialReturns
 
@@ -51,29 +51,27 @@ STRATEGIES = {f.__name__: f for f in (always_buy, prior_only, momentum)}
 
 
 @pytest.fixture(scope="module")
-def judges(recipe, dataset):
-    """Strategy name -> its evaluation as a member of a family."""
+def alone(recipe, dataset):
+    """Strategy name -> its evaluation."""
     tested = np.concatenate([fold.test for fold in dataset.folds])
     number = np.concatenate([np.full(len(f.test), f.number) for f in dataset.folds])
     rows = dataset.rows.take(tested)
 
-    def judge_of(strategy):
+    def judge(strategy):
         oof = OutOfFold(rows, strategy(rows).astype(np.float32), number)
         decoders = fit_decoders(recipe, dataset.rows, dataset.folds, oof)
-        spec, evaluate = dataset.label_spec, recipe.template.evaluate
-        return lambda family: evaluate(oof, decoders, spec, family, "1d")
+        return recipe.template.evaluate(oof, decoders, dataset.label_spec, "1d")
 
-    return {name: judge_of(strategy) for name, strategy in STRATEGIES.items()}
+    return {name: judge(strategy) for name, strategy in STRATEGIES.items()}
 
 
 @pytest.fixture(scope="module")
-def evaluations(judges):
+def evaluations(alone):
     """Each strategy judged as one of three trials of the family."""
-    alone = {name: judge(TrialFamily(1, ())) for name, judge in judges.items()}
     series = tuple(TrialReturns(name, e.dates, e.returns) for name, e in alone.items())
     sharpes = tuple(e.metrics["active_sharpe_per_period"] for e in alone.values())
     family = TrialFamily(len(series), sharpes, series)
-    return {name: judge(family) for name, judge in judges.items()}
+    return {name: among_trials(found, family) for name, found in alone.items()}
 
 
 @pytest.mark.slow

@@ -59,15 +59,25 @@ def test_labels_are_the_mean_squared_returns_that_follow(candidate):
         np.testing.assert_array_equal(mine.t1, series.timestamp[at + 5])
 
 
-def test_the_same_recipe_counts_once_and_a_changed_one_counts_again(candidate, settings, engine):
+def test_the_same_recipe_counts_once_and_a_changed_one_counts_again(candidate, engine):
     family = candidate.recipe.family(candidate.dataset.label_spec, candidate.dataset.data.symbols)
-    validate.evaluate(candidate, settings)
-    validate.evaluate(candidate, settings)
+    validate.evaluate(candidate, engine)
+    validate.evaluate(candidate, engine)
     assert trials.known(engine, family)[0] == 1
     deeper = {**candidate.recipe.parameters, "max_depth": 7}
     changed = replace(candidate, recipe=replace(candidate.recipe, parameters=deeper))
-    validate.evaluate(changed, settings)
+    validate.evaluate(changed, engine)
     assert trials.known(engine, family)[0] == 2
+
+
+def test_a_template_evaluates_once_and_its_trial_counts(loaded, engine, monkeypatch):
+    signals = loaded("trading_signals")
+    template, calls = type(signals.recipe.template), []
+    evaluate = template.evaluate
+    monkeypatch.setattr(template, "evaluate", lambda *args: calls.append(args) or evaluate(*args))
+    found = validate.evaluate(signals, engine)
+    assert len(calls) == 1
+    assert found.metrics["n_trials"] == 1
 
 
 def test_main_and_the_stages_by_hand_were_one_trial(made, made_engine, candidate):
@@ -91,23 +101,23 @@ def probabilistic(returns: np.ndarray, hurdle: float) -> float:
     return float(stats.norm.cdf((sharpe - hurdle) * np.sqrt(len(returns) - 1) / deviation))
 
 
-def test_the_deflated_sharpe_ratio_is_deflated_by_every_trial(loaded, settings, engine):
+def test_the_deflated_sharpe_ratio_is_deflated_by_every_trial(loaded, engine):
     signals = loaded("trading_signals")
-    alone = validate.evaluate(signals, settings)
+    alone = validate.evaluate(signals, engine)
     returns = alone.returns
     assert gate(alone, "edge.dsr").value == pytest.approx(probabilistic(returns, 0.0), rel=1e-6)
     family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
     sharpes = [float(returns.mean() / returns.std(ddof=1)), 0.08, -0.05]
     for i, sharpe in enumerate(sharpes[1:]):
         trials.count(engine, family, f"another {i}", "trading_signals", "run", sharpe)
-    among = gate(validate.evaluate(signals, settings), "edge.dsr")
+    among = gate(validate.evaluate(signals, engine), "edge.dsr")
     assert among.value == pytest.approx(probabilistic(returns, expected_maximum(sharpes)), rel=1e-6)
     assert "3 trials" in among.note
 
 
-def test_the_returns_of_a_trial_are_kept_and_compared_with_the_next(loaded, settings, engine):
+def test_the_returns_of_a_trial_are_kept_and_compared_with_the_next(loaded, engine):
     signals = loaded("trading_signals")
-    first = validate.evaluate(signals, settings)
+    first = validate.evaluate(signals, engine)
     family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
     (kept,) = trials.known_returns(engine, family)
     np.testing.assert_array_equal(kept.dates, first.dates)
@@ -116,18 +126,18 @@ def test_the_returns_of_a_trial_are_kept_and_compared_with_the_next(loaded, sett
     trials.count(engine, family, "other", "trading_signals", "run", 0.01)
     other = trials.TrialReturns("other", kept.dates, kept.returns[::-1].copy())
     trials.keep_returns(engine, family, other)
-    second = validate.evaluate(signals, settings)
+    second = validate.evaluate(signals, engine)
     assert 0 <= gate(second, "edge.pbo").value <= 1
     assert "2 trials" in gate(second, "edge.pbo").note
     assert set(second.tables["trials"]["recipe"]) == {kept.recipe[:12], "other"}
 
 
-def test_what_a_strategy_earns_does_not_depend_on_the_trials(loaded, settings, engine):
+def test_what_a_strategy_earns_does_not_depend_on_the_trials(loaded, engine):
     signals = loaded("trading_signals")
-    first = validate.evaluate(signals, settings)
+    first = validate.evaluate(signals, engine)
     family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
     trials.count(engine, family, "another", "trading_signals", "run", 0.1)
-    np.testing.assert_array_equal(validate.evaluate(signals, settings).returns, first.returns)
+    np.testing.assert_array_equal(validate.evaluate(signals, engine).returns, first.returns)
 
 
 def test_validate_refuses_bars_that_are_not_those_of_the_train_run(made, monkeypatch, capsys):
@@ -141,10 +151,11 @@ def test_validate_refuses_bars_that_are_not_those_of_the_train_run(made, monkeyp
     assert said.endswith("; train again\n")
 
 
-def test_a_champion_of_the_same_years_makes_a_comparison_that_refuses(made, candidate):
+def test_a_champion_of_the_same_years_makes_a_comparison_that_refuses(made, made_engine, candidate):
     from mlflow import MlflowClient
 
-    judged = validate.validate(candidate, JudgementParameters(champion=1), made.settings)
+    wanted = JudgementParameters(champion=1)
+    judged = validate.validate(candidate, wanted, made.settings, made_engine)
     (row,) = [row for row in judged.record if row.gate.startswith("champion.")]
     assert (row.gate, row.value, row.passed) == ("champion.better", None, False)
     assert "inside the window" in row.note

@@ -21,7 +21,7 @@ from pipelines.method.metrics import log_score
 from pipelines.method.novelty import deviations, fit_novelty
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile
-from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
+from pipelines.templates import Arrays, Evaluation, Labels
 from pipelines.templates.anomaly import quality
 from pipelines.templates.anomaly.quality import AnomalyForecasts
 from registry.contract import Json, ModelContract
@@ -168,7 +168,6 @@ class Anomaly:
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge the rate of false alarms; folds without a threshold are left out."""

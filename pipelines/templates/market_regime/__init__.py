@@ -20,7 +20,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.method import labels
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
+from pipelines.templates import Arrays, Evaluation, Labels
 from pipelines.templates.market_regime import quality
 from pipelines.templates.market_regime.quality import (
     RegimeForecasts,
@@ -166,7 +166,6 @@ class MarketRegime:
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge the predictive density; folds without earlier rows to learn from are left out."""

@@ -23,7 +23,7 @@ from pipelines.method.metrics import bars_per_year
 from pipelines.method.risk_backtests import pinball_loss
 from pipelines.method.risk_measures import ledoit_wolf, value_at_risk
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.templates import Arrays, Evaluation, TrialFamily
+from pipelines.templates import Arrays, Evaluation
 from pipelines.templates.portfolio_risk import answers, quality
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -158,7 +158,6 @@ class PortfolioRisk:
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge the losses forecast for the equal-weight portfolio."""

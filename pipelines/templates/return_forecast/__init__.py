@@ -19,7 +19,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.method import conformal, labels
 from pipelines.method.coverage import Intervals, naive_band
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
+from pipelines.templates import Arrays, Evaluation, Labels
 from pipelines.templates.return_forecast import quality
 from pipelines.templates.return_forecast.quality import ReturnForecasts
 from registry.contract import Json, ModelContract
@@ -164,7 +164,6 @@ class ReturnForecast:
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge the forecasts against the random walk, and the intervals by what they cover."""

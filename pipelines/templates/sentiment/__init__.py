@@ -21,7 +21,7 @@ from pipelines.data.texts.lexicon import FEATURE_NAMES
 from pipelines.data.texts.words import WIDTH
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import Arrays, Evaluation, TrialFamily
+from pipelines.templates import Arrays, Evaluation
 from pipelines.templates.classes.decoder import (
     by_fold,
     calibrated,
@@ -165,7 +165,6 @@ class Sentiment:
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge the probabilities against class shares; the gate is `quality.skill`."""

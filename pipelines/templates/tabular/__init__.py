@@ -28,7 +28,7 @@ from pipelines.data.tables.table_target import (
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile
-from pipelines.templates import Arrays, Evaluation, TrialFamily
+from pipelines.templates import Arrays, Evaluation
 from pipelines.templates.classes.decoder import (
     by_fold,
     calibrated,
@@ -178,7 +178,6 @@ class Tabular:
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge the forecasts against class shares or mean; the gate is `quality.skill`."""

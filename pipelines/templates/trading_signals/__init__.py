@@ -29,7 +29,7 @@ from pipelines.method.meta_label import MetaForecast
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.strategy import decisions
-from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
+from pipelines.templates import Arrays, Evaluation, Labels
 from pipelines.templates.trading_signals.answers import signal_answers
 from pipelines.templates.trading_signals.decoder import (
     LEVEL,
@@ -179,13 +179,12 @@ class TradingSignals:
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge the signals by probabilities, direction and net returns; see `signal_quality`."""
         per_year = cast(float, decoders[max(decoders)].facts["bars_per_year"])
         forecast = _forecast(oof, decoders)
-        return judge(oof.rows, forecast, strategy_of(spec, per_year), family)
+        return judge(oof.rows, forecast, strategy_of(spec, per_year))
 
 
 # Judgement -------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 Two edge tests on pooled out-of-fold rows (docs/templates/trading_signals.md): the log loss of the
 three classes against the prior of the training slice, and among rows whose barrier was touched the
 log loss of the direction against its prior. Then whether confidence and intervals hold what they
-promise. What the decisions earn, and whether that is more than luck, is judged in
+promise. What the decisions earn is judged in
 `pipelines/templates/trading_signals/returns.py`. Rows become gates of the trade lock; what cannot
 be computed reads `not computed` with the reason.
 """
@@ -22,8 +22,8 @@ from pipelines.method.meta_label import ACCEPTED, MetaForecast
 from pipelines.method.rows import LabelledRows
 from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, hac_lags, hac_t
 from pipelines.method.strategy import Panel, Strategy, make_panel
-from pipelines.templates import Evaluation, TrialFamily
-from pipelines.templates.trading_signals.returns import Earned, judge_overfitting, judge_returns
+from pipelines.templates import Evaluation
+from pipelines.templates.trading_signals.returns import Earned, judge_returns
 from registry.gates import GateRow, not_computed
 
 Array = NDArray[np.float64]
@@ -62,9 +62,7 @@ class SignalForecast:
         return chosen
 
 
-def judge(
-    rows: LabelledRows, forecast: SignalForecast, strategy: Strategy, family: TrialFamily
-) -> Evaluation:
+def judge(rows: LabelledRows, forecast: SignalForecast, strategy: Strategy) -> Evaluation:
     """Return metrics, gates of the trade lock, tables and the active net returns."""
     panel = make_panel(rows)
     report = strategy.run(panel, forecast.decision)
@@ -74,8 +72,7 @@ def judge(
     scores, edge_gates = _judge_probabilities(rows, forecast, lags)
     calibration, ece_gate = _judge_confidence(rows, forecast, lags)
     coverage, coverage_gate, over_time = judge_coverage(forecast.intervals, lags)
-    money, money_gates, returns = judge_returns(earned, family)
-    overfitting, pbo_gate, halves = judge_overfitting(family)
+    money, money_gate, returns = judge_returns(earned)
     content, horizons = _judge_information(panel, forecast)
     content |= _judge_meta(rows, forecast, lags)
     tables = {
@@ -84,9 +81,9 @@ def judge(
         "per_symbol": _per_symbol(rows, forecast),
     }
     return Evaluation(
-        scores | calibration | coverage | money | overfitting | content,
-        (*edge_gates, *money_gates, pbo_gate, ece_gate, coverage_gate),
-        returns | tables | over_time | halves | horizons,
+        scores | calibration | coverage | money | content,
+        (*edge_gates, money_gate, ece_gate, coverage_gate),
+        returns | tables | over_time | horizons,
         earned.active,
         panel.dates,
     )

@@ -1,8 +1,8 @@
-"""What trading signals earn, and whether that is more than the luck of having tried often.
+"""What trading signals earn.
 
-Net returns at several costs, the deflated Sharpe ratio of active returns with N counted by the
-engine, the probability of backtest overfitting from the returns of every trial, and the tables a
-reader wants to see of a strategy. Numpy and polars only.
+Net returns at several costs, how sure the Sharpe ratio of the active ones is, and the tables a
+reader wants to see of a strategy. Whether that is more than the luck of having tried often is
+judged when the trial is counted (`pipelines/recipes/selection_bias.py`). Numpy and polars only.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 from pipelines.data.bars import TIMESTAMP
 from pipelines.method import metrics
 from pipelines.method.costs import CostReport, break_even_cost, cost_grid
-from pipelines.method.overfitting import (
-    Overfitting,
-    backtest_overfitting,
-    effective_trials,
-    trial_panel,
-    why_not,
-)
 from pipelines.method.statistics import (
-    deflated_sharpe,
     kurtosis,
     minimum_track_record,
     probabilistic_sharpe,
@@ -30,13 +22,9 @@ from pipelines.method.statistics import (
     skewness,
 )
 from pipelines.method.strategy import Panel
-from pipelines.templates import TrialFamily
-from registry.gates import GateRow, not_computed
+from registry.gates import GateRow
 
 Array = NDArray[np.float64]
-
-MOST_HALVES = 1000
-"""Lines of the table `pbo`, spread evenly over all halves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +41,13 @@ class Earned:
 
 
 def judge_returns(
-    earned: Earned, family: TrialFamily
-) -> tuple[dict[str, float], tuple[GateRow, ...], dict[str, pl.DataFrame]]:
-    """Return metrics, the gates `edge.dsr` and `edge.net_sharpe_2x`, and tables of the run."""
-    report, active, per_year = earned.report, earned.active, earned.bars_per_year
+    earned: Earned,
+) -> tuple[dict[str, float], GateRow, dict[str, pl.DataFrame]]:
+    """Return metrics, the gate `edge.net_sharpe_2x`, and tables of the run."""
+    report, per_year = earned.report, earned.bars_per_year
     grid = cost_grid(report, per_year)
     impact = "no volume: impact not charged" if report.impact is None else "impact charged"
-    gates = (
-        _deflation_gate(active, family),
-        GateRow("edge.net_sharpe_2x", grid[2].sharpe, ">", 0.0, f"annualised; {impact}"),
-    )
+    gate = GateRow("edge.net_sharpe_2x", grid[2].sharpe, ">", 0.0, f"annualised; {impact}")
     found = {f"net_sharpe_{point.multiple}x": point.sharpe for point in grid}
     found |= {
         "net_return_per_year": grid[1].return_per_year,
@@ -75,96 +60,23 @@ def judge_returns(
         "per_year": _per_year(earned),
         "cost_grid": pl.DataFrame(grid),
     }
-    return found | _luck(earned, family), gates, tables
+    return found | _certainty(earned), gate, tables
 
 
-def _deflation_gate(active: Array, family: TrialFamily) -> GateRow:
-    deflated = deflated_sharpe(active, family.n_trials, family.sharpe_per_period)
-    if deflated is None:
-        why = "needs four returns, and the Sharpe ratios of two of several trials"
-        return not_computed("edge.dsr", ">=", 0.95, why)
-    note = (
-        f"active Sharpe {deflated.sharpe:.4f} per bar against {deflated.hurdle:.4f} expected "
-        f"of {family.n_trials} trials"
-    )
-    return GateRow("edge.dsr", deflated.probability, ">=", 0.95, note)
-
-
-def _luck(earned: Earned, family: TrialFamily) -> dict[str, float]:
-    """Return how sure the active Sharpe ratio is, before and after the trials are counted."""
+def _certainty(earned: Earned) -> dict[str, float]:
+    """Return how sure the active Sharpe ratio is, of one trial alone."""
     active = earned.active
     sharpe, moments = sharpe_ratio(active), (skewness(active), kurtosis(active))
-    deflated = deflated_sharpe(active, family.n_trials, family.sharpe_per_period)
     track = minimum_track_record(sharpe, *moments)
     optional = {
         "break_even_cost": break_even_cost(earned.report),
-        "deflated_sharpe": None if deflated is None else deflated.probability,
-        "expected_max_sharpe": None if deflated is None else deflated.hurdle,
         "minimum_track_record_bars": track if np.isfinite(track) else None,
     }
     found = {
         "active_sharpe_per_period": sharpe,
         "probabilistic_sharpe": probabilistic_sharpe(sharpe, max(len(active), 2), *moments),
-        "n_trials": float(family.n_trials),
     }
     return found | {name: value for name, value in optional.items() if value is not None}
-
-
-# Overfitting -----------------------------------------------------------------------------------
-
-
-def judge_overfitting(
-    family: TrialFamily,
-) -> tuple[dict[str, float], GateRow, dict[str, pl.DataFrame]]:
-    """Return metrics, the gate `edge.pbo`, and the tables `trials` and `pbo`.
-
-    Trials that were counted before their returns were kept are missing from it; the note says how
-    many, and N of the deflated Sharpe ratio has them all.
-    """
-    panel = trial_panel(family.series)
-    tables = {"trials": _trials(family)} if family.series else {}
-    effective = effective_trials(panel.returns)
-    found = {} if effective is None else {"n_effective_trials": effective}
-    if why := why_not(panel, family.series):
-        return found, not_computed("edge.pbo", "<", 0.5, why), tables
-    overfitting = backtest_overfitting(panel.returns)
-    found |= {"pbo": overfitting.probability, "pbo_loss_share": overfitting.loss_probability}
-    n_dates, n_trials = panel.returns.shape
-    note = (
-        f"{len(overfitting.logits)} halves of {n_dates} common dates of {n_trials} trials, "
-        f"{family.n_trials} counted"
-    )
-    gate = GateRow("edge.pbo", overfitting.probability, "<", 0.5, note)
-    return found, gate, tables | {"pbo": _halves(overfitting)}
-
-
-def _trials(family: TrialFamily) -> pl.DataFrame:
-    """Return one line per trial with returns, oldest first: recipe, n_periods, first, last, ..."""
-    series = family.series
-    first = pl.Series([int(trial.dates[0]) for trial in series]).cast(TIMESTAMP)
-    last = pl.Series([int(trial.dates[-1]) for trial in series]).cast(TIMESTAMP)
-    return pl.DataFrame(
-        {
-            "recipe": [trial.recipe[:12] for trial in series],
-            "n_periods": [len(trial.dates) for trial in series],
-            "first": first,
-            "last": last,
-            "sharpe_per_period": [sharpe_ratio(trial.returns) for trial in series],
-        }
-    )
-
-
-def _halves(overfitting: Overfitting) -> pl.DataFrame:
-    """Return logit, and the winner's Sharpe ratio where it was chosen and in the other half."""
-    n = len(overfitting.logits)
-    lines = np.unique(np.linspace(0, n - 1, min(n, MOST_HALVES)).astype(np.intp))
-    return pl.DataFrame(
-        {
-            "logit": overfitting.logits[lines],
-            "chosen_sharpe": overfitting.chosen[lines],
-            "realised_sharpe": overfitting.realised[lines],
-        }
-    )
 
 
 # Tables ----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from pipelines.method.metrics import bars_per_year, log_score
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile, hac_lags
 from pipelines.method.variance_models import HAR_BARS, fit_har, har_forecast
-from pipelines.templates import Arrays, Evaluation, Labels, TrialFamily
+from pipelines.templates import Arrays, Evaluation, Labels
 from pipelines.templates.volatility_forecast import quality
 from pipelines.templates.volatility_forecast.quality import VarianceForecasts
 from registry.contract import Json, ModelContract
@@ -182,7 +182,6 @@ class VolatilityForecast:
         oof: OutOfFold,
         decoders: Mapping[int, Decoder],
         spec: Mapping[str, Json],
-        family: TrialFamily,
         interval: str,
     ) -> Evaluation:
         """Judge the forecasts against EWMA, scaled EWMA, HAR and the rivals of `outcome`."""

@@ -8,7 +8,7 @@ from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.dataset import read_dataset
 from pipelines.recipes.inputs import Dataset
 from pipelines.recipes.recipe import Recipe, fit_decoders, fit_folds
-from pipelines.templates import Evaluation, TrialFamily
+from pipelines.templates import Evaluation
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def make():
         oof = fit_folds(recipe, dataset.rows, dataset.folds)
         decoders = fit_decoders(recipe, dataset.rows, dataset.folds, oof)
         spec = dataset.label_spec
-        found = recipe.template.evaluate(oof, decoders, spec, TrialFamily(1, ()), "")
+        found = recipe.template.evaluate(oof, decoders, spec, "")
         return Made(recipe, dataset, found, recipe.fit_decoder(oof, dataset.rows), oof)
 
     return made

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from pipelines.method.rows import OutOfFold
-from pipelines.templates import TEMPLATES, TrialFamily
+from pipelines.templates import TEMPLATES
 from pipelines.templates.anomaly.quality import binomial_interval, effective_rows
 from registry.decoder import Decoder
 from registry.errors import ParameterError
@@ -48,7 +48,7 @@ def judged(rows, scores):
     fold = np.arange(len(rows)) * 3 // len(rows)
     oof = OutOfFold(rows, scores, fold)
     decoders = {f: TEMPLATE.fit_decoder(oof.take(fold < f), rows) for f in range(3)}
-    return TEMPLATE.evaluate(oof, decoders, rows.spec, TrialFamily(1, ()), "1d")
+    return TEMPLATE.evaluate(oof, decoders, rows.spec, "1d")
 
 
 def fitted(scores, rate=0.01):

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from pipelines.method.rows import OutOfFold
-from pipelines.templates import TEMPLATES, TrialFamily
+from pipelines.templates import TEMPLATES
 from pipelines.templates.market_regime.quality import regime_names, state_paths
 from registry.decoder import Decoder
 from registry.errors import ParameterError
@@ -53,7 +53,7 @@ def judged(rows, scores):
     fold = np.arange(len(rows)) * 3 // len(rows)
     oof = OutOfFold(rows, scores, fold)
     decoders = {f: TEMPLATE.fit_decoder(oof.take(fold < f), rows.take(fold <= f)) for f in range(3)}
-    return TEMPLATE.evaluate(oof, decoders, SPEC, TrialFamily(1, ()), "1d")
+    return TEMPLATE.evaluate(oof, decoders, SPEC, "1d")
 
 
 def test_states_get_the_moments_of_the_next_return_and_how_they_follow_each_other():
@@ -142,7 +142,7 @@ def test_one_fold_alone_has_nothing_to_learn_from_and_is_refused():
     rows, chain = market(200)
     oof = OutOfFold(rows, log_weights(chain), np.zeros(len(rows), dtype=np.int64))
     early = TEMPLATE.fit_decoder(oof.take(np.zeros(0, dtype=np.intp)), rows)
-    found = TEMPLATE.evaluate(oof, {0: early}, SPEC, TrialFamily(1, ()), "1d")
+    found = TEMPLATE.evaluate(oof, {0: early}, SPEC, "1d")
     assert found.gates[0].value is None
     assert not found.gates[0].passed
 

@@ -7,7 +7,7 @@ import pytest
 from pipelines.architectures import ARCHITECTURES, Objective, TrainingRows
 from pipelines.architectures.hyperparameters import resolve
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.templates import TEMPLATES, Completing, TrialFamily
+from pipelines.templates import TEMPLATES, Completing
 from registry.decoder import Decoder
 from registry.errors import ParameterError, UnknownSymbolError
 from registry.gates import GATES
@@ -16,7 +16,6 @@ from tests.examples import make_labelled_rows
 TEMPLATE = TEMPLATES.get("portfolio_risk")
 DAY = 86_400_000_000
 N, N_SCENARIOS = 1500, 400
-FAMILY = TrialFamily(1, ())
 
 
 def make_rows(y: np.ndarray, **spec) -> LabelledRows:
@@ -54,7 +53,7 @@ def forecasts(deviation: np.ndarray, rng) -> np.ndarray:
 def judged(losses: np.ndarray, scores: np.ndarray, **spec):
     rows = make_rows(-losses, **spec)
     oof = OutOfFold(rows, scores, np.zeros(len(rows), dtype=np.int64))
-    return TEMPLATE.evaluate(oof, {}, rows.spec, FAMILY, "1d")
+    return TEMPLATE.evaluate(oof, {}, rows.spec, "1d")
 
 
 def test_forecasts_that_know_the_volatility_pass(clustered, rng) -> None:

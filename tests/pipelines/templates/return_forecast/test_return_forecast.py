@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.method.rows import OutOfFold
-from pipelines.templates import TEMPLATES, TrialFamily
+from pipelines.templates import TEMPLATES
 from pipelines.templates.return_forecast.quality import pesaran_timmermann
 from registry.decoder import Decoder
 from registry.errors import ParameterError
@@ -50,7 +50,7 @@ def judged(rows, scores, spec=SPEC):
     fold = np.arange(len(rows)) * 3 // len(rows)
     oof = OutOfFold(replace(rows, spec=spec), scores, fold)
     decoders = {f: TEMPLATE.fit_decoder(oof.take(fold < f), oof.rows) for f in range(3)}
-    return TEMPLATE.evaluate(oof, decoders, spec, TrialFamily(1, ()), "1d")
+    return TEMPLATE.evaluate(oof, decoders, spec, "1d")
 
 
 def passed(evaluation):

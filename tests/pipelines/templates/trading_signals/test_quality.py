@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score
 from pipelines.method.costs import CostSpec
 from pipelines.method.coverage import Intervals
 from pipelines.method.strategy import Strategy
-from pipelines.templates import TrialFamily
+from pipelines.recipes.selection_bias import TrialFamily, among_trials
 from pipelines.templates.trading_signals.quality import SignalForecast, judge
 from tests.examples import make_labelled_rows
 
@@ -51,7 +51,7 @@ def forecast(rows):
 
 @pytest.fixture
 def found(rows, forecast):
-    return judge(rows, forecast, FREE, TrialFamily(1, ()))
+    return among_trials(judge(rows, forecast, FREE), TrialFamily(1, ()))
 
 
 def hac_t(values, t0):
@@ -100,7 +100,7 @@ def test_equity_is_log_wealth(rows, forecast, found):
 
 
 def test_several_trials_without_their_sharpe_ratios_leave_the_gate_shut(rows, forecast):
-    gates = judge(rows, forecast, FREE, TrialFamily(5, (0.1,))).gates
+    gates = among_trials(judge(rows, forecast, FREE), TrialFamily(5, (0.1,))).gates
     gate = next(g for g in gates if g.gate == "edge.dsr")
     assert (gate.value, gate.passed) == (None, False)
     assert gate.line().startswith("edge.dsr: not computed, needs >= 0.95 (needs four returns")

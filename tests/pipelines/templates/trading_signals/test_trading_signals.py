@@ -10,7 +10,8 @@ from pipelines.method import labels
 from pipelines.method.calibration import softmax
 from pipelines.method.costs import EQUITY
 from pipelines.method.rows import OutOfFold
-from pipelines.templates import TEMPLATES, TrialFamily
+from pipelines.recipes.selection_bias import TrialFamily, among_trials
+from pipelines.templates import TEMPLATES
 from pipelines.templates.trading_signals.decoder import adaptive_width
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
@@ -268,7 +269,8 @@ def judged(rows, scores, family=None):
     fold = np.minimum((rows.t0 // DAY) * 3 // (rows.t0.max() // DAY), 2)
     oof = OutOfFold(rows, scores.astype(np.float32), fold)
     decoders = {f: TEMPLATE.fit_decoder(oof.take(fold < f), rows) for f in range(3)}
-    return TEMPLATE.evaluate(oof, decoders, rows.spec, family or TrialFamily(1, ()), "1d")
+    alone = TEMPLATE.evaluate(oof, decoders, rows.spec, "1d")
+    return among_trials(alone, family or TrialFamily(1, ()))
 
 
 def always_buy(rows):

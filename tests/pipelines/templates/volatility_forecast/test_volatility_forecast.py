@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.method import labels
 from pipelines.method.rows import OutOfFold
-from pipelines.templates import TEMPLATES, TrialFamily
+from pipelines.templates import TEMPLATES
 from registry.decoder import Decoder
 from registry.errors import MissingColumnsError, ParameterError
 from tests.examples import make_labelled_rows
@@ -57,7 +57,7 @@ def judged(rows, forecast):
     fold = np.minimum(np.arange(len(rows)) * 3 // len(rows), 2)
     oof = OutOfFold(rows, score, fold)
     decoders = {f: TEMPLATE.fit_decoder(oof.take(fold < f), rows) for f in range(3)}
-    return TEMPLATE.evaluate(oof, decoders, {"horizon_bars": 5}, TrialFamily(1, ()), "1d")
+    return TEMPLATE.evaluate(oof, decoders, {"horizon_bars": 5}, "1d")
 
 
 def passed(evaluation):
