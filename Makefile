@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := pytest -q -n 2 --dist loadgroup
 
 export PATH := $(BIN):$(PATH)
 export MLFLOW_TRACKING_URI ?= http://127.0.0.1:5000
@@ -47,13 +48,13 @@ lint: install
 	lint-imports
 
 check: lint  ## format, lint, types, import contracts, fast tests
-	pytest -q -n 2 -m "not slow and not integration"
+	$(PYTEST) -m "not slow and not integration"
 
 test: lint  ## check, and every test not marked slow
-	pytest -q -n 2 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint  ## every test
-	pytest -q -n 2
+	$(PYTEST)
 
 bench: install  ## the figures of docs/performance.md
 	python -m bench.loop

@@ -5,6 +5,11 @@ pytest-xdist workers) and copied per test.
 """
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# before a numeric library loads: the processes of pytest -n fill the cores, and threads of their
+# own would only wait for each other
+
 import shutil
 import sqlite3
 import subprocess
@@ -20,6 +25,8 @@ from filelock import FileLock
 
 from registry.database import connect, migrate, open_engine
 from registry.settings import PlatformSettings
+
+pytest_plugins = ("pytester", "tests.groups")
 
 PREPARE = (
     "import sys; from mlflow import MlflowClient; "
