@@ -33,7 +33,7 @@ from serving.schemas import PredictRequest
 from serving.steps import Computed, compute
 
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-Find = Callable[[BarSeries, bool], Computed]
+Find = Callable[[BarSeries, BarSeries | None], Computed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,15 @@ def _panel(
 def _finder(
     request: PredictRequest, version: LoadedVersion, online: OnlineStore, panel: Panel | None
 ) -> Find:
-    """Return how the newest step of a series, with or without a forming bar, is found."""
+    """Return how the newest step is found: of a series, or of the same with a forming bar."""
     if panel is not None:
         return lambda series, _: panel.step(series.symbol)
     if request.bars is not None:
-        return lambda series, _: compute(series, version)
-    return lambda series, is_forming: (
-        compute(series, version) if is_forming else online.steps.of_held(series, version)
+        return lambda series, forming: compute(series if forming is None else forming, version)
+    return lambda series, forming: (
+        online.steps.of_forming(series, forming, version)
+        if forming is not None
+        else online.steps.of_held(series, version)
     )
 
 
@@ -174,12 +176,11 @@ def _step(held: StoredBars, now: _Now, version: LoadedVersion, find: Find) -> _S
     """Return one symbol's part of the batch."""
     series, needed = held.series, _needed(version)
     end = int(series.timestamp[-1])
-    if now.forming.bar:
-        series = _forming(series, now, version)
-    if len(series) < needed:
+    forming = _forming(series, now, version) if now.forming.bar else None
+    if (n_bars := len(series if forming is None else forming)) < needed:
         what = f"{version.model_id} v{version.number} for {series.symbol}"
-        raise TooLittleHistoryError(what, needed, len(series), "post earlier bars to /bars")
-    found = find(series, bool(now.forming.bar))
+        raise TooLittleHistoryError(what, needed, n_bars, "post earlier bars to /bars")
+    found = find(series, forming)
     x = _overridden(found, now.forming, version)
     source = Provenance(_time(int(found.series.timestamp[-1])), _time(end), held.price_basis)
     return _Step(x, found.context, source)

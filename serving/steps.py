@@ -3,7 +3,7 @@
 Computing features is most of the cost of a prediction, and many requests come between two bars.
 `Steps` keeps the result for bars that are held and a stream that takes what is new;
 `serving.history` gives the same arrays until a bar arrives, so "the same object" means "the same
-bars". A forming bar is always computed.
+bars". A forming bar is looked at through that stream and changes nothing.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.bars import BarSeries
 from pipelines.data.features import check_columns
-from pipelines.data.features.streaming import FeatureStream
+from pipelines.data.features.streaming import FeatureStream, bar_at
 from pipelines.templates import over_bars
 from serving.loading import LoadedVersion
 
@@ -67,28 +67,43 @@ class Steps:
         `series` must come from `History.newest`. Equal to `compute` as a stream is to the batch
         (`pipelines.data.features.streaming`).
         """
-        contract = version.contract
-        key = (
-            series.symbol,
-            contract.interval,
-            contract.feature_set,
-            contract.template,
-            contract.window,
-        )
-        with self._lock:
-            followed = self._known.setdefault(key, _Followed())
+        followed = self._followed(series.symbol, version)
         with followed.lock:
-            if followed.newest is None or followed.newest.series is not series:
-                followed.newest = self._carried(followed, series, version)
-            return followed.newest
+            return _carried(followed, series, version)[0]
 
-    def _carried(self, followed: _Followed, series: BarSeries, version: LoadedVersion) -> Computed:
-        feature_set, contract = version.feature_set, version.contract
+    def of_forming(
+        self, held: BarSeries, with_forming: BarSeries, version: LoadedVersion
+    ) -> Computed:
+        """Return what `compute(with_forming, version)` does, from the stream of the bars held.
+
+        `held` must come from `History.newest`; `with_forming` has one more bar.
+        """
+        followed = self._followed(held.symbol, version)
+        with followed.lock:
+            newest, stream = _carried(followed, held, version)
+            row = stream.peek(bar_at(with_forming, -1))
+        values = np.concatenate([newest.values, row[None]])[-version.contract.window :]
+        return Computed(with_forming, values, _newest_context(with_forming, version))
+
+    def _followed(self, symbol: str, version: LoadedVersion) -> _Followed:
+        contract = version.contract
+        kind = (contract.interval, contract.feature_set, contract.template, contract.window)
+        with self._lock:
+            return self._known.setdefault((symbol, *kind), _Followed())
+
+
+def _carried(
+    followed: _Followed, series: BarSeries, version: LoadedVersion
+) -> tuple[Computed, FeatureStream]:
+    """Return the newest step of the bars held and its stream; hold the lock."""
+    feature_set, contract, newest = version.feature_set, version.contract, followed.newest
+    if followed.stream is None or newest is None or newest.series is not series:
         check_columns(feature_set, series)
         if followed.stream is None:
             followed.stream = FeatureStream(feature_set, series, contract.interval, contract.window)
         values = followed.stream.follow(series)
-        return Computed(series, values, _newest_context(series, version))
+        newest = followed.newest = Computed(series, values, _newest_context(series, version))
+    return newest, followed.stream
 
 
 def _newest_context(series: BarSeries, version: LoadedVersion) -> dict[str, float]:

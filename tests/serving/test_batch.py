@@ -1,6 +1,8 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pipelines.data.bars import BarSeries, check_bars
@@ -56,6 +58,32 @@ def test_an_override_changes_the_newest_step_only(sequence, online):
     expected = plain.X.copy()
     expected[0, -1, rsi] = 77.0
     np.testing.assert_array_equal(changed.X, expected)
+
+
+@pytest.mark.parametrize("close", [100.0, 173.5])
+def test_a_forming_bar_gives_the_steps_that_the_bars_with_it_have(sequence, online, make, close):
+    now = make.bars("AAPL")["timestamp"][-1] + timedelta(days=1)
+    asked = {"model": MODEL, "symbols": ["AAPL"], "timestamp": now.isoformat()}
+    request = PredictRequest(features={"price_data": [close]}, **asked)
+    before = gather(PredictRequest(model=MODEL, symbols=["AAPL"]), sequence, online, 10)
+    batch = gather(request, sequence, online, 10)
+    online.history.append(bar_after(make.bars("AAPL"), now, close), "1d", "adjusted")
+    closed = gather(PredictRequest(model=MODEL, symbols=["AAPL"]), sequence, online, 10)
+    fresh = gather(PredictRequest(model=MODEL, symbols=["AAPL"]), sequence, anew(online), 10)
+    np.testing.assert_array_equal(batch.X, closed.X)
+    np.testing.assert_allclose(batch.X, fresh.X, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(batch.X[0, :-1], before.X[0, 1:])
+    assert not np.array_equal(batch.X[0, -1], before.X[0, -1])
+
+
+def bar_after(bars, timestamp, close):
+    nothing = {name: None for name in bars.columns if name not in ("symbol", "timestamp", "close")}
+    columns = {"symbol": "AAPL", "timestamp": timestamp, "close": close, **nothing}
+    return pl.DataFrame([columns], schema=bars.schema)
+
+
+def anew(online):
+    return OnlineStore(online.history, Steps())
 
 
 def test_no_answerable_symbol_gives_empty_arrays_of_the_right_shape(sequence, online):
