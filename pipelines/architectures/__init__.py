@@ -13,7 +13,7 @@ Guarantees of every architecture:
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,10 +89,26 @@ class Estimator(Protocol):
     """A fitted model."""
 
     n_scores: int
+    is_rolling: ClassVar[bool] = False
+    """Whether its state moves with each day, without a refit (`scenarios`)."""
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return raw scores, shape (n, n_scores)."""
         ...
+
+    def walk(
+        self, past: NDArray[np.float32], now: NDArray[np.float32], spec: Mapping[str, Json]
+    ) -> NDArray[np.float32]:
+        """Return raw scores of rows in time order, (n_now, n_scores).
+
+        The score of row i knows `past` and the rows of `now` up to i. Only a rolling estimator
+        needs to look back; any other predicts each row by itself.
+
+        Args:
+            past: the rows before `now`.
+            spec: parameters of the label.
+        """
+        return self.predict(now)
 
     def importance(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return non-negative importance per feature summing to 1, shape (n_features,)."""
@@ -116,6 +132,15 @@ class Architecture(Protocol):
         """Return the default parameters, all JSON values."""
         ...
 
+    def choose(
+        self, rows: TrainingRows, objective: Objective, parameters: Mapping[str, Json], seed: int
+    ) -> Mapping[str, Json]:
+        """Return the parameters with nothing left to the data (how many states).
+
+        Asked once, with the training rows of the first fold; every fit then uses the answer.
+        """
+        return parameters
+
     def fit(
         self,
         rows: TrainingRows,
@@ -129,44 +154,6 @@ class Architecture(Protocol):
         Raises:
             ParameterError: an unknown parameter or a value of the wrong kind.
             FitError: the rows cannot be fitted, or the fit did not converge.
-        """
-        ...
-
-
-@runtime_checkable
-class Choosing(Protocol):
-    """An architecture that leaves a parameter to the data (how many states)."""
-
-    def choose(
-        self,
-        rows: TrainingRows,
-        objective: Objective,
-        parameters: Mapping[str, Json],
-        seed: int,
-    ) -> dict[str, Json]:
-        """Return the parameters with nothing left open.
-
-        Asked once, with the training rows of the first fold; every fit then uses the answer.
-        """
-        ...
-
-
-@runtime_checkable
-class Walking(Protocol):
-    """An estimator whose state rolls forward with each day, without a refit (`scenarios`)."""
-
-    def walk(
-        self,
-        past: NDArray[np.float32],
-        now: NDArray[np.float32],
-        weights: NDArray[np.float64],
-    ) -> NDArray[np.float32]:
-        """Return the losses of a portfolio at each row of `now`, (n_now, n_scenarios).
-
-        Args:
-            past: returns before `now`, (n_past, n_symbols).
-            now: returns in time order; the answer at row i knows rows up to and including i.
-            weights: of the portfolio, (n_symbols,).
         """
         ...
 
@@ -186,7 +173,7 @@ ARCHITECTURES: Catalog[Architecture] = Catalog(
         "kmeans": "pipelines.architectures.clustering:KMEANS",
         "dbscan": "pipelines.architectures.clustering:DBSCAN",
         "hmm": "pipelines.architectures.markov:HMM",
-        "isolation_forest": "pipelines.architectures.novelty:ISOLATION_FOREST",
+        "isolation_forest": "pipelines.architectures.isolation_forest:ISOLATION_FOREST",
         "mlp": "pipelines.architectures.mlp:MLP",
         "rnn": "pipelines.architectures.recurrent:RNN",
         "lstm": "pipelines.architectures.recurrent:LSTM",

@@ -7,6 +7,7 @@ The fitted model is the very object that the native file is written from and rea
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.architectures import Estimator
 from registry.flavors import NativeModel
 from registry.flavors.arrays import ArrayModel, save_arrays
 
@@ -14,7 +15,7 @@ IMPORTANCE_ROWS, IMPORTANCE_VALUES = 1000, 400_000
 """Most rows, and most numbers in them: with thousands of features (words) fewer rows are moved."""
 
 
-class ArrayEstimator:
+class ArrayEstimator(Estimator):
     """A fitted model of arrays; `seed` draws the permutations of `importance`."""
 
     def __init__(self, model: ArrayModel, seed: int) -> None:

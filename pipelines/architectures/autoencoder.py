@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pipelines.architectures import (
     QUIET,
+    Architecture,
     Estimator,
     FitContext,
     Loss,
@@ -182,7 +183,7 @@ class LatentScale:
 
 
 @dataclass(slots=True, eq=False)
-class Autoencoder:
+class Autoencoder(Architecture):
     """An autoencoder as an architecture; `build` makes its coder.
 
     Args:

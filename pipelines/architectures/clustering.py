@@ -11,7 +11,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures import (
+    QUIET,
+    Architecture,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+)
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
@@ -29,7 +37,7 @@ SPACE: Space = {
 }
 
 
-class Clustering:
+class Clustering(Architecture):
     """Either method; which one is its name. The states that a fit finds are those it gives."""
 
     native_format = "arrays"

@@ -17,7 +17,15 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
-from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures import (
+    QUIET,
+    Architecture,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+)
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
@@ -47,7 +55,7 @@ BOOSTING_SPACE: Space = {
 }
 
 
-class RandomForest:
+class RandomForest(Architecture):
     """Bagged trees (Breiman 2001)."""
 
     name = "random_forest"
@@ -98,7 +106,7 @@ class RandomForest:
         return ArrayEstimator(model, seed)
 
 
-class GradientBoosting:
+class GradientBoosting(Architecture):
     """Histogram gradient boosting, the algorithm of LightGBM in scikit-learn."""
 
     name = "gradient_boosting"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.architectures import (
     QUIET,
+    Architecture,
     Estimator,
     FitContext,
     Loss,
@@ -38,7 +39,7 @@ LARGEST = np.float32(1e6)
 """Counts beyond it are cut; no text is that long."""
 
 
-class LexiconEstimator:
+class LexiconEstimator(Estimator):
     """Logits (n, 3) of the lexicon's columns (n, 6): negative, neutral, positive."""
 
     n_scores = N_SCORES
@@ -61,7 +62,7 @@ class LexiconEstimator:
         return save_arrays(self._model)
 
 
-class Lexicon:
+class Lexicon(Architecture):
     """The algorithm; see the module."""
 
     name = "lexicon"

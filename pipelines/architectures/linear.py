@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
 
-from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures import (
+    QUIET,
+    Architecture,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+)
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
@@ -43,7 +51,7 @@ SPACES: dict[str, Space] = {
 }
 
 
-class LinearArchitecture:
+class LinearArchitecture(Architecture):
     """One of the four; which one is its name."""
 
     native_format = "arrays"

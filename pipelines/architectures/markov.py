@@ -17,7 +17,15 @@ from hmmlearn.hmm import GaussianHMM
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures import (
+    QUIET,
+    Architecture,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+)
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
@@ -53,7 +61,7 @@ class Sequences:
     lengths: NDArray[np.int64]
 
 
-class HiddenMarkov:
+class HiddenMarkov(Architecture):
     """A Gaussian hidden Markov model over windows of features."""
 
     name = "hmm"

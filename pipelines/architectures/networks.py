@@ -123,7 +123,7 @@ class CausalBlock(nn.Module):
 
 
 @dataclass(slots=True, eq=False)
-class Network:
+class Network(Architecture):
     """A supervised network as an architecture; `build` makes its body.
 
     Args:

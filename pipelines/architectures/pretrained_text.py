@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipelines.architectures import (
     QUIET,
+    Architecture,
     Estimator,
     FitContext,
     Loss,
@@ -43,7 +44,7 @@ CONFIG_FILE = "config.json"
 BATCH_ROWS = 32
 
 
-class PretrainedEstimator:
+class PretrainedEstimator(Estimator):
     """Logits (n, 3) of token numbers (n, max_tokens)."""
 
     n_scores = len(CLASSES)
@@ -74,7 +75,7 @@ class PretrainedEstimator:
         return NativeModel("torch-export", save_program(self._module, (self._n_tokens,)))
 
 
-class PretrainedText:
+class PretrainedText(Architecture):
     """The algorithm; see the module."""
 
     name = "pretrained_text"

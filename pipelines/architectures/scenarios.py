@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from pipelines.architectures import (
     QUIET,
+    Architecture,
     Estimator,
     FitContext,
     Loss,
@@ -63,8 +64,10 @@ class Shocks:
     scale: float
 
 
-class ScenarioEstimator:
+class ScenarioEstimator(Estimator):
     """A fitted scenario matrix and the filter behind it."""
+
+    is_rolling = True
 
     def __init__(
         self, volatility: VolatilityFilter, shocks: Shocks, window: int, returns: Array
@@ -79,9 +82,9 @@ class ScenarioEstimator:
         return np.asarray(X @ self._losses.T, dtype=np.float32)
 
     def walk(
-        self, past: NDArray[np.float32], now: NDArray[np.float32], weights: Array
+        self, past: NDArray[np.float32], now: NDArray[np.float32], spec: Mapping[str, Json]
     ) -> NDArray[np.float32]:
-        """Return the losses of one portfolio at each row of `now`, (n_now, n_scenarios).
+        """Return the losses of the portfolio `spec["weights"]` at each row of `now`.
 
         Parameters stay as they were fitted; volatility and window move with each row. Law: after
         the rows of the fit the answer is `predict(weights)`.
@@ -89,6 +92,7 @@ class ScenarioEstimator:
         Raises:
             TooLittleHistoryError: fewer than `window` - 1 rows of `past`.
         """
+        weights = np.asarray(spec["weights"], dtype=np.float64)
         kept = self._window - 1
         if len(past) < kept:
             raise TooLittleHistoryError("walking scenarios", kept, len(past), "lower the window")
@@ -133,7 +137,7 @@ Draw = Callable[[Array, int, int, FitContext], Array]
 
 
 @dataclass(frozen=True, slots=True)
-class ScenarioArchitecture:
+class ScenarioArchitecture(Architecture):
     """One way to make scenarios.
 
     `fit_filter` takes returns (n, n_symbols) and the parameters; `draw` takes residuals, the number

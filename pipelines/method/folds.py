@@ -141,22 +141,22 @@ def _date(microseconds: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Paths:
-    """Combinatorial folds and the paths through the whole history that they add up to.
+class CombinatorialFolds:
+    """Folds and the paths that they add up to; a path leads once through the whole history.
 
     `folds`: C(N, k) fits. `group`: (n,) the group of each row, 0 .. N - 1 in time order.
-    `fold_of`: (n_paths, N) the number of the fold that predicts a group on a path; on one path
+    `paths`: (n_paths, N) the number of the fold that predicts each group; on one path
     every row is predicted once, and no prediction is on two paths.
     """
 
     folds: tuple[Fold, ...]
     group: NDArray[np.intp]
-    fold_of: NDArray[np.intp]
+    paths: NDArray[np.intp]
 
 
 def combinatorial(
     rows: LabelledRows, n_groups: int = 6, n_test: int = 2, embargo: int = 0
-) -> Paths:
+) -> CombinatorialFolds:
     """Return combinatorial purged folds (AFML section 12.4).
 
     The timeline is cut into `n_groups` groups of as many timestamps each as can be; each choice
@@ -191,7 +191,7 @@ def combinatorial(
             raise TooLittleHistoryError(f"combinatorial fold {number}", 1, 0, hint)
         folds.append(Fold(number, train, test))
     fold_of = [np.flatnonzero((chosen == g).any(axis=1)) for g in range(n_groups)]
-    return Paths(tuple(folds), group, np.stack(fold_of, axis=1))
+    return CombinatorialFolds(tuple(folds), group, np.stack(fold_of, axis=1))
 
 
 def fold_map(folds: Sequence[Fold], rows: LabelledRows) -> pl.DataFrame:

@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.architectures import Walking
 from pipelines.data.bars import TIMESTAMP, from_microseconds
 from pipelines.method.bootstrap import MINIMUM_PERIODS, compare_losses
 from pipelines.method.rows import LabelledRows
@@ -89,13 +88,13 @@ def challenge(
     decoder = recipe.fit_decoder(known, earlier)
     scores = fold_scores(refit, rows, window)
     challenger_loss = recipe.template.loss(window, scores, decoder)
-    if walks := isinstance(refit, Walking):
+    if refit.is_rolling:
         champion_loss = _walked(champion, rows, window)
     else:
         champion_loss = score(champion, candidate.dataset.data, window)
     baseline = recipe.template.baseline_loss(window, champion.decoder)
     times, means = per_time(window, champion_loss, challenger_loss, baseline)
-    gates = _gates(candidate, champion, trigger, start, means, walks)
+    gates = _gates(candidate, champion, trigger, start, means, refit.is_rolling)
     return Challenge(
         int(champion.number),
         from_microseconds(start),
@@ -129,14 +128,14 @@ def _gates(
     trigger: str,
     start: int,
     means: NDArray[np.float64],
-    walks: bool,
+    is_rolling: bool,
 ) -> tuple[GateRow, ...]:
     forced = bool(trigger)
     name = "champion.non_inferior" if forced else "champion.better"
     theirs = champion.contract
     known_until = datetime.fromisoformat(theirs.trained_until)
     begins = from_microseconds(start)
-    if walks:  # not the version is scored but its recipe, fitted before the window
+    if is_rolling:  # not the version is scored but its recipe, fitted before the window
         known_until = begins - timedelta(microseconds=1)
     if why := objection(candidate.contract.label_spec, theirs.label_spec, known_until, begins):
         return (not_computed(name, "<", P_WORSE_LIMIT, why),)
@@ -151,7 +150,7 @@ def _gates(
         f"{champion_loss.mean():.4f}, challenger {challenger_loss.mean():.4f}, baseline "
         f"{baseline.mean():.4f}; P(worse) {worse.p_worse:.3f}"
     )
-    if walks:
+    if is_rolling:
         note = f"{note}; both recipes fitted before the window and walked through it"
     if not forced:
         return (GateRow(name, worse.p_worse, "<", P_WORSE_LIMIT, note, against=against),)

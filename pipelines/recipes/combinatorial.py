@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.method.folds import Fold, Paths, combinatorial, purge
+from pipelines.method.folds import CombinatorialFolds, Fold, combinatorial, purge
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date, sharpe_ratio
@@ -60,12 +60,12 @@ def judge_paths(recipe: Recipe, dataset: Dataset, text: str, interval: str) -> P
     if recipe.template.inputs != "bars":
         raise ParameterError("paths", text, f"nothing: {recipe.template.name} is not over bars")
     embargo = recipe.bar_features.min_history + recipe.window - 1
-    paths = combinatorial(dataset.rows, *wanted, embargo)
-    predicted = [_predict(recipe, dataset.rows, fold, embargo) for fold in paths.folds]
-    decoders = {fold.number: p.decoder for fold, p in zip(paths.folds, predicted, strict=True)}
+    cut = combinatorial(dataset.rows, *wanted, embargo)
+    predicted = [_predict(recipe, dataset.rows, fold, embargo) for fold in cut.folds]
+    decoders = {fold.number: p.decoder for fold, p in zip(cut.folds, predicted, strict=True)}
     lines = []
-    for number, fold_of in enumerate(paths.fold_of):
-        oof = _walk(dataset.rows, paths, fold_of, predicted)
+    for number, path in enumerate(cut.paths):
+        oof = _follow(dataset.rows, cut, path, predicted)
         lines.append({"path": number} | _line(recipe, dataset, oof, decoders, interval))
     table = pl.DataFrame(lines)
     return PathJudgement(table, _spread(table))
@@ -102,14 +102,14 @@ def _cross_fitted(recipe: Recipe, training: LabelledRows, embargo: int) -> OutOf
     return pool(parts, training)
 
 
-def _walk(
-    rows: LabelledRows, paths: Paths, fold_of: NDArray[np.intp], predicted: list[_Predicted]
+def _follow(
+    rows: LabelledRows, cut: CombinatorialFolds, path: NDArray[np.intp], predicted: list[_Predicted]
 ) -> OutOfFold:
-    """Return every row once, each group predicted by the fold that the path takes it from."""
+    """Return every row once, each group predicted by the fold that the path names."""
     parts = []
-    for group, number in enumerate(fold_of):
-        test = paths.folds[number].test
-        mine = paths.group[test] == group
+    for group, number in enumerate(path):
+        test = cut.folds[number].test
+        mine = cut.group[test] == group
         part, scores = rows.take(test[mine]), predicted[number].scores[mine]
         parts.append(OutOfFold(part, scores, np.full(len(part), number, dtype=np.int64)))
     return pool(parts, rows)

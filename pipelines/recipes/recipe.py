@@ -18,12 +18,10 @@ from pipelines.architectures import (
     ARCHITECTURES,
     QUIET,
     Architecture,
-    Choosing,
     Estimator,
     FitContext,
     Objective,
     TrainingRows,
-    Walking,
 )
 from pipelines.architectures.hyperparameters import defaults, resolve
 from pipelines.data.bars import parse_interval
@@ -150,8 +148,6 @@ class Recipe:
 
     def chosen(self, rows: LabelledRows) -> "Recipe":
         """Return the recipe with what it leaves to the data chosen on these training rows."""
-        if not isinstance(self.architecture, Choosing):
-            return self
         training, objective = self._training(rows), self.objective(rows)
         found = self.architecture.choose(training, objective, self.parameters, self.wanted.seed)
         return replace(self, parameters=found)
@@ -247,11 +243,9 @@ def fit_folds(
 
 
 def fold_scores(fitted: Estimator, rows: LabelledRows, test: LabelledRows) -> NDArray[np.float32]:
-    """Return the scores of test rows; a walking estimator also sees what came before each."""
-    if not isinstance(fitted, Walking):
-        return fitted.predict(test.X)
-    weights = np.asarray(rows.spec["weights"], dtype=np.float64)
-    return fitted.walk(rows.X[rows.t0 < test.t0.min()], test.X, weights)
+    """Return the scores of test rows; a rolling estimator also sees what came before each."""
+    n_past = int(np.searchsorted(rows.t0, test.t0.min()))  # in time order: a view, not a copy
+    return fitted.walk(rows.X[:n_past], test.X, rows.spec)
 
 
 def fit_decoders(

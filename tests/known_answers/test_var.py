@@ -35,7 +35,7 @@ def walked_var(architecture, returns: np.ndarray) -> np.ndarray:
             rows, Objective("scenarios", 0), architecture.parameters(Objective("scenarios", 0)), 0
         )
         stop = min(start + REFIT, len(X))
-        losses = fitted.walk(X[: start - 1], X[start - 1 : stop - 1], ONE)
+        losses = fitted.walk(X[: start - 1], X[start - 1 : stop - 1], {"weights": ONE})
         parts.append(value_at_risk(losses, LEVEL))
     return np.concatenate(parts)
 

@@ -15,7 +15,15 @@ import numpy as np
 from catboost import CatBoost, CatBoostError, Pool
 from numpy.typing import NDArray
 
-from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures import (
+    QUIET,
+    Architecture,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+)
 from pipelines.architectures.boosting import first_line, shap_importance
 from pipelines.architectures.boosting.devices import fit_on_best
 from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
@@ -68,7 +76,7 @@ class GammaDeviance:
         return derivatives
 
 
-class CatBoostEstimator:
+class CatBoostEstimator(Estimator):
     """A fitted model; `predict` takes (n, n_features) and gives margins (n, n_scores)."""
 
     def __init__(self, model: CatBoost, n_scores: int, n_threads: int) -> None:
@@ -106,7 +114,7 @@ class CatBoostEstimator:
         return np.asarray(found).reshape(len(X), self.n_scores, -1)[:, :, :-1]
 
 
-class CatBoostTrees:
+class CatBoostTrees(Architecture):
     """Gradient-boosted oblivious trees, one row of features per decision."""
 
     name = "catboost"

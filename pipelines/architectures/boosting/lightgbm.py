@@ -10,7 +10,15 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures import (
+    QUIET,
+    Architecture,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+)
 from pipelines.architectures.boosting import first_line, shap_importance
 from pipelines.architectures.boosting.devices import fit_on_best
 from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
@@ -45,7 +53,7 @@ _FIXED: dict[str, Json] = {
 }
 
 
-class LightGBMEstimator:
+class LightGBMEstimator(Estimator):
     """A fitted Booster; `predict` takes (n, n_features) and gives margins (n, n_scores)."""
 
     def __init__(self, booster: lgb.Booster, n_scores: int, n_threads: int) -> None:
@@ -72,7 +80,7 @@ class LightGBMEstimator:
         return np.asarray(found).reshape(len(X), self.n_scores, -1)[:, :, :-1]
 
 
-class LightGBM:
+class LightGBM(Architecture):
     """Gradient-boosted trees (Ke et al. 2017), one row of features per decision."""
 
     name = "lightgbm"

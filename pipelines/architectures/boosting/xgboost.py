@@ -12,7 +12,15 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures import (
+    QUIET,
+    Architecture,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+)
 from pipelines.architectures.boosting import first_line, shap_importance
 from pipelines.architectures.boosting.devices import fit_on_best
 from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
@@ -39,7 +47,7 @@ SPACE: Space = {
 _OBJECTIVES = {"gamma": "reg:gamma", "softmax": "multi:softprob", "squared": "reg:squarederror"}
 
 
-class XGBoostEstimator:
+class XGBoostEstimator(Estimator):
     """A fitted Booster; `predict` takes (n, n_features) and gives margins (n, n_scores)."""
 
     def __init__(
@@ -71,7 +79,7 @@ class XGBoostEstimator:
         return np.asarray(found)[:, :, :-1]
 
 
-class XGBoost:
+class XGBoost(Architecture):
     """Gradient-boosted trees (Chen & Guestrin 2016), one row of features per decision."""
 
     name = "xgboost"

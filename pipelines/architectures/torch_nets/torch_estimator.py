@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pipelines.architectures import Estimator
 from registry.flavors import NativeModel
 from registry.flavors.programs import save_program
 
@@ -23,7 +24,7 @@ CHUNK_ROWS = 512
 IMPORTANCE_ROWS = 1000
 
 
-class TorchEstimator:
+class TorchEstimator(Estimator):
     """A fitted module; `predict` takes rows of the shape it was fitted on."""
 
     def __init__(

@@ -13,7 +13,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.architectures import Walking
 from pipelines.data.bars import Bars, BarSeries, from_microseconds
 from pipelines.data.sources import SOURCES
 from pipelines.method.rows import LabelledRows
@@ -162,9 +161,8 @@ def _causality(kind: PortfolioInputs, recipe: Recipe, dataset: Dataset) -> GateR
         worst = max(worst, _difference(tested.X[cut], past.X[row]))
         for name, values in past.context.items():
             worst = max(worst, _difference(tested.context[name][cut], values[row]))
-        if isinstance(fitted, Walking):
-            known = past.take(past.t0 >= tested.t0[0])
-            worst = max(worst, _difference(walked[cut], fold_scores(fitted, past, known)[-1]))
+        known = past.take(past.t0 >= tested.t0[0])
+        worst = max(worst, _difference(walked[cut], fold_scores(fitted, past, known)[-1]))
     note = f"returns, baselines and walked losses at {len(cuts)} dates without what came after"
     return GateRow("causality", worst if len(cuts) else None, "<=", CAUSALITY_LIMIT, note)
 

@@ -18,9 +18,9 @@ from pipelines.architectures.hyperparameters import Number, Space
 from pipelines.data.bars import BarSeries
 from pipelines.method import labels
 from pipelines.method.metrics import log_score
-from pipelines.method.novelty import deviations, fit_novelty
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile
+from pipelines.method.training_range import deviations, fit_range
 from pipelines.templates import Arrays, Evaluation, Labels
 from pipelines.templates.anomaly import quality
 from pipelines.templates.anomaly.quality import AnomalyForecasts
@@ -111,7 +111,7 @@ class Anomaly:
             "n_calibration_rows": len(scores),
         }
         edges = np.quantile(scores, GROUP_EDGES) if len(scores) else np.empty(0)
-        inputs = fit_novelty(_newest(training.X))
+        inputs = fit_range(_newest(training.X))
         arrays = {
             "scores": np.sort(scores),
             "edges": edges,

@@ -25,10 +25,10 @@ from pipelines.method.meta_label import (
     meta_labels,
 )
 from pipelines.method.metrics import bars_per_year
-from pipelines.method.novelty import Novelty, fit_novelty, novelty
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import conformal_quantile
 from pipelines.method.strategy import Strategy, fit_threshold
+from pipelines.method.training_range import Distance, distance, fit_range
 from pipelines.templates.trading_signals.quality import CLASSES
 from registry.contract import Json
 from registry.decoder import Decoder
@@ -49,7 +49,7 @@ class Reading:
     """
 
     probabilities: Array
-    seen: Novelty
+    seen: Distance
     meta: Array | None
     edge: Array
 
@@ -59,7 +59,7 @@ def read_scores(
 ) -> Reading:
     """Return the reading of scores (n, 3) with the newest step of their inputs (n, n_features)."""
     probabilities = calibrator_of(decoder).apply(scores)
-    seen = novelty(features, prefixed(decoder, "novelty."))
+    seen = distance(features, prefixed(decoder, "novelty."))
     tradable = seen.score <= decoder.arrays["novelty.limit"][0]
     meta = None
     if decoder.facts.get("meta_label"):
@@ -79,7 +79,7 @@ def fit_signal_decoder(oof: OutOfFold, training: LabelledRows) -> Decoder:
     rows, spec = oof.rows, training.spec
     chosen = choose(oof.scores, rows.y, oof.fold)
     arrays = {f"calibrator.{k}": v for k, v in chosen.calibrator.arrays.items()}
-    arrays |= {f"novelty.{k}": v for k, v in fit_novelty(newest_step(training.X)).items()}
+    arrays |= {f"novelty.{k}": v for k, v in fit_range(newest_step(training.X)).items()}
     arrays["prior"] = class_shares(training.y)
     arrays["class_return"] = _class_returns(rows if len(rows) else training)
     per_year = bars_per_year(training.t0, training.symbol)
@@ -111,7 +111,7 @@ def _fit_meta_arrays(
     rows: LabelledRows, probabilities: Array, arrays: Mapping[str, Array], costs: CostSpec
 ) -> dict[str, Array]:
     ranges = {k.removeprefix("novelty."): v for k, v in arrays.items() if k.startswith("novelty.")}
-    score = novelty(newest_step(rows.X), ranges).score
+    score = distance(newest_step(rows.X), ranges).score
     inputs = meta_inputs(probabilities, rows.context["sigma"], score)
     right = meta_labels(rows, side_of(probabilities), costs)
     return {f"meta.{name}": array for name, array in fit_meta(inputs, right).items()}

@@ -12,7 +12,7 @@ from sklearn.ensemble import (
 
 from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.ensembles import GRADIENT_BOOSTING, RANDOM_FOREST
-from pipelines.architectures.novelty import ISOLATION_FOREST, average_path
+from pipelines.architectures.isolation_forest import ISOLATION_FOREST, average_path
 from registry.errors import FitError
 
 FOREST = {"n_estimators": 20, "nthread": 1}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.architectures import Objective, TrainingRows, Walking
+from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.scenarios import (
     EWMA_FHS,
     GJR_GARCH_FHS,
@@ -47,9 +47,9 @@ def matrix(fitted) -> np.ndarray:
 def test_walking_to_the_last_row_of_the_fit_gives_the_fitted_matrix(architecture, horizon) -> None:
     X = market()
     fitted = fit(architecture, X, Objective("scenarios", 0, horizon))
-    assert isinstance(fitted, Walking)
+    assert fitted.is_rolling
     weights = np.array([0.5, 0.8, -0.3])
-    walked = fitted.walk(X[:-1], X[-1:], weights)[0]
+    walked = fitted.walk(X[:-1], X[-1:], {"weights": weights})[0]
     np.testing.assert_allclose(walked, matrix(fitted) @ weights, atol=2e-7)
 
 
@@ -57,8 +57,8 @@ def test_walking_to_the_last_row_of_the_fit_gives_the_fitted_matrix(architecture
 def test_walking_knows_nothing_of_later_days(architecture) -> None:
     X = market()
     fitted = fit(architecture, X[:300])
-    whole = fitted.walk(X[:300], X[300:], EQUAL)
-    part = fitted.walk(X[:300], X[300:340], EQUAL)
+    whole = fitted.walk(X[:300], X[300:], {"weights": EQUAL})
+    part = fitted.walk(X[:300], X[300:340], {"weights": EQUAL})
     np.testing.assert_array_equal(part, whole[:40])
 
 
@@ -132,7 +132,7 @@ def test_too_short_a_history_says_how_long_it_must_be() -> None:
     with pytest.raises(TooLittleHistoryError, match=r"needs 250.*100.*window"):
         fit(HISTORICAL, market(100))
     with pytest.raises(TooLittleHistoryError, match="walking"):
-        fit(HISTORICAL, market()).walk(market(100), market(10), EQUAL)
+        fit(HISTORICAL, market()).walk(market(100), market(10), {"weights": EQUAL})
 
 
 def test_returns_that_cannot_be_are_refused() -> None:

@@ -162,10 +162,10 @@ def test_fold_map_shows_train_purged_and_test():
 def test_no_training_span_meets_any_test_span_of_a_combinatorial_fold(rows, groups, data):
     n_test = data.draw(st.integers(1, groups - 1))
     try:
-        paths = combinatorial(rows, groups, n_test)
+        cut = combinatorial(rows, groups, n_test)
     except TooLittleHistoryError:
         return
-    for fold in paths.folds:
+    for fold in cut.folds:
         train0, train1 = rows.t0[fold.train][:, None], rows.t1[fold.train][:, None]
         test0, test1 = rows.t0[fold.test][None], rows.t1[fold.test][None]
         assert not ((train0 <= test1) & (train1 >= test0)).any()
@@ -174,9 +174,9 @@ def test_no_training_span_meets_any_test_span_of_a_combinatorial_fold(rows, grou
 
 def test_six_groups_two_tested_are_fifteen_fits_and_five_paths():
     t0 = np.arange(600)
-    paths = combinatorial(rows_of(t0, t0 + 5), 6, 2)
-    assert len(paths.folds) == 15
-    assert paths.fold_of.shape == (5, 6)
+    cut = combinatorial(rows_of(t0, t0 + 5), 6, 2)
+    assert len(cut.folds) == 15
+    assert cut.paths.shape == (5, 6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -184,17 +184,17 @@ def test_six_groups_two_tested_are_fifteen_fits_and_five_paths():
 def test_every_row_is_predicted_once_on_each_path_and_no_prediction_twice(rows, groups, data):
     n_test = data.draw(st.integers(1, groups - 1))
     try:
-        paths = combinatorial(rows, groups, n_test)
+        cut = combinatorial(rows, groups, n_test)
     except TooLittleHistoryError:
         return
     used = set()
-    for path in paths.fold_of:
+    for path in cut.paths:
         for group, number in enumerate(path):
-            members = np.flatnonzero(paths.group == group)
-            assert np.isin(members, paths.folds[number].test).all()
+            members = np.flatnonzero(cut.group == group)
+            assert np.isin(members, cut.folds[number].test).all()
             used.add((group, int(number)))
-    assert len(used) == paths.fold_of.size
-    assert sum(len(fold.test) for fold in paths.folds) == len(rows) * len(paths.fold_of)
+    assert len(used) == cut.paths.size
+    assert sum(len(fold.test) for fold in cut.folds) == len(rows) * len(cut.paths)
 
 
 @pytest.mark.parametrize(("horizon", "embargo"), [(1, 0), (3, 0), (3, 4), (7, 2)])
@@ -205,13 +205,13 @@ def test_combinatorial_folds_with_a_constant_horizon_equal_skfolio(horizon, emba
     for fold, (train, tests) in zip(ours.folds, theirs.split(t0[:, None]), strict=True):
         np.testing.assert_array_equal(fold.train, train)
         np.testing.assert_array_equal(fold.test, np.concatenate(tests))
-    np.testing.assert_array_equal(ours.fold_of, theirs.recombined_paths.T)
+    np.testing.assert_array_equal(ours.paths, theirs.recombined_paths.T)
 
 
 def test_training_rows_between_two_separate_test_groups_stay():
     t0 = np.arange(60)
-    paths = combinatorial(rows_of(t0, t0 + 2), 6, 2)
-    (apart,) = [f for f in paths.folds if set(f.test // 10) == {0, 5}]
+    cut = combinatorial(rows_of(t0, t0 + 2), 6, 2)
+    (apart,) = [f for f in cut.folds if set(f.test // 10) == {0, 5}]
     assert apart.train.tolist() == list(range(12, 48))
 
 

@@ -1,4 +1,4 @@
-"""Novelty: how far an input lies outside what a model was trained on. Numpy only.
+"""Training range: how far an input lies outside what a model was trained on. Numpy only.
 
 The score of a row is its largest robust z over the features, |x - median| / spread, with the
 spread from the quartiles; the limit is a high quantile of the training rows' own scores. Simple
@@ -19,14 +19,14 @@ NORMAL_QUARTILES = 1.3489795003921634
 
 
 @dataclass(frozen=True, slots=True)
-class Novelty:
+class Distance:
     """`score` (n,), `feature` (n,) the number of the most extreme feature."""
 
     score: Array
     feature: NDArray[np.intp]
 
 
-def fit_novelty(features: NDArray[np.float32]) -> dict[str, Array]:
+def fit_range(features: NDArray[np.float32]) -> dict[str, Array]:
     """Return the arrays `center`, `spread` (n_features,) and `limit` (1,) of training rows.
 
     A feature whose quartiles coincide takes its standard deviation, a constant one infinity
@@ -37,14 +37,14 @@ def fit_novelty(features: NDArray[np.float32]) -> dict[str, Array]:
     spread = (high - low) / NORMAL_QUARTILES
     spread = np.where(spread > 0, spread, values.std(axis=0))
     arrays = {"center": center, "spread": np.where(spread > 0, spread, np.inf)}
-    limit = np.quantile(novelty(features, arrays).score, LIMIT_QUANTILE)
+    limit = np.quantile(distance(features, arrays).score, LIMIT_QUANTILE)
     return arrays | {"limit": np.array([limit])}
 
 
-def novelty(features: NDArray[np.float32], arrays: Mapping[str, Array]) -> Novelty:
+def distance(features: NDArray[np.float32], arrays: Mapping[str, Array]) -> Distance:
     """Return score and most extreme feature of each row (n, n_features)."""
     z = np.abs(deviations(features, arrays))
-    return Novelty(z.max(axis=1), z.argmax(axis=1))
+    return Distance(z.max(axis=1), z.argmax(axis=1))
 
 
 def deviations(features: NDArray[np.float32], arrays: Mapping[str, Array]) -> Array:

@@ -1,4 +1,4 @@
-"""Novelty: the isolation forest (Liu, Ting & Zhou 2008) by scikit-learn, kept as plain trees.
+"""The isolation forest (Liu, Ting & Zhou 2008) by scikit-learn, kept as plain trees.
 
 Unusual rows are cut off by few random splits. The score is 2^-(mean path / expected path) in
 (0, 1): near 0.5 for a usual row, towards 1 for an unusual one. A missing value counts as the
@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from pipelines.architectures import QUIET, Estimator, FitContext, Loss, Objective, TrainingRows
+from pipelines.architectures import (
+    QUIET,
+    Architecture,
+    Estimator,
+    FitContext,
+    Loss,
+    Objective,
+    TrainingRows,
+)
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
@@ -29,7 +37,7 @@ SPACE: Space = {
 }
 
 
-class Isolation:
+class Isolation(Architecture):
     """Random trees that isolate rows."""
 
     name = "isolation_forest"
