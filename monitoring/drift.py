@@ -80,7 +80,13 @@ def judge_span(
     """
     if not wanted.model_name:
         raise ParameterError("model_name", "", "the name of a registered model")
-    resources = Resources.of(platform, settings)
+    with Resources.of(platform, settings) as resources:
+        return _judge_span(wanted, platform, resources)
+
+
+def _judge_span(
+    wanted: DriftParameters, platform: PlatformSettings, resources: Resources
+) -> list[DriftReport]:
     number = resources.registry.alias_state(wanted.model_name).number
     if number is None:
         raise VersionNotFoundError(wanted.model_name, "version under alias 'production'", ())
@@ -94,7 +100,7 @@ def judge_span(
             for end in ends
             if (report := _judge_and_save(watched, end, resources, run, is_last=end == ends[-1]))
         ]
-        run.finish(watched.references.profile.share_limit, settings)
+        run.finish(watched.references.profile.share_limit, resources.settings)
     state = advance(resources, wanted.model_name)
     print(f"{len(found)} windows judged, {len(ends) - len(found)} known; {state}", flush=True)
     return found

@@ -152,9 +152,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     (wanted,) = parse(argv, __doc__, *GROUPS)
     if not wanted.model_name:
         raise ParameterError("model_name", "", "the name of a model of risk in production")
-    platform = platform_settings()
-    resources = Resources.of(platform, read_settings(MonitoringSettings))
-    with stage_run("refit", wanted.model_name, wanted):
+    platform, settings = platform_settings(), read_settings(MonitoringSettings)
+    with (
+        Resources.of(platform, settings) as resources,
+        stage_run("refit", wanted.model_name, wanted),
+    ):
         print(f"{wanted.model_name}: {refit(resources, platform, wanted.model_name)}", flush=True)
 
 

@@ -15,7 +15,8 @@ and the challenger has stood against the champion (registry/gates.py).
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -31,7 +32,7 @@ from pipelines.parameters import RecipeParameters, described, parse
 from pipelines.stage import exit_with, platform_settings, stage_run
 from registry import events
 from registry.contract import Json
-from registry.database import open_engine
+from registry.database import opened_engine
 from registry.errors import GateRefusedError, ParameterError, PromotionConflictError
 from registry.gates import refusals
 from registry.settings import PlatformSettings, read_settings
@@ -44,7 +45,7 @@ MOST_MOVES = 12
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the state machine works with; `of` makes it for one installation."""
+    """What the state machine works with; `of` opens it for one installation."""
 
     engine: sa.Engine
     registry: Registry
@@ -52,10 +53,11 @@ class Resources:
     tracking_uri: str
 
     @classmethod
-    def of(cls, platform: PlatformSettings, settings: MonitoringSettings) -> "Resources":
-        """Open the engine database and the registry of an installation."""
-        engine = open_engine(platform)
-        return cls(engine, Registry(platform, engine), settings, platform.mlflow_tracking_uri)
+    @contextmanager
+    def of(cls, platform: PlatformSettings, settings: MonitoringSettings) -> Iterator["Resources"]:
+        """Open the engine database and the registry of an installation until the work ends."""
+        with opened_engine(platform) as engine:
+            yield cls(engine, Registry(platform, engine), settings, platform.mlflow_tracking_uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,8 +377,11 @@ def _windows(found: Sequence[DriftReport]) -> list[Json]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
     (wanted,) = parse(argv, __doc__, *GROUPS)
-    resources = Resources.of(platform_settings(), read_settings(MonitoringSettings))
-    with stage_run("advance", wanted.model_name or "operations", wanted):
+    platform, settings = platform_settings(), read_settings(MonitoringSettings)
+    with (
+        Resources.of(platform, settings) as resources,
+        stage_run("advance", wanted.model_name or "operations", wanted),
+    ):
         if wanted.resume:
             if not wanted.actor:
                 raise ParameterError("actor", "", "the name of the person who resumes")

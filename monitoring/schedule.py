@@ -19,7 +19,7 @@ from pipelines.jobs import queue
 from pipelines.parameters import parse
 from pipelines.stage import exit_with
 from pipelines.templates import TEMPLATES
-from registry.database import open_engine, reading
+from registry.database import opened_engine, reading
 from registry.settings import PlatformSettings, read_settings
 from registry.tables import aliases, retraining_cycles, versions
 
@@ -93,11 +93,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the entry point from the command line."""
     parse(argv, __doc__, *GROUPS)
     platform = read_settings(PlatformSettings)
-    engine = open_engine(platform)
-    try:
+    with opened_engine(platform) as engine:
         due = enqueue_due(engine, platform)
-    finally:
-        engine.dispose()
     print(f"due: {', '.join(due) or 'nothing'}", flush=True)
 
 

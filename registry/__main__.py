@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from registry import events
-from registry.database import open_engine
+from registry.database import opened_engine
 from registry.errors import MLEngineError
 from registry.gates import refusals
 from registry.model_store import ModelStore
@@ -94,16 +94,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command with the settings of the environment."""
     wanted = _parser().parse_args(argv)
     settings = read_settings(PlatformSettings)
-    engine = open_engine(settings)
-    try:
+    with opened_engine(settings) as engine:
         if wanted.command == "history":
             history(engine, wanted.model)
             return
         if wanted.command in MOVING:
             ModelStore(settings.mlflow_tracking_uri).probe()  # MLflow itself retries for minutes
         COMMANDS[wanted.command](Registry(settings, engine), wanted)
-    finally:
-        engine.dispose()
 
 
 def _serve_refusals(version: Version) -> tuple[str, ...]:

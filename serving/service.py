@@ -37,11 +37,13 @@ class Service:
 
     def close(self) -> None:
         """Stop following, finish what has begun, write the prediction log out."""
-        self.follower.close()
-        self.engine.close()
-        self.writing.close()
-        self.log.close()
-        self.database.dispose()
+        try:
+            self.follower.close()
+            self.engine.close()
+            self.writing.close()
+            self.log.close()
+        finally:
+            self.database.dispose()
 
 
 def service_of(request: Request) -> Service:

@@ -26,7 +26,7 @@ from pipelines.jobs import queue
 from pipelines.jobs.project_run import Entry, Launcher, ProjectRun
 from pipelines.jobs.queue import Job
 from pipelines.jobs.scheduler import Scheduler
-from registry.database import open_engine
+from registry.database import opened_engine
 from registry.errors import MLEngineError, RegistryUnavailableError, StaleLeaseError
 from registry.settings import PlatformSettings, read_settings
 from registry.tracking_server import check_reachable
@@ -215,16 +215,17 @@ class Worker:
 def main() -> None:
     """Run a worker with the settings of the environment until SIGTERM or SIGINT."""
     platform, settings = read_settings(PlatformSettings), read_settings(WorkerSettings)
-    worker = Worker(open_engine(platform), platform, settings)
+    with opened_engine(platform) as engine:
+        worker = Worker(engine, platform, settings)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        worker.stop()
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            worker.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    log.info("worker started", owner=worker.owner, drift_interval=settings.drift_interval)
-    worker.run()
-    log.info("worker stopped", owner=worker.owner)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        log.info("worker started", owner=worker.owner, drift_interval=settings.drift_interval)
+        worker.run()
+        log.info("worker stopped", owner=worker.owner)
 
 
 if __name__ == "__main__":

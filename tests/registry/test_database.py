@@ -8,7 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from registry import database, tables
-from registry.database import REVISION, VERSION_TABLE, found_revision, open_engine, reading
+from registry.database import (
+    REVISION,
+    VERSION_TABLE,
+    found_revision,
+    open_engine,
+    opened_engine,
+    reading,
+)
 from registry.errors import DatabaseNotMigratedError, DatabaseUnavailableError
 
 OPEN = (
@@ -134,3 +141,12 @@ def test_reading_does_not_wait_for_a_writer(engine):
     with engine.begin() as writer, reading(engine) as reader:
         writer.execute(sa.delete(tables.schedules))
         assert reader.scalar(sa.select(sa.func.count()).select_from(tables.schedules)) == 0
+
+
+def test_an_opened_engine_is_closed_however_the_work_ends(settings):
+    with pytest.raises(ZeroDivisionError), opened_engine(settings) as engine:
+        with reading(engine) as connection:
+            connection.execute(sa.text("SELECT 1"))
+        assert engine.pool.checkedin() == 1
+        _ = 1 / 0
+    assert engine.pool.checkedin() == 0
