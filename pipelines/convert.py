@@ -6,7 +6,7 @@ sizes. Then the version is registered with digests of every file and gets the al
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,12 +67,13 @@ def convert(
         rows, curves = write_flavors(candidate)
         log_metrics({f"latency_ms.{c.flavor}.{c.backend}.1": c.latency_ms[0] for c in curves})
         log_metrics({row.gate: row.value for row in rows if row.value is not None})
-        complete = (*record, *rows, _digests(candidate.directory))
         measured = json.dumps([asdict(c) for c in curves], indent=2)
         write_files(candidate.directory, [(CURVES_FILE, measured.encode())])
+        first, digests = (digest_directory(candidate.directory) for _ in range(2))
+        complete = (*record, *rows, compare_readings(first, digests))
         context = tuple(candidate.dataset.rows.context)
         version = registry.register(
-            candidate.directory, candidate.contract, complete, evidence_run, context
+            candidate.directory, candidate.contract, complete, evidence_run, context, digests
         )
         registry.set_alias_staging(version.model_id, version.number)
         outcome = "staging"
@@ -127,10 +128,9 @@ def _without(flavor: str, refusal: UnsupportedModelError) -> GateRow:
     )
 
 
-def _digests(directory: Path) -> GateRow:
-    """Hash every file twice from disk; a difference means that storage cannot be trusted."""
-    first, second = digest_directory(directory), digest_directory(directory)
-    changed = sum(first[name] != second.get(name) for name in first)
+def compare_readings(first: Mapping[str, str], second: Mapping[str, str]) -> GateRow:
+    """Return the gate of two readings from disk: storage that gives other bytes is not trusted."""
+    changed = sum(first.get(name) != second.get(name) for name in {*first, *second})
     return GateRow("digests", float(changed), "<=", 0.0, f"{len(first)} files hashed")
 
 

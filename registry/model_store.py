@@ -32,7 +32,7 @@ from registry.errors import (
 from registry.gates import Record
 from registry.tracking_server import check_reachable
 from registry.version_card import describe_model, model_parameters
-from registry.version_files import CONTRACT_FILE, RECORD_FILE, digest_directory, model_files
+from registry.version_files import CONTRACT_FILE, RECORD_FILE, digest_files, model_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,6 +48,11 @@ NATIVE_REQUIREMENTS = {
 }
 """What it needs too where a version has its native file alone."""
 
+PACKAGED_FILES = (
+    *(CONTRACT_FILE, RECORD_FILE, "MLmodel"),
+    *("requirements.txt", "python_env.yaml", "conda.yaml"),
+)
+"""What is written for MLflow beside the files that a version is made of."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag that MLflow's UI shows as the description of a logged model."""
 
@@ -56,12 +61,14 @@ DESCRIPTION_TAG = "mlflow.note.content"
 class VersionContent:
     """What becomes a version.
 
-    `directory` holds its files; contract and record are written there from these values.
+    `directory` holds its files, `digests` say what was read in them: relative path -> SHA-256.
+    Contract and record are written from these values into a copy.
     `run_id` is the run that made it; `context_names` are further columns, known at prediction
     time, that the pyfunc loader passes to the template beside the features.
     """
 
     directory: Path
+    digests: Mapping[str, str]
     contract: ModelContract
     record: Record
     run_id: str
@@ -126,7 +133,8 @@ class ModelStore:
             made = client.create_model_version(
                 name, source, run_id, dict(tags), None, description, model_id=logged.model_id
             )
-            return StoredVersion(int(made.version), digest_directory(staged))
+            written = digest_files(staged, PACKAGED_FILES)
+            return StoredVersion(int(made.version), {**content.digests, **written})
 
     def aliases(self, model_id: str) -> dict[str, int]:
         """Return alias -> version number as MLflow has them; empty for an unknown model."""
@@ -247,14 +255,15 @@ def _no_answer(exc: BaseException) -> str | None:
 
 
 def _package(directory: Path, content: VersionContent, logged_model_id: str) -> None:
-    """Write contract, record, `MLmodel` and the environment files that MLflow's tools read."""
+    """Write `PACKAGED_FILES`: contract, record, `MLmodel` and the environment of MLflow's tools."""
     from mlflow.models import Model
 
     contract = content.contract
     (directory / CONTRACT_FILE).write_text(contract.to_json())
     rows = [row.to_json() for row in content.record]
     (directory / RECORD_FILE).write_text(json.dumps(rows, indent=2))
-    _write_environment(directory, contract.native_format)
+    flavors = model_files(content.digests)
+    _write_environment(directory, contract.native_format, is_alone=set(flavors) == {"native"})
     model = Model(
         run_id=content.run_id,
         model_uuid=logged_model_id,
@@ -262,7 +271,7 @@ def _package(directory: Path, content: VersionContent, logged_model_id: str) -> 
         signature=_signature(contract, content.context_names),
         metadata={"template": contract.template, "feature_set": contract.feature_set},
     )
-    for flavor, path in sorted(model_files(digest_directory(directory)).items()):
+    for flavor, path in sorted(flavors.items()):
         name = contract.native_format if flavor == "native" else flavor
         model.add_flavor(name.replace("-", "_"), data=path)
     model.add_flavor(  # what `mlflow.pyfunc.add_to_model` writes, without its slow import
@@ -288,8 +297,7 @@ def _signature(contract: ModelContract, context_names: Sequence[str]) -> "ModelS
     return ModelSignature(Schema([*features, *context]))
 
 
-def _write_environment(directory: Path, native_format: str) -> None:
-    is_alone = set(model_files(digest_directory(directory))) == {"native"}
+def _write_environment(directory: Path, native_format: str, *, is_alone: bool) -> None:
     further = NATIVE_REQUIREMENTS.get(native_format, ()) if is_alone else ()
     pinned = [f"{name}=={installed(name)}" for name in (*REQUIREMENTS, *further)]
     python = platform.python_version()

@@ -6,7 +6,7 @@ holds local copies of versions, `registry/model_store.py` stores them in MLflow.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -31,12 +31,17 @@ CURVES_FILE = "curves.json"
 def digest_directory(directory: Path) -> dict[str, str]:
     """Return relative POSIX path -> SHA-256 (hex) of every file below the directory."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {p.relative_to(directory).as_posix(): sha256(p.read_bytes()) for p in paths}
+    return digest_files(directory, [path.relative_to(directory).as_posix() for path in paths])
 
 
-def model_files(digests: Mapping[str, str]) -> dict[str, str]:
+def digest_files(directory: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return name -> SHA-256 (hex) of these files, each read from the disk once."""
+    return {name: sha256((directory / name).read_bytes()) for name in names}
+
+
+def model_files(names: Iterable[str]) -> dict[str, str]:
     """Return flavor -> path of its model file (`onnx/model.onnx` is flavor `onnx`)."""
-    paths = [PurePosixPath(path) for path in digests]
+    paths = [PurePosixPath(name) for name in names]
     return {p.parts[0]: str(p) for p in paths if len(p.parts) == 2 and p.stem == "model"}
 
 

@@ -88,6 +88,7 @@ class Registry:
         record: Record,
         run_id: str,
         context_names: Sequence[str] = (),
+        digests: Mapping[str, str] | None = None,
     ) -> Version:
         """Register all files of a directory as a new version; the directory is not changed.
 
@@ -98,6 +99,8 @@ class Registry:
             record: every gate row; contract and record are written beside the files.
             run_id: the MLflow run that made the version.
             context_names: the template's context, offered as optional pyfunc input columns.
+            digests: relative path -> SHA-256 of every file, where the caller has read them all
+                already; what is stored must agree with them ever after.
 
         Raises:
             ParameterError: a model name that cannot be a folder and a registry name.
@@ -106,10 +109,10 @@ class Registry:
             VersionExistsError: the engine database belongs to another MLflow.
         """
         check_model_id(contract.model_id)
-        carried = model_files(digest_directory(directory))
-        for flavor, note in unmeasured_flavors(record, carried).items():
+        read = digest_directory(directory) if digests is None else digests
+        for flavor, note in unmeasured_flavors(record, model_files(read)).items():
             raise UnmeasuredFlavorError(flavor, note)
-        content = VersionContent(directory, contract, record, run_id, tuple(context_names))
+        content = VersionContent(directory, read, contract, record, run_id, tuple(context_names))
         tags = version_tags(contract, record)
         stored = self._store.log_version(content, tags, describe(contract, record))
         may_trade = tags["may_trade"] == "true"

@@ -1,20 +1,26 @@
 """Stage convert: flavors that agree with native or are refused, measured, and registered."""
 
+import hashlib
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from pipelines import convert
+from pipelines.parameters import PromotionParameters
 from pipelines.stage import exit_with
+from registry import version_files
 from registry.artifacts import ArtifactCache
 from registry.backends import BACKENDS
+from registry.database import opened_engine
 from registry.errors import UnsupportedModelError
 from registry.flavors import FLAVORS
 from registry.flavors.parity import LIMITS
 from registry.gates import GateRow, refusals
-from registry.version_files import CURVES_FILE, RECORD_FILE
+from registry.model_store import PACKAGED_FILES
+from registry.version_files import CONTRACT_FILE, CURVES_FILE, RECORD_FILE
 from registry.versions import Registry
 
 pytestmark = pytest.mark.integration
@@ -128,6 +134,39 @@ def test_the_digests_gate_covers_what_the_version_was_made_of(registry):
     version = registry.get("volatility_forecast", 1)
     (row,) = [row for row in version.record if row.gate == "digests"]
     assert (row.value, row.passed) == (0.0, True)
+
+
+def test_storage_that_gives_other_bytes_the_second_time_is_refused():
+    first = {"contract.json": "a", "native/model.ubj": "b"}
+    row = convert.compare_readings(first, {**first, "native/model.ubj": "c"})
+    assert (row.value, row.passed) == (1.0, False)
+    assert convert.compare_readings(first, {"contract.json": "a"}).value == 1.0
+    assert convert.compare_readings({"contract.json": "a"}, first).value == 1.0
+
+
+def test_the_files_of_a_version_are_hashed_twice_and_not_again(
+    unconverted, installation, monkeypatch
+):
+    from mlflow import MlflowClient
+
+    hashed: Counter[str] = Counter()
+
+    def count(content: bytes) -> str:
+        found = hashlib.sha256(content).hexdigest()
+        hashed[found] += 1
+        return found
+
+    monkeypatch.setattr(version_files, "sha256", count)
+    client = MlflowClient()
+    run = client.create_run(client.create_experiment("by_test")).info.run_id
+    with opened_engine(installation) as engine:
+        registry = Registry(installation, engine)
+        version, _ = convert.convert(unconverted, (), run, registry, PromotionParameters())
+    times = {name: hashed[digest] for name, digest in version.digests.items()}
+    written = {name: times.pop(name) for name in PACKAGED_FILES if name != CONTRACT_FILE}
+    assert set(written.values()) == {1}
+    assert times.pop(CONTRACT_FILE) == 3  # twice as a file of the candidate, once as packaged
+    assert set(times.values()) == {2}
 
 
 @pytest.mark.parametrize("which", ["train", "unknown"])

@@ -91,6 +91,18 @@ def test_a_fetched_version_is_what_was_registered(cache, version):
 
 
 @pytest.mark.integration
+def test_a_file_that_changed_between_reading_and_storing_is_never_fetched(
+    registry, contract, record, run_id, version_folder, settings, engine, tracking_uri
+):
+    digests = digest_directory(version_folder)
+    (version_folder / "onnx" / "model.onnx").write_bytes(b"another file")
+    registry.register(version_folder, contract, record, run_id, digests=digests)
+    reached = settings.model_copy(update={"mlflow_tracking_uri": tracking_uri})
+    with pytest.raises(DigestMismatchError, match=r"onnx/model\.onnx"):
+        ArtifactCache(reached, engine).fetch(MODEL, 1)
+
+
+@pytest.mark.integration
 def test_a_version_that_the_model_does_not_have_is_named(cache):
     with pytest.raises(VersionNotFoundError, match="has no version 7; it has: 1"):
         cache.fetch(MODEL, 7)
