@@ -45,7 +45,7 @@ class Client:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         value: BaseException | None,
         at: TracebackType | None,
     ) -> None:
@@ -175,15 +175,15 @@ class Client:
 
     # Jobs --------------------------------------------------------------------------------------
 
-    def enqueue(self, kind: str, payload: dict[str, str], wait: bool = True) -> queue.Job:
+    def enqueue(self, entry_point: str, payload: dict[str, str], wait: bool = True) -> queue.Job:
         """Enqueue a job for the worker and wait until it has ended.
 
         Raises:
             StepFailedError: it failed, or takes too long.
         """
-        job = queue.enqueue(self.engine, kind, payload, model_id=payload.get("model_name"))
+        job = queue.enqueue(self.engine, entry_point, payload, model_id=payload.get("model_name"))
         given = " ".join(f"{name}={value}" for name, value in payload.items())
-        say(f"job {job.id[:8]}: {kind} {given}")
+        say(f"job {job.id[:8]}: {entry_point} {given}")
         return self.wait_for_job(job.id) if wait else job
 
     def wait_for_job(self, job_id: str) -> queue.Job:

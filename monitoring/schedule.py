@@ -55,7 +55,7 @@ def enqueue_drift(engine: sa.Engine, platform: PlatformSettings) -> None:
         )
         is_open = connection.execute(open_cycle.limit(1)).first() is not None
     for model_id in models:
-        latest = queue.list_jobs(engine, kind=DRIFT, model_id=model_id, limit=1)
+        latest = queue.list_jobs(engine, entry_point=DRIFT, model_id=model_id, limit=1)
         if latest and latest[0].state in queue.OPEN_STATES:
             continue
         logged_at = newest_prediction(platform, model_id)
@@ -77,7 +77,7 @@ def enqueue_refits(engine: sa.Engine) -> None:
         name = contract["template"]
         if name not in TEMPLATES or TEMPLATES.get(name).inputs != "portfolio":
             continue
-        latest = queue.list_jobs(engine, kind=REFIT, model_id=model_id, limit=1)
+        latest = queue.list_jobs(engine, entry_point=REFIT, model_id=model_id, limit=1)
         if not latest or latest[0].state not in queue.OPEN_STATES:
             queue.enqueue(engine, REFIT, {"model_name": model_id}, model_id=model_id)
 

@@ -235,13 +235,13 @@ def _build(group: type[P], given: dict[str, str]) -> P:
     return group(**values)
 
 
-def _typed(name: str, text: str, kind: Any) -> str | int | bool:
-    if kind is bool:
+def _typed(name: str, text: str, wanted: Any) -> str | int | bool:
+    if wanted is bool:
         lowered = text.strip().lower()
         if lowered not in ("true", "false", "1", "0"):
             raise ParameterError(name, text, "true or false")
         return lowered in ("true", "1")
-    if kind is int:
+    if wanted is int:
         try:
             number = int(text)
         except ValueError as exc:

@@ -17,23 +17,23 @@ T = TypeVar("T")
 
 
 class Catalog(Generic[T]):
-    """Names of one kind of implementation, each resolved on first use.
+    """Implementations by name, each imported on first use.
 
     Args:
-        kind: What the names are, as it reads in an error ("template").
+        noun: What an implementation is called in an error ("template").
         imports: Name -> `"module:attribute"`; the attribute is the implementation itself.
 
-    Names from the entry-point group `nautilus_ml_engine.<kind>` are added; built-in names win.
+    Names from the entry-point group `nautilus_ml_engine.<noun>` are added; built-in names win.
     """
 
-    def __init__(self, kind: str, imports: Mapping[str, str]) -> None:
-        self.kind = kind
+    def __init__(self, noun: str, imports: Mapping[str, str]) -> None:
+        self.noun = noun
         self._builtin = dict(imports)
         self._resolved: dict[str, T] = {}
 
     @cached_property
     def _imports(self) -> dict[str, str]:
-        group = f"nautilus_ml_engine.{self.kind.replace(' ', '_')}"
+        group = f"nautilus_ml_engine.{self.noun.replace(' ', '_')}"
         return {p.name: p.value for p in entry_points(group=group)} | self._builtin
 
     def __iter__(self) -> Iterator[str]:
@@ -51,7 +51,7 @@ class Catalog(Generic[T]):
         """
         if name not in self._resolved:
             if name not in self._imports:
-                raise UnknownNameError(self.kind, name, self._imports)
+                raise UnknownNameError(self.noun, name, self._imports)
             module, _, attribute = self._imports[name].partition(":")
             self._resolved[name] = cast(T, getattr(import_module(module), attribute))
         return self._resolved[name]

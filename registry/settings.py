@@ -64,14 +64,14 @@ class PlatformSettings(BaseSettings):
         return self.data_dir / "predictions"
 
 
-def read_settings(kind: type[S]) -> S:
+def read_settings(settings: type[S]) -> S:
     """Read settings from the environment.
 
     Raises:
         SettingValueError: a variable cannot be read; one line that names it.
     """
     try:
-        return kind()
+        return settings()
     except ValidationError as exc:
         problem = exc.errors()[0]
         variable = "_".join(str(part) for part in problem["loc"]).upper()

@@ -38,7 +38,7 @@ from serving.history import History
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.panels import Panels
-from serving.routes import bars, front_page, health, metrics, models, predict, reference
+from serving.routes import bars, docs, front_page, health, metrics, models, predict
 from serving.service import Service
 from serving.settings import LogLevel, ServingSettings
 from serving.steps import Steps
@@ -87,7 +87,7 @@ def create_app(
         body_seconds=serving.default_timeout,
     )
     errors.install(app)
-    for part in (health, models, predict, bars, metrics, front_page, reference):
+    for part in (health, models, predict, bars, metrics, front_page, docs):
         app.include_router(part.router)
     return app
 

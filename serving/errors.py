@@ -131,10 +131,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 def _problem_line(problem: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in problem["loc"] if part != "body") or "body"
-    kind = problem["type"]
-    if kind == "extra_forbidden":
+    rule = problem["type"]
+    if rule == "extra_forbidden":
         return f"{place}: unknown field"
-    if kind == "missing":
+    if rule == "missing":
         return f"{place}: this field is required"
     found = _shown(problem.get("input"))
     expected = str(problem["msg"]).removeprefix("Value error, ")

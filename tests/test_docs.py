@@ -41,7 +41,7 @@ def page(name: str) -> str:
         (BACKENDS, "flavors"),
         (TRIGGERS, "operations"),
     ],
-    ids=lambda value: getattr(value, "kind", value),
+    ids=lambda value: getattr(value, "noun", value),
 )
 def test_every_name_of_a_catalog_is_in_its_page(catalog, name):
     assert [entry for entry in catalog if f"`{entry}`" not in page(name)] == []

@@ -23,13 +23,13 @@ from pipelines.architectures import (
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
-from pipelines.architectures.scaling import fit_inputs
+from pipelines.architectures.scaling import fit_preprocessing
 from pipelines.architectures.threads import limited_threads
 from pipelines.architectures.torch_nets import clusters
 from registry.contract import Json
 from registry.errors import ParameterError
 from registry.flavors.arrays.clusters import NOBODY, ClusterStates
-from registry.flavors.arrays.inputs import Inputs
+from registry.flavors.arrays.preprocessing import Preprocessing
 
 SPACE: Space = {
     "n_states": Number(0, 0, clusters.MOST_STATES, is_integer=True),
@@ -66,7 +66,7 @@ class Clustering(Architecture):
         if chosen["n_states"] != 0:
             return chosen
         with limited_threads(chosen["nthread"]):
-            points = _points(fit_inputs(rows.X, rows.weight, "standard"), rows.X)
+            points = _points(fit_preprocessing(rows.X, rows.weight, "standard"), rows.X)
             n_states = clusters.choose_n_states(self.name, points, rows.weight, seed)
         return chosen | {"n_states": n_states}
 
@@ -89,22 +89,22 @@ class Clustering(Architecture):
         """
         chosen = self.choose(rows, objective, parameters, seed)
         n_states = int(str(chosen["n_states"]))
-        inputs = fit_inputs(rows.X, rows.weight, "standard")
-        points = _points(inputs, rows.X)
+        preprocessing = fit_preprocessing(rows.X, rows.weight, "standard")
+        points = _points(preprocessing, rows.X)
         with limited_threads(chosen["nthread"]):
             found = clusters.find(self.name, self.name, points, rows.weight, n_states, seed)
         ordered = clusters.by_variance(found, points, rows.y, rows.weight)
-        return ArrayEstimator(_model(inputs, ordered), seed)
+        return ArrayEstimator(_model(preprocessing, ordered), seed)
 
 
-def _points(inputs: Inputs, X: NDArray[np.float32]) -> NDArray[np.float64]:
-    return inputs(X).astype(np.float64)
+def _points(preprocessing: Preprocessing, X: NDArray[np.float32]) -> NDArray[np.float64]:
+    return preprocessing(X).astype(np.float64)
 
 
-def _model(inputs: Inputs, found: clusters.Clusters) -> ClusterStates:
+def _model(preprocessing: Preprocessing, found: clusters.Clusters) -> ClusterStates:
     far = NOBODY if found.noise is None else found.noise
     return ClusterStates(
-        inputs=inputs,
+        preprocessing=preprocessing,
         centre=found.centres.astype(np.float32),
         state=found.state.astype(np.int64),
         offset=found.offset.astype(np.float32),

@@ -26,8 +26,8 @@ from registry.contract import Json
 from registry.errors import FitError, ShapeError
 from registry.flavors import NativeModel
 from registry.flavors.arrays import save_arrays
-from registry.flavors.arrays.inputs import Inputs
 from registry.flavors.arrays.linear import Linear
+from registry.flavors.arrays.preprocessing import Preprocessing
 
 SPACE: Space = {
     "sharpness": Number(4.0, 0.1, 50.0),
@@ -100,8 +100,10 @@ class Lexicon(Architecture):
         weight = np.zeros((N_FEATURES, N_SCORES), np.float32)
         weight[TONE] = np.array([-1.0, 0.0, 1.0]) * float(chosen["sharpness"])  # type: ignore[arg-type]
         bias = np.array([0.0, chosen["neutral"], 0.0], dtype=np.float32)
-        inputs = Inputs(fill=zero, low=-LARGEST * one, high=LARGEST * one, shift=zero, scale=one)
-        return LexiconEstimator(Linear(inputs, weight, bias))
+        preprocessing = Preprocessing(
+            fill=zero, low=-LARGEST * one, high=LARGEST * one, shift=zero, scale=one
+        )
+        return LexiconEstimator(Linear(preprocessing, weight, bias))
 
 
 LEXICON = Lexicon()

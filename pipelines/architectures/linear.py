@@ -27,7 +27,7 @@ from pipelines.architectures import (
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
-from pipelines.architectures.scaling import Scaling, fit_inputs
+from pipelines.architectures.scaling import Scaling, fit_preprocessing
 from pipelines.architectures.threads import limited_threads
 from registry.contract import Json
 from registry.errors import FitError
@@ -85,14 +85,16 @@ class LinearArchitecture(Architecture):
         chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         scaling = cast(Scaling, chosen["scaling"])
-        inputs = fit_inputs(rows.X, rows.weight, scaling)
-        z = inputs(rows.X).astype(np.float64)
+        preprocessing = fit_preprocessing(rows.X, rows.weight, scaling)
+        z = preprocessing(rows.X).astype(np.float64)
         if scaling == "idf":
             z /= np.maximum(np.linalg.norm(z, axis=1, keepdims=True), SHORTEST)
         solve = _solve_classes if objective.loss == "softmax" else _solve_squared
         with limited_threads(chosen["nthread"]):
             weight, bias = solve(self.name, z, rows, chosen, objective.n_scores)
-        model = Linear(inputs, weight.astype(np.float32), bias.astype(np.float32), scaling == "idf")
+        model = Linear(
+            preprocessing, weight.astype(np.float32), bias.astype(np.float32), scaling == "idf"
+        )
         return ArrayEstimator(model, seed)
 
 

@@ -29,13 +29,13 @@ from pipelines.architectures import (
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
 from pipelines.architectures.rows import checked_rows
-from pipelines.architectures.scaling import fit_inputs
+from pipelines.architectures.scaling import fit_preprocessing
 from pipelines.architectures.threads import limited_threads
 from pipelines.architectures.torch_nets.clusters import STABLE
 from registry.contract import Json
 from registry.errors import FitError
-from registry.flavors.arrays.inputs import Inputs
 from registry.flavors.arrays.markov import MarkovFilter
+from registry.flavors.arrays.preprocessing import Preprocessing
 
 MOST_STATES = 4
 LEAST_PROBABILITY = 1e-10
@@ -127,7 +127,7 @@ class HiddenMarkov(Architecture):
         return ArrayEstimator(model, seed)
 
 
-def sequences(inputs: Inputs, X: NDArray[np.float32]) -> Sequences:
+def sequences(preprocessing: Preprocessing, X: NDArray[np.float32]) -> Sequences:
     """Return the steps behind windows (n, window, n_features), each step once.
 
     A window continues the run whose newest window ends with all but its own newest step; symbols
@@ -144,7 +144,7 @@ def sequences(inputs: Inputs, X: NDArray[np.float32]) -> Sequences:
         open_runs[X[row, 1:].tobytes()] = run
     pieces = [np.concatenate([X[run[0]], X[run[1:], -1]]) for run in runs]
     lengths = np.array([len(piece) for piece in pieces], np.int64)
-    return Sequences(inputs(np.concatenate(pieces)).astype(np.float64), lengths)
+    return Sequences(preprocessing(np.concatenate(pieces)).astype(np.float64), lengths)
 
 
 def _newest(rows: TrainingRows, chosen: Mapping[str, Any]) -> TrainingRows:
@@ -163,17 +163,17 @@ def _slice(rows: TrainingRows, span: slice) -> TrainingRows:
 
 def _fitted(rows: TrainingRows, chosen: Mapping[str, Any], seed: int) -> tuple[MarkovFilter, float]:
     """Return the filter with its states in order, and the fit's BIC."""
-    inputs = fit_inputs(rows.X[:, -1], rows.weight, "standard")
-    found = sequences(inputs, rows.X)
+    preprocessing = fit_preprocessing(rows.X[:, -1], rows.weight, "standard")
+    found = sequences(preprocessing, rows.X)
     if len(found.steps) < 10 * chosen["n_states"]:
         problem = f"{len(found.steps)} steps for {chosen['n_states']} states"
         raise FitError("hmm", problem, "use more bars or fewer states")
     with limited_threads(chosen["nthread"]):
         library = _likeliest(found, chosen, seed)
         bic = float(library.bic(found.steps, found.lengths))
-    unordered = _filter(library, inputs, rows.X.shape[1], np.arange(chosen["n_states"]))
+    unordered = _filter(library, preprocessing, rows.X.shape[1], np.arange(chosen["n_states"]))
     order = _by_variance(np.exp(unordered(rows.X).astype(np.float64)), rows.y, rows.weight)
-    return _filter(library, inputs, rows.X.shape[1], order), bic
+    return _filter(library, preprocessing, rows.X.shape[1], order), bic
 
 
 def _likeliest(found: Sequences, chosen: Mapping[str, Any], seed: int) -> GaussianHMM:
@@ -204,7 +204,7 @@ def _likeliest(found: Sequences, chosen: Mapping[str, Any], seed: int) -> Gaussi
 
 
 def _filter(
-    library: GaussianHMM, inputs: Inputs, window: int, order: NDArray[np.intp]
+    library: GaussianHMM, preprocessing: Preprocessing, window: int, order: NDArray[np.intp]
 ) -> MarkovFilter:
     """Return the filter whose state i is the library's state `order[i]`."""
     transition = np.maximum(library.transmat_[np.ix_(order, order)], LEAST_PROBABILITY)
@@ -216,7 +216,7 @@ def _filter(
     level = [np.log(np.diag(f)).sum() - 0.5 * len(f) * np.log(2 * np.pi) for f in factors]
     return MarkovFilter(
         window=window,
-        inputs=inputs,
+        preprocessing=preprocessing,
         start=np.log(stationary(transition)).astype(np.float32),
         transition=np.log(transition).astype(np.float32),
         whiten=np.hstack(factors).astype(np.float32),

@@ -10,16 +10,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.flavors.arrays.inputs import Inputs
+from registry.flavors.arrays.preprocessing import Preprocessing
 
 Scaling = Literal["standard", "idf", "none"]
 BOUND = 100.0
-"""Inputs beyond this many deviations from the mean (for `none` and `idf`: beyond this many times
-the largest training value) are taken for this: a wild bar moves a score far, not to infinity."""
+"""Features are clipped at this many deviations from the mean (`none` and `idf`: this many times the
+largest training value), so that a wild bar moves a score far, but not to infinity."""
 
 
-def fit_inputs(X: NDArray[np.float32], weight: NDArray[np.float64], scaling: Scaling) -> Inputs:
-    """Return the input step of a model.
+def fit_preprocessing(
+    X: NDArray[np.float32], weight: NDArray[np.float64], scaling: Scaling
+) -> Preprocessing:
+    """Return what a model does to its features before its formula.
 
     Args:
         X: (n, n_features), NaN for missing; a feature without any value counts as zero.
@@ -31,14 +33,14 @@ def fit_inputs(X: NDArray[np.float32], weight: NDArray[np.float64], scaling: Sca
         varies = deviation > 1e-6 * np.abs(mean)
         wide = np.where(varies, deviation, np.maximum(np.abs(mean), 1.0))
         scale = np.divide(1.0, deviation, out=np.ones_like(mean), where=varies)
-        return _inputs(mean, mean - BOUND * wide, mean + BOUND * wide, mean, scale)
+        return _preprocessing(mean, mean - BOUND * wide, mean + BOUND * wide, mean, scale)
     largest = np.where(np.isnan(X), 0, np.abs(X)).max(axis=0).astype(np.float64)
     bound = BOUND * np.where(largest > 0, largest, 1.0)
     scale = np.ones_like(mean)
     if scaling == "idf":  # Salton & Buckley 1988, smoothed by one document with every word
         documents = (np.nan_to_num(X) != 0).sum(axis=0)
         scale = np.log((1 + len(X)) / (1 + documents)) + 1
-    return _inputs(mean, -bound, bound, zero, scale)
+    return _preprocessing(mean, -bound, bound, zero, scale)
 
 
 def weighted_moments(
@@ -54,5 +56,5 @@ def weighted_moments(
     return mean, np.sqrt(variance)
 
 
-def _inputs(*columns: NDArray[np.float64]) -> Inputs:
-    return Inputs(*(column.astype(np.float32) for column in columns))
+def _preprocessing(*columns: NDArray[np.float64]) -> Preprocessing:
+    return Preprocessing(*(column.astype(np.float32) for column in columns))

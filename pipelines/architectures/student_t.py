@@ -48,13 +48,13 @@ def draw(fitted: StudentT, n_draws: int, seed: int, device: str) -> Array:
     from pipelines.architectures.torch_nets.devices import choose
 
     place = choose(device)
-    kind = torch.float32 if place.type == "mps" else torch.float64  # mps has no float64
+    dtype = torch.float32 if place.type == "mps" else torch.float64  # mps has no float64
     generator = torch.Generator().manual_seed(seed)
     shape = (n_draws, len(fitted.covariance))
-    normals = torch.randn(shape, generator=generator, dtype=torch.float64).to(place, kind)
+    normals = torch.randn(shape, generator=generator, dtype=torch.float64).to(place, dtype)
     chi_squared = np.random.default_rng(seed).chisquare(fitted.freedom, n_draws)
-    stretch = torch.as_tensor(np.sqrt((fitted.freedom - 2) / chi_squared)).to(place, kind)
-    root = torch.as_tensor(_root(fitted.covariance)).to(place, kind)
+    stretch = torch.as_tensor(np.sqrt((fitted.freedom - 2) / chi_squared)).to(place, dtype)
+    root = torch.as_tensor(_root(fitted.covariance)).to(place, dtype)
     drawn = (normals @ root.T) * stretch[:, None]
     return np.asarray(drawn.cpu().numpy(), dtype=np.float64)
 

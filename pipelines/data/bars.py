@@ -184,8 +184,8 @@ def _conform(frame: pl.DataFrame, where: str) -> pl.DataFrame:
             pl.col("row") if "row" in frame.columns else pl.int_range(1, pl.len() + 1).alias("row"),
             stamp.cast(TIMESTAMP),
             *(
-                (pl.col(c) if c in frame.columns else pl.lit(None)).cast(kind).alias(c)
-                for c, kind in SCHEMA.items()
+                (pl.col(c) if c in frame.columns else pl.lit(None)).cast(dtype).alias(c)
+                for c, dtype in SCHEMA.items()
                 if c != "timestamp"
             ),
         )

@@ -2,7 +2,7 @@
 
 A job is one row of `jobs`. A worker claims the oldest job that is due, holds it by a lease that
 it renews (heartbeat), and reports once. When a worker dies its lease runs out and another worker
-claims the job, so delivery is **at least once** and every kind of job must be idempotent. Each
+claims the job, so delivery is **at least once** and every entry point must be idempotent. Each
 claim raises the row's `fence`; a report carries owner and fence and is refused when another
 worker holds the job by then, so a worker that was frozen cannot overwrite its successor.
 
@@ -40,7 +40,7 @@ class Job:
     """One row of `jobs`; `fence` is also the number of times it has been claimed."""
 
     id: str
-    kind: str
+    entry_point: str
     model_id: str | None
     payload: Mapping[str, Json]
     idempotency_key: str | None
@@ -58,7 +58,7 @@ class Job:
 
 def enqueue(
     engine: sa.Engine,
-    kind: str,
+    entry_point: str,
     payload: Mapping[str, Json],
     *,
     model_id: str | None = None,
@@ -69,14 +69,14 @@ def enqueue(
     """Add a job, or return the one that has this idempotency key already, whatever its state.
 
     Args:
-        kind: MLproject entry point that the worker runs.
+        entry_point: MLproject entry point that the worker runs.
         payload: that entry point's parameters.
         due_at: not before this time; None means now.
     """
     with engine.begin() as connection:
         return enqueue_in(
             connection,
-            kind,
+            entry_point,
             payload,
             model_id=model_id,
             idempotency_key=idempotency_key,
@@ -87,7 +87,7 @@ def enqueue(
 
 def enqueue_in(
     connection: sa.Connection,
-    kind: str,
+    entry_point: str,
     payload: Mapping[str, Json],
     *,
     model_id: str | None = None,
@@ -99,7 +99,7 @@ def enqueue_in(
     now = datetime.now(UTC)
     values = {
         "id": uuid.uuid4().hex,
-        "kind": kind,
+        "kind": entry_point,
         "model_id": model_id,
         "payload": dict(payload),
         "idempotency_key": idempotency_key,
@@ -121,10 +121,10 @@ def enqueue_in(
     return _job(added)
 
 
-def enqueue_once(engine: sa.Engine, kind: str) -> None:
-    """Add a job without parameters, unless one of this kind is waiting already."""
-    if not list_jobs(engine, kind=kind, state="queued", limit=1):
-        enqueue(engine, kind, {})
+def enqueue_once(engine: sa.Engine, entry_point: str) -> None:
+    """Add a job without parameters, unless one of this entry point is waiting already."""
+    if not list_jobs(engine, entry_point=entry_point, state="queued", limit=1):
+        enqueue(engine, entry_point, {})
 
 
 def claim(
@@ -256,13 +256,17 @@ def list_jobs(
     engine: sa.Engine,
     *,
     state: str | None = None,
-    kind: str | None = None,
+    entry_point: str | None = None,
     model_id: str | None = None,
     limit: int = 100,
 ) -> list[Job]:
     """Return jobs, newest first; each filter that is given must match."""
     query = sa.select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
-    for column, wanted in ((jobs.c.state, state), (jobs.c.kind, kind), (jobs.c.model_id, model_id)):
+    for column, wanted in (
+        (jobs.c.state, state),
+        (jobs.c.kind, entry_point),
+        (jobs.c.model_id, model_id),
+    ):
         if wanted is not None:
             query = query.where(column == wanted)
     with reading(engine) as connection:
@@ -346,4 +350,5 @@ def _report(engine: sa.Engine, job: Job, values: Mapping[str, Any]) -> Job:
 
 
 def _job(row: sa.Row[Any]) -> Job:
-    return Job(**row._asdict())
+    facts = row._asdict()
+    return Job(entry_point=facts.pop("kind"), **facts)

@@ -127,7 +127,13 @@ class Worker:
         job = queue.claim(self._engine, self.owner, lease_seconds=lease_seconds)
         if job is None:
             return False
-        log.info("job started", job=job.id, kind=job.kind, model=job.model_id, attempt=job.fence)
+        log.info(
+            "job started",
+            job=job.id,
+            entry_point=job.entry_point,
+            model=job.model_id,
+            attempt=job.fence,
+        )
         try:
             self._run_job(job)
         except StaleLeaseError as exc:
@@ -148,7 +154,7 @@ class Worker:
     def _run_job(self, job: Job) -> None:
         entry = Entry(
             uri=self._settings.mlproject_uri,
-            entry_point=job.kind,
+            entry_point=job.entry_point,
             parameters=job.payload,
             experiment=job.model_id or "operations",
             environment=os.environ | {"MLFLOW_TRACKING_URI": self._platform.mlflow_tracking_uri},
@@ -195,8 +201,14 @@ class Worker:
             queue.finish(self._engine, job, {"run_id": outcome.run_id, "status": "FINISHED"})
         else:
             queue.fail(self._engine, job, outcome.error)
-        log.info("job ended", job=job.id, kind=job.kind, ok=outcome.succeeded, error=outcome.error)
-        if job.kind in FOLLOWED_BY_ADVANCE:
+        log.info(
+            "job ended",
+            job=job.id,
+            entry_point=job.entry_point,
+            ok=outcome.succeeded,
+            error=outcome.error,
+        )
+        if job.entry_point in FOLLOWED_BY_ADVANCE:
             queue.enqueue_once(self._engine, "advance")
 
     def _look_at_schedules(self) -> None:

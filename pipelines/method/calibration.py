@@ -26,21 +26,23 @@ MINIMUM_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Calibrator:
-    """`kind` identity, temperature (array `temperature` (1,)) or isotonic (`x`, `p`: (k, groups)).
+    """From logits to probabilities, by one of three methods and its arrays.
 
-    Isotonic maps each class's softmax probability by linear interpolation and renormalises.
+    `identity` has no arrays, `temperature` has `temperature` (1,), `isotonic` has `x` and `p`, both
+    (k, groups). Isotonic maps each class's softmax probability by linear interpolation, then
+    divides by the sum over the classes.
     """
 
-    kind: str = "identity"
+    method: str = "identity"
     arrays: Mapping[str, Array] = field(default_factory=dict)
 
     def apply(self, scores: NDArray[np.float32]) -> Array:
         """Return probabilities (n, k) of logits (n, k); rows sum to 1."""
         logits = scores.astype(np.float64)
-        if self.kind == "temperature":
+        if self.method == "temperature":
             return softmax(logits / self.arrays["temperature"][0])
         raw = softmax(logits)
-        if self.kind == "identity":
+        if self.method == "identity":
             return raw
         curves = zip(raw.T, self.arrays["x"], self.arrays["p"], strict=True)
         mapped = np.column_stack([np.interp(column, x, p) for column, x, p in curves])

@@ -44,11 +44,11 @@ class Cpu:
             UnreadableArtifactError: the bytes are not what the flavor and the contract say.
             UnsupportedModelError: a flavor or native format that this backend does not run.
         """
-        kind = "onnx" if flavor == "onnx" else f"{flavor} {contract.native_format}"
-        if kind not in _LOADERS:
+        artifact = "onnx" if flavor == "onnx" else f"{flavor} {contract.native_format}"
+        if artifact not in _LOADERS:
             reason = f"backend {self.name!r} runs: {', '.join(sorted(_LOADERS))}"
             raise UnsupportedModelError(flavor, contract.native_format, reason)
-        return _CpuPredictor(_LOADERS[kind](payload, contract), contract)
+        return _CpuPredictor(_LOADERS[artifact](payload, contract), contract)
 
 
 class _CpuPredictor:

@@ -8,9 +8,9 @@ from registry.errors.families import InvalidInputError, listed, shown
 class UnknownNameError(InvalidInputError):
     """A name that no catalog entry has."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        super().__init__(f"unknown {kind} {name!r}; known: {listed(self.known)}")
+    def __init__(self, noun: str, name: str, known: Iterable[str]) -> None:
+        self.noun, self.name, self.known = noun, name, tuple(sorted(known))
+        super().__init__(f"unknown {noun} {name!r}; known: {listed(self.known)}")
 
 
 class UnknownSymbolError(InvalidInputError):

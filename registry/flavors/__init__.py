@@ -22,7 +22,7 @@ class NativeModel:
     """A fitted model in its library's own safe format.
 
     `format` is `"xgboost-ubj"` (a Booster saved as UBJSON), `"lightgbm-txt"` (LightGBM's model
-    text), `"catboost-cbm"` (CatBoost's binary file), `"arrays"` (safetensors of a kind of
+    text), `"catboost-cbm"` (CatBoost's binary file), `"arrays"` (safetensors of a model of
     `registry.flavors.arrays`) or `"torch-export"` (a `.pt2` file of `torch.export`). `payload` is
     the file's content.
     """

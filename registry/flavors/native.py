@@ -1,6 +1,6 @@
 """Flavor `native`: the fitted model exactly as its library saved it.
 
-It is the parity reference of every other flavor. Formats: XGBoost's UBJSON, LightGBM's text,
+Every other flavor is compared with it. Formats: XGBoost's UBJSON, LightGBM's text,
 CatBoost's binary file, safetensors of arrays that numpy evaluates, and the `.pt2` file of
 `torch.export`; none needs a class of `pipelines`. A `.pt2` file is a program: it is loaded only
 after its digest was checked against the one recorded at registration.

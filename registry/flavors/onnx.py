@@ -3,7 +3,7 @@
 The graph takes `features` float32 `(sample, [step,] feature)` and gives `scores` float32
 `(sample, score)`: raw margins or logits, no label, no link. Written from the native file alone,
 so a version can be converted without the code that trained it. Trees become one
-TreeEnsembleRegressor node built from the booster's own dump, arrays the operations that their kind
+TreeEnsembleRegressor node built from the booster's own dump, arrays the operations that their model
 names (`registry.flavors.arrays`); networks go through `torch.onnx`.
 """
 

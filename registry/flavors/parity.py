@@ -27,13 +27,13 @@ def difference(native: NDArray[np.float32], other: NDArray[np.float32]) -> float
     """
     if native.shape != other.shape or native.size == 0:
         raise ShapeError("scores", f"{native.shape} and at least one", str(other.shape))
-    reference, found = native.astype(np.float64), other.astype(np.float64)
-    if not np.array_equal(np.isfinite(reference), np.isfinite(found)):
+    expected, found = native.astype(np.float64), other.astype(np.float64)
+    if not np.array_equal(np.isfinite(expected), np.isfinite(found)):
         return float("inf")
-    finite = np.isfinite(reference)
+    finite = np.isfinite(expected)
     if not finite.any():
         return float("inf")
-    gap = np.abs(reference - found)[finite] / np.maximum(1.0, np.abs(reference[finite]))
+    gap = np.abs(expected - found)[finite] / np.maximum(1.0, np.abs(expected[finite]))
     return float(gap.max())
 
 

@@ -32,15 +32,15 @@ def find_fault(payload: bytes) -> str | None:
 
 def _value(payload: bytes, at: int, depth: int) -> int:
     """Return where the value that starts at `at` ends."""
-    kind = payload[at]
-    if kind in SIZES:
-        return _skip(payload, at + 1, SIZES[kind])
-    if kind in b"S":
+    marker = payload[at]
+    if marker in SIZES:
+        return _skip(payload, at + 1, SIZES[marker])
+    if marker in b"S":
         n, at = _count(payload, at + 1)
         return _skip(payload, at, n)
-    if kind not in b"{[" or depth == DEEPEST:
+    if marker not in b"{[" or depth == DEEPEST:
         raise ValueError(f"nothing that can be read at byte {at}")
-    return _container(payload, at + 1, depth + 1, is_object=kind in b"{")
+    return _container(payload, at + 1, depth + 1, is_object=marker in b"{")
 
 
 def _container(payload: bytes, at: int, depth: int, *, is_object: bool) -> int:
@@ -68,13 +68,13 @@ def _container(payload: bytes, at: int, depth: int, *, is_object: bool) -> int:
 
 def _count(payload: bytes, at: int) -> tuple[int, int]:
     """Return the count written at `at` and where it ends."""
-    kind = payload[at]
-    if kind not in COUNTS:
+    marker = payload[at]
+    if marker not in COUNTS:
         raise ValueError(f"no count at byte {at}")
-    (n,) = struct.unpack_from(COUNTS[kind], payload, at + 1)
+    (n,) = struct.unpack_from(COUNTS[marker], payload, at + 1)
     if n < 0:
         raise ValueError(f"a count below 0 at byte {at}")
-    return int(n), at + 1 + SIZES[kind]
+    return int(n), at + 1 + SIZES[marker]
 
 
 def _skip(payload: bytes, at: int, n: int) -> int:

@@ -111,7 +111,7 @@ def test_a_replayed_span_confirms_drift_once_and_repeating_it_changes_nothing(
     assert [r.window_end for r in found] == [world.start + d * DAY for d in range(20, 70, 5)]
     (job,) = queue.list_jobs(engine)
     second = [r.window_end for r in found if r.verdict == "drift"][1]
-    assert job.kind == "main" and job.payload["end"] == second.isoformat()
+    assert job.entry_point == "main" and job.payload["end"] == second.isoformat()
 
     client = MlflowClient()
     run = client.get_run(found[0].run_id)

@@ -99,7 +99,7 @@ def test_newer_bars_lead_to_one_promoted_refit_a_day(
     store.append(bars(N_DAYS + 2), "1d", "adjusted")
     assert "until 2020-09-28" in refit(resources, platform, MODEL, now)
     assert "waits" in refit(resources, platform, MODEL, now)
-    (job,) = queue.list_jobs(engine, kind="main")
+    (job,) = queue.list_jobs(engine, entry_point="main")
     assert job.payload["trigger"] == "schedule"
     run(job, platform, engine)
     assert advance(resources, MODEL) is State.OBSERVE
@@ -136,7 +136,7 @@ def test_a_failed_refit_is_rejected_and_tried_again_the_next_day(
 def test_the_worker_enqueues_refits_of_models_of_portfolios_only(champion, engine, world) -> None:
     enqueue_refits(engine)
     enqueue_refits(engine)
-    assert [job.model_id for job in queue.list_jobs(engine, kind="refit")] == [MODEL]
+    assert [job.model_id for job in queue.list_jobs(engine, entry_point="refit")] == [MODEL]
 
 
 def test_a_portfolio_s_weights_have_no_reference_to_drift_from(champion, platform, engine) -> None:
@@ -152,7 +152,7 @@ def test_the_kill_switch_holds_and_other_models_are_refused(platform, engine, wo
     world.serve(engine, 1)
     assert refit(resources, platform, world.model) == "RETRAIN_ENABLED is false"
     enqueue_refits(engine)
-    assert queue.list_jobs(engine, kind="refit") == []
+    assert queue.list_jobs(engine, entry_point="refit") == []
 
 
 def test_a_model_of_bars_is_refused(resources, platform, register, registry) -> None:

@@ -81,7 +81,7 @@ def test_a_confirmed_drift_enqueues_exactly_one_run_of_the_champions_recipe(
     resources = make_resources()
     assert [advance(resources, MODEL) for _ in range(3)] == [State.RETRAIN_QUEUED] * 3
     (job,) = queue.list_jobs(engine)
-    assert (job.kind, job.model_id) == ("main", MODEL)
+    assert (job.entry_point, job.model_id) == ("main", MODEL)
     assert job.payload["end"] == (world.start + 35 * DAY).isoformat()
     assert job.payload["source"] == "store" and job.payload["champion"] == 1
     assert job.payload["trigger"] == "data_drift" and "promote" not in job.payload

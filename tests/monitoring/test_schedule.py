@@ -31,7 +31,7 @@ def test_drift_is_enqueued_for_served_models_with_new_predictions_only(engine, s
     log_prediction(settings, "not_served")
     enqueue_drift(engine, settings)
     enqueue_drift(engine, settings)  # the first one still waits
-    assert [(j.kind, j.payload) for j in queue.list_jobs(engine)] == [
+    assert [(j.entry_point, j.payload) for j in queue.list_jobs(engine)] == [
         ("drift", {"model_name": "watched"})
     ]
 
@@ -60,7 +60,7 @@ def test_advance_is_enqueued_once_while_a_cycle_is_open(engine, settings):
         )
     enqueue_drift(engine, settings)
     enqueue_drift(engine, settings)
-    assert [j.kind for j in queue.list_jobs(engine)] == ["advance"]
+    assert [j.entry_point for j in queue.list_jobs(engine)] == ["advance"]
 
 
 def test_newest_prediction_is_none_without_a_log(settings):

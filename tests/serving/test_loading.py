@@ -12,8 +12,8 @@ from registry.errors import (
 )
 from registry.flavors import FLAVORS
 from registry.flavors.arrays import save_arrays
-from registry.flavors.arrays.inputs import Inputs
 from registry.flavors.arrays.linear import Linear
+from registry.flavors.arrays.preprocessing import Preprocessing
 from registry.version_files import GOLDEN_FILE
 from serving.loading import _used_columns, load
 
@@ -35,8 +35,8 @@ def test_a_version_with_its_native_file_alone_loads(tmp_path, make):
     weights = golden_weights(tmp_path)
     n = len(weights)
     as_it_is = [np.zeros(n), np.full(n, -1e6), np.full(n, 1e6), np.zeros(n), np.ones(n)]
-    inputs = Inputs(*(column.astype(np.float32) for column in as_it_is))
-    model = Linear(inputs, weights, np.zeros(1, np.float32))
+    preprocessing = Preprocessing(*(column.astype(np.float32) for column in as_it_is))
+    model = Linear(preprocessing, weights, np.zeros(1, np.float32))
     (tmp_path / "onnx/model.onnx").unlink()
     (tmp_path / "native").mkdir()
     path = tmp_path / FLAVORS.get("native").file_name(contract.native_format)

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from serving import examples
+from serving.routes.docs import render
 from serving.routes.front_page import _may_trade
 from serving.routes.models import ModelLine
-from serving.routes.reference import render
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ class BarStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._lock = threading.Lock()
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _IntervalBars] = {}
 
     def intervals(self) -> tuple[str, ...]:
         """Return the intervals of which there are bars."""
@@ -81,7 +81,7 @@ class BarStore:
         folder = SegmentFolder(self.directory / interval)
         folder.directory.mkdir(parents=True, exist_ok=True)
         with self._lock, folder.lock(exclusive=True):
-            _settle_basis(folder.directory, interval, price_basis)
+            _fix_basis(folder.directory, interval, price_basis)
             held = self._refreshed(interval, folder)
             if parse_interval(interval) >= timedelta(days=1):
                 held.check_days(fresh)
@@ -138,11 +138,11 @@ class BarStore:
         with self._lock, folder.lock(exclusive=False):
             return dict(self._refreshed(interval, folder).frames)
 
-    def _refreshed(self, interval: str, folder: SegmentFolder) -> "_Held":
+    def _refreshed(self, interval: str, folder: SegmentFolder) -> "_IntervalBars":
         names = folder.names()
-        held = self._held.setdefault(interval, _Held())
+        held = self._held.setdefault(interval, _IntervalBars())
         if held.names - names:  # another process has merged segments
-            held = self._held[interval] = _Held()
+            held = self._held[interval] = _IntervalBars()
         if missing := names - held.names:
             held.add(folder.load(missing))
             held.names = names
@@ -161,7 +161,7 @@ class BarStore:
 
 
 @dataclass(slots=True)
-class _Held:
+class _IntervalBars:
     """The bars of one interval in memory, per symbol, and the segments they came from."""
 
     names: frozenset[str] = frozenset()
@@ -241,8 +241,8 @@ def _distinct(frame: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
 
 def _as_bars(frame: pl.DataFrame) -> pl.DataFrame:
     columns = [
-        (pl.col(c) if c in frame.columns else pl.lit(None)).cast(kind).alias(c)
-        for c, kind in SCHEMA.items()
+        (pl.col(c) if c in frame.columns else pl.lit(None)).cast(dtype).alias(c)
+        for c, dtype in SCHEMA.items()
     ]
     return frame.select(columns)
 
@@ -263,8 +263,8 @@ def _compare(offered: pl.DataFrame, held: pl.DataFrame) -> tuple[int, tuple[str,
     return len(both) - len(differing), tuple(lines)
 
 
-def _settle_basis(directory: Path, interval: str, price_basis: str) -> None:
-    """Record the interval's price basis, or refuse another one (hold the exclusive lock)."""
+def _fix_basis(directory: Path, interval: str, price_basis: str) -> None:
+    """Write the first price basis of an interval, refuse another (hold the exclusive lock)."""
     path = directory / FACTS_FILE
     if path.exists():
         held = json.loads(path.read_text())["price_basis"]

@@ -30,7 +30,7 @@ def fit_class_decoder(oof: OutOfFold, training: LabelledRows, n_classes: int) ->
     """
     chosen = choose(oof.scores, oof.rows.y, oof.fold, FEWEST_TO_CALIBRATE)
     facts: dict[str, Json] = {
-        "calibrator": chosen.calibrator.kind,
+        "calibrator": chosen.calibrator.method,
         "ece": chosen.calibration_error,
         "n_calibration_rows": len(oof.rows),
     }

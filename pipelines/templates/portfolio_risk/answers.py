@@ -40,11 +40,12 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measure that was asked for; `level` is None where it has none."""
+    """A measure that was asked for: `statistic` is its name without the level."""
 
     name: str
-    kind: str
+    statistic: str
     level: float | None = None
+    """A probability, None for a statistic without one."""
 
 
 def parse_measure(name: str) -> Measure:
@@ -104,11 +105,11 @@ def answer(
     found: dict[str, Any] = {
         m.name: _levelled(m, losses, weights, decoder, contract)
         if m.level is not None
-        else _plain(m.kind, losses, weights, decoder, contract)
+        else _plain(m.statistic, losses, weights, decoder, contract)
         for m in measures
     }
-    kinds = {m.kind for m in measures}
-    bases = {kind: text for kind, text in _bases(decoder, contract).items() if kind in kinds}
+    statistics = {m.statistic for m in measures}
+    bases = {s: text for s, text in _bases(decoder, contract).items() if s in statistics}
     return {
         **found,
         "method": _method(len(losses), contract),
@@ -122,30 +123,30 @@ def _levelled(
     measure: Measure, losses: Array, weights: Array, decoder: Decoder, contract: ModelContract
 ) -> Any:
     level = cast(float, measure.level)
-    if measure.kind == "var":
+    if measure.statistic == "var":
         return float(risk.value_at_risk(losses, level))
-    if measure.kind == "cvar":
+    if measure.statistic == "cvar":
         return float(risk.expected_shortfall(losses, level))
     parts = risk.breakdown(decoder.arrays["losses"], weights, level)
     values = {
         "component_var": parts.component_var,
         "marginal_var": parts.marginal_var,
         "component_cvar": parts.component_es,
-    }[measure.kind]
+    }[measure.statistic]
     held = np.flatnonzero(weights)
     return {contract.symbols[i]: float(values[i]) for i in held}
 
 
 def _plain(
-    kind: str, losses: Array, weights: Array, decoder: Decoder, contract: ModelContract
+    statistic: str, losses: Array, weights: Array, decoder: Decoder, contract: ModelContract
 ) -> float | None:
     bars_per_year = cast(float, decoder.facts["bars_per_year"])
-    if kind == "volatility":
+    if statistic == "volatility":
         return float(losses.std(ddof=1) * np.sqrt(bars_per_year / contract.horizon_bars))
     path = decoder.arrays["returns"] @ weights
-    if kind == "max_drawdown":
+    if statistic == "max_drawdown":
         return risk.max_drawdown(path)
-    if kind == "sharpe_ratio":
+    if statistic == "sharpe_ratio":
         return risk.annual_sharpe(path, bars_per_year)
     return risk.beta(decoder.arrays["covariance"], weights, _market(contract))
 

@@ -41,7 +41,7 @@ from pipelines.templates.trading_signals.decoder import (
     read_scores,
     strategy_of,
 )
-from pipelines.templates.trading_signals.labels import KINDS, label_signals, signal_label_spec
+from pipelines.templates.trading_signals.labels import LABELS, label_signals, signal_label_spec
 from pipelines.templates.trading_signals.quality import CLASSES, SignalForecast, judge
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -50,7 +50,7 @@ Array = NDArray[np.float64]
 
 VOLUME_BARS = 20
 OPTIONS: Space = {
-    "label": Choice(KINDS[0], KINDS),
+    "label": Choice(LABELS[0], LABELS),
     "meta_label": Switch(default=False),
     "half_spread": Number(EQUITY.half_spread, 0.0, 0.1),
     "fee": Number(EQUITY.fee, 0.0, 0.1),
@@ -88,7 +88,7 @@ class TradingSignals:
         training: Sequence[BarSeries],
         options: Mapping[str, Json],
     ) -> dict[str, Json]:
-        """Return kind, horizon, fill, path and fitted width (`signal_labels.signal_label_spec`).
+        """Return label, horizon, fill, path and fitted width (`signal_labels.signal_label_spec`).
 
         What only the decision depends on is listed in `decision`, where it differs from the
         defaults: `costs`, `meta_label`.
@@ -98,8 +98,8 @@ class TradingSignals:
             TooLittleHistoryError: no training label is complete.
         """
         horizon = self.horizon_bars if horizon_bars is None else horizon_bars
-        kind = str(options.get("label", KINDS[0]))
-        return signal_label_spec(kind, horizon, training) | self._decision_spec(options)
+        label = str(options.get("label", LABELS[0]))
+        return signal_label_spec(label, horizon, training) | self._decision_spec(options)
 
     def _decision_spec(self, options: Mapping[str, Json]) -> dict[str, Json]:
         assumed = EQUITY.to_json()

@@ -88,7 +88,7 @@ def fit_signal_decoder(oof: OutOfFold, training: LabelledRows) -> Decoder:
     error = _interval_scores(rows, probabilities, arrays["class_return"])
     arrays["conformal"] = keep_scores(error)
     facts: dict[str, Json] = {
-        "calibrator": chosen.calibrator.kind,
+        "calibrator": chosen.calibrator.method,
         "ece": chosen.calibration_error,
         "level": LEVEL,
         "bars_per_year": per_year,

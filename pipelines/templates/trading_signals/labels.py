@@ -1,6 +1,6 @@
 """Labels of trading signals: what a decision at the close of each bar came to.
 
-Two kinds: which barrier is touched first (`triple_barrier`, Lopez de Prado 2018, ch. 3), and where
+Two labels: which barrier is touched first (`triple_barrier`, Lopez de Prado 2018, ch. 3), and where
 the price is after h bars (`fixed_horizon`). Both share the fill, the width in units of volatility
 and its fit, so that BUY, HOLD and SELL mean the same. Numpy and polars only.
 """
@@ -19,13 +19,13 @@ from registry.errors import ParameterError, TooLittleHistoryError
 
 Array = NDArray[np.float64]
 
-KINDS = ("triple_barrier", "fixed_horizon")
+LABELS = ("triple_barrier", "fixed_horizon")
 HOLD_SHARE = 0.35
 """Aim of the width; 30 to 40 % is sound."""
 WIDEST, NARROWEST = 5.0, 0.01
 
 
-def signal_label_spec(kind: str, horizon: int, training: Sequence[BarSeries]) -> dict[str, Json]:
+def signal_label_spec(label: str, horizon: int, training: Sequence[BarSeries]) -> dict[str, Json]:
     """Return the label's parameters, its width fitted so that about 35 % of the rows are HOLD.
 
     `fill` is `next_open` where every training bar has an open, else `next_close`; `path` is
@@ -42,11 +42,11 @@ def signal_label_spec(kind: str, horizon: int, training: Sequence[BarSeries]) ->
     has_open = all(np.isfinite(s.open).all() for s in training)
     has_range = all(np.isfinite(s.high).all() and np.isfinite(s.low).all() for s in training)
     spec: dict[str, Json] = {
-        "kind": kind,
+        "kind": label,
         "horizon_bars": horizon,
         "sigma": "EWMA standard deviation of log returns, span 100",
         "fill": "next_open" if has_open else "next_close",
-        "path": "high_low" if has_range and kind == "triple_barrier" else "close",
+        "path": "high_low" if has_range and label == "triple_barrier" else "close",
     }
     return spec | _fit_width(training, spec)
 

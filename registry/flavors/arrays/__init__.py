@@ -1,15 +1,16 @@
 """Arrays: models that are numbers and a formula, in safetensors, evaluated by numpy.
 
 For algorithms whose library has no safe format of its own (scikit-learn and hmmlearn pickle). The
-file names its kind in its metadata; the kind says which arrays there are, evaluates them with
-numpy, and describes the same computation as an ONNX graph.
+file names its array model in its metadata. The array model says which arrays there are, evaluates
+them with numpy, and describes the same computation as an ONNX graph.
 
-Extension point: one file per kind here, one line in `KINDS`, one line in docs/flavors.md.
+Extension point: one file per array model here, one line in `ARRAY_MODELS`, one line in
+docs/flavors.md.
 
-Guarantees of every kind:
+Guarantees of every array model:
 - `read(stored).arrays()` equals what was stored, and `save_arrays` is deterministic;
 - `read` refuses arrays of another name, dtype or shape, numbers that are not finite, and
-  references that lead outside an array;
+  indices that lead outside an array;
 - `__call__` and the graph of `add_to` agree as `registry.flavors.parity` demands of ONNX.
 """
 
@@ -73,7 +74,7 @@ class StoredArrays:
 class ArrayModel(Protocol):
     """A model that is arrays and a formula."""
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -90,7 +91,7 @@ class ArrayModel(Protocol):
         """Return the model of these arrays.
 
         Raises:
-            UnreadableArtifactError: they are not what this kind needs.
+            UnreadableArtifactError: they are not what this array model needs.
         """
         ...
 
@@ -107,8 +108,8 @@ class ArrayModel(Protocol):
         ...
 
 
-KINDS: Catalog[type[ArrayModel]] = Catalog(
-    "kind of arrays",
+ARRAY_MODELS: Catalog[type[ArrayModel]] = Catalog(
+    "array model",
     {
         "clusters": "registry.flavors.arrays.clusters:ClusterStates",
         "forest": "registry.flavors.arrays.forest:Forest",
@@ -120,19 +121,19 @@ KINDS: Catalog[type[ArrayModel]] = Catalog(
 
 
 def save_arrays(model: ArrayModel) -> NativeModel:
-    """Return the model as a safetensors file that names its kind."""
+    """Return the model as a safetensors file that names its array model."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(values) for name, values in model.arrays().items()}
-    return NativeModel("arrays", save(arrays, metadata={"kind": model.kind}))
+    return NativeModel("arrays", save(arrays, metadata={"kind": model.name}))
 
 
 def open_arrays(payload: bytes) -> ArrayModel:
     """Return the model of a safetensors file that `save_arrays` made.
 
     Raises:
-        UnreadableArtifactError: the bytes are not such a file, its kind is unknown, or its arrays
-            are not what the kind needs.
+        UnreadableArtifactError: the bytes are not such a file, its array model is unknown, or
+            its arrays are not what that needs.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -141,7 +142,7 @@ def open_arrays(payload: bytes) -> ArrayModel:
         stored = StoredArrays(load(payload))
         length = int.from_bytes(payload[:HEADER_BYTES], "little")
         header = json.loads(payload[HEADER_BYTES : HEADER_BYTES + length])
-        found = KINDS.get(header.get("__metadata__", {}).get("kind", ""))
+        found = ARRAY_MODELS.get(header.get("__metadata__", {}).get("kind", ""))
     except (SafetensorError, ValueError, KeyError) as exc:
         if isinstance(exc, UnknownNameError):
             raise UnreadableArtifactError("native", str(exc)) from exc

@@ -1,4 +1,4 @@
-"""Kind `clusters`: the log weight of a state falls with the distance from its nearest centre.
+"""Array model `clusters`: a state weighs less the farther its nearest centre is.
 
 scores[k] = max over the centres c of state k of offset[c] - |z - c|^2 * sharpness. With one centre
 per state this is a mixture of round, equally wide Gaussians (k-means); with the core points of
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from registry.errors import UnreadableArtifactError
 from registry.flavors.arrays import StoredArrays
-from registry.flavors.arrays.inputs import Inputs
+from registry.flavors.arrays.preprocessing import Preprocessing
 from registry.flavors.graphs import Graph
 
 CHUNK_ROWS = 1024
@@ -29,9 +29,9 @@ class ClusterStates:
     the state without centres, or -1; its score is always `far_level` (1,).
     """
 
-    kind: ClassVar[str] = "clusters"
+    name: ClassVar[str] = "clusters"
 
-    inputs: Inputs
+    preprocessing: Preprocessing
     centre: NDArray[np.float32]
     state: NDArray[np.int64]
     offset: NDArray[np.float32]
@@ -42,11 +42,11 @@ class ClusterStates:
     @classmethod
     def read(cls, stored: StoredArrays) -> "ClusterStates":
         """Return the model of these arrays."""
-        inputs = Inputs.read(stored)
-        centre = stored.take("centre", np.float32, None, inputs.n_features)
+        preprocessing = Preprocessing.read(stored)
+        centre = stored.take("centre", np.float32, None, preprocessing.n_features)
         n_centres = len(centre)
         model = cls(
-            inputs=inputs,
+            preprocessing=preprocessing,
             centre=centre,
             state=stored.take_index("state", 0, n_centres + 1, n_centres),
             offset=stored.take("offset", np.float32, n_centres),
@@ -60,7 +60,7 @@ class ClusterStates:
     @property
     def row_shape(self) -> tuple[int, ...]:
         """`(feature,)`."""
-        return (self.inputs.n_features,)
+        return (self.preprocessing.n_features,)
 
     @property
     def n_scores(self) -> int:
@@ -70,7 +70,7 @@ class ClusterStates:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array by name."""
         names = ("centre", "state", "offset", "sharpness", "far", "far_level")
-        return {**self.inputs.arrays(), **{name: getattr(self, name) for name in names}}
+        return {**self.preprocessing.arrays(), **{name: getattr(self, name) for name in names}}
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return log weights (n, n_states) for features (n, n_features)."""
@@ -80,7 +80,7 @@ class ClusterStates:
 
     def add_to(self, graph: Graph, features: str, scores: str) -> None:
         """Add the same operations, the square of the distance multiplied out."""
-        z = self.inputs.add_to(graph, features)
+        z = self.preprocessing.add_to(graph, features)
         own = graph.add("ReduceSumSquare", z, np.array([1], np.int64), keepdims=1)
         product = graph.add("MatMul", z, self.centre.T * np.float32(-2))
         squares = graph.add("Add", graph.add("Add", own, product), (self.centre**2).sum(axis=1))
@@ -90,7 +90,7 @@ class ClusterStates:
         graph.add_joined(columns, scores)
 
     def _log_weights(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        z, centre = self.inputs(features).astype(np.float64), self.centre.astype(np.float64)
+        z, centre = self.preprocessing(features).astype(np.float64), self.centre.astype(np.float64)
         squares = (z * z).sum(axis=1)[:, None] - 2 * z @ centre.T + (centre * centre).sum(axis=1)
         every = np.maximum(squares, 0) * -self.sharpness + self.offset
         found = np.full((len(z), self.n_scores), self.far_level[0], np.float32)

@@ -1,4 +1,4 @@
-"""Kind `forest`: a sum of trees, and a link from the sum to the scores.
+"""Array model `forest`: a sum of trees, and a link from the sum to the scores.
 
 Links: `identity` (the sum: means of a random forest, margins of boosted trees), `log` (the sum is
 a probability, the score its logarithm) and `isolation` (the sum is the mean path length in units
@@ -32,7 +32,7 @@ class Forest:
     (n_nodes, n_scores), what a leaf adds. `base` (n_scores,) is added once.
     """
 
-    kind: ClassVar[str] = "forest"
+    name: ClassVar[str] = "forest"
 
     n_features: int
     root: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Kind `hmm`: the filtered states of a Gaussian hidden Markov model over a window.
+"""Array model `hmm`: the filtered states of a Gaussian hidden Markov model over a window.
 
 The window's oldest step starts from the stationary distribution; each further step is one
 prediction and one update (Hamilton 1994, equations 22.4.5 and 22.4.6), in logarithms:
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.flavors.arrays import StoredArrays
-from registry.flavors.arrays.inputs import Inputs
+from registry.flavors.arrays.preprocessing import Preprocessing
 from registry.flavors.graphs import Graph
 
 AXIS_1, LAST = np.array([1], np.int64), np.array([-1], np.int64)
@@ -29,10 +29,10 @@ class MarkovFilter:
     level[k] - |z L_k - centre[k]|^2 / 2.
     """
 
-    kind: ClassVar[str] = "hmm"
+    name: ClassVar[str] = "hmm"
 
     window: int
-    inputs: Inputs
+    preprocessing: Preprocessing
     start: NDArray[np.float32]
     transition: NDArray[np.float32]
     whiten: NDArray[np.float32]
@@ -42,12 +42,12 @@ class MarkovFilter:
     @classmethod
     def read(cls, stored: StoredArrays) -> "MarkovFilter":
         """Return the model of these arrays."""
-        inputs = Inputs.read(stored)
+        preprocessing = Preprocessing.read(stored)
         start = stored.take("start", np.float32, None)
-        n_states, n_features = len(start), inputs.n_features
+        n_states, n_features = len(start), preprocessing.n_features
         return cls(
             window=int(stored.take_index("window", 1, 2**16, 1)[0]),
-            inputs=inputs,
+            preprocessing=preprocessing,
             start=start,
             transition=stored.take("transition", np.float32, n_states, n_states),
             whiten=stored.take("whiten", np.float32, n_features, n_states * n_features),
@@ -58,7 +58,7 @@ class MarkovFilter:
     @property
     def row_shape(self) -> tuple[int, ...]:
         """`(step, feature)`."""
-        return (self.window, self.inputs.n_features)
+        return (self.window, self.preprocessing.n_features)
 
     @property
     def n_scores(self) -> int:
@@ -69,7 +69,7 @@ class MarkovFilter:
         """Return every array by name."""
         names = ("start", "transition", "whiten", "centre", "level")
         whole = {name: getattr(self, name) for name in names}
-        return {**self.inputs.arrays(), **whole, "window": np.array([self.window], np.int64)}
+        return {**self.preprocessing.arrays(), **whole, "window": np.array([self.window], np.int64)}
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return log filtered probabilities (n, K) for windows (n, window, F)."""
@@ -84,13 +84,13 @@ class MarkovFilter:
 
     def log_densities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return log b_k, float64 (..., K), for features (..., F)."""
-        z = self.inputs(features).astype(np.float64)
+        z = self.preprocessing(features).astype(np.float64)
         turned = (z @ self.whiten.astype(np.float64)).reshape(*z.shape[:-1], *self.centre.shape)
         return np.asarray(self.level - 0.5 * ((turned - self.centre) ** 2).sum(axis=-1))
 
     def add_to(self, graph: Graph, features: str, scores: str) -> None:
         """Add the same operations, the recursion written out step by step."""
-        z = self.inputs.add_to(graph, features)
+        z = self.preprocessing.add_to(graph, features)
         shape = np.array([-1, self.window, *self.centre.shape], np.int64)
         turned = graph.add("Reshape", graph.add("MatMul", z, self.whiten), shape)
         away = graph.add("Sub", turned, self.centre)

@@ -1,4 +1,4 @@
-"""Kind `scenarios`: scores are a portfolio's losses, one matrix product of its weights."""
+"""Array model `scenarios`: scores are a portfolio's losses, one matrix product of its weights."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from registry.flavors.graphs import Graph
 class Scenarios:
     """`losses` is float32 (n_scenarios, n_symbols): what a weight of 1 loses in each scenario."""
 
-    kind: ClassVar[str] = "scenarios"
+    name: ClassVar[str] = "scenarios"
 
     losses: NDArray[np.float32]
 

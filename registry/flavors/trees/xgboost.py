@@ -51,8 +51,8 @@ def read_xgboost(payload: bytes, flavor: str) -> TreeEnsemble:
     booster = open_booster(payload)
     learner = json.loads(booster.save_raw("json"))["learner"]
     if learner["gradient_booster"]["name"] != "gbtree":
-        kind = learner["gradient_booster"]["name"]
-        raise UnsupportedModelError(flavor, "xgboost", f"booster {kind!r} is not gbtree")
+        name = learner["gradient_booster"]["name"]
+        raise UnsupportedModelError(flavor, "xgboost", f"booster {name!r} is not gbtree")
     model = learner["gradient_booster"]["model"]
     if not model["trees"]:
         raise UnsupportedModelError(flavor, "xgboost", "it has no trees")

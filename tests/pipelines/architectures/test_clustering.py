@@ -52,7 +52,7 @@ def test_dbscan_tells_members_from_noise_as_scikit_learn_does():
     model = estimator.model
     # the score of the outside is that of a point at distance eps from a core point
     eps = np.sqrt(-float(model.far_level[0]) / float(model.sharpness[0]))
-    library = LIBRARY_DBSCAN(eps=eps, min_samples=10).fit(model.inputs(data.X))
+    library = LIBRARY_DBSCAN(eps=eps, min_samples=10).fit(model.preprocessing(data.X))
     is_noise = estimator.predict(data.X).argmax(axis=1) == model.far[0]
     assert (is_noise == (library.labels_ == -1)).mean() > 0.99
 

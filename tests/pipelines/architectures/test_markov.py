@@ -6,7 +6,7 @@ from hmmlearn.hmm import GaussianHMM
 
 from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.markov import HMM, sequences, stationary
-from pipelines.architectures.scaling import fit_inputs
+from pipelines.architectures.scaling import fit_preprocessing
 from registry.errors import FitError
 
 STATES = Objective("states", 0)
@@ -50,7 +50,7 @@ def test_the_newest_steps_probabilities_are_those_of_hmmlearns_forward_pass(cova
         [np.linalg.solve(f.T, c) for f, c in zip(factors, model.centre.astype(float), strict=True)]
     )
     for row in range(0, len(data.X), 97):
-        z = model.inputs(data.X[row]).astype(float)
+        z = model.preprocessing(data.X[row]).astype(float)
         expected = library.predict_proba(z)[-1]  # at the newest step nothing is smoothed
         np.testing.assert_allclose(np.exp(model(data.X[row : row + 1])[0]), expected, atol=1e-5)
 
@@ -76,8 +76,8 @@ def test_scores_are_log_probabilities(fitted):
 def test_windows_are_joined_to_the_series_that_they_were_cut_from():
     steps, y, _ = series(60)
     data = windows(steps, y)
-    inputs = fit_inputs(data.X[:, -1], data.weight, "none")
-    found = sequences(inputs, data.X)
+    preprocessing = fit_preprocessing(data.X[:, -1], data.weight, "none")
+    found = sequences(preprocessing, data.X)
     np.testing.assert_array_equal(found.steps, steps)
     assert found.lengths.tolist() == [60]
 
@@ -86,7 +86,7 @@ def test_symbols_that_take_turns_and_gaps_make_sequences_of_their_own():
     one, two = (windows(*series(40, seed)[:2]) for seed in (1, 2))
     both = np.stack([one.X, two.X], axis=1).reshape(-1, WINDOW, 2)
     with_gap = np.delete(both, np.s_[20:24], axis=0)
-    found = sequences(fit_inputs(both[:, -1], np.ones(len(both)), "none"), with_gap)
+    found = sequences(fit_preprocessing(both[:, -1], np.ones(len(both)), "none"), with_gap)
     assert sorted(found.lengths.tolist()) == [17, 17, 28, 28]
 
 

@@ -36,8 +36,8 @@ def test_jobs_are_claimed_in_the_order_in_which_they_are_due(engine):
     queue.enqueue(engine, "second", {}, due_at=now - timedelta(seconds=5))
     queue.enqueue(engine, "first", {}, due_at=now - timedelta(seconds=9))
     queue.enqueue(engine, "not yet", {}, due_at=now + LATER)
-    kinds = [job.kind for _ in range(3) if (job := queue.claim(engine, "a"))]
-    assert kinds == ["first", "second"]
+    claimed = [job.entry_point for _ in range(3) if (job := queue.claim(engine, "a"))]
+    assert claimed == ["first", "second"]
 
 
 def test_a_known_idempotency_key_returns_the_job_that_has_it_even_when_it_has_ended(engine):
@@ -121,10 +121,10 @@ def test_an_unknown_job_is_named(engine):
 
 
 def test_list_jobs_filters_and_puts_the_newest_first(engine):
-    for kind in ("main", "drift", "main"):
-        queue.enqueue(engine, kind, {}, model_id=kind)
-    assert [j.kind for j in queue.list_jobs(engine, limit=2)] == ["main", "drift"]
-    assert len(queue.list_jobs(engine, kind="main", model_id="main", state="queued")) == 2
+    for entry_point in ("main", "drift", "main"):
+        queue.enqueue(engine, entry_point, {}, model_id=entry_point)
+    assert [j.entry_point for j in queue.list_jobs(engine, limit=2)] == ["main", "drift"]
+    assert len(queue.list_jobs(engine, entry_point="main", model_id="main", state="queued")) == 2
     assert queue.list_jobs(engine, state="done") == []
 
 

@@ -88,7 +88,7 @@ def test_a_job_runs_its_entry_point_and_the_result_names_the_run(worker, engine,
     assert (tmp_path / "main.txt").read_text() == "hello\n"
     run = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(done.result["run_id"])
     assert run.info.status == "FINISHED" and run.data.params == {"text": "hello"}
-    assert [j.kind for j in queue.list_jobs(engine, state="queued")] == ["advance"]
+    assert [j.entry_point for j in queue.list_jobs(engine, state="queued")] == ["advance"]
 
 
 @pytest.mark.integration

@@ -50,7 +50,7 @@ def test_overconfident_scores_earn_a_calibrator_that_lowers_the_loss_later():
     chosen = calibration.choose(scores, classes, np.repeat([0, 1, 2], 2000))
     later, came = draw(4000, 3.0, seed=9)
     before = log_loss(calibration.Calibrator().apply(later), came).mean()
-    assert chosen.calibrator.kind == "temperature"
+    assert chosen.calibrator.method == "temperature"
     assert log_loss(chosen.calibrator.apply(later), came).mean() < before - 0.1
     assert chosen.calibration_error < 0.03
 
@@ -60,18 +60,18 @@ def test_a_calibrator_that_does_not_help_the_following_fold_is_not_kept():
     late, late_classes = draw(2000, 0.5, seed=2)
     scores, classes = np.concatenate((early, late)), np.concatenate((early_classes, late_classes))
     chosen = calibration.choose(scores, classes, np.repeat([0, 1], 2000))
-    assert chosen.calibrator.kind == "identity"
+    assert chosen.calibrator.method == "identity"
 
 
 @pytest.mark.parametrize("fold", [np.zeros(2000), np.repeat([0, 1], [1990, 10])])
 def test_without_two_large_folds_nothing_can_be_compared(fold):
     scores, classes = draw(2000, 3.0)
     chosen = calibration.choose(scores, classes, fold.astype(np.int64))
-    assert (chosen.calibrator.kind, chosen.calibration_error) == ("identity", None)
+    assert (chosen.calibrator.method, chosen.calibration_error) == ("identity", None)
 
 
 def test_without_rows_the_identity_stays():
     chosen = calibration.choose(
         np.empty((0, 3), dtype=np.float32), np.empty(0), np.empty(0, dtype=np.int64)
     )
-    assert chosen.calibrator.kind == "identity"
+    assert chosen.calibrator.method == "identity"

@@ -61,7 +61,7 @@ def ask(decoder, contract):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "level"),
+    ("name", "statistic", "level"),
     [
         ("var_95", "var", 0.95),
         ("cvar_97.5", "cvar", 0.975),
@@ -69,9 +69,9 @@ def ask(decoder, contract):
         ("beta", "beta", None),
     ],
 )
-def test_a_name_says_kind_and_level(name, kind, level) -> None:
+def test_a_name_says_statistic_and_level(name, statistic, level) -> None:
     found = answers.parse_measure(name)
-    assert (found.kind, found.name) == (kind, name)
+    assert (found.statistic, found.name) == (statistic, name)
     assert found.level == (None if level is None else pytest.approx(level))
 
 

@@ -7,12 +7,12 @@ import pytest
 from safetensors.numpy import save
 
 from registry.errors import UnreadableArtifactError
-from registry.flavors.arrays import KINDS, open_arrays, save_arrays
+from registry.flavors.arrays import ARRAY_MODELS, open_arrays, save_arrays
 from registry.flavors.arrays.clusters import ClusterStates
 from registry.flavors.arrays.forest import Forest
-from registry.flavors.arrays.inputs import Inputs
 from registry.flavors.arrays.linear import Linear
 from registry.flavors.arrays.markov import MarkovFilter
+from registry.flavors.arrays.preprocessing import Preprocessing
 
 
 def f32(*values):
@@ -23,8 +23,8 @@ def i64(*values):
     return np.array(values, np.int64)
 
 
-INPUTS = Inputs(f32(1, 2), f32(-9, -9), f32(9, 9), f32(1, 2), f32(1, 0.5))
-LINEAR = Linear(INPUTS, f32([1, 0], [2, 1]), f32(0, 5))
+PREPROCESSING = Preprocessing(f32(1, 2), f32(-9, -9), f32(9, 9), f32(1, 2), f32(1, 0.5))
+LINEAR = Linear(PREPROCESSING, f32([1, 0], [2, 1]), f32(0, 5))
 FOREST = Forest(
     n_features=2,
     root=i64(0, 3),
@@ -36,10 +36,12 @@ FOREST = Forest(
     leaf=f32([0], [1], [2], [0], [10], [20]),
     base=f32(100),
 )
-CLUSTERS = ClusterStates(INPUTS, f32([0, 0], [3, 0]), i64(0, 2), f32(0, 0), f32(1), i64(1), f32(-4))
+CLUSTERS = ClusterStates(
+    PREPROCESSING, f32([0, 0], [3, 0]), i64(0, 2), f32(0, 0), f32(1), i64(1), f32(-4)
+)
 HMM = MarkovFilter(
     window=2,
-    inputs=INPUTS,
+    preprocessing=PREPROCESSING,
     start=np.log(f32(0.5, 0.5)),
     transition=np.log(f32([0.9, 0.1], [0.2, 0.8])),
     whiten=np.hstack([np.eye(2), np.eye(2)]).astype(np.float32),
@@ -49,7 +51,7 @@ HMM = MarkovFilter(
 MODELS = (LINEAR, FOREST, CLUSTERS, HMM)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
 def test_what_was_stored_is_read_and_its_bytes_are_repeatable(model):
     native = save_arrays(model)
     again = open_arrays(native.payload)
@@ -61,11 +63,11 @@ def test_what_was_stored_is_read_and_its_bytes_are_repeatable(model):
 
 
 def test_every_kind_is_in_the_catalog():
-    assert {model.kind for model in MODELS} <= set(KINDS)
-    assert all(KINDS.get(model.kind) is type(model) for model in MODELS)
+    assert {model.name for model in MODELS} <= set(ARRAY_MODELS)
+    assert all(ARRAY_MODELS.get(model.name) is type(model) for model in MODELS)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
 def test_a_missing_a_further_a_reshaped_or_a_nan_array_is_refused(model):
     arrays = model.arrays()
     for name, values in arrays.items():
@@ -78,9 +80,9 @@ def test_a_missing_a_further_a_reshaped_or_a_nan_array_is_refused(model):
             wrong.append(arrays | {name: np.full_like(values, np.nan)})
         for others in wrong:
             with pytest.raises(UnreadableArtifactError, match=name):
-                open_arrays(save(others, metadata={"kind": model.kind}))
+                open_arrays(save(others, metadata={"kind": model.name}))
     with pytest.raises(UnreadableArtifactError, match="unknown arrays extra"):
-        open_arrays(save(arrays | {"extra": f32(1)}, metadata={"kind": model.kind}))
+        open_arrays(save(arrays | {"extra": f32(1)}, metadata={"kind": model.name}))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_a_missing_a_further_a_reshaped_or_a_nan_array_is_refused(model):
 )
 def test_arrays_that_contradict_each_other_are_refused(model, change, reason):
     with pytest.raises(UnreadableArtifactError, match=reason):
-        open_arrays(save(model.arrays() | change, metadata={"kind": model.kind}))
+        open_arrays(save(model.arrays() | change, metadata={"kind": model.name}))
 
 
 @pytest.mark.parametrize("metadata", [{"kind": "pickle"}, {"kind": ""}, None])
@@ -122,7 +124,7 @@ def test_the_file_says_nothing_but_its_kind():
 
 def test_inputs_fill_bound_shift_and_scale():
     X = f32([3, 4], [np.nan, np.nan], [1e30, -1e30])
-    np.testing.assert_array_equal(INPUTS(X), f32([2, 1], [0, 0], [8, -5.5]))
+    np.testing.assert_array_equal(PREPROCESSING(X), f32([2, 1], [0, 0], [8, -5.5]))
 
 
 def test_linear_scores_by_hand():

@@ -1,4 +1,4 @@
-"""Inputs: what a model of arrays does to features before its formula.
+"""Preprocessing: what an array model does to features before its formula.
 
 A missing value becomes the training mean, a value beyond the bounds the bound, and then every
 feature is shifted and scaled: z = (clip(x) - shift) * scale. All of it is part of the model, so
@@ -18,7 +18,7 @@ _NAMES = ("fill", "low", "high", "shift", "scale")
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Preprocessing:
     """Per feature, all float32 (n_features,)."""
 
     fill: NDArray[np.float32]
@@ -28,7 +28,7 @@ class Inputs:
     scale: NDArray[np.float32]
 
     @classmethod
-    def read(cls, stored: StoredArrays) -> "Inputs":
+    def read(cls, stored: StoredArrays) -> "Preprocessing":
         """Return what is stored under the names of the fields."""
         fill = stored.take("fill", np.float32, None)
         return cls(fill, *(stored.take(name, np.float32, len(fill)) for name in _NAMES[1:]))

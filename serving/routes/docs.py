@@ -1,4 +1,4 @@
-"""GET /docs: the API reference as one page, made from the OpenAPI description.
+"""GET /docs: the API's documentation as one page, made from the OpenAPI description.
 
 It needs nothing from elsewhere, so it works offline and behind a firewall. `/swagger` is the same
 to try out in a browser; its scripts come from a public network.
@@ -19,18 +19,18 @@ router = APIRouter()
 JSON_HEADER = "Content-Type: application/json"
 Node = dict[str, Any]
 """A node of the OpenAPI document."""
-REFERENCE = "#/components/schemas/"
+SCHEMAS = "#/components/schemas/"
 
 
 @router.get("/docs", include_in_schema=False, responses=errors(500))
-async def reference(request: Request) -> HTMLResponse:
+async def docs(request: Request) -> HTMLResponse:
     """Show every address with its bodies, answers and examples."""
     address = str(request.base_url).rstrip("/")
     return HTMLResponse(render(request.app.openapi(), address))
 
 
 def render(openapi: Node, address: str) -> str:
-    """Return the reference of an OpenAPI document as HTML.
+    """Return an OpenAPI document as HTML.
 
     Args:
         address: where the service listens, for the examples.
@@ -117,21 +117,21 @@ def _fields(schema: Node) -> str:
 
 def _type(schema: Node) -> str:
     """Return a schema's type in words, with links to the ones that have a name."""
-    if reference := schema.get("$ref"):
-        name = escape(reference.removeprefix(REFERENCE))
+    if target := schema.get("$ref"):
+        name = escape(target.removeprefix(SCHEMAS))
         return f'<a href="#{name}">{name}</a>'
     if choices := schema.get("anyOf"):
         return " or ".join(_type(choice) for choice in choices)
     if values := schema.get("enum"):
         return " or ".join(f"<code>{escape(str(value))}</code>" for value in values)
-    kind = schema.get("type", "any")
-    if kind == "array":
+    json_type = schema.get("type", "any")
+    if json_type == "array":
         return f"list of {_type(schema.get('items', {}))}"
-    if kind == "object":
+    if json_type == "object":
         named = {"": schema.get("additionalProperties"), **schema.get("patternProperties", {})}
         inner = [_type(value) for value in named.values() if isinstance(value, dict)]
         return f"object of {inner[0]}" if inner else "object"
-    return escape(str(schema.get("format", kind)))
+    return escape(str(schema.get("format", json_type)))
 
 
 def _prose(text: str) -> str:
