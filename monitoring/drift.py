@@ -48,9 +48,9 @@ class DriftParameters:
     """What to judge; from the command line."""
 
     model_name: str = described("", "model whose production version to judge")
-    start: str = described("", "first window end; empty: after the last one")
-    end: str = described("", "last window end; empty: the newest")
-    step: int = described(0, "bar times between ends; 0: DRIFT_STEP_BARS")
+    start: str = described("", "first end of a window; empty means after the last one judged")
+    end: str = described("", "last end of a window; empty means the newest")
+    step: int = described(0, "bar times between two ends; 0 means DRIFT_STEP_BARS")
 
 
 GROUPS = (DriftParameters,)

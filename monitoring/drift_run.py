@@ -18,11 +18,11 @@ from pipelines.stage import say_what_run_is
 
 ABOUT_WINDOWS = """Windows of the prediction log against the version's training data.
 
-- `drifted_share`: weight of the drifted features by importance; a window above the limit violates.
-  The pages under `reports/` count each feature as one, so that their share is another number.
-- `loss`, `baseline_loss`: mean realised loss of the newest labelled bars; `excess`: their
+- `drifted_share`: the drifted features' share of all importance. A window above the limit violates.
+  The pages under `reports/` give every feature the same weight, so their share differs.
+- `loss`, `baseline_loss`: mean realised loss of the newest labelled bars. `excess` is their
   difference, below 0 where the model is better than its baseline.
-- `windows_<verdict>`: how many windows were judged so. `drift_over_time.png` shows all of them.
+- `windows_<verdict>`: number of windows with this verdict. `drift_over_time.png` shows all of them.
 """
 NUMBERS = ("loss", "baseline_loss", "excess", "new_labelled_bars")
 

@@ -81,7 +81,7 @@ def refit(
         return f"refitted on {day} already"
     files = ArtifactCache(platform, resources.engine).fetch(model_id, number)
     if TEMPLATES.get(files.contract.template).inputs != "portfolio":
-        expected = "a model about portfolios; others are retrained by drift"
+        expected = "a model about portfolios; drift retrains the others"
         raise ParameterError("model_name", model_id, expected)
     newest = _newest(files, platform)
     if newest is None:

@@ -273,7 +273,7 @@ def _decide(resources: Resources, cycle: Cycle) -> bool:
     if serving.number == challenger.number:  # promoted before, and killed before writing it down
         return _promoted(resources, cycle, "serves already")
     if serving.number != cycle.champion:
-        reason = f"version {serving.number} serves now, not {cycle.champion}: not judged against it"
+        reason = f"version {serving.number} serves now; this was judged against {cycle.champion}"
         return _rejected(resources, cycle, reason)
     template = challenger.contract.template
     shut = refusals(challenger.record, "serve", template, cycle.champion)

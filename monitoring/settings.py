@@ -45,11 +45,11 @@ class MonitoringSettings(BaseSettings):
     )
     retrain_clock: Literal["wall", "as_of"] = Field(
         default="wall",
-        description="What cool-down and budgets are measured on: real time, or the windows' ends "
-        "(for a replay faster than real time).",
+        description="Clock of cool-down and budgets: wall is real time, as_of the end of the "
+        "newest window (for a replay faster than real time).",
     )
     retrain_cooldown_days: float = Field(
-        default=7.0, ge=0, description="Pause after every attempt; doubled by each reject in a row."
+        default=7.0, ge=0, description="Pause after every attempt; each reject in a row doubles it."
     )
     retrain_runs_per_day: int = Field(default=1, gt=0, description="Run budget per model.")
     retrain_runs_per_week: int = Field(default=3, gt=0, description="Run budget per model.")

@@ -31,13 +31,13 @@ class SourceParameters:
 
     source: str = described("sample", "where bars come from: sample, files, store, synthetic")
     path: str = described("", "file, folder or glob (files), bars folder (store)")
-    columns: str = described("", "our name=file's name or position, comma separated")
-    symbols: str = described("", "comma separated; empty means all the source has")
+    columns: str = described("", "our_name=file_name or our_name=position, comma separated")
+    symbols: str = described("", "comma separated; empty means all that the source has")
     start: str = described("", "first bar, ISO date or time; empty means the earliest")
     end: str = described("", "last bar, ISO date or time; empty means the newest")
     interval: str = described("", "1d, 1h, ...; empty means read it off the data")
     timezone: str = described("UTC", "IANA zone of times written without one")
-    policy: str = described("strict", "strict refuses bad bars, repair mends and reports them")
+    policy: str = described("strict", "strict refuses bad bars, repair corrects and reports them")
 
     def query(self, seed: int = 0) -> BarQuery:
         """Return the query for `Source.read`.
@@ -130,11 +130,11 @@ class RecipeParameters:
 class JudgementParameters:
     """How a candidate is judged beside its own gates."""
 
-    champion: int = described(0, "version that the candidate must stand against; 0 means none")
+    champion: int = described(0, "version that the candidate is compared with; 0 means none")
     trigger: str = described("", "what forced the refresh; empty means that nothing did")
-    challenge_bars: int = described(126, "newest labelled bar times, seen by neither fit")
+    challenge_bars: int = described(126, "newest bar times for the comparison, seen by neither fit")
     paths: str = described(
-        "", "groups,tested (6,2) of combinatorial paths to report; empty for none"
+        "", "combinatorial paths to report, groups,tested such as 6,2; empty means none"
     )
 
 

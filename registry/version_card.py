@@ -75,10 +75,11 @@ def _scope(contract: ModelContract) -> str:
 def describe_model(contract: ModelContract) -> str:
     """Return what a registered model is and what its aliases mean, as Markdown."""
     return (
-        f"Versions of template `{contract.template}`. Alias **production** is what serving answers "
-        "with, **staging** the newest candidate, passed or not. Promotion goes through the engine, "
-        "which asks the gates; an alias that is moved here by hand is followed only to a version "
-        "whose serve lock is open, and recorded as moved outside."
+        f"Versions of template `{contract.template}`. Serving answers with the version under alias "
+        "**production**; **staging** is the newest candidate, whether it passed its gates or not. "
+        "Promote through the engine, which asks the gates. When somebody moves an alias here by "
+        "hand, serving follows only to a version whose serve lock is open, and the move is "
+        "recorded as made outside of the engine."
     )
 
 

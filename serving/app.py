@@ -43,10 +43,10 @@ from serving.service import Service
 from serving.settings import LogLevel, ServingSettings
 from serving.steps import Steps
 
-DESCRIPTION = """Answers of registered models, from feature rows, from bars, or from the bars this
-engine has received. Every error has one shape: `{"error": {"code", "message", "details"?}}`.
-Numbers are strict (text and `true` are refused), times are ISO 8601 with a zone, unknown fields
-are named and refused."""
+DESCRIPTION = """Predictions of registered models: from rows, from bars of the request, from the
+bars that this engine holds, from texts, or for a portfolio. Every error has one shape:
+`{"error": {"code", "message", "details"?}}`. A number is a JSON number (text and `true` are
+refused), a time is ISO 8601 with its zone, and an unknown field is refused by name."""
 REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
 DRAIN_SECONDS = 10
 

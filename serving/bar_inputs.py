@@ -64,7 +64,7 @@ def gather(
     symbols = distinct(request.symbols or list(request.bars or {}), max_rows)
     given = columns.read(request.features, symbols, version.feature_set, version.used_columns)
     if request.timestamp is not None and (request.features is None or not _has_price(given)):
-        raise ParameterError("timestamp", request.timestamp.isoformat(), "price_data beside it")
+        raise ParameterError("timestamp", request.timestamp.isoformat(), "price_data with it")
     horizons = horizons_of(request, symbols)
     panel = None
     if isinstance(version.feature_set, PanelSet):

@@ -95,9 +95,10 @@ def gather(
     Raises:
         InvalidInputError: the request as a whole cannot be answered.
     """
-    if request.texts is not None and version.template.inputs != "texts":
-        raise ParameterError("texts", len(request.texts), f"none: {version.model_id} takes others")
     inputs = version.template.inputs
+    if request.texts is not None and inputs != "texts":
+        expected = f"a request about {inputs}, which {version.model_id} takes"
+        raise ParameterError("texts", len(request.texts), expected)
     if request.portfolio is not None and inputs != "portfolio":
         expected = f"a request about {inputs}, which {version.model_id} takes"
         raise ParameterError("portfolio", "positions", expected)

@@ -33,7 +33,7 @@ class Metrics:
         )
         self.predict_seconds = Histogram(
             "ml_engine_predict_seconds",
-            "Seconds of computing one prediction request, waiting not counted.",
+            "Seconds that one prediction request computes, without waiting.",
             ["model"],
             registry=registry,
             buckets=LATENCY_BUCKETS,
@@ -58,7 +58,7 @@ class Metrics:
         )
         self.price_basis_mismatches = Counter(
             "ml_engine_price_basis_mismatches",
-            "Requests answered from prices of another basis than the version was made from.",
+            "Requests answered from prices of another basis than the version's.",
             ["model"],
             registry=registry,
         )

@@ -45,7 +45,7 @@ def gather(
         HorizonError: another horizon than the version's.
     """
     if request.portfolio is None:
-        text = "positions: {'portfolio': {'positions': [{'symbol': ..., 'weight': ...}]}}"
+        text = "positions, like {'positions': [{'symbol': ..., 'weight': ...}]}"
         raise ParameterError("portfolio", None, text)
     contract, positions = version.contract, request.portfolio.positions
     check_horizon(request.time_horizon, version)
@@ -100,7 +100,7 @@ def _of_shares(
         bases.add(held.price_basis)
     total = sum(values)
     if not total > 0:
-        expected = "positions that are worth more than nothing together, at the last closes"
+        expected = "positions that are worth more than nothing in total, at the last closes"
         raise ValueRangeError("portfolio value", total, expected)
     source = Provenance(_utc(version.contract.data.end), from_microseconds(min(ends)), bases.pop())
     return np.asarray(values) / total, source

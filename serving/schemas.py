@@ -58,7 +58,8 @@ class _Body(BaseModel):
 class HistoryBar(_Body):
     """One bar of a symbol. A column that is absent is unknown (null).
 
-    `timestamp` is the bar's close; label bars of a day or longer as their history is labelled.
+    `timestamp` is the bar's close. Label a bar of a day or longer in the way that the other bars
+    of its symbol are labelled (by its date, or by its close).
     """
 
     timestamp: Time
@@ -92,36 +93,36 @@ class BarsRequest(_Body):
 
 
 class BarsResponse(BaseModel):
-    """What happened to the bars; when this is answered, they are on disk."""
+    """How many bars were kept; they are on disk before this answer is sent."""
 
     accepted: int = Field(description="New bars, now on disk and used by the next /predict.")
     duplicates: int = Field(description="Bars that were held already with the same values.")
     conflicts: list[str] = Field(
-        description="Bars that were held already with other values; what was held is kept."
+        description="Bars that were held already with other values; the held ones stay."
     )
     processing_time_ms: float
     request_id: str
 
 
 class ColumnFeatures(BaseModel):
-    """One value per symbol in each list, in the order of `symbols`; null means: compute it."""
+    """Lists with one value per symbol, in the order of `symbols`; null means: compute it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     price_data: list[Any] | None = Field(
         default=None,
         description=(
-            "The forming bar after the last one held: a price (the close), or an object with "
-            "open, high, low, close; null: the last bar held is the newest."
+            "The bar that is forming after the last one held: a price (its close), or an object "
+            "with open, high, low, close; null: there is none, the last bar held is the newest."
         ),
     )
     volume: list[Any] | None = Field(default=None, description="Volume of the forming bar.")
     technical_indicators: dict[Label, Any] | None = Field(
         default=None,
         description=(
-            "Indicator name -> one value per symbol, replacing what the engine computes for the "
-            "newest step; the names a version takes are at GET /models/{id}. Names it does not "
-            "take are listed in `ignored`."
+            "Indicator name -> one value per symbol. It replaces what the engine computes for the "
+            "newest step. GET /models/{id} lists the names that a version takes; other "
+            "names are listed in `ignored`."
         ),
     )
 
@@ -135,7 +136,7 @@ class Position(_Body):
     )
     shares: Number | None = Field(
         default=None,
-        description="Used where no position has a weight: valued at the last close held.",
+        description="Used when no position has a weight; valued at the last close held.",
     )
 
 
@@ -148,8 +149,8 @@ class Portfolio(_Body):
 class PredictRequest(_Body):
     """A question to one model, in one form: `rows`, `bars`, `symbols`, `texts` or `portfolio`.
 
-    `symbols` alone predicts from the bars held (POST /bars); with `features` the newest step is
-    replaced or extended by what the caller knows.
+    `symbols` alone predicts from the bars held (POST /bars). `features` replaces values of the
+    newest step, or adds a bar that is forming.
     """
 
     model_config = ConfigDict(
@@ -159,21 +160,24 @@ class PredictRequest(_Body):
         json_schema_extra={"examples": list(examples.PREDICT.values())},
     )
 
-    model: Name | None = Field(default=None, description="Registered model; or give model_type.")
+    model: Name | None = Field(
+        default=None, description="Registered model; give this or model_type."
+    )
     model_type: Name | None = Field(default=None, description="The same as `model`.")
     version: Annotated[int, Field(strict=True, ge=1)] | None = Field(
-        default=None, description="Exactly this version, loaded on demand."
+        default=None, description="Version to ask; loaded when it is asked for first."
     )
     alias: Name | None = Field(default=None, description="Alias to ask; default production.")
     symbols: list[Symbol] | None = Field(default=None, min_length=1)
     features: ColumnFeatures | None = None
     timestamp: Time | None = Field(
-        default=None, description="Close of the forming bar; default: last bar + one interval."
+        default=None,
+        description="Close of the forming bar; default: one interval after the last bar.",
     )
     bars: dict[Symbol, list[HistoryBar]] | None = Field(
-        default=None, min_length=1, description="History to use instead of what is held."
+        default=None, min_length=1, description="Bars to predict from, instead of those held."
     )
-    price_basis: PriceBasis | None = Field(default=None, description="Of `bars`.")
+    price_basis: PriceBasis | None = Field(default=None, description="Price basis of `bars`.")
     rows: list[Any] | None = Field(
         default=None,
         description=(
@@ -185,16 +189,17 @@ class PredictRequest(_Body):
     texts: list[Any] | None = Field(
         default=None,
         description=(
-            "For sentiment: texts of at most 20,000 characters, or objects {id, text}; answers "
-            "come by id, or by number where there is none."
+            "For sentiment: texts of at most 20,000 characters, or objects {id, text}. An answer "
+            "has the id of its text, or its number when it has no id."
         ),
     )
     context: dict[Label, list[Any]] | None = Field(
         default=None,
-        description="With `rows`: what decoding needs besides features, one value per row.",
+        description="With `rows`: values that the answer needs beside features, one per row.",
     )
     prediction_horizon: Horizon | list[Horizon | None] | None = Field(
-        default=None, description="Must be the version's; one for all, or one per symbol."
+        default=None,
+        description="One for all, or one per symbol; any other than the version's is refused.",
     )
     portfolio: Portfolio | None = Field(
         default=None, description="For portfolio_risk: the positions to measure."
@@ -210,14 +215,15 @@ class PredictRequest(_Body):
         ),
     )
     time_horizon: Horizon | None = Field(
-        default=None, description="With `portfolio`: must be the version's."
+        default=None, description="With `portfolio`: any other than the version's is refused."
     )
     hardware: Name | None = Field(
         default=None, description="Backend wanted (cpu, ...); absent or auto: the fastest."
     )
     backend: Name | None = Field(default=None, description="The same as `hardware`.")
     strict: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="True: 503 instead of falling back to another backend."
+        default=False,
+        description="True: answer 503 when the backend is absent, instead of using another one.",
     )
 
     @model_validator(mode="after")
@@ -246,7 +252,7 @@ class PredictRequest(_Body):
             raise ValueError("context belongs to rows; with bars or symbols it is computed")
         self._check_portfolio()
         if self.price_basis is not None and self.bars is None:
-            raise ValueError("price_basis belongs to bars; of the bars held it is known")
+            raise ValueError("price_basis belongs to bars; the engine knows it of the bars held")
         return self
 
     def _check_portfolio(self) -> None:
@@ -295,7 +301,7 @@ class ErrorResponse(BaseModel):
 
 
 class Prediction(BaseModel):
-    """One answer: the template's fields (see the examples) and where its inputs end."""
+    """One answer: the template's fields (see the examples) and the bars it was made from."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -305,7 +311,7 @@ class Prediction(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """Answers and errors, one of the two per symbol (per row number where there are none)."""
+    """An answer or an error for each symbol (for each row number when there are no symbols)."""
 
     model_config = ConfigDict(
         protected_namespaces=(), json_schema_extra={"examples": [examples.ANSWER]}
@@ -315,21 +321,19 @@ class PredictResponse(BaseModel):
     model_type: str
     model_version: int
     predictions: dict[str, Prediction]
-    errors: dict[str, ErrorEntry] = Field(
-        description="Symbols that could not be answered, each with its reason."
-    )
+    errors: dict[str, ErrorEntry] = Field(description="Symbol -> why there is no answer for it.")
     ignored: list[str] = Field(description="Values of the request that this version does not use.")
     warnings: list[str] = Field(
         description=(
-            "How the bars behind the answers differ from those the version was made from: "
-            "another price_basis, symbols it was not trained on, symbols of its universe without a "
-            "bar yet."
+            "Differences between the bars of the answers and those of training: another "
+            "price_basis, symbols that training did not have, symbols of the universe that have "
+            "no bar yet."
         )
     )
     processing_time_ms: float
     hardware_used: str
     flavor: str
     fallback: str | None = Field(
-        description="Why another backend than the one asked for answered; null if none did."
+        description="Why another backend answered than the one asked for; null if it did not."
     )
     request_id: str

@@ -29,8 +29,8 @@ class ServingSettings(BaseSettings):
     model_cache_size: Bytes = Field(
         default=ByteSize(1_000_000_000),
         description=(
-            "Artifact bytes of versions kept loaded on demand (explicit version or alias), "
-            "least recently used first out; production versions are not counted and always stay."
+            "Artifact bytes that versions loaded on demand (by number or alias) may hold together; "
+            "the least recently used goes first. Production versions always stay, uncounted."
         ),
     )
     max_batch_size: int = Field(
@@ -40,12 +40,12 @@ class ServingSettings(BaseSettings):
         default=ByteSize(16_000_000), description="Most bytes in one request body (413 beyond)."
     )
     max_waiting: int = Field(
-        default=256, ge=1, description="Most predictions waiting for the CPU at once (503 beyond)."
+        default=256, ge=1, description="Most predictions that may wait or run at once (503 beyond)."
     )
     default_timeout: float = Field(
         default=30.0,
         gt=0,
-        description="Seconds after which a request is answered 504 (408: its body never came).",
+        description="Seconds until a request is answered 504 (408 when its body has not come).",
     )
     alias_poll_interval: float = Field(
         default=2.0, gt=0, description="Seconds between two looks at the registry's aliases."
@@ -54,14 +54,14 @@ class ServingSettings(BaseSettings):
         default=60.0,
         ge=0,
         description=(
-            "Seconds a version on a panel feature set waits, from the first bar of a timestamp, "
-            "for the other symbols of its universe."
+            "Seconds that a version with a panel feature set waits for the other symbols of its "
+            "universe after the first bar of a timestamp."
         ),
     )
     auto_hardware_routing: bool = Field(
         default=True,
         description=(
-            "Measure every flavor and backend at load and use the fastest for the batch size; "
-            "false skips measuring and uses each backend's first flavor."
+            "True measures every flavor and backend at load and uses the fastest for the batch "
+            "size; false measures nothing and uses each backend's first flavor."
         ),
     )

@@ -29,9 +29,13 @@ def gather(
         ShapeError: too many rows, or another number of names.
     """
     if request.rows is None:
-        raise ParameterError("rows", None, f"rows of columns: {version.model_id} is over a table")
+        raise ParameterError(
+            "rows", None, f"rows of the table's columns, which {version.model_id} needs"
+        )
     if request.context:
-        raise ParameterError("context", sorted(request.context)[0], "none: a table has columns")
+        raise ParameterError(
+            "context", sorted(request.context)[0], "none, because a table has columns only"
+        )
     if not 1 <= len(request.rows) <= max_rows:
         expected = f"1 to {max_rows} rows (MAX_BATCH_SIZE)"
         raise ShapeError("rows", expected, f"{len(request.rows)} rows")

@@ -23,7 +23,7 @@ def gather(
         ShapeError: none, or too many.
     """
     if request.texts is None:
-        raise ParameterError("texts", None, f"texts: {version.model_id} reads nothing else")
+        raise ParameterError("texts", None, f"texts, because {version.model_id} reads nothing else")
     if not 1 <= len(request.texts) <= max_rows:
         expected = f"1 to {max_rows} texts (MAX_BATCH_SIZE)"
         raise ShapeError("texts", expected, f"{len(request.texts)} texts")

@@ -87,8 +87,8 @@ def judge_coverage(
         found |= _scores(covered[name], half, error, t0, level, suffix)
     nearest = float(np.clip(level, interval.lower, interval.upper))
     note = (
-        f"point of the 90 % block-bootstrap interval {interval.lower:.4f} to {interval.upper:.4f} "
-        f"nearest to {level:g}; {len(error)} rows, {n_dates} decision times"
+        f"the coverage nearest to {level:g} in its 90 % block-bootstrap interval, "
+        f"{interval.lower:.4f} to {interval.upper:.4f}; {len(error)} rows, {n_dates} decision times"
     )
     gate = GateRow("edge.coverage", nearest, "between", limit, note)
     return found, gate, {"coverage_over_time": _over_time(covered, t0, level)}

@@ -76,13 +76,13 @@ def why_not(panel: TrialPanel, series: Sequence[TrialReturns]) -> str:
     """Return why no probability of overfitting can be had from the panel; empty when it can."""
     n_dates, n_trials = panel.returns.shape
     if n_trials < 2:
-        return f"needs the returns of two recipes, there are those of {n_trials}: try another one"
+        return f"needs the returns of two recipes, there are {n_trials}: validate another recipe"
     if n_dates < BLOCKS * LEAST_BLOCK:
         shortest = min(series, key=lambda trial: len(trial.dates))
         return (
-            f"{n_dates} dates are common to {n_trials} trials, {BLOCKS * LEAST_BLOCK} are needed; "
-            f"the shortest, recipe {shortest.recipe[:12]}, has {len(shortest.dates)}: validate it "
-            "again on the whole span"
+            f"{n_trials} trials have {n_dates} dates in common, {BLOCKS * LEAST_BLOCK} are needed; "
+            f"recipe {shortest.recipe[:12]} is the shortest with {len(shortest.dates)} dates: "
+            "validate it again on the whole span"
         )
     return ""
 

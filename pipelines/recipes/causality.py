@@ -60,7 +60,7 @@ def answers_causality(
         worst = max(worst, _difference(recipe, contract, decoder, predict, pair))
     note = (
         f"scores and answers, f(x[:t])[t] against f(x)[t], {N_COMPARED} times before each of "
-        f"{N_CUTS} cuts; float32 rounding up to {ROUNDING:g} of a score counts as none"
+        f"{N_CUTS} cuts; float32 rounding up to {ROUNDING:g} of a score is ignored"
     )
     return GateRow("causality", worst, "<=", LIMIT, note)
 

@@ -151,7 +151,7 @@ def _gates(
         f"{baseline.mean():.4f}; P(worse) {worse.p_worse:.3f}"
     )
     if is_rolling:
-        note = f"{note}; both recipes fitted before the window and walked through it"
+        note = f"{note}; both recipes were fitted before the window and walked forward through it"
     if not forced:
         return (GateRow(name, worse.p_worse, "<", P_WORSE_LIMIT, note, against=against),)
     gain = max(0.0, float((baseline - champion_loss).mean()))

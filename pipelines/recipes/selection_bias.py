@@ -67,7 +67,7 @@ def _deflation(returns: Array, family: TrialFamily) -> tuple[dict[str, float], G
     found = {"n_trials": float(family.n_trials)}
     deflated = deflated_sharpe(returns, family.n_trials, family.sharpe_per_period)
     if deflated is None:
-        why = "needs four returns, and the Sharpe ratios of two of several trials"
+        why = "needs four returns; with several trials also the Sharpe ratios of two of them"
         return found, not_computed("edge.dsr", ">=", 0.95, why)
     found |= {"deflated_sharpe": deflated.probability, "expected_max_sharpe": deflated.hurdle}
     note = (
@@ -95,8 +95,8 @@ def _overfitting(
     found |= {"pbo": overfitting.probability, "pbo_loss_share": overfitting.loss_probability}
     n_dates, n_trials = panel.returns.shape
     note = (
-        f"{len(overfitting.logits)} halves of {n_dates} common dates of {n_trials} trials, "
-        f"{family.n_trials} counted"
+        f"{len(overfitting.logits)} halves of the {n_dates} dates that {n_trials} trials have in "
+        f"common; {family.n_trials} trials are counted"
     )
     gate = GateRow("edge.pbo", overfitting.probability, "<", 0.5, note)
     return found, gate, tables | {"pbo": _halves(overfitting)}

@@ -52,7 +52,7 @@ def _empty_features(X: NDArray[np.float32]) -> Iterator[tuple[str, str]]:
         listed = ", ".join(str(i) for i in empty[:5].tolist())
         yield (
             f"{len(empty)} features have no value in any row (positions {listed})",
-            "leave them out or mend their source",
+            "leave them out or repair their source",
         )
 
 
@@ -60,7 +60,7 @@ def _too_few(fold: Fold, n_usable: int, n_rows: int) -> tuple[str, str]:
     found = f"{n_usable} of its {n_rows} training rows may be fitted"
     problem = f"fold {fold.number} is too small: {found}, {LEAST_TRAINING_ROWS} are needed"
     if n_rows >= LEAST_TRAINING_ROWS:
-        hint = "the others have a target without meaning, as where prices stand still"
+        hint = "the others have no usable target, for example while prices stand still"
         return problem, f"{hint}: check the source, or choose a later first_test"
     return problem, "read more history, or choose a later first_test"
 

@@ -83,8 +83,8 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         "coverage", CHANCE, "Coverage of the interval per fold",
-        "Grey is what chance does to the promised coverage in a fold of that size, rows taken as "
-        "independent; overlapping labels make honest intervals stray further.",
+        "Grey is how far chance alone moves the promised coverage in a fold of that size, if rows "
+        "were independent; overlapping labels move correct intervals further.",
         ("coverage",), probabilities.coverage,
     ),
     Panel(
@@ -126,12 +126,12 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         "backtest", RISK, "Value at risk, day by day",
-        "The judged portfolio: days beyond VaR should be as many as promised, and come alone.",
+        "The judged portfolio: days beyond VaR should be as many as promised, and not in clusters.",
         ("var_over_time",), risk.backtest,
     ),
     Panel(
         "hits", RISK, "Hits per year",
-        "Hits that crowd into one year say that the forecast followed too late.",
+        "Many hits in one year say that the forecast reacted too late.",
         ("hits_per_year",), risk.hits,
     ),
     Panel(
@@ -142,13 +142,13 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         "transitions", STATES, "Transitions",
-        "How often a regime (row) was followed by each on the next bar.",
+        "How often each regime (column) came on the bar after a regime (row).",
         ("transitions",), states.transitions, is_wide=False,
     ),
     Panel(
         "alarms", STATES, "Alarms over time",
-        "Share of symbols whose p-value was at or below the stated rate. Alarms that crowd are one "
-        "event, not many.",
+        "Share of symbols whose p-value was at or below the stated rate. Alarms on many "
+        "symbols at once are one event, not many.",
         ("alarms_over_time",), states.alarms,
     ),
     Panel(

@@ -22,10 +22,9 @@ BODY = Body(openapi_examples={"two daily bars": {"value": examples.BARS}})
 async def post_bars(body: Annotated[BarsRequest, BODY], request: Request) -> BarsResponse:
     """Keep bars.
 
-    All bars of a request are kept or, when one breaks a rule, none; the message names it. Sending
-    the same bars again changes nothing and is counted in `duplicates`. A bar that differs from
-    the one held for its time is not stored and is named in `conflicts`. The next /predict sees
-    the new bars.
+    When one bar breaks a rule, none is kept and the message names it. Sending the same bars again
+    changes nothing; they are counted in `duplicates`. A bar that differs from the one held for its
+    time is not stored; it is named in `conflicts`. The next /predict sees the new bars.
     """
     service, started = service_of(request), perf_counter()
     limit = service.settings.default_timeout

@@ -27,8 +27,8 @@ class Dependency(BaseModel):
 class Health(BaseModel):
     """State of the process.
 
-    `ready`: it answers /predict and /bars. `degraded`: it does, and something it depends on does
-    not, or a model is not the version its alias names.
+    `ready` is true when it answers /predict and /bars. `degraded` means that it answers, but a
+    dependency does not, or a model is not served in the version that its alias names.
     """
 
     status: Literal["ok", "degraded", "starting"]
@@ -36,14 +36,14 @@ class Health(BaseModel):
     ready: bool
     dependencies: dict[str, Dependency]
     loaded: dict[str, int] = Field(description="Model -> version that answers.")
-    problems: dict[str, str] = Field(description="Model -> why it is not what its alias names.")
+    problems: dict[str, str] = Field(description="Model -> why its alias names another version.")
 
 
 @router.get("/health", responses={503: {"model": Health, "description": "Starting."}})
 async def health(request: Request, response: Response) -> Health:
-    """Tell whether this process can serve: 200 as long as it can, 503 before.
+    """Tell whether this process can serve: 503 while it starts, 200 from then on.
 
-    MLflow may be away: serving goes on with what it has, and this says so.
+    Serving goes on while MLflow is away; `dependencies` says so.
     """
     service = service_of(request)
     database, store = await asyncio.gather(

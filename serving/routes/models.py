@@ -35,7 +35,9 @@ class ModelLine(_Answer):
     aliases: dict[str, int]
     n_versions: int
     may_trade: bool | None = Field(description="Of the serving version; null when none serves.")
-    problem: str | None = Field(description="Why it is not served, or not as the alias says.")
+    problem: str | None = Field(
+        description="Why it is not served, or why its alias names another version."
+    )
 
 
 class ModelList(_Answer):
@@ -75,7 +77,7 @@ class Gate(BaseModel):
     passed: bool
     applicable: bool
     note: str
-    against: int | None = Field(description="The version that a comparison was with.")
+    against: int | None = Field(description="The version it was compared with.")
 
 
 class VersionFacts(_Answer):
@@ -97,25 +99,25 @@ class ModelFacts(_Answer):
     model_id: str
     aliases: dict[str, int]
     problem: str | None
-    deployment: dict[str, Any] | None = Field(description="Who serves since when.")
+    deployment: dict[str, Any] | None = Field(description="The champion and since when it serves.")
     request_aliases: list[str] = Field(
         description="Names of technical_indicators that the serving version takes."
     )
-    context: list[str] = Field(description="What `rows` may give in `context`.")
+    context: list[str] = Field(description="Names that `context` may have beside `rows`.")
     loaded: list[Loaded]
     versions: list[VersionFacts]
 
 
 @router.get("/models", responses=errors(500, 503))
 async def list_models(request: Request) -> ModelList:
-    """List every registered model, with the reason where it has no version in production."""
+    """List every registered model; `problem` says why one is not served."""
     service = service_of(request)
     return ModelList(models=await asyncio.to_thread(model_lines, service))
 
 
 @router.get("/models/{model_id}", responses=errors(404, 422, 500, 503))
 async def get_model(model_id: str, request: Request) -> ModelFacts:
-    """Show a model's versions with contract and gates, what is loaded, and how fast it is."""
+    """Show a model's versions with contract and gates, and the loaded ones with latencies."""
     return await asyncio.to_thread(_facts, service_of(request), model_id)
 
 

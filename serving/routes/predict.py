@@ -22,10 +22,10 @@ BODY = Body(
 async def predict(body: Annotated[PredictRequest, BODY], request: Request) -> PredictResponse:
     """Ask a model.
 
-    Forms: `rows` (feature rows), `bars` (the caller's own history), or `symbols` (the bars held by
-    this engine), the last two optionally with `features`, the newest step as the caller sees it;
-    `portfolio` (positions) for a model of risk. Every symbol is answered in `predictions` or in
-    `errors`; a request that can be read is answered 200 even when no symbol could be. Nothing is
-    stored.
+    A request has one form: `rows` (features, or a table's columns), `bars` (the caller's own
+    history), `symbols` (the bars that this engine holds), `texts` or `portfolio` (positions). With
+    `bars` or `symbols`, `features` may say what the caller knows of the newest step. Every symbol
+    has an entry in `predictions` or in `errors`. The status is 200 for every request that can be
+    read, even when all entries are errors. Nothing of a request is stored.
     """
     return await service_of(request).engine.predict(body, request.state.request_id)

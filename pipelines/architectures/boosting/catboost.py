@@ -175,7 +175,7 @@ def _check_classes(rows: TrainingRows, objective: Objective) -> None:
         return
     if empty := sorted(set(range(objective.n_scores)) - set(rows.y.astype(int).tolist())):
         problem = f"classes {', '.join(map(str, empty))} have no rows"
-        hint = "give more rows, or use xgboost or lightgbm, which then forecast them never"
+        hint = "give more rows, or use xgboost or lightgbm, which never forecast such a class"
         raise FitError("catboost", problem, hint)
 
 
@@ -193,8 +193,8 @@ def _objective(objective: Objective) -> dict[str, object]:
 def _needs_cpu(settings: Mapping[str, object]) -> str | None:
     """Return why CatBoost cannot fit this on a GPU."""
     if isinstance(settings["loss_function"], GammaDeviance):
-        return "a loss of our own runs on the CPU"
-    return None if settings["rsm"] == 1 else "rsm below 1 works on the CPU alone"
+        return "this loss is computed in Python, on the CPU only"
+    return None if settings["rsm"] == 1 else "rsm below 1 works on the CPU only"
 
 
 def _pool(rows: TrainingRows, start: float | None) -> Pool:

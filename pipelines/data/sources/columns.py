@@ -115,7 +115,7 @@ def read_number(table: Table, column: str, name: str, ledger: Ledger) -> pl.Seri
         raise BarsError(problem, table.where, hint)
     row, text = odd.row(0)
     if table.separator != "," and not texts.str.contains(PLAINLY_THOUSANDS).any():
-        problem = f"row {row}: {name} is {text!r}: thousands or decimals, no row tells"
+        problem = f"row {row}: {name} is {text!r}: thousands or decimals, and no row decides"
         raise BarsError(problem, table.where, "write it with a decimal point")
     ledger.repair(
         f"row {row}: {name} is {text!r}, with thousands separators",

@@ -144,8 +144,8 @@ def _localised(frame: pl.DataFrame, timezone: str, ledger: Ledger) -> pl.DataFra
         )
     if n_repeated:
         ledger.note(
-            f"{n_repeated} times in an hour that {timezone} repeats: daylight time where first, "
-            "standard time where again"
+            f"{n_repeated} times in an hour that {timezone} repeats: the first is taken as "
+            "daylight time, the second as standard time"
         )
     return utc
 
@@ -202,7 +202,7 @@ def _with_interval(bars: Bars, asked: str) -> Bars:
     """
     found = infer_interval(bars.frame)
     if asked and parse_interval(asked) != parse_interval(found):
-        raise ParameterError("interval", asked, f"{found}, which is what the bars have")
+        raise ParameterError("interval", asked, f"{found}, the interval of the bars")
     return Bars(bars.frame, asked or found, bars.price_basis, bars.source, bars.note, bars.repairs)
 
 

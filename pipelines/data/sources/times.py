@@ -149,7 +149,7 @@ def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
     for other in others:
         if not whole[first].equals(whole[other]):
             raise BarsError(
-                f"row {rows[0]}: time {texts[0]!r} may be {first} or {other}, and no row tells",
+                f"row {rows[0]}: time {texts[0]!r} may be {first} or {other}, and no row decides",
                 where,
                 "write dates like 2024-01-31",
             )

@@ -24,7 +24,7 @@ from registry.errors import ParameterError, TableError
 
 TIME = "timestamp"
 UNTIMED = (
-    "the rows have no time: their order in the file is taken as time, from 1970, a second each"
+    "the rows have no time: their order in the file is used as time, one second per row from 1970"
 )
 FEWEST_ROWS = 60
 """Below that nothing can be fitted, calibrated and tested on rows of its own."""
@@ -87,7 +87,7 @@ def read_rows(query: BarQuery, time: str) -> RowData:
     }
     for name, value in of_bars.items():
         if value:
-            raise ParameterError(name, value, "nothing: it belongs to bars")
+            raise ParameterError(name, value, "nothing, because it is for bars only")
     paths = paths_of(query.path)
     tables = [read_table(path) for path in paths]
     first = tables[0]
@@ -122,12 +122,16 @@ def timed(
     if not time:
         if TIME in frame.columns:
             hint = f"say options time={TIME}, or give it another name"
-            raise TableError(f"column {TIME!r} is not named as the time", where, hint)
+            raise TableError(
+                f"column {TIME!r} is there, but no option says that it is the time", where, hint
+            )
         return RowData(_in_order(frame), where, UNTIMED), ()
     stamps = read_time(frame, time, timezone, where)
     rest = frame.drop(time)
     if TIME in rest.columns:
-        raise TableError(f"column {TIME!r} beside the time {time!r}", where, "rename one")
+        raise TableError(
+            f"there is a column {TIME!r} beside the time {time!r}", where, "rename one"
+        )
     stamped = rest.select(stamps.alias(TIME), pl.all())
     ordered = stamped.sort(TIME, maintain_order=True)
     lines = () if stamps.is_sorted() else (f"{where}: sorted by {time}",)

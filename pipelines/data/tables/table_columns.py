@@ -133,7 +133,9 @@ def _kind(values: pl.Series, where: str) -> Kind:
         return "number"
     if numeric.null_count() <= (1 - NUMBER_SHARE) * len(known):
         odd = known.filter(numeric.is_null())
-        problem = f"column {values.name!r} holds numbers, but {odd[0]!r} too ({len(odd)} such)"
+        problem = (
+            f"column {values.name!r} holds numbers and also {odd[0]!r} ({len(odd)} such values)"
+        )
         raise TableError(problem, where, f"correct it or {_leave_out(values.name)}")
     return "date" if not _dates(known).null_count() else "category"
 
@@ -141,7 +143,9 @@ def _kind(values: pl.Series, where: str) -> Kind:
 def _vocabulary(known: pl.Series, n_rows: int, where: str) -> tuple[str, ...]:
     counts = known.value_counts().sort(["count", known.name], descending=[True, False])
     if len(counts) > MOST_CATEGORIES or (len(counts) > 20 and len(counts) > 0.9 * n_rows):
-        problem = f"column {known.name!r} has {len(counts)} texts in {n_rows} rows: it names rows"
+        problem = (
+            f"column {known.name!r} has {len(counts)} texts in {n_rows} rows, like a row's name"
+        )
         raise TableError(problem, where, _leave_out(known.name))
     return tuple(counts[known.name].to_list())
 

@@ -163,7 +163,7 @@ def _causality(kind: PortfolioInputs, recipe: Recipe, dataset: Dataset) -> GateR
             worst = max(worst, _difference(tested.context[name][cut], values[row]))
         known = past.take(past.t0 >= tested.t0[0])
         worst = max(worst, _difference(walked[cut], fold_scores(fitted, past, known)[-1]))
-    note = f"returns, baselines and walked losses at {len(cuts)} dates without what came after"
+    note = f"returns, baselines and losses at {len(cuts)} dates, made again without later bars"
     return GateRow("causality", worst if len(cuts) else None, "<=", CAUSALITY_LIMIT, note)
 
 
@@ -178,7 +178,7 @@ def _parity(dataset: Dataset) -> GateRow:
         pair = dataset.data.between(before, last)
         _, two = common_closes(pair)
         worst = max(worst, _difference(rows.X[cut], two[-1] / two[0] - 1))
-    note = "whole history against two closes; a request gives weights, from which nothing is made"
+    note = "whole history against two closes; the weights of a request are used as they are"
     return GateRow("feature_parity", worst if len(cuts) else None, "<=", PARITY_LIMIT, note)
 
 

@@ -140,7 +140,7 @@ class TextInputs:
                 difference(together, served.encode(texts)),
                 "<=",
                 FEATURE_PARITY_LIMIT,
-                f"{len(texts)} texts by the encoder that serving makes of the contract",
+                f"{len(texts)} texts: the encoder of training against the one that serving makes",
             ),
         )
 

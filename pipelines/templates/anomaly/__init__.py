@@ -70,7 +70,7 @@ class Anomaly:
             ParameterError: a horizon other than one bar.
         """
         if horizon_bars not in (None, 1):
-            raise ParameterError("horizon", horizon_bars, "1: an anomaly is of one bar")
+            raise ParameterError("horizon", horizon_bars, "1, because each bar is judged alone")
         rate = options.get("false_alarm_rate", FALSE_ALARM_RATE)
         return {"kind": "next_return", "horizon_bars": 1, "false_alarm_rate": rate}
 

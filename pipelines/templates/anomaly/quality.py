@@ -77,7 +77,7 @@ def _judge_rate(
 ) -> tuple[dict[str, float], GateRow]:
     n = len(alarm)
     if not n:
-        why = f"no fold has {math.ceil(1 / rate) - 1} earlier out-of-fold rows, as the rate needs"
+        why = f"the rate needs {math.ceil(1 / rate) - 1} earlier out-of-fold rows; no fold has them"
         return {"n_oof_rows": 0.0}, GateRow(
             "quality.false_alarm_rate", None, "between", (0.0, 0.0), why
         )
@@ -85,9 +85,9 @@ def _judge_rate(
     low, high = max(low_high[0], rate / WIDEST), min(low_high[1], rate * WIDEST)
     found = float(alarm.mean())
     note = (
-        f"{int(alarm.sum())} alarms on {n} rows, worth {independent} independent ones; "
-        f"95 % binomial interval of those, at most {WIDEST:g} times either way (of independent "
-        f"rows it were {plain[0]:.4g} to {plain[1]:.4g})"
+        f"{int(alarm.sum())} alarms on {n} rows, which count as {independent} independent rows; "
+        f"95 % binomial interval for that number, at most {WIDEST:g} times the rate either way "
+        f"(it would be {plain[0]:.4g} to {plain[1]:.4g} if all rows were independent)"
     )
     metrics = {
         "false_alarm_rate": found,

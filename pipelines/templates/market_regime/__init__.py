@@ -69,7 +69,9 @@ class MarketRegime:
             ParameterError: a horizon other than one bar.
         """
         if horizon_bars not in (None, 1):
-            raise ParameterError("horizon", horizon_bars, "1: a regime is of the next bar")
+            raise ParameterError(
+                "horizon", horizon_bars, "1, because a regime is that of the next bar"
+            )
         return {"kind": "next_return", "horizon_bars": 1, "probabilities": "filtered"}
 
     def cost_spec(self) -> dict[str, Json]:

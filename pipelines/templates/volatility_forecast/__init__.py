@@ -211,7 +211,7 @@ def _check_ranges(training: Sequence[BarSeries]) -> None:
     for series in training:
         missing = [c for c in RANGE_COLUMNS if not np.isfinite(getattr(series, c)).all()]
         if missing:
-            hint = f"{series.symbol} has bars without; choose proxy close_to_close"
+            hint = f"{series.symbol} has bars without them; choose proxy close_to_close"
             raise MissingColumnsError("proxy garman_klass", missing, hint)
 
 

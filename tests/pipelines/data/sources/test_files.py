@@ -342,7 +342,7 @@ def test_repair_never_chooses_between_two_bars_of_one_time(tmp_path):
         ({"columns": {"close": "Px"}}, r"ABC\.csv: close needs the columns Px; the file has Date"),
         ({"timezone": "Mars/Base"}, "timezone='Mars/Base': expected an IANA time zone"),
         ({"policy": "lenient"}, "policy='lenient': expected strict or repair"),
-        ({"interval": "1h"}, "interval='1h': expected 1d, which is what the bars have"),
+        ({"interval": "1h"}, "interval='1h': expected 1d, the interval of the bars"),
         ({"start": datetime(2030, 1, 1, tzinfo=UTC)}, "no bars in the time asked for"),
     ],
 )

@@ -105,8 +105,8 @@ def test_a_value_of_another_kind_is_refused_by_row_and_column(place, value, expe
         (["", "NA", "?"], "'x' has no value"),
         ([3, 3, 3], "'x' is 3 in every row"),
         (["a", "a", "a"], "'x' is 'a' in every row"),
-        ([f"id{i}" for i in range(50)], "it names rows"),
-        ([str(i) for i in range(40)] + ["n.a."], "holds numbers, but 'n.a.' too"),
+        ([f"id{i}" for i in range(50)], "like a row's name"),
+        ([str(i) for i in range(40)] + ["n.a."], "holds numbers and also 'n.a.'"),
         ([[1], [2]], "holds List"),
     ],
 )

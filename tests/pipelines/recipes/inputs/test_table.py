@@ -190,7 +190,10 @@ def broken(frame=None, **columns):
             "'new', not one of the classes before the first test",
         ),
         (table_frame(40), "there are 40 rows; at least 60"),
-        (broken(name=pl.int_range(pl.len()).cast(pl.String) + "x"), "'name' has .* it names rows"),
+        (
+            broken(name=pl.int_range(pl.len()).cast(pl.String) + "x"),
+            "'name' has .* like a row's name",
+        ),
     ],
 )
 def test_a_table_that_no_model_should_see_is_refused_in_one_line(write, frame, problem):
