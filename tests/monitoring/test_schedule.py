@@ -1,13 +1,18 @@
 import os
+import subprocess
+import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
-from monitoring.schedule import enqueue_drift, newest_prediction
+from monitoring.schedule import enqueue_drift, main, newest_prediction
 from pipelines.jobs import queue
 from registry.tables import aliases, retraining_cycles
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def serve(engine: sa.Engine, model_id: str) -> None:
@@ -65,3 +70,51 @@ def test_advance_is_enqueued_once_while_a_cycle_is_open(engine, settings):
 
 def test_newest_prediction_is_none_without_a_log(settings):
     assert newest_prediction(settings, "m") is None
+
+
+@pytest.fixture
+def due(engine, settings):
+    """Both schedules are due, and a model that is served has been asked."""
+    earlier = datetime.now(UTC) - timedelta(hours=2)
+    for name in ("drift", "refit"):
+        queue.schedule(engine, name, 3600, now=earlier)
+    serve(engine, "watched")
+    log_prediction(settings, "watched")
+
+
+@pytest.fixture
+def start(settings):
+    """Start the entry point in a process of its own."""
+    environment = os.environ | {"DATA_DIR": str(settings.data_dir)}
+    command = [sys.executable, "-m", "monitoring.schedule"]
+
+    def started() -> subprocess.Popen:
+        return subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+
+    return started
+
+
+@pytest.mark.usefixtures("due")
+def test_the_entry_point_claims_what_is_due_enqueues_it_and_says_so(engine, settings, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATA_DIR", str(settings.data_dir))
+        main([])
+        main([])
+    assert capsys.readouterr().out == "due: drift, refit\ndue: nothing\n"
+    assert [job.kind for job in queue.list_jobs(engine)] == ["drift"]
+    assert not queue.is_schedule_due(engine)
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("due")
+def test_two_processes_at_once_enqueue_once(engine, start):
+    both = [start() for _ in range(2)]
+    said = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    claimed = [line.removeprefix("due: ").strip() for line in said]
+    names = [name for line in claimed if line != "nothing" for name in line.split(", ")]
+    assert sorted(names) == ["drift", "refit"]
+    assert [job.kind for job in queue.list_jobs(engine)] == ["drift"]
+    assert not queue.is_schedule_due(engine)

@@ -20,26 +20,6 @@ from registry.errors import SettingValueError
 from registry.settings import read_settings
 
 ROOT = Path(__file__).parents[3]
-MLPROJECT = """
-name: tiny
-entry_points:
-  main:
-    parameters: {text: {type: str, default: none}}
-    command: "echo {text} > $OUT/main.txt"
-  failing:
-    command: "echo 'error: the bars are gone' >&2; exit 2"
-  sleeping:
-    command: "echo $$ > $OUT/pid; sleep 60"
-"""
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "MLproject").write_text(MLPROJECT)
-    monkeypatch.setenv("OUT", str(tmp_path))
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -56,22 +36,8 @@ def test_an_interval_that_cannot_be_read_names_the_variable(text, monkeypatch):
         read_settings(WorkerSettings)
 
 
-def wait_for(condition, seconds: float = 20.0):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return found
-
-
-def stage_pid(tmp_path: Path) -> int:
-    path = tmp_path / "pid"
-    return int(wait_for(lambda: path.exists() and path.read_text().strip()))
-
-
 @pytest.fixture
-def worker(engine, settings, tracking_uri, project):
-    platform = settings.model_copy(update={"mlflow_tracking_uri": tracking_uri})
+def worker(engine, platform, project):
     wanted = WorkerSettings(drift_interval="0", job_lease_seconds=3, mlproject_uri=str(project))
     return Worker(engine, platform, wanted)
 
@@ -119,11 +85,11 @@ def test_while_mlflow_is_down_a_job_waits_without_using_up_its_attempts(engine, 
 
 
 @pytest.mark.integration
-def test_cancelling_a_running_job_kills_its_stage(worker, engine, tmp_path, is_alive):
+def test_cancelling_a_running_job_kills_its_stage(worker, engine, stage_pid, is_alive):
     job = queue.enqueue(engine, "sleeping", {})
     thread = threading.Thread(target=worker.run_once)
     thread.start()
-    pid = stage_pid(tmp_path)
+    pid = stage_pid()
     assert is_alive(pid)
     queue.cancel(engine, job.id)
     thread.join(20)
@@ -131,15 +97,17 @@ def test_cancelling_a_running_job_kills_its_stage(worker, engine, tmp_path, is_a
     assert queue.get(engine, job.id).state == "cancelled"
 
 
-def start_worker(settings, tracking_uri, project) -> subprocess.Popen:
+@pytest.fixture
+def process(platform, project):
+    """A worker in a process group of its own, of which nothing is left after the test."""
     environment = os.environ | {
-        "DATA_DIR": str(settings.data_dir),
-        "MLFLOW_TRACKING_URI": tracking_uri,
+        "DATA_DIR": str(platform.data_dir),
+        "MLFLOW_TRACKING_URI": platform.mlflow_tracking_uri,
         "MLPROJECT_URI": str(project),
         "JOB_LEASE_SECONDS": "2",
         "DRIFT_INTERVAL": "0",
     }
-    return subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-m", "pipelines.jobs.worker"],
         env=environment,
         cwd=ROOT,
@@ -147,18 +115,21 @@ def start_worker(settings, tracking_uri, project) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
     )
+    with started:
+        yield started
+        if is_alive_group(started.pid):
+            os.killpg(started.pid, signal.SIGKILL)
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_worker_gives_its_job_back_and_leaves_no_stage(
-    engine, settings, tracking_uri, project, tmp_path, number, is_alive
+    engine, process, number, stage_pid, is_alive
 ):
     job = queue.enqueue(engine, "sleeping", {}, max_attempts=1)
-    with start_worker(settings, tracking_uri, project) as worker:
-        pid = stage_pid(tmp_path)
-        worker.send_signal(number)
-        assert worker.wait(15) == 0
+    pid = stage_pid()
+    process.send_signal(number)
+    assert process.wait(15) == 0
     assert not is_alive(pid)
     assert queue.get(engine, job.id).state == "queued"
 
@@ -166,17 +137,16 @@ def test_a_stopped_worker_gives_its_job_back_and_leaves_no_stage(
 @pytest.mark.integration
 @pytest.mark.parametrize("seconds", [0.0, 0.5])
 def test_a_signal_to_the_whole_group_is_a_stop_too_whenever_it_comes(
-    engine, settings, tracking_uri, project, seconds
+    engine, process, seconds, wait_for
 ):
     job = queue.enqueue(engine, "sleeping", {}, max_attempts=1)
-    with start_worker(settings, tracking_uri, project) as worker:
-        wait_for(lambda: queue.get(engine, job.id).state == "leased")
-        time.sleep(seconds)  # the fork server is starting, or importing MLflow
-        os.killpg(worker.pid, signal.SIGTERM)
-        assert worker.wait(15) == 0
-        assert "Traceback" not in worker.stderr.read()
+    wait_for(lambda: queue.get(engine, job.id).state == "leased")
+    time.sleep(seconds)  # the fork server is starting, or importing MLflow
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(15) == 0
+    assert "Traceback" not in process.stderr.read()
     assert queue.get(engine, job.id).state == "queued"
-    wait_for(lambda: not is_alive_group(worker.pid), 2)
+    wait_for(lambda: not is_alive_group(process.pid), 2)
 
 
 def is_alive_group(pid: int) -> bool:
@@ -189,12 +159,12 @@ def is_alive_group(pid: int) -> bool:
 
 @pytest.mark.integration
 def test_after_kill_9_the_stage_dies_too_and_another_worker_takes_the_job(
-    engine, settings, tracking_uri, project, tmp_path, is_alive
+    engine, process, stage_pid, is_alive, wait_for
 ):
     job = queue.enqueue(engine, "sleeping", {})
-    with start_worker(settings, tracking_uri, project) as worker:
-        pid = stage_pid(tmp_path)
-        worker.send_signal(signal.SIGKILL)
+    pid = stage_pid()
+    process.kill()
+    process.wait(5)
     wait_for(lambda: not is_alive(pid))
     assert queue.get(engine, job.id).state == "leased"
     heir = queue.claim(engine, "heir", now=datetime.now(UTC) + timedelta(seconds=5))
