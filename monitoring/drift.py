@@ -29,7 +29,7 @@ from monitoring.windows import window_ends, window_start
 from pipelines.data.bars import Bars, to_microseconds
 from pipelines.data.sources.store import BarStore
 from pipelines.parameters import described, parse, parse_time
-from pipelines.recipes.reference import n_logged_features
+from pipelines.recipes.inputs import kind_of
 from pipelines.stage import exit_with, platform_settings, stage_run
 from pipelines.templates import TEMPLATES, over_bars
 from registry import events
@@ -38,9 +38,6 @@ from registry.contract import Json
 from registry.errors import ParameterError, VersionNotFoundError
 from registry.settings import PlatformSettings, read_settings
 from registry.version_files import VersionFiles
-
-STAND_ALONE = ("table", "texts")
-"""Inputs whose rows are watched by their features alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +111,10 @@ def watch(
     template = TEMPLATES.get(contract.template)
     everything = read_predictions(platform.predictions_dir, version.model_id, end=end)
     logged = latest(everything.filter(pl.col("version") == version.number))
-    if template.inputs in STAND_ALONE:
+    kind = kind_of(template)
+    if not kind.has_times:
         return _watch_rows(version, platform, logged)
-    bars = _bars(version, BarStore(platform.bars_dir))
+    bars = _bars(version, BarStore(platform.bars_dir)) if kind.has_outcomes else None
     trained_until = datetime.fromisoformat(contract.trained_until)
     no_times = np.zeros(0, dtype=np.int64)
     return MonitoredVersion(
@@ -134,10 +132,10 @@ def watch(
 def _watch_rows(
     version: VersionFiles, platform: PlatformSettings, logged: pl.DataFrame
 ) -> MonitoredVersion:
-    """Return what is known of rows that stand alone: nothing says what became of them.
+    """Return what is known of rows without times: nothing says what became of them.
 
-    A row of a table or a text has no time and no symbol by which a label could find it. New labels
-    are counted in the files that the version was made from.
+    No label could find such a row by its time and symbol. New labels are counted in the files that
+    the version was made from.
     """
     in_turn = logged.with_columns(pl.lit("").alias("symbol"))
     return MonitoredVersion(
@@ -155,13 +153,14 @@ def judge_window(
 ) -> DriftReport:
     """Return the report of the window that ends at `end`; nothing is stored."""
     profile = watched.references.profile
+    template = TEMPLATES.get(watched.version.contract.template)
     start = window_start(watched.times, profile.window_bars, end)
     current = _features(watched, start, end)
     checks = _enough(current, watched, settings)
     if not quality.failures(checks):
         checks = (*checks, *quality.check_window(current, watched.references.panel))
     verdict, share, columns = _verdict(watched, current, checks)
-    expected = validated_excess(watched.version.record)
+    expected = validated_excess(watched.version.record, template.excess_gate)
     performance = realised_performance(
         per_time(watched.realised),
         end,
@@ -234,10 +233,8 @@ def _ends(
 
 
 def _bars(version: VersionFiles, store: BarStore) -> Bars | None:
-    """Return the stored bars of the version's symbols; None without any, or need of them."""
+    """Return the stored bars of the version's symbols; None without any."""
     contract = version.contract
-    if TEMPLATES.get(contract.template).inputs != "bars":
-        return None
     held = set(store.symbols(contract.interval)) & set(contract.symbols)
     return store.read(contract.interval, sorted(held)) if held else None
 
@@ -245,7 +242,7 @@ def _bars(version: VersionFiles, store: BarStore) -> Bars | None:
 def _features(watched: MonitoredVersion, start: datetime, end: datetime) -> pl.DataFrame:
     """Return symbol, timestamp and one column per feature of a window's logged rows."""
     contract = watched.version.contract
-    names = contract.feature_names[: n_logged_features(contract)]
+    names = contract.feature_names[: kind_of(contract.template).n_logged(contract)]
     rows = watched.logged.filter(pl.col("as_of").is_between(start, end))
     rows = rows.filter(pl.col("features").list.len() == len(names))
     return rows.select(

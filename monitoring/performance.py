@@ -19,13 +19,15 @@ from registry.gates import GateRow
 
 RECENT_BARS = 63
 FEWEST_BARS = 21
-VALIDATED_EXCESS = ("quality.qlike_vs_ewma",)
-"""Gates whose value is the mean of loss minus baseline loss out of fold, in the loss's unit."""
 
 
-def validated_excess(record: Sequence[GateRow]) -> float:
-    """Return the excess that validation measured; 0, the baseline itself, where it did not."""
-    values = [r.value for r in record if r.gate in VALIDATED_EXCESS and r.value is not None]
+def validated_excess(record: Sequence[GateRow], gate: str) -> float:
+    """Return the excess that validation measured; 0, the baseline itself, where it did not.
+
+    Args:
+        gate: the one whose value is that excess (`Template.excess_gate`).
+    """
+    values = [row.value for row in record if row.gate == gate and row.value is not None]
     return values[0] if values else 0.0
 
 

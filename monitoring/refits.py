@@ -24,10 +24,9 @@ from monitoring.settings import MonitoringSettings
 from pipelines.data.sources.store import BarStore
 from pipelines.jobs import queue
 from pipelines.parameters import RecipeParameters, SourceParameters, described, parse
-from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.manifest import Manifest
 from pipelines.stage import exit_with, platform_settings, stage_run
-from pipelines.templates import TEMPLATES
 from registry.artifacts import ArtifactCache
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
@@ -63,7 +62,7 @@ def refit(
     Idempotent per UTC day.
 
     Raises:
-        ParameterError: the model does not answer about portfolios.
+        ParameterError: the model is not fitted anew every day.
         RegistryUnavailableError: MLflow does not answer.
         MLEngineError: the version's own source cannot be read.
     """
@@ -80,8 +79,8 @@ def refit(
     if any(cycle.refit_day == day for cycle in past):
         return f"refitted on {day} already"
     files = ArtifactCache(platform, resources.engine).fetch(model_id, number)
-    if TEMPLATES.get(files.contract.template).inputs != "portfolio":
-        expected = "a model about portfolios; drift retrains the others"
+    if not kind_of(files.contract.template).is_refitted_daily:
+        expected = "a model whose answers age by the day; drift retrains the others"
         raise ParameterError("model_name", model_id, expected)
     newest = _newest(files, platform)
     if newest is None:
@@ -97,7 +96,7 @@ def _newest(files: VersionFiles, platform: PlatformSettings) -> _Newest | None:
     if found is None and made_from.source != "store":
         own = replace(made_from, end="")
         wanted = RecipeParameters(template=contract.template, seed=contract.seed)
-        data = INPUTS.get("portfolio").read(own, wanted, platform)
+        data = kind_of(contract.template).read(own, wanted, platform)
         found = _Newest(own, data.span()[1])
     if found is None or found.end <= datetime.fromisoformat(contract.data.end):
         return None

@@ -29,6 +29,7 @@ from monitoring.settings import MonitoringSettings
 from monitoring.triggers import TRIGGERS, Finding, Level, VersionReports
 from pipelines.jobs import queue
 from pipelines.parameters import RecipeParameters, described, parse
+from pipelines.recipes.inputs import kind_of
 from pipelines.stage import exit_with, platform_settings, stage_run
 from registry import events
 from registry.contract import Json
@@ -206,21 +207,12 @@ def _enqueue(resources: Resources, cycle: Cycle, newest: DriftReport) -> bool:
 def run_parameters(champion: Version, end: datetime, trigger: str) -> dict[str, Json]:
     """Return the parameters of `main` that repeat the champion's recipe on newer data.
 
-    Over bars: those that the store holds up to `end`. Where rows stand alone (tables, texts) they
-    are read again from where the champion's came from: whoever labels them appends to those files.
+    The kind of input says what is read (`InputKind.repeated`).
     """
     contract = champion.contract
-    stored: dict[str, Json] = {
-        "source": "store",
-        "symbols": ",".join(contract.symbols),
-        "start": contract.data.start,
-        "end": end.isoformat(),
-        "interval": contract.interval,
-    }
-    again: dict[str, Json] = {**contract.data.parameters, "source": contract.data.source}
     return {
         **asdict(RecipeParameters.of_contract(contract)),
-        **(stored if contract.interval else again),
+        **kind_of(contract.template).repeated(contract, end),
         "champion": champion.number,
         "trigger": trigger,
     }

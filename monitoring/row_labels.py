@@ -1,4 +1,4 @@
-"""Row labels: whether there is anything new to learn from where rows stand alone.
+"""Row labels: whether there is anything new to learn from where rows have no times.
 
 A version on a table or on texts was made from files. Nobody tells this engine what became of a row
 it answered; but whoever labels rows may append them to those files. They are read again here, as
@@ -7,7 +7,7 @@ or cannot be read, counts as no new label, and the log says why.
 """
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import structlog
@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from pipelines.data.bars import to_microseconds
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.recipe import Recipe
-from pipelines.templates import TEMPLATES
 from registry.errors import MLEngineError
 from registry.settings import PlatformSettings
 from registry.version_files import VersionFiles
@@ -31,9 +30,9 @@ def new_label_times(version: VersionFiles, platform: PlatformSettings) -> NDArra
     int64 microseconds UTC; one entry per time with such rows.
     """
     contract = version.contract
-    kind = INPUTS.get(TEMPLATES.get(contract.template).inputs)
-    parameters = {**contract.data.parameters, "source": contract.data.source}
-    source = SourceParameters(**parameters)  # type: ignore[arg-type]
+    kind = kind_of(contract.template)
+    again = kind.repeated(contract, datetime.now(UTC))
+    source = SourceParameters(**again)  # type: ignore[arg-type]
     options = json.dumps(dict(contract.options))
     wanted = RecipeParameters(template=contract.template, options=options)
     try:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from pipelines.jobs import queue
 from pipelines.parameters import parse
+from pipelines.recipes.inputs import kind_of
 from pipelines.stage import exit_with
 from pipelines.templates import TEMPLATES
 from registry.database import opened_engine, reading
@@ -66,7 +67,7 @@ def enqueue_drift(engine: sa.Engine, platform: PlatformSettings) -> None:
 
 
 def enqueue_refits(engine: sa.Engine) -> None:
-    """Enqueue `refit` for each production model of a portfolio, unless one is waiting already."""
+    """Enqueue `refit` for each production model that is fitted anew every day, unless one waits."""
     query = sa.select(aliases.c.model_id, versions.c.contract).join(
         versions,
         sa.and_(versions.c.model_id == aliases.c.model_id, versions.c.number == aliases.c.number),
@@ -75,7 +76,7 @@ def enqueue_refits(engine: sa.Engine) -> None:
         served = connection.execute(query.where(aliases.c.alias == "production")).all()
     for model_id, contract in served:
         name = contract["template"]
-        if name not in TEMPLATES or TEMPLATES.get(name).inputs != "portfolio":
+        if name not in TEMPLATES or not kind_of(name).is_refitted_daily:
             continue
         latest = queue.list_jobs(engine, entry_point=REFIT, model_id=model_id, limit=1)
         if not latest or latest[0].state not in queue.OPEN_STATES:

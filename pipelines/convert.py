@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.method.agreement import difference
 from pipelines.parameters import PromotionParameters, described, parse
 from pipelines.recipes.candidate import Candidate, load_candidate, write_files
-from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.inputs import kind_of
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.validate import TRAIN_RUN_TAG
 from registry.backends import BACKENDS, LatencyCurve, measure
@@ -94,7 +94,7 @@ def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[Laten
     contract, directory = candidate.contract, candidate.directory
     native_path = FLAVORS.get("native").file_name(contract.native_format)
     native = NativeModel(contract.native_format, (directory / native_path).read_bytes())
-    kind = INPUTS.get(candidate.recipe.template.inputs)
+    kind = kind_of(candidate.recipe.template)
     sample = kind.sample(candidate.dataset.rows, N_PARITY_ROWS)
     rows, curves = [], []
     expected: NDArray[np.float32] | None = None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.recipes.inputs import kind_of
 from pipelines.templates import TEMPLATES
 from registry.backends import BACKENDS
 from registry.contract import ModelContract
@@ -44,6 +45,7 @@ class DecodedModel:
     def __init__(self, files: Mapping[str, bytes], contract: ModelContract) -> None:
         self._contract = contract
         self._template = TEMPLATES.get(contract.template)
+        self._may_miss = kind_of(self._template).may_miss
         self._decoder = Decoder.from_files({name: files[name] for name in (JSON_FILE, ARRAYS_FILE)})
         record = [GateRow.from_json(row) for row in json.loads(files[RECORD_FILE])]
         is_action = self._template.is_action
@@ -78,7 +80,7 @@ class DecodedModel:
             features, context = self._split(model_input)
         with np.errstate(over="ignore"):  # an overflow becomes infinite and is refused below
             X = np.ascontiguousarray(features, dtype=np.float32)
-        unfit = np.isinf(X) if self._template.inputs == "table" else ~np.isfinite(X)
+        unfit = np.isinf(X) if self._may_miss else ~np.isfinite(X)
         if unfit.any():
             first = np.argwhere(unfit)[0]
             name = self._contract.feature_names[first[-1]]

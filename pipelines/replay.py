@@ -25,7 +25,7 @@ from pipelines.parameters import described, parse
 from pipelines.recipes import manifest
 from pipelines.recipes.candidate import TrainRun, fetch_train_run, load_evidence
 from pipelines.recipes.dataset import final_rows, read_dataset
-from pipelines.recipes.inputs import INPUTS, Dataset
+from pipelines.recipes.inputs import Dataset, kind_of
 from pipelines.recipes.recipe import Recipe, fit_folds
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from registry.errors import ParameterError, ReplayError, RunNotFoundError
@@ -203,7 +203,8 @@ def compare(
 
 def _input_changes(run: TrainRun, recipe: Recipe, dataset: Dataset) -> Iterator[Change]:
     contract = run.contract
-    layout = INPUTS.get(recipe.template.inputs).describe(recipe, dataset.data, dataset.label_spec)
+    kind = kind_of(recipe.template)
+    layout = kind.describe(recipe, dataset.data, dataset.label_spec)
     first, last = dataset.data.span()
     pairs = {
         "data": (_of_data(contract.data.sha256, contract.data.start, contract.data.end),

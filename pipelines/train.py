@@ -36,21 +36,19 @@ from pipelines.recipes.candidate import (
     write_files,
 )
 from pipelines.recipes.dataset import final_rows, read_dataset
-from pipelines.recipes.inputs import INPUTS, Carrying, Dataset
+from pipelines.recipes.inputs import Dataset, InputKind, kind_of
 from pipelines.recipes.kept_fits import kept_fits
 from pipelines.recipes.recipe import Recipe, fit_folds, span
 from pipelines.recipes.reference import (
     WINDOW_BARS,
     drift_profile,
     in_turn,
-    n_logged_features,
     recent_rows,
     rows_per_window,
 )
 from pipelines.recipes.trainable import check_trainable
 from pipelines.report import pictures
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
-from pipelines.templates import TEMPLATES, Completing
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.flavors import FLAVORS
 from registry.settings import PlatformSettings
@@ -89,15 +87,13 @@ def train(
         recipe, dataset = read_dataset(source, wanted, settings)
         check_trainable(recipe, dataset)
         recipe = recipe.chosen(dataset.rows.take(dataset.folds[0].train))
-        kind = INPUTS.get(recipe.template.inputs)
+        kind = kind_of(recipe.template)
         print(_account(recipe, dataset), flush=True)
         context_of = kept.enter_context(kept_fits(settings, recipe, dataset))
         oof = fit_folds(recipe, dataset.rows, dataset.folds, context_of)
         rows = final_rows(recipe, dataset)
         final = recipe.fit(rows, context_of("final"))
-        decoder = recipe.fit_decoder(oof, rows)
-        if isinstance(recipe.template, Completing):
-            decoder = recipe.template.complete(decoder, final)
+        decoder = recipe.template.complete(recipe.fit_decoder(oof, rows), final)
         contract = _contract(recipe, dataset, source, final)
         importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))
         version = directory / VERSION_FOLDER
@@ -107,8 +103,8 @@ def train(
             GOLDEN_FILE: _golden(kind.sample(dataset.rows, N_GOLDEN_ROWS), final),
             **decoder.to_files(),
             **_native(final, contract),
-            **(kind.files(recipe, dataset) if isinstance(kind, Carrying) else {}),
-            **_reference(contract, dataset.rows, importance),
+            **kind.files(recipe, dataset),
+            **_reference(kind, contract, dataset.rows, importance),
         }
         write_files(version, files.items())
         write_files(directory, [(EVIDENCE_FILE, save_evidence(oof))])
@@ -146,7 +142,7 @@ def _contract(
 ) -> ModelContract:
     data, fitted = dataset.data, recipe.recent(dataset.rows)
     first_test = dataset.first_test.isoformat()
-    layout = INPUTS.get(recipe.template.inputs).describe(recipe, data, dataset.label_spec)
+    layout = kind_of(recipe.template).describe(recipe, data, dataset.label_spec)
     first, last = data.span()
     made_by = replace(recipe.as_parameters(), feature_set=layout.feature_set, first_test=first_test)
     return ModelContract(
@@ -191,21 +187,23 @@ def _golden(features: NDArray[np.float32], final: Estimator) -> bytes:
 
 
 def _reference(
-    contract: ModelContract, rows: LabelledRows, importance: NDArray[np.float64]
+    kind: InputKind, contract: ModelContract, rows: LabelledRows, importance: NDArray[np.float64]
 ) -> dict[str, bytes]:
     """Return the reference panel and its drift thresholds.
 
-    Over bars it holds at most the last 4 years. Rows that stand alone are put one after another,
-    as the prediction log has them; of texts only what is logged is watched.
+    It holds at most the last 4 years. Rows without times are put one after another, as the
+    prediction log has them. Only what is logged is watched.
     """
     newest_step = rows.X if rows.X.ndim == 2 else rows.X[:, -1]
-    n_logged = n_logged_features(contract)
+    n_logged = kind.n_logged(contract)
     names = contract.feature_names[:n_logged]
-    alone = not contract.interval
+    symbols, times = np.array(rows.symbols)[rows.symbol], rows.t0
+    if not kind.has_times:
+        symbols, times = np.full(len(rows), ""), in_turn(len(rows))
     every_row = pl.DataFrame(
         {
-            "symbol": [""] * len(rows) if alone else np.array(rows.symbols)[rows.symbol],
-            "timestamp": pl.Series(in_turn(len(rows)) if alone else rows.t0).cast(TIMESTAMP),
+            "symbol": symbols,
+            "timestamp": pl.Series(times).cast(TIMESTAMP),
             **{n: newest_step[:, i] for i, n in enumerate(names)},
         }
     )
@@ -213,10 +211,9 @@ def _reference(
     weights = dict(zip(names, importance[:n_logged].tolist(), strict=True))
     buffer = io.BytesIO()
     panel.write_parquet(buffer)
-    length = rows_per_window(len(panel)) if alone else WINDOW_BARS
+    length = WINDOW_BARS if kind.has_times else rows_per_window(len(panel))
     profile = drift_profile(panel, weights, length)
-    if TEMPLATES.get(contract.template).inputs == "portfolio":
-        # weights are a caller's choice: there is nothing that they could drift from
+    if not kind.is_watched:
         profile = replace(profile, n_blocks=0)
     return {REFERENCE_FILE: buffer.getvalue(), DRIFT_FILE: profile.to_json().encode()}
 

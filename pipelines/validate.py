@@ -10,23 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import numpy as np
 import sqlalchemy as sa
 
-from pipelines.data.bars import Bars
-from pipelines.method.rows import OutOfFold
 from pipelines.method.statistics import sharpe_ratio
 from pipelines.parameters import JudgementParameters, described, parse
 from pipelines.recipes import checks
 from pipelines.recipes.candidate import Candidate, load_candidate
-from pipelines.recipes.causality import answers_causality, worse
+from pipelines.recipes.causality import worse
 from pipelines.recipes.challenge import Challenge, challenge
 from pipelines.recipes.combinatorial import judge_paths
-from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.recipe import fit_decoders
-from pipelines.recipes.rivals import with_variance_rivals
+from pipelines.recipes.rivals import with_rivals
 from pipelines.recipes.selection_bias import TrialFamily, among_trials
 from pipelines.report import Evidence, pictures
 from pipelines.report.gathering import gather, log_report
@@ -82,7 +79,7 @@ def validate(
         evaluation = _with_paths(candidate, evaluate(candidate, engine), wanted.paths)
         contest = _contest(candidate, wanted, settings, engine)
         record = (
-            checks.data_checks(candidate.dataset, candidate.recipe.template.inputs),
+            checks.data_checks(candidate.dataset, kind_of(candidate.recipe.template)),
             *_recomputed(candidate),
             checks.golden_rows(candidate, *_golden(candidate)),
             *evaluation.gates,
@@ -110,7 +107,8 @@ def evaluate(candidate: Candidate, engine: sa.Engine) -> Evaluation:
     recipe, dataset = candidate.recipe, candidate.dataset
     decoders = fit_decoders(recipe, dataset.rows, dataset.folds, candidate.oof)
     spec, interval = dataset.label_spec, candidate.contract.interval
-    alone = recipe.template.evaluate(_rivalled(candidate), decoders, spec, interval)
+    oof = with_rivals(candidate.oof, recipe, dataset)
+    alone = recipe.template.evaluate(oof, decoders, spec, interval)
     return among_trials(alone, _count(candidate, alone, engine))
 
 
@@ -143,23 +141,16 @@ def record_json(record: Sequence[GateRow]) -> str:
 
 
 def _recomputed(candidate: Candidate) -> tuple[GateRow, ...]:
-    """Return `causality` and `feature_parity`; over bars, causality of answers counts too."""
+    """Return `causality`, that of answers included, and `feature_parity`."""
     recipe, dataset = candidate.recipe, candidate.dataset
-    rows = INPUTS.get(recipe.template.inputs).checks(recipe, dataset)
-    if recipe.template.inputs != "bars":
+    kind, predict = kind_of(recipe.template), checks.native_predictor(candidate)
+    rows = kind.checks(recipe, dataset)
+    answers = kind.answers_causality(
+        recipe, dataset, candidate.contract, candidate.decoder, predict
+    )
+    if answers is None:
         return rows
-    predict = checks.native_predictor(candidate)
-    of_answers = answers_causality(recipe, dataset, candidate.contract, candidate.decoder, predict)
-    return tuple(worse(row, of_answers) if row.gate == of_answers.gate else row for row in rows)
-
-
-def _rivalled(candidate: Candidate) -> OutOfFold:
-    """Return the out-of-fold predictions with the rivals that a library must fit beside them."""
-    recipe, dataset, oof = candidate.recipe, candidate.dataset, candidate.oof
-    if recipe.template.name != "volatility_forecast":
-        return oof
-    series = cast(Bars, dataset.data).series()
-    return with_variance_rivals(oof, dataset.rows, series, recipe.horizon_bars)
+    return tuple(worse(row, answers) if row.gate == answers.gate else row for row in rows)
 
 
 def _golden(candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:

@@ -8,17 +8,16 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.bars import BarSeries
-from pipelines.data.features import FEATURE_SETS, FeatureSet, PanelSet, compute_all, fingerprint
-from pipelines.data.tables import table_columns
-from pipelines.data.texts import text_encoders
+from pipelines.data.features import FeatureSet
 from pipelines.data.texts.text_encoders import TextEncoder
 from pipelines.method.agreement import difference
-from pipelines.templates import TEMPLATES, Template, over_bars
+from pipelines.recipes.inputs import kind_of
+from pipelines.templates import TEMPLATES, Template
 from registry import gates
 from registry.backends import BACKENDS, Predictor, measure
 from registry.contract import ModelContract
@@ -34,8 +33,6 @@ from registry.flavors.parity import LIMITS
 from registry.version_files import GOLDEN_FILE, VersionFiles
 from serving.router import Option
 
-PROBE_BARS = 64
-PROBED_COLUMNS = ("open", "high", "low", "close", "volume")
 GOLDEN_LIMIT = 1e-5
 """Least difference from the golden rows that refuses an artifact: another processor may add a
 float32 sum in another order; a flavor with a wider parity limit gets that."""
@@ -49,8 +46,8 @@ class LoadedVersion:
     `absent` is `flavor/backend` -> why this machine cannot run it. `refusals` are the failed
     gates of the trade lock (empty where the template is no action). `context_names` are what the
     template needs besides features to decode; `used_columns` are the bar columns whose newest
-    value changes features or answer. `bar_set` is the feature set of a template over bars,
-    `encoder` what makes features of texts.
+    value changes features or answer; `aliases` are other names for the inputs of features.
+    `features` is what makes model inputs of a request, as the kind of input loaded it.
     """
 
     model_id: str
@@ -58,10 +55,10 @@ class LoadedVersion:
     contract: ModelContract
     decoder: Decoder
     template: Template
-    bar_set: FeatureSet | None
-    encoder: TextEncoder | None
+    features: Any
     refusals: tuple[str, ...]
     context_names: tuple[str, ...]
+    aliases: tuple[str, ...]
     used_columns: frozenset[str]
     n_bytes: int
     options: tuple[Option, ...] = ()
@@ -71,8 +68,12 @@ class LoadedVersion:
     @property
     def feature_set(self) -> FeatureSet:
         """The feature set of a version over bars."""
-        assert self.bar_set is not None, f"{self.model_id} is not over bars"
-        return self.bar_set
+        return cast(FeatureSet, self.features)
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The encoder of a version over texts."""
+        return cast(TextEncoder, self.features)
 
 
 def load(
@@ -94,8 +95,7 @@ def load(
     n_bytes = sum(len(content) for content in models.values())
     features, scores = _golden(files)
     version = replace(_described(files, model_id, number), n_bytes=n_bytes)
-    if version.bar_set is not None:
-        version = replace(version, used_columns=_used_columns(version, scores[:1]))
+    version = replace(version, used_columns=_used_columns(version, scores[:1]))
     for backend, flavor in _pairs(models):
         try:
             predictor = BACKENDS.get(backend).load(flavor, models[flavor], version.contract)
@@ -116,15 +116,10 @@ def load(
 def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion:
     contract = files.contract
     template = TEMPLATES.get(contract.template)
-    bar_set, context_names = None, tuple[str, ...]()
-    if template.inputs == "bars":
-        bar_set = FEATURE_SETS.get(contract.feature_set)
-        _compare(fingerprint(bar_set), contract)
-        context_names = tuple(over_bars(template).context(_waves(contract.min_history)))
-    encoder = _encoder(files, contract) if template.inputs == "texts" else None
-    if template.inputs == "table":
-        columns = table_columns.read_columns(contract.label_spec)
-        _compare(table_columns.fingerprint(columns, contract.feature_set), contract)
+    definition = kind_of(template).load(contract, files.read)
+    if definition.fingerprint != contract.feature_fingerprint:
+        wanted = contract.feature_fingerprint
+        raise FingerprintMismatchError(contract.feature_set, wanted, definition.fingerprint)
     refusals: tuple[str, ...] = ()
     if template.is_action:
         refusals = gates.refusals(files.record, "trade", template.name)
@@ -134,26 +129,13 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
         contract=contract,
         decoder=files.decoder,
         template=template,
-        bar_set=bar_set,
-        encoder=encoder,
+        features=definition.features,
         refusals=refusals,
-        context_names=context_names,
+        context_names=definition.context_names,
+        aliases=definition.aliases,
         used_columns=frozenset(),
         n_bytes=0,
     )
-
-
-def _encoder(files: VersionFiles, contract: ModelContract) -> TextEncoder:
-    needed = {name: files.read(name) for name in text_encoders.files_of(contract.feature_set)}
-    encoder = text_encoders.make(contract.feature_set, len(contract.feature_names), needed)
-    _compare(text_encoders.fingerprint(encoder), contract)
-    return encoder
-
-
-def _compare(found: str, contract: ModelContract) -> None:
-    """Refuse a version whose features this code computes differently."""
-    if found != contract.feature_fingerprint:
-        raise FingerprintMismatchError(contract.feature_set, contract.feature_fingerprint, found)
 
 
 def _golden(files: VersionFiles) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -187,48 +169,14 @@ def _check_golden(
 
 
 def _used_columns(version: LoadedVersion, scores: NDArray[np.float32]) -> frozenset[str]:
-    """Return the bar columns whose newest value changes features or answer, by trying each."""
-    series = _waves(version.contract.min_history)
-    before = _told(version, scores, series)
-    used = set()
-    for column in PROBED_COLUMNS:
-        values = getattr(series, column).copy()
-        values[-1] *= 0.99 if column == "low" else 1.01
-        if _told(version, scores, replace(series, **{column: values})) != before:
-            used.add(column)
-    return frozenset(used)
+    """Return the bar columns whose newest value changes features or answer beside these scores."""
 
+    def answer(
+        features: NDArray[np.float32], context: Mapping[str, NDArray[np.float64]]
+    ) -> list[dict[str, Any]]:
+        return version.template.decode(
+            scores, features, context, version.decoder, version.contract, version.refusals
+        )
 
-def _told(
-    version: LoadedVersion, scores: NDArray[np.float32], series: BarSeries
-) -> tuple[str, str]:
-    """Return the newest features and what the same scores are decoded to beside them, as text."""
-    values = compute_all(version.feature_set, _with_companions(version, series))[0]
-    features = values[-1:].astype(np.float32)
-    known = over_bars(version.template).context(series)
-    context = {name: values[-1:] for name, values in known.items()}
-    answer = version.template.decode(
-        scores, features, context, version.decoder, version.contract, version.refusals
-    )
-    return str(features.tolist()), str(answer)
-
-
-def _with_companions(version: LoadedVersion, series: BarSeries) -> list[BarSeries]:
-    """Return the series and, for a panel set, as many others as it needs."""
-    feature_set = version.feature_set
-    n_others = feature_set.min_symbols - 1 if isinstance(feature_set, PanelSet) else 0
-    waves = _waves(len(series))
-    step = np.arange(len(series))
-    closes = [waves.close * np.exp(0.01 * np.sin(step * (i + 1.7))) for i in range(n_others)]
-    return [series, *(replace(waves, symbol=f"PROBE{i}", close=c) for i, c in enumerate(closes))]
-
-
-def _waves(n_bars: int) -> BarSeries:
-    """Return bars of a gently waving price: enough to ask what a template and features use."""
-    n = max(n_bars, PROBE_BARS)
-    step = np.arange(n)
-    close, opened = 100 + np.sin(step), 100 + np.sin(step - 0.5)
-    high, low = np.maximum(opened, close) + 0.5, np.minimum(opened, close) - 0.5
-    volume, spread = 1e6 * (2 + np.sin(3 * step)), np.full(n, 1e-4)
-    stamps = step.astype(np.int64) * 86_400_000_000
-    return BarSeries("PROBE", stamps, opened, high, low, close, volume, close, spread)
+    template = version.template
+    return kind_of(template).used_columns(template, version.contract, version.features, answer)

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.recipes.reference import n_logged_features
+from pipelines.recipes.inputs import kind_of
 from serving.batch import Batch
 from serving.loading import LoadedVersion
 from serving.router import Option
 
 MICROSECOND = timedelta(microseconds=1)
-ALONE = ("table", "texts")
-"""Inputs whose rows have no time of their own: what is logged as theirs is when they were asked,
-one microsecond after another."""
 
 
 def log_rows(
@@ -28,15 +25,16 @@ def log_rows(
 ) -> list[dict[str, Any]]:
     """Return one row per answer, columns as `monitoring.prediction_log.SCHEMA` names them.
 
-    `request_id` and `latency_ms` belong to the whole request and are added by the engine.
+    A row without a time of its own is logged with the time it was asked for, one microsecond after
+    another. `request_id` and `latency_ms` belong to the whole request and are added by the engine.
     """
     served_at = datetime.now(UTC)
-    stand_alone = version.template.inputs in ALONE
-    features = batch.newest_step[:, : n_logged_features(version.contract)]
+    kind = kind_of(version.template)
+    features = batch.newest_step[:, : kind.n_logged(version.contract)]
     return [
         {
             "served_at": served_at,
-            "as_of": served_at + i * MICROSECOND if stand_alone else batch.provenance[i].as_of,
+            "as_of": batch.provenance[i].as_of if kind.has_times else served_at + i * MICROSECOND,
             "model_id": version.model_id,
             "version": version.number,
             "flavor": option.flavor,

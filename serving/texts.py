@@ -39,7 +39,6 @@ def gather(
             continue
         keys.append(key)
         texts.append(text)
-    assert version.encoder is not None  # every version over texts has one
     X = np.ascontiguousarray(version.encoder.encode(texts), dtype=np.float32)
     provenance = (Provenance(),) * len(keys)
     context = {"coverage": version.encoder.coverage(texts)}

@@ -50,6 +50,11 @@ class Objective:
     n_scores: int = 1
     horizon_bars: int = 1
 
+    @property
+    def takes_labels(self) -> bool:
+        """Whether rows are fitted with their labels; else also those whose label is not known."""
+        return self.loss != "scenarios"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
@@ -120,13 +125,20 @@ class Estimator(Protocol):
 
 
 class Architecture(Protocol):
-    """An algorithm."""
+    """An algorithm; inherit from it, what it does not say of itself has a default."""
 
     name: str
     native_format: str
     default_window: int
     """1 takes single rows, more takes windows (n, window, n_features)."""
     objectives: tuple[Loss, ...]
+    takes_missing: bool = False
+    """Whether a feature may be NaN, which means that it is not known."""
+    takes_categories: bool = False
+    """Whether a feature may be a category's number (`TrainingRows.categorical`)."""
+    text_encoder: str = ""
+    """The one encoder of texts (`pipelines.data.texts.text_encoders`) whose features it takes;
+    empty where any number does."""
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return the default parameters, all JSON values."""

@@ -69,6 +69,7 @@ class Lexicon(Architecture):
     native_format = "arrays"
     default_window = 1
     objectives: tuple[Loss, ...] = ("softmax",)
+    text_encoder = "lexicon"
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return `sharpness` s and `neutral` n."""

@@ -82,6 +82,7 @@ class PretrainedText(Architecture):
     native_format = "torch-export"
     default_window = 1
     objectives: tuple[Loss, ...] = ("softmax",)
+    text_encoder = "tokens"
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return `directory`, `labels` (empty: the folder's own) and `max_tokens`."""

@@ -1,29 +1,25 @@
 """Causality of answers: f(x[:t])[t] == f(x)[t] for scores and everything decoded from them.
 
-`pipelines/recipes/checks.py` asks this of features and context. Here the whole way is walked twice,
-from bars to answers, once with all bars and once with those after t taken away, through the stored
-native artifact and in one batch each, so that a model which looks along the rows it is given (a
-Viterbi path, a batch statistic) is found out.
+A kind of input asks this of features and context. Here the whole way is walked twice, from data to
+answers, once with all rows and once with those after t taken away, through the stored native
+artifact and in one batch each, so that a model which looks along the rows it is given (a Viterbi
+path, a batch statistic) is found out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.bars import Bars, from_microseconds
+from pipelines.data.bars import from_microseconds
 from pipelines.method.rows import LabelledRows
-from pipelines.recipes.inputs import Dataset
-from pipelines.recipes.inputs.bars import build_rows
+from pipelines.recipes.inputs import Data, Dataset, InputKind, Predictor
 from pipelines.recipes.recipe import Recipe
-from pipelines.templates import over_bars
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.gates import GateRow
-
-Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 LIMIT = 1e-9
 ROUNDING = 1e-5
@@ -37,25 +33,30 @@ N_COMPARED = 10
 
 
 def answers_causality(
+    kind: InputKind,
     recipe: Recipe,
     dataset: Dataset,
     contract: ModelContract,
     decoder: Decoder,
     predict: Predictor,
 ) -> GateRow:
-    """Return the largest relative change of scores and answers when later bars are taken away.
+    """Return the largest relative change of scores and answers when later data are taken away.
 
     Args:
+        kind: the kind of the recipe's input, whose rows follow each other in time.
         predict: the stored native artifact, (n, ...) inputs -> (n, n_scores) scores.
     """
-    bars = cast(Bars, dataset.data)
-    times = np.unique(bars.frame["timestamp"].to_physical().to_numpy())
+    times = np.unique(dataset.data.frame["timestamp"].to_physical().to_numpy())
     first = times[max(0, len(times) - contract.min_history - N_TIMES)]
-    recent = bars.between(from_microseconds(int(first)), None)
-    everything = _rows(recipe, recent, dataset)
+    recent = dataset.data.between(from_microseconds(int(first)), None)
+
+    def rows_of(data: Data) -> LabelledRows:
+        return kind.rows(recipe, data, dataset.label_spec, keep_unlabelled=True)
+
+    everything = rows_of(recent)
     worst = 0.0
     for cut in _cuts(np.unique(everything.t0)):
-        past = _rows(recipe, recent.between(None, from_microseconds(cut)), dataset)
+        past = rows_of(recent.between(None, from_microseconds(cut)))
         pair = _same(everything, past)
         worst = max(worst, _difference(recipe, contract, decoder, predict, pair))
     note = (
@@ -76,17 +77,6 @@ def worse(one: GateRow, other: GateRow) -> GateRow:
 
 
 Pair = tuple[LabelledRows, LabelledRows, NDArray[np.intp], NDArray[np.intp]]
-
-
-def _rows(recipe: Recipe, bars: Bars, dataset: Dataset) -> LabelledRows:
-    return build_rows(
-        over_bars(recipe.template),
-        recipe.bar_features,
-        bars,
-        recipe.window,
-        dataset.label_spec,
-        keep_unlabelled=True,
-    )
 
 
 def _cuts(times: NDArray[np.int64]) -> Iterator[int]:

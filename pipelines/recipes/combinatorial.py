@@ -15,7 +15,7 @@ from pipelines.method.folds import CombinatorialFolds, Fold, combinatorial, purg
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date, sharpe_ratio
-from pipelines.recipes.inputs import Dataset
+from pipelines.recipes.inputs import Dataset, kind_of
 from pipelines.recipes.recipe import Recipe, pool
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
@@ -46,20 +46,21 @@ class PathJudgement:
 
 
 def judge_paths(recipe: Recipe, dataset: Dataset, text: str, interval: str) -> PathJudgement | None:
-    """Fit the combinatorial folds of a recipe over bars, and judge each path; None without `text`.
+    """Fit the combinatorial folds of a recipe, and judge each path; None without `text`.
 
     Every fold costs a fit of its own and two on halves of its training rows, from whose
     predictions for each other its decoder is fitted. The embargo is the look-back of the inputs.
 
     Raises:
-        ParameterError: groups that cannot be read or make no split, or a template not over bars.
+        ParameterError: groups that cannot be read or make no split, or inputs without paths.
         TooLittleHistoryError: a fold without training rows after purge and embargo.
     """
     if (wanted := parse_paths(text)) is None:
         return None
-    if recipe.template.inputs != "bars":
-        raise ParameterError("paths", text, f"nothing: {recipe.template.name} is not over bars")
-    embargo = recipe.bar_features.min_history + recipe.window - 1
+    kind = kind_of(recipe.template)
+    if (embargo := kind.look_back(recipe)) is None:
+        expected = f"nothing: {recipe.template.name} is over {kind.name}, which have no paths"
+        raise ParameterError("paths", text, expected)
     cut = combinatorial(dataset.rows, *wanted, embargo)
     predicted = [_predict(recipe, dataset.rows, fold, embargo) for fold in cut.folds]
     decoders = {fold.number: p.decoder for fold, p in zip(cut.folds, predicted, strict=True)}

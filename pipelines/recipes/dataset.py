@@ -10,7 +10,7 @@ from pipelines.data.bars import to_microseconds
 from pipelines.method.folds import walk_forward
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters, SourceParameters, parse_time
-from pipelines.recipes.inputs import INPUTS, Data, Dataset
+from pipelines.recipes.inputs import Data, Dataset, kind_of
 from pipelines.recipes.recipe import Recipe
 from registry.errors import ParameterError
 from registry.settings import PlatformSettings
@@ -28,13 +28,15 @@ def read_dataset(
         MLEngineError: an unknown name, unusable data, too little history; one line each.
     """
     recipe = Recipe.resolve(wanted)
-    data = INPUTS.get(recipe.template.inputs).read(source, wanted, settings)
+    kind = kind_of(recipe.template)
+    kind.check(recipe)
+    data = kind.read(source, wanted, settings)
     return recipe, make_dataset(recipe, data, wanted.first_test)
 
 
 def make_dataset(recipe: Recipe, data: Data, first_test: str = "") -> Dataset:
     """Label the data and cut the walk-forward folds of the recipe."""
-    kind = INPUTS.get(recipe.template.inputs)
+    kind = kind_of(recipe.template)
     cut = first_test_time(data, first_test)
     before = kind.training(data.between(None, cut - timedelta(microseconds=1)))
     spec = recipe.template.label_spec(recipe.horizon_bars, before, recipe.options)
@@ -46,11 +48,11 @@ def make_dataset(recipe: Recipe, data: Data, first_test: str = "") -> Dataset:
 def final_rows(recipe: Recipe, dataset: Dataset) -> LabelledRows:
     """Return the rows of the final fit: all labelled ones.
 
-    Scenarios fit no label, so theirs also hold the newest, whose label is not complete yet.
+    A fit that takes no labels also gets the newest rows, whose label is not complete yet.
     """
-    if recipe.objective(dataset.rows).loss != "scenarios":
+    if recipe.objective(dataset.rows).takes_labels:
         return dataset.rows
-    kind = INPUTS.get(recipe.template.inputs)
+    kind = kind_of(recipe.template)
     return kind.rows(recipe, dataset.data, dataset.label_spec, keep_unlabelled=True)
 
 

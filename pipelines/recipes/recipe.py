@@ -25,7 +25,6 @@ from pipelines.architectures import (
 )
 from pipelines.architectures.hyperparameters import defaults, resolve
 from pipelines.data.bars import parse_interval
-from pipelines.data.features import FEATURE_SETS, FeatureSet
 from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows, OutOfFold, concatenate
 from pipelines.method.uniqueness import uniqueness_weights
@@ -47,16 +46,15 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to make a model, every name resolved.
+    """How to make a model: template and algorithm resolved, the rest as they take it.
 
-    `bar_set` is None for a template whose inputs are not bars; `feature_set` is a name always.
+    What `feature_set` names is the kind of input's to say (`InputKind.check`).
     `wanted` is what was asked for; what nothing has to resolve (`seed`) is read there.
     """
 
     template: Template
     architecture: Architecture
     feature_set: str
-    bar_set: FeatureSet | None
     window: int
     horizon_bars: int
     parameters: Mapping[str, Json]
@@ -111,12 +109,10 @@ class Recipe:
         parameters: Mapping[str, Json],
         options: Mapping[str, Json],
     ) -> "Recipe":
-        feature_set = wanted.feature_set or template.feature_set
         return cls(
             template=template,
             architecture=architecture,
-            feature_set=feature_set,
-            bar_set=FEATURE_SETS.get(feature_set) if template.inputs == "bars" else None,
+            feature_set=wanted.feature_set or template.feature_set,
             window=wanted.window or architecture.default_window,
             horizon_bars=wanted.horizon or template.horizon_bars,
             parameters=parameters,
@@ -135,12 +131,6 @@ class Recipe:
             parameters=json.dumps(dict(self.parameters)),
             options=json.dumps(dict(self.options)),
         )
-
-    @property
-    def bar_features(self) -> FeatureSet:
-        """The feature set of a template over bars."""
-        assert self.bar_set is not None, f"{self.template.name} is not over bars"
-        return self.bar_set
 
     def objective(self, rows: LabelledRows) -> Objective:
         """Return what is fitted on rows of this label."""
@@ -162,7 +152,7 @@ class Recipe:
     def _training(self, rows: LabelledRows) -> TrainingRows:
         """Return the rows of a fit, weighted by how unique their labels are."""
         recent = self.recent(rows)
-        if self.objective(rows).loss == "scenarios":  # no label is fitted: the newest rows count
+        if not self.objective(rows).takes_labels:  # the newest rows count too
             nothing = np.zeros(len(recent))
             return TrainingRows(recent.X, nothing, np.ones(len(recent)))
         chosen = recent.take(recent.fit)

@@ -22,8 +22,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.data.texts.lexicon import FEATURE_NAMES
-from registry.contract import ModelContract
 from registry.errors import TooLittleHistoryError
 
 STATISTIC = "wasserstein"
@@ -36,7 +34,6 @@ MAX_BLOCKS = 200
 ENOUGH_BLOCKS = 20
 SEED = 0
 FEWEST_ALONE, MOST_ALONE = 50, 500
-N_LEXICON = len(FEATURE_NAMES)
 SMALLEST_STD = 0.001
 SMALLEST_THRESHOLD = 0.01
 KEYS = ("symbol", "timestamp")
@@ -131,23 +128,13 @@ def drift_profile(
 
 
 def rows_per_window(n_rows: int) -> int:
-    """Return the rows of a window where rows stand alone: a fortieth of them, 50 to 500."""
+    """Return the rows of a window where rows have no times: a fortieth of them, 50 to 500."""
     return min(MOST_ALONE, max(FEWEST_ALONE, n_rows // 40))
 
 
 def in_turn(n_rows: int) -> NDArray[np.int64]:
     """Return times that put rows one after another, a second each from 1970 (microseconds)."""
     return np.arange(n_rows, dtype=np.int64) * 1_000_000
-
-
-def n_logged_features(contract: ModelContract) -> int:
-    """Return how many features, from the first on, the prediction log keeps and drift watches.
-
-    All of them, but of texts: of `words` the lexicon's columns, not those of single words; of
-    `tokens` none, because the number of a token is no quantity.
-    """
-    n_features = len(contract.feature_names)
-    return {"words": min(N_LEXICON, n_features), "tokens": 0}.get(contract.feature_set, n_features)
 
 
 def recent_rows(panel: pl.DataFrame) -> pl.DataFrame:

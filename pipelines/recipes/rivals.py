@@ -1,14 +1,18 @@
 """Rivals that a template cannot compute itself, because they need a library to be fitted.
 
-`volatility_forecast` is compared with GARCH(1,1) and GJR-GARCH: `arch` fits their parameters on
+A template names those it wants (`Template.rivals`). `validate` adds their forecasts to the
+out-of-fold rows as outcomes `rival.NAME`, where the template's `evaluate` finds them. Nothing here
+is part of a version.
+
+Forecasts of variance are compared with GARCH(1,1) and GJR-GARCH: `arch` fits their parameters on
 each symbol's returns before a test block, the recursion of `pipelines/method/variance_models.py`
-carries them through it. `validate` adds the forecasts to the out-of-fold rows as outcomes
-`rival.NAME`, where `pipelines/templates/volatility_forecast/quality.py` finds them. Nothing here is
-part of a version.
+carries them through it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +21,9 @@ from pipelines.data.bars import BarSeries
 from pipelines.method.labels import log_returns
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.variance_models import Garch
-from pipelines.templates.volatility_forecast.quality import RIVAL
+from pipelines.recipes.inputs import Dataset, kind_of
+from pipelines.recipes.recipe import Recipe
+from pipelines.templates import RIVAL
 
 Array = NDArray[np.float64]
 
@@ -27,33 +33,50 @@ LEAST_RETURNS = 500
 REFIT_FOLDS = 3
 """Parameters are fitted at every third fold and filtered through all: they move slowly, and a fit
 of 20 symbols in 23 yearly folds would otherwise take longer than the models themselves."""
-ORDERS = {"garch": 0, "gjr_garch": 1}
-"""Rival -> number of asymmetric terms."""
 
 
-def with_variance_rivals(
-    oof: OutOfFold, rows: LabelledRows, series: Iterable[BarSeries], horizon: int
-) -> OutOfFold:
-    """Return the predictions with the forecasts of GARCH and GJR-GARCH beside them.
+def with_rivals(oof: OutOfFold, recipe: Recipe, dataset: Dataset) -> OutOfFold:
+    """Return the out-of-fold predictions with the forecasts of the template's rivals beside them.
+
+    Forecasts are NaN where a rival has none.
+    """
+    if not recipe.template.rivals:
+        return oof
+    data, horizon = kind_of(recipe.template).training(dataset.data), recipe.horizon_bars
+    found = {
+        RIVAL + name: RIVALS[name](oof, dataset.rows, data, horizon)
+        for name in recipe.template.rivals
+    }
+    return replace(oof, rows=replace(oof.rows, outcome={**oof.rows.outcome, **found}))
+
+
+def garch(
+    oof: OutOfFold,
+    rows: LabelledRows,
+    series: Iterable[BarSeries],
+    horizon: int,
+    *,
+    n_asymmetric: int = 0,
+) -> Array:
+    """Return the variance that GARCH(1,1) forecasts at each out-of-fold row, (n,).
 
     Args:
         oof: predictions of some of `rows`, block after block.
         rows: all labelled rows; those complete before a block scale the forecasts of it.
         series: bars of every symbol.
         horizon: bars of the forecast.
+        n_asymmetric: 1 for GJR-GARCH.
 
-    Forecasts are NaN for a symbol with fewer than 500 returns before the block, and where the fit
-    did not converge. Each is multiplied by mean label / mean forecast of the rows before the
-    block, so that a proxy other than squared returns is compared in its own unit.
+    NaN for a symbol with fewer than 500 returns before the block, and where the fit did not
+    converge. Forecasts are multiplied by mean label / mean forecast of the rows before the block,
+    so that a proxy other than squared returns is compared in its own unit.
     """
-    found = {name: np.full(len(oof.rows), np.nan) for name in ORDERS}
+    found = np.full(len(oof.rows), np.nan)
     for bars in series:
         symbol = rows.symbols.index(bars.symbol)
         past, tested = rows.take(rows.symbol == symbol), oof.rows.symbol == symbol
-        for name, order in ORDERS.items():
-            found[name][tested] = _forecasts(bars, past, oof.take(tested), order, horizon)
-    added = {RIVAL + name: values for name, values in found.items()}
-    return replace(oof, rows=replace(oof.rows, outcome={**oof.rows.outcome, **added}))
+        found[tested] = _forecasts(bars, past, oof.take(tested), n_asymmetric, horizon)
+    return found
 
 
 def _forecasts(
@@ -104,3 +127,11 @@ def fit_garch(returns: Array, order: int) -> Garch | None:
     start = float(model.volatility.backcast(returns))
     gamma = float(found.get("gamma[1]", 0.0))
     return Garch(found["omega"], found["alpha[1]"], gamma, found["beta[1]"], start)
+
+
+RIVALS: Mapping[str, Callable[[OutOfFold, LabelledRows, Any, int], Array]] = {
+    "garch": garch,
+    "gjr_garch": partial(garch, n_asymmetric=1),
+}
+"""Name -> forecasts at out-of-fold rows, of these, all rows, the data as `InputKind.training` gives
+them, and the bars of the horizon."""

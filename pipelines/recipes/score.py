@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.method.rows import LabelledRows
 from pipelines.method.statistics import mean_per_date
-from pipelines.recipes.inputs import INPUTS, Data
+from pipelines.recipes.inputs import Data, kind_of
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import TEMPLATES
 from registry.backends import BACKENDS
@@ -27,7 +27,7 @@ def score(version: VersionFiles, data: Data, window: LabelledRows) -> NDArray[np
     predictor = BACKENDS.get("cpu").load(
         "native", version.read(version.model_files()["native"]), contract
     )
-    kind = INPUTS.get(template.inputs)
+    kind = kind_of(template)
     rows = kind.rows(Recipe.of_contract(contract), data, dict(contract.label_spec))
     position = {key: i for i, key in enumerate(_keys(rows))}
     index = np.array([position.get(key, -1) for key in _keys(window)], dtype=np.intp)

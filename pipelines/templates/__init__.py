@@ -17,7 +17,7 @@ Guarantees of every template:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import polars as pl
@@ -34,6 +34,9 @@ from registry.errors import ParameterError
 from registry.gates import GateRow
 
 Arrays = Mapping[str, NDArray[np.float64]]
+
+RIVAL = "rival."
+"""Before the name of a rival, the outcome that holds its forecasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +73,28 @@ class Evaluation:
 
 
 class Template(Protocol):
-    """One model type."""
+    """One model type; inherit from it, what is optional has a default."""
 
     name: str
-    inputs: Literal["bars", "table", "texts", "portfolio"]
+    inputs: str
     """What rows are made of: a name of `pipelines.recipes.inputs.INPUTS`."""
     feature_set: str
     architectures: tuple[str, ...]
-    parameters: Mapping[str, Mapping[str, Json]]
+    parameters: ClassVar[Mapping[str, Mapping[str, Json]]]
     """Architecture -> its parameters that have another default here."""
-    options: Space
+    options: ClassVar[Space]
     """What a caller may choose about the label and the answer (`-P options='{...}'`)."""
     horizon_bars: int
     loss_margin: float
     """Non-inferiority margin on `loss` against a champion (0.01 QLIKE, 0.002 log loss)."""
     is_action: bool
     """Whether the answer is an action, so that a trade lock applies."""
+    rivals: tuple[str, ...] = ()
+    """Models that need a library and that validation fits beside this one: names of
+    `pipelines.recipes.rivals.RIVALS`. `evaluate` finds their out-of-fold forecasts among the
+    outcomes, as `RIVAL` and the name."""
+    excess_gate: str = ""
+    """The gate whose value is the mean of loss minus baseline loss out of fold; empty: none is."""
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:
         """Return what architectures fit for this template with this label."""
@@ -126,6 +135,10 @@ class Template(Protocol):
             training: rows of the fit whose scores will be decoded (for input statistics).
         """
         ...
+
+    def complete(self, decoder: Decoder, final: Estimator) -> Decoder:
+        """Return a version's decoder with what answers need of its own fit beside the scores."""
+        return decoder
 
     def decode(
         self,
@@ -193,22 +206,13 @@ class BarTemplate(Template, Protocol):
         ...
 
 
-@runtime_checkable
-class Completing(Protocol):
-    """A template whose answers need more of the fitted model than its scores."""
-
-    def complete(self, decoder: Decoder, final: Estimator) -> Decoder:
-        """Return the decoder of a version with what it takes from the version's own fit."""
-        ...
-
-
 def over_bars(template: Template) -> BarTemplate:
     """Return the template as one over bars.
 
     Raises:
         ParameterError: its inputs are something else.
     """
-    if template.inputs != "bars":
+    if not hasattr(template, "context"):
         raise ParameterError("template", template.name, f"one over bars, not {template.inputs}")
     return cast(BarTemplate, template)
 

@@ -166,7 +166,7 @@ def _facts(service: Service, model_id: str) -> ModelFacts:
         aliases=service.models.aliases().get(model_id, {}),
         problem=_problem(service, model_id, serving),
         deployment=_deployment(deployment) if deployment else None,
-        request_aliases=sorted(serving.bar_set.aliases) if serving and serving.bar_set else [],
+        request_aliases=list(serving.aliases) if serving else [],
         context=list(serving.context_names) if serving else [],
         loaded=[_loaded(version, role) for version, role in roles],
         versions=[_version(version) for version in service.registry.list_versions(model_id)],

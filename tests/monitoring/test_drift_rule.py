@@ -12,7 +12,7 @@ from pipelines.data.bars import Bars, check_bars
 from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters
-from pipelines.recipes.inputs.bars import build_rows
+from pipelines.recipes.inputs.bars import build_rows, features_of
 from pipelines.recipes.recipe import Recipe
 from pipelines.recipes.reference import (
     DriftProfile,
@@ -25,12 +25,13 @@ from pipelines.recipes.reference import (
 pytestmark = pytest.mark.slow
 SETTINGS = MonitoringSettings()
 RECIPE = Recipe.resolve(RecipeParameters())
-NAMES = RECIPE.bar_features.feature_names
+FEATURES = features_of(RECIPE)
+NAMES = FEATURES.feature_names
 
 
 def label(bars: Bars) -> LabelledRows:
     spec = RECIPE.template.label_spec(5, list(bars.series()), RECIPE.options)
-    return build_rows(RECIPE.template, RECIPE.bar_features, bars, 1, spec)
+    return build_rows(RECIPE.template, FEATURES, bars, 1, spec)
 
 
 def panel(rows: LabelledRows) -> pl.DataFrame:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from monitoring.performance import realised_performance, validated_excess
+from pipelines.templates import TEMPLATES
 from registry.gates import GateRow
 
 START = datetime(2007, 1, 1, tzinfo=UTC)
@@ -45,5 +46,6 @@ def test_too_few_labels_say_nothing():
 
 
 def test_the_expected_excess_is_what_validation_measured_or_the_baseline():
-    assert validated_excess([GateRow("quality.qlike_vs_ewma", -0.07, "<", 0.0)]) == -0.07
-    assert validated_excess([GateRow("quality.bias", 1.0, "<", 2.0)]) == 0.0
+    gate = TEMPLATES.get("volatility_forecast").excess_gate
+    assert validated_excess([GateRow("quality.qlike_vs_ewma", -0.07, "<", 0.0)], gate) == -0.07
+    assert validated_excess([GateRow("quality.bias", 1.0, "<", 2.0)], gate) == 0.0

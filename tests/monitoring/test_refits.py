@@ -159,5 +159,5 @@ def test_a_model_of_bars_is_refused(resources, platform, register, registry) -> 
     version = register()
     registry.set_alias_staging(version.model_id, version.number)
     registry.promote(version.model_id, version.number, actor="t", reason="t")
-    with pytest.raises(ParameterError, match="about portfolios"):
+    with pytest.raises(ParameterError, match="drift retrains the others"):
         refit(resources, platform, version.model_id)

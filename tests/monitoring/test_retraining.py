@@ -110,7 +110,7 @@ def test_rows_that_stand_alone_are_read_again_from_where_they_came(make_resource
     data = replace(
         champion.contract.data, source="files", parameters={"path": "a.csv", "timezone": "CET"}
     )
-    contract = replace(champion.contract, interval="", symbols=(), data=data)
+    contract = replace(champion.contract, template="tabular", interval="", symbols=(), data=data)
     end = datetime(2008, 2, 6, 21, tzinfo=UTC)
     wanted = run_parameters(replace(champion, contract=contract), end, "data_drift")
     assert (wanted["source"], wanted["path"], wanted["timezone"]) == ("files", "a.csv", "CET")

@@ -54,7 +54,7 @@ def golden_weights(folder):
 
 def test_a_column_that_only_context_holds_is_used_when_the_answer_needs_it(loaded):
     class Wider:
-        inputs = "bars"
+        inputs = loaded.template.inputs
 
         def __init__(self, field):
             self.field = field

@@ -34,7 +34,7 @@ def version(loaded):
         inputs=tensor_input(len(PANEL.feature_names), 1),
         min_history=PANEL.min_history,
     )
-    return replace(loaded, contract=contract, bar_set=PANEL)
+    return replace(loaded, contract=contract, features=PANEL)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from monitoring.prediction_log import read_predictions
 from pipelines.method.risk_measures import expected_shortfall, value_at_risk
+from pipelines.recipes.inputs.portfolio import FINGERPRINT
 from pipelines.templates.portfolio_risk.answers import USUAL
 from registry.contract import TensorSpec, tensor_input
 from registry.decoder import Decoder
@@ -42,6 +43,7 @@ def write_portfolio(directory, base) -> None:
         architecture="ewma_fhs",
         feature_set="portfolio_returns",
         feature_names=SYMBOLS,
+        feature_fingerprint=FINGERPRINT,
         symbols=SYMBOLS,
         inputs=tensor_input(3, 1),
         outputs=TensorSpec("scores", "float32", (None, N_SCENARIOS)),

@@ -121,6 +121,8 @@ class CatBoostTrees(Architecture):
     native_format = "catboost-cbm"
     default_window = 1
     objectives: tuple[Loss, ...] = ("gamma", "softmax", "squared")
+    takes_missing = True
+    # not categories: its own treatment of them is a hash that no other format carries
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return the defaults, which are the same for every objective."""

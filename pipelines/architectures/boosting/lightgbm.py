@@ -87,6 +87,8 @@ class LightGBM(Architecture):
     native_format = "lightgbm-txt"
     default_window = 1
     objectives: tuple[Loss, ...] = ("gamma", "softmax", "squared")
+    takes_missing = True
+    takes_categories = True
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return the defaults, which are the same for every objective."""

@@ -86,6 +86,7 @@ class XGBoost(Architecture):
     native_format = "xgboost-ubj"
     default_window = 1
     objectives: tuple[Loss, ...] = ("gamma", "softmax", "squared")
+    takes_missing = True
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
         """Return the defaults, which are the same for every objective."""

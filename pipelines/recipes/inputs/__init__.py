@@ -2,20 +2,23 @@
 
 Most templates read bars; others read a table, labelled texts, or the returns of a portfolio's
 symbols. A kind of input knows how to read its data, how its rows are laid out, and how to show
-that they are causal and the same in serving as in training.
+that they are causal and the same in serving as in training. What differs between kinds is a fact
+or a method here: stages, monitoring and serving ask the kind (`kind_of`) and know no name of one.
 
-Extension point: one file per kind here, one line in `INPUTS`, one line in docs/sources.md.
+Extension point: one file per kind here, one line in `INPUTS`, one line in docs/sources.md, and the
+form of its requests in `serving/`; `tests/conformance/test_inputs.py` then runs on it.
 
 Guarantees of every kind:
 - `rows` come sorted by (t0, symbol), with finite labels, and depend on no later data than t1;
 - `read` gives the same data, with the same digest, for the same parameters and files;
-- whatever is fitted on data (`Template.label_spec`) sees what lies before the first test fold.
+- whatever is fitted on data (`Template.label_spec`) sees what lies before the first test fold;
+- `load` of a version gives the fingerprint that `describe` gave when it was made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -24,8 +27,10 @@ from numpy.typing import NDArray
 from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.templates import TEMPLATES, Template
 from registry.catalog import Catalog
-from registry.contract import Json
+from registry.contract import Json, ModelContract
+from registry.decoder import Decoder
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
 
@@ -97,10 +102,54 @@ class Layout:
     min_history: int
 
 
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What makes model inputs of a request to one version, as this code has it.
+
+    `fingerprint` digests what it computes. `features` is what the form of request works with (a
+    `FeatureSet`, a `TextEncoder`), None where requests bring the inputs themselves.
+    `context_names` are what the template needs besides features to decode, `aliases` other names
+    under which a request may give the features' inputs.
+    """
+
+    fingerprint: str
+    features: Any = None
+    context_names: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Answering = Callable[[NDArray[np.float32], Mapping[str, NDArray[np.float64]]], object]
+
+
 class InputKind(Protocol):
-    """One kind of input."""
+    """One kind of input; inherit from it, most of what follows has a default.
+
+    Facts:
+        has_times: whether a row has a time of its own. Rows without one are logged as they come,
+            watched in that order, and new labels are looked for in the files they came from.
+        has_outcomes: whether the bars that this engine receives show what became of an answer.
+        may_miss: whether a feature may be NaN, for architectures that take it.
+        may_be_constant: whether a feature may have one value in all rows.
+        is_watched: whether a drift of the inputs says anything.
+        is_refitted_daily: whether answers age by the day, so that drift is not waited for.
+    """
 
     name: str
+    has_times: bool = True
+    has_outcomes: bool = False
+    may_miss: bool = False
+    may_be_constant: bool = False
+    is_watched: bool = True
+    is_refitted_daily: bool = False
+
+    def check(self, recipe: "Recipe") -> None:
+        """Refuse a recipe that rows of this kind cannot be made for; asked before data are read.
+
+        Raises:
+            UnknownNameError, ParameterError: a feature set that does not exist or does not fit.
+        """
+        return
 
     def read(
         self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
@@ -109,6 +158,14 @@ class InputKind(Protocol):
 
         Raises:
             MLEngineError: an unknown source, or data that cannot be used; one line each.
+        """
+        ...
+
+    def repeated(self, contract: ModelContract, end: datetime) -> dict[str, Json]:
+        """Return the source parameters that read a version's data again, with what came since.
+
+        Args:
+            end: newest time wanted, where rows have times.
         """
         ...
 
@@ -135,21 +192,62 @@ class InputKind(Protocol):
         ...
 
     def sample(self, rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:
-        """Return about `n_rows` model inputs spread evenly over the rows."""
-        ...
+        """Return about `n_rows` model inputs, spread evenly over the rows."""
+        index = np.linspace(0, len(rows) - 1, min(n_rows, len(rows))).astype(np.intp)
+        return np.ascontiguousarray(rows.X[index])
+
+    def files(self, recipe: "Recipe", dataset: Dataset) -> dict[str, bytes]:
+        """Return what else a version holds to read a request (a tokenizer): path -> content."""
+        return {}
 
     def checks(self, recipe: "Recipe", dataset: Dataset) -> tuple[GateRow, ...]:
         """Return the gate rows `causality` and `feature_parity`."""
         ...
 
+    def answers_causality(
+        self,
+        recipe: "Recipe",
+        dataset: Dataset,
+        contract: ModelContract,
+        decoder: Decoder,
+        predict: Predictor,
+    ) -> GateRow | None:
+        """Return the gate row `causality` of scores and answers.
 
-@runtime_checkable
-class Carrying(Protocol):
-    """A kind whose versions need further files to read a request (a tokenizer)."""
+        None where an answer depends on one row alone, so that none is behind or ahead of it.
+        """
+        return None
 
-    def files(self, recipe: "Recipe", dataset: Dataset) -> dict[str, bytes]:
-        """Return path inside the version -> content."""
+    def look_back(self, recipe: "Recipe") -> int | None:
+        """Return how many bars before its own a row's inputs depend on, its own included.
+
+        None where rows cannot be cut into combinatorial paths.
+        """
+        return None
+
+    def n_logged(self, contract: ModelContract) -> int:
+        """Return how many features, from the first on, are logged and watched for drift."""
+        return len(contract.feature_names)
+
+    def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
+        """Return what a server needs to read requests to a version.
+
+        Args:
+            read: path inside the version -> content, checked; of those that `files` gave.
+        """
         ...
+
+    def used_columns(
+        self, template: Template, contract: ModelContract, features: Any, answer: Answering
+    ) -> frozenset[str]:
+        """Return the bar columns of a request whose newest value changes features or answer.
+
+        Args:
+            features: as in the `Definition`.
+            answer: features (1, n_features) and context (1,) each -> what is decoded from some
+                fixed scores beside them.
+        """
+        return frozenset()
 
 
 INPUTS: Catalog[InputKind] = Catalog(
@@ -163,7 +261,7 @@ INPUTS: Catalog[InputKind] = Catalog(
 )
 
 
-def spread(rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:
-    """Return the inputs of about `n_rows` rows spread evenly over time."""
-    index = np.linspace(0, len(rows) - 1, min(n_rows, len(rows))).astype(np.intp)
-    return np.ascontiguousarray(rows.X[index])
+def kind_of(template: str | Template) -> InputKind:
+    """Return the kind of input of a template, or of the template of this name."""
+    known = TEMPLATES.get(template) if isinstance(template, str) else template
+    return INPUTS.get(known.inputs)

@@ -1,53 +1,59 @@
 """Inputs `bars`: features of each symbol's bars, one row per symbol and bar close."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.bars import Bars, BarSeries
-from pipelines.data.features import FeatureSet, check_columns, compute_all, fingerprint, windows
-from pipelines.data.sources import SOURCES
+from pipelines.data.features import (
+    FEATURE_SETS,
+    FeatureSet,
+    check_columns,
+    compute_all,
+    fingerprint,
+    windows,
+)
 from pipelines.method.rows import LabelledRows, concatenate
-from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.recipes import checks
-from pipelines.recipes.inputs import Data, Dataset, Layout, spread
+from pipelines.recipes.causality import answers_causality
+from pipelines.recipes.inputs import (
+    Answering,
+    Data,
+    Dataset,
+    Definition,
+    Layout,
+    Predictor,
+)
+from pipelines.recipes.inputs.bar_checks import causality, feature_parity
+from pipelines.recipes.inputs.bar_probe import used_columns, waves
+from pipelines.recipes.inputs.origins import FromBars
 from pipelines.recipes.recipe import Recipe
-from pipelines.templates import BarTemplate, over_bars
-from registry.contract import Json
+from pipelines.templates import TEMPLATES, BarTemplate, Template, over_bars
+from registry.contract import Json, ModelContract
+from registry.decoder import Decoder
 from registry.errors import TooLittleHistoryError, UnfitRowsError
 from registry.gates import GateRow
-from registry.settings import PlatformSettings
 
 
-class BarInputs:
+class BarInputs(FromBars):
     """The kind; see the module."""
 
     name = "bars"
+    has_outcomes = True
 
-    def read(
-        self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
-    ) -> Bars:
-        """Read the bars; source `store` without a path reads those this engine has received."""
-        query = source.query(wanted.seed)
-        if source.source == "store" and query.path is None:
-            query = replace(query, path=settings.bars_dir)
-        return SOURCES.get(source.source).read(query)
-
-    def training(self, data: Data) -> Sequence[BarSeries]:
-        """Return the bars of each symbol."""
-        return list(cast(Bars, data).series())
+    def check(self, recipe: Recipe) -> None:
+        """Refuse a feature set that the catalog does not have."""
+        features_of(recipe)
 
     def describe(self, recipe: Recipe, data: Data, spec: dict[str, Json]) -> Layout:
         """Return names and fingerprint of the feature set."""
-        feature_set = recipe.bar_features
+        feature_set = features_of(recipe)
         return Layout(
             feature_set.name,
             feature_set.feature_names,
             fingerprint(feature_set),
-            feature_set.min_history + recipe.window - 1,
+            self.look_back(recipe),
         )
 
     def rows(
@@ -56,20 +62,54 @@ class BarInputs:
         """Return the rows of every symbol with finite inputs and a complete label."""
         return build_rows(
             over_bars(recipe.template),
-            recipe.bar_features,
+            features_of(recipe),
             cast(Bars, data),
             recipe.window,
             spec,
             keep_unlabelled=keep_unlabelled,
         )
 
-    def sample(self, rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:
-        """Return inputs of rows spread over time."""
-        return spread(rows, n_rows)
-
     def checks(self, recipe: Recipe, dataset: Dataset) -> tuple[GateRow, ...]:
         """Recompute features and context from cut and from short histories."""
-        return checks.causality(recipe, dataset), checks.feature_parity(recipe, dataset)
+        template, feature_set = over_bars(recipe.template), features_of(recipe)
+        return causality(template, feature_set, dataset), feature_parity(feature_set, dataset)
+
+    def answers_causality(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        contract: ModelContract,
+        decoder: Decoder,
+        predict: Predictor,
+    ) -> GateRow:
+        """Compare scores and answers with those from bars cut at several times."""
+        return answers_causality(self, recipe, dataset, contract, decoder, predict)
+
+    def look_back(self, recipe: Recipe) -> int:
+        """Return the bars that the window's first step and the steps after it need."""
+        return features_of(recipe).min_history + recipe.window - 1
+
+    def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
+        """Return the feature set and the names of the template's context."""
+        feature_set = FEATURE_SETS.get(contract.feature_set)
+        context = over_bars(TEMPLATES.get(contract.template)).context(waves(contract.min_history))
+        aliases = tuple(sorted(feature_set.aliases))
+        return Definition(fingerprint(feature_set), feature_set, tuple(context), aliases)
+
+    def used_columns(
+        self, template: Template, contract: ModelContract, features: Any, answer: Answering
+    ) -> frozenset[str]:
+        """Change the newest value of each column and see whether anything else changes."""
+        return used_columns(over_bars(template), features, contract.min_history, answer)
+
+
+def features_of(recipe: Recipe) -> FeatureSet:
+    """Return the recipe's feature set.
+
+    Raises:
+        UnknownNameError: the catalog has none of this name.
+    """
+    return FEATURE_SETS.get(recipe.feature_set)
 
 
 def build_rows(

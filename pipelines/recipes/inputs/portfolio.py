@@ -6,56 +6,46 @@ A row of `X` is what each symbol returned up to its date; the label is what the 
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.bars import Bars, BarSeries, from_microseconds
-from pipelines.data.sources import SOURCES
+from pipelines.data.bars import from_microseconds
+from pipelines.method.agreement import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
 from pipelines.method.rows import LabelledRows
-from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.recipes.inputs import Data, Dataset, Layout
+from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
+from pipelines.recipes.inputs.origins import FromBars
 from pipelines.recipes.recipe import Recipe, fold_scores
 from pipelines.templates.portfolio_risk import NAME_OF_ROWS, baselines
-from registry.contract import Json
+from registry.contract import Json, ModelContract
 from registry.errors import BarsError, TooLittleHistoryError
 from registry.gates import GateRow
-from registry.settings import PlatformSettings
 
 Array = NDArray[np.float64]
 
 DEFINITION = "simple close-to-close returns on the dates that all symbols have a bar on, v1"
+FINGERPRINT = hashlib.sha256(DEFINITION.encode()).hexdigest()
 MOST_MISSING = 0.05
 """Share of the universe's dates that one symbol may lack before it is refused by name."""
-CAUSALITY_LIMIT, PARITY_LIMIT = 1e-9, 1e-6
 N_CUTS = 4
 
 
-class PortfolioInputs:
-    """The kind; see the module."""
+class PortfolioInputs(FromBars):
+    """The kind; see the module.
+
+    Weights are a caller's choice, so there is nothing that they could drift from; the scenarios
+    hold the volatility of their last day.
+    """
 
     name = "portfolio"
-
-    def read(
-        self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
-    ) -> Bars:
-        """Read the bars; source `store` without a path reads those this engine has received."""
-        query = source.query(wanted.seed)
-        if source.source == "store" and query.path is None:
-            query = replace(query, path=settings.bars_dir)
-        return SOURCES.get(source.source).read(query)
-
-    def training(self, data: Data) -> Sequence[BarSeries]:
-        """Return the bars of each symbol."""
-        return list(cast(Bars, data).series())
+    is_watched = False
+    is_refitted_daily = True
 
     def describe(self, recipe: Recipe, data: Data, spec: dict[str, Json]) -> Layout:
         """Return the symbols as the names of a portfolio's weights."""
-        digest = hashlib.sha256(DEFINITION.encode()).hexdigest()
-        return Layout("portfolio_returns", data.symbols, digest, 2)
+        return Layout("portfolio_returns", data.symbols, FINGERPRINT, 2)
 
     def rows(
         self, recipe: Recipe, data: Data, spec: dict[str, Json], *, keep_unlabelled: bool = False
@@ -94,6 +84,10 @@ class PortfolioInputs:
     def checks(self, recipe: Recipe, dataset: Dataset) -> tuple[GateRow, ...]:
         """Recompute rows, and a walked forecast, from data cut at several dates."""
         return _causality(self, recipe, dataset), _parity(dataset)
+
+    def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
+        """Return nothing to compute with: a request brings the weights."""
+        return Definition(FINGERPRINT)
 
 
 def common_closes(data: Data) -> tuple[NDArray[np.int64], Array]:
@@ -158,11 +152,11 @@ def _causality(kind: PortfolioInputs, recipe: Recipe, dataset: Dataset) -> GateR
         data = dataset.data.between(None, end)
         past = kind.rows(recipe, data, dataset.label_spec, keep_unlabelled=True)
         row = len(past) - 1
-        worst = max(worst, _difference(tested.X[cut], past.X[row]))
+        worst = max(worst, difference(tested.X[cut], past.X[row]))
         for name, values in past.context.items():
-            worst = max(worst, _difference(tested.context[name][cut], values[row]))
+            worst = max(worst, difference(tested.context[name][cut], values[row]))
         known = past.take(past.t0 >= tested.t0[0])
-        worst = max(worst, _difference(walked[cut], fold_scores(fitted, past, known)[-1]))
+        worst = max(worst, difference(walked[cut], fold_scores(fitted, past, known)[-1]))
     note = f"returns, baselines and losses at {len(cuts)} dates, made again without later bars"
     return GateRow("causality", worst if len(cuts) else None, "<=", CAUSALITY_LIMIT, note)
 
@@ -177,17 +171,9 @@ def _parity(dataset: Dataset) -> GateRow:
         last, before = (from_microseconds(int(dates[newest - back])) for back in (0, 1))
         pair = dataset.data.between(before, last)
         _, two = common_closes(pair)
-        worst = max(worst, _difference(rows.X[cut], two[-1] / two[0] - 1))
+        worst = max(worst, difference(rows.X[cut], two[-1] / two[0] - 1))
     note = "whole history against two closes; the weights of a request are used as they are"
-    return GateRow("feature_parity", worst if len(cuts) else None, "<=", PARITY_LIMIT, note)
-
-
-def _difference(expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:
-    a, b = np.asarray(expected, dtype=np.float64), np.asarray(found, dtype=np.float64)
-    if (np.isnan(a) != np.isnan(b)).any():
-        return float("inf")
-    gap = np.abs(a - b) / np.maximum(1.0, np.abs(a))
-    return float(np.where(np.isnan(gap), 0.0, gap).max())
+    return GateRow("feature_parity", worst if len(cuts) else None, "<=", FEATURE_PARITY_LIMIT, note)
 
 
 INPUTS = PortfolioInputs()

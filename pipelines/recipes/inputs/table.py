@@ -1,10 +1,11 @@
 """Inputs `table`: the columns of CSV or Parquet files, one row per line, in the order of time.
 
 What a column is stands in the label spec; how it becomes features is a layout that fits the
-architecture (`pipelines/data/tables/table_columns.py`): boosters take missing values, LightGBM
-category numbers too; everything else gets indicators and medians.
+architecture (`pipelines/data/tables/table_columns.py`): an algorithm that takes missing values and
+category numbers gets both, everything else indicators and medians.
 """
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -12,12 +13,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.tables.row_data import (
-    RowData,
     label_ends,
     microseconds,
     names_of_places,
     place_in_time,
-    read_rows,
     read_time,
 )
 from pipelines.data.tables.table_columns import (
@@ -35,41 +34,26 @@ from pipelines.data.tables.table_columns import (
 from pipelines.data.tables.table_target import read_target
 from pipelines.method.agreement import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
 from pipelines.method.rows import LabelledRows
-from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.recipes.inputs import Data, Dataset, Layout, spread
+from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
+from pipelines.recipes.inputs.origins import FromFiles
 from pipelines.recipes.recipe import Recipe
-from registry.contract import Json
+from registry.contract import Json, ModelContract
 from registry.errors import ParameterError, TableError
 from registry.gates import GateRow
-from registry.settings import PlatformSettings
 
-NATIVE_CATEGORIES = ("lightgbm",)
-MISSING_VALUES = ("xgboost", "catboost")
-"""CatBoost's own treatment of categories is a hash that no other format carries."""
 N_CHECKED = 64
 
 
-class TableInputs:
+class TableInputs(FromFiles):
     """The kind; see the module."""
 
     name = "table"
+    may_miss = True
+    sources = "files (a CSV or Parquet file, path=...)"
 
-    def read(
-        self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
-    ) -> RowData:
-        """Read files; other sources hold bars.
-
-        Raises:
-            ParameterError: another source than `files`.
-            TableError, BarsError: files that cannot be used.
-        """
-        if source.source != "files":
-            raise ParameterError("source", source.source, "files (a CSV or Parquet file, path=...)")
-        return read_rows(source.query(), str(wanted.changed_options().get("time", "")))
-
-    def training(self, data: Data) -> pl.DataFrame:
-        """Return the frame."""
-        return data.frame
+    def check(self, recipe: Recipe) -> None:
+        """Refuse a layout that does not exist."""
+        layout_of(recipe)
 
     def describe(self, recipe: Recipe, data: Data, spec: dict[str, Json]) -> Layout:
         """Return layout, names of features, and a digest of what they make of a fixed row."""
@@ -112,10 +96,6 @@ class TableInputs:
         )
         return rows if keep_unlabelled else rows.take(known)
 
-    def sample(self, rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:
-        """Return inputs of rows spread over time."""
-        return spread(rows, n_rows)
-
     def checks(self, recipe: Recipe, dataset: Dataset) -> tuple[GateRow, ...]:
         """Recompute rows from cut tables, and as a server reads them from a request."""
         frame, spec = dataset.data.frame, dataset.label_spec
@@ -139,6 +119,11 @@ class TableInputs:
             ),
         )
 
+    def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
+        """Return what the contract's own columns make of a fixed row."""
+        columns = read_columns(contract.label_spec)
+        return Definition(fingerprint(columns, contract.feature_set), columns)
+
 
 def layout_of(recipe: Recipe) -> str:
     """Return the layout asked for, or the one that fits the architecture.
@@ -151,9 +136,9 @@ def layout_of(recipe: Recipe) -> str:
         raise ParameterError("feature_set", asked, f"one of {', '.join(LAYOUTS)}")
     if asked:
         return asked
-    if recipe.architecture.name in NATIVE_CATEGORIES:
+    if recipe.architecture.takes_categories:
         return "codes"
-    return "indicators" if recipe.architecture.name in MISSING_VALUES else "dense"
+    return "indicators" if recipe.architecture.takes_missing else "dense"
 
 
 def _check_pair(recipe: Recipe, spec: dict[str, Json]) -> None:

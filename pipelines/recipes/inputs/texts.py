@@ -1,16 +1,15 @@
 """Inputs `texts`: labelled texts of a file, or our own sentences, as an encoder's numbers.
 
-Which encoder (`pipelines/data/texts/text_encoders.py`) the architecture says: `lexicon` its own
-columns,
-`pretrained_text` the tokens of its transformer, every other hashed words.
+Which encoder (`pipelines/data/texts/text_encoders.py`) the architecture says
+(`Architecture.text_encoder`); those that name none get hashed words.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from pipelines.data.tables.row_data import (
     RowData,
@@ -18,7 +17,6 @@ from pipelines.data.tables.row_data import (
     microseconds,
     names_of_places,
     place_in_time,
-    read_rows,
     timed,
 )
 from pipelines.data.tables.table_columns import cleaned
@@ -29,6 +27,7 @@ from pipelines.data.texts.text_encoders import (
     TOKENIZER_FILE,
     WORDS_FILE,
     TextEncoder,
+    files_of,
     fingerprint,
     make,
     numbers_of_words,
@@ -36,10 +35,11 @@ from pipelines.data.texts.text_encoders import (
 from pipelines.method.agreement import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.recipes.inputs import Data, Dataset, Layout, spread
+from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
+from pipelines.recipes.inputs.origins import FromFiles
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates.sentiment import read_labels
-from registry.contract import Json
+from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
@@ -51,10 +51,16 @@ SAMPLE_NOTE = (
 N_CHECKED = 64
 
 
-class TextInputs:
-    """The kind; see the module."""
+class TextInputs(FromFiles):
+    """The kind; see the module. It has a column per word, most of which no text has."""
 
     name = "texts"
+    may_be_constant = True
+    sources = "files or sample: texts come from these"
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse an encoder that does not exist, or that the architecture cannot take."""
+        encoder_of(recipe)
 
     def read(
         self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
@@ -65,15 +71,7 @@ class TextInputs:
             ParameterError: another source than `files` and `sample`.
             TableError, BarsError: files that cannot be used.
         """
-        if source.source == "sample":
-            return sample()
-        if source.source != "files":
-            raise ParameterError("source", source.source, "files or sample: texts come from these")
-        return read_rows(source.query(), str(wanted.changed_options().get("time", "")))
-
-    def training(self, data: Data) -> pl.DataFrame:
-        """Return the frame."""
-        return data.frame
+        return sample() if source.source == "sample" else super().read(source, wanted, settings)
 
     def describe(self, recipe: Recipe, data: Data, spec: dict[str, Json]) -> Layout:
         """Return names and fingerprint of the encoder."""
@@ -112,14 +110,10 @@ class TextInputs:
             spec=spec,
         )
 
-    def sample(self, rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:
-        """Return inputs of rows spread over time."""
-        return spread(rows, n_rows)
-
     def files(self, recipe: Recipe, dataset: Dataset) -> dict[str, bytes]:
         """Return the tokenizer, or of hashed words which words the texts have."""
         if encoder_of(recipe).name != "words":
-            return files_of(recipe)
+            return files_of_architecture(recipe)
         column = cleaned(dataset.data.frame[str(dataset.label_spec["text"])]).drop_nulls()
         return {WORDS_FILE: numbers_of_words(column.cast(pl.String).to_list()).tobytes()}
 
@@ -144,8 +138,23 @@ class TextInputs:
             ),
         )
 
+    def n_logged(self, contract: ModelContract) -> int:
+        """Return those of the lexicon's columns; none of tokens.
 
-def files_of(recipe: Recipe) -> dict[str, bytes]:
+        Single words are too many to watch, and the number of a token is no quantity.
+        """
+        n_features = len(contract.feature_names)
+        watched = {"words": min(N_LEXICON, n_features), "tokens": 0}
+        return watched.get(contract.feature_set, n_features)
+
+    def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
+        """Return the encoder, made with the version's own files."""
+        files = {name: read(name) for name in files_of(contract.feature_set)}
+        encoder = make(contract.feature_set, len(contract.feature_names), files)
+        return Definition(fingerprint(encoder), encoder)
+
+
+def files_of_architecture(recipe: Recipe) -> dict[str, bytes]:
     """Return the files of the recipe's architecture that its encoder needs."""
     tokenizer = tokenizer_of(recipe)
     return {} if tokenizer is None else {TOKENIZER_FILE: tokenizer}
@@ -164,7 +173,7 @@ def encoder_of(recipe: Recipe) -> TextEncoder:
     Raises:
         ParameterError: a name that no encoder has, or one the architecture cannot take.
     """
-    own = {"lexicon": "lexicon", "pretrained_text": "tokens"}.get(recipe.architecture.name)
+    own = recipe.architecture.text_encoder
     asked = recipe.feature_set or own or DEFAULT
     if (own and asked != own) or (not own and asked == "tokens"):
         expected = f"{own or 'words or lexicon'} for {recipe.architecture.name}"
@@ -173,7 +182,7 @@ def encoder_of(recipe: Recipe) -> TextEncoder:
         n_features = int(cast(int, recipe.parameters["max_tokens"]))
     else:
         n_features = N_LEXICON + int(cast(int, recipe.options["width"]))
-    return make(asked, n_features, files_of(recipe))
+    return make(asked, n_features, files_of_architecture(recipe))
 
 
 def tokenizer_of(recipe: Recipe) -> bytes | None:
@@ -182,7 +191,7 @@ def tokenizer_of(recipe: Recipe) -> bytes | None:
     Raises:
         ParameterError: the directory has none.
     """
-    if recipe.architecture.name != "pretrained_text":
+    if recipe.architecture.text_encoder != "tokens":
         return None
     directory = str(recipe.parameters["directory"])
     path = Path(directory) / TOKENIZER_FILE

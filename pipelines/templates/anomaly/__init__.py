@@ -8,7 +8,7 @@ a variance per group of scores). How it is judged: `pipelines/templates/anomaly/
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from pipelines.method.metrics import log_score
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile
 from pipelines.method.training_range import deviations, fit_range
-from pipelines.templates import Arrays, Evaluation, Labels
+from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.anomaly import quality
 from pipelines.templates.anomaly.quality import AnomalyForecasts
 from registry.contract import Json, ModelContract
@@ -41,11 +41,11 @@ N_FEATURES = 3
 """Most unusual features that an answer names."""
 
 
-class Anomaly:
+class Anomaly(BarTemplate):
     """The template; see the module."""
 
     name = "anomaly"
-    inputs: Literal["bars"] = "bars"
+    inputs = "bars"
     feature_set = "close_only"
     architectures: tuple[str, ...] = ("isolation_forest", "autoencoder", "lstm_autoencoder")
     options: ClassVar[Space] = {"false_alarm_rate": Number(FALSE_ALARM_RATE, 1e-4, 0.2)}

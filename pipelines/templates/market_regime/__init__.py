@@ -9,7 +9,7 @@ the one-step predictive density sum_k p_k N(r; m_k, v_k) against one Gaussian pe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.method import labels
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import Arrays, Evaluation, Labels
+from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.market_regime import quality
 from pipelines.templates.market_regime.quality import (
     RegimeForecasts,
@@ -40,11 +40,11 @@ spike."""
 LOG_2PI = float(np.log(2 * np.pi))
 
 
-class MarketRegime:
+class MarketRegime(BarTemplate):
     """The template; see the module."""
 
     name = "market_regime"
-    inputs: Literal["bars"] = "bars"
+    inputs = "bars"
     feature_set = "returns"
     architectures: tuple[str, ...] = ("hmm", "kmeans", "dbscan", "autoencoder", "lstm_autoencoder")
     options: ClassVar[Space] = {}

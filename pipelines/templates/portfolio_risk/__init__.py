@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from pipelines.method.metrics import bars_per_year
 from pipelines.method.risk_backtests import pinball_loss
 from pipelines.method.risk_measures import ledoit_wolf, value_at_risk
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.templates import Arrays, Evaluation
+from pipelines.templates import Arrays, Evaluation, Template
 from pipelines.templates.portfolio_risk import answers, quality
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -42,15 +42,15 @@ OPTIONS: Space = {
 }
 
 
-class PortfolioRisk:
+class PortfolioRisk(Template):
     """The template; see the module."""
 
     name = "portfolio_risk"
-    inputs: Literal["portfolio"] = "portfolio"
+    inputs = "portfolio"
     feature_set = "portfolio_returns"
     architectures: tuple[str, ...] = ("ewma_fhs", "historical", "gjr_garch_fhs", "student_t_mc")
-    parameters: Mapping[str, Mapping[str, Json]] = MappingProxyType({})
-    options: Space = OPTIONS
+    parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = MappingProxyType({})
+    options: ClassVar[Space] = OPTIONS
     horizon_bars = 1
     loss_margin = 1e-5
     is_action = False

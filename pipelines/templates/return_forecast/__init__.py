@@ -8,7 +8,7 @@ benchmark is the random walk, which forecasts zero and is seldom beaten: how it 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.method import conformal, labels
 from pipelines.method.coverage import Intervals, naive_band
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import Arrays, Evaluation, Labels
+from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.return_forecast import quality
 from pipelines.templates.return_forecast.quality import ReturnForecasts
 from registry.contract import Json, ModelContract
@@ -35,11 +35,11 @@ LARGEST_LOG_RETURN = 50.0
 """exp(50) times any price is still a number."""
 
 
-class ReturnForecast:
+class ReturnForecast(BarTemplate):
     """The template; see the module."""
 
     name = "return_forecast"
-    inputs: Literal["bars"] = "bars"
+    inputs = "bars"
     feature_set = "close_only"
     architectures: tuple[str, ...] = (
         *("ridge", "lasso", "elastic_net", "xgboost", "lightgbm", "catboost"),

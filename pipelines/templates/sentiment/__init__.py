@@ -8,7 +8,7 @@ guess. Judged by log loss against the class shares of the training slice
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ from pipelines.data.texts.lexicon import FEATURE_NAMES
 from pipelines.data.texts.words import WIDTH
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import Arrays, Evaluation
+from pipelines.templates import Arrays, Evaluation, Template
 from pipelines.templates.classes.decoder import (
     by_fold,
     calibrated,
@@ -59,7 +59,7 @@ OPTIONS: Space = {
 }
 
 
-class Sentiment:
+class Sentiment(Template):
     """The template; see the module."""
 
     name = "sentiment"
@@ -74,8 +74,8 @@ class Sentiment:
         "lightgbm",
         "mlp",
     )
-    parameters: Mapping[str, Mapping[str, Json]] = DEFAULTS
-    options: Space = OPTIONS
+    parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = DEFAULTS
+    options: ClassVar[Space] = OPTIONS
     horizon_bars = 0
     loss_margin = 0.002
     is_action = False

@@ -8,7 +8,7 @@ slice, numbers by squared error against its mean (docs/templates/tabular.md).
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,7 @@ from pipelines.data.tables.table_target import (
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile
-from pipelines.templates import Arrays, Evaluation
+from pipelines.templates import Arrays, Evaluation, Template
 from pipelines.templates.classes.decoder import (
     by_fold,
     calibrated,
@@ -55,7 +55,7 @@ OPTIONS: Space = {
 }
 
 
-class Tabular:
+class Tabular(Template):
     """The template; see the module."""
 
     name = "tabular"
@@ -74,8 +74,8 @@ class Tabular:
         "elastic_net",
         "mlp",
     )
-    parameters: Mapping[str, Mapping[str, Json]] = MappingProxyType({})
-    options: Space = OPTIONS
+    parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = MappingProxyType({})
+    options: ClassVar[Space] = OPTIONS
     horizon_bars = 0
     loss_margin = 0.002
     is_action = False

@@ -12,7 +12,7 @@ secondary model that calls the side right; the answer says which was missing
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -29,7 +29,7 @@ from pipelines.method.meta_label import MetaForecast
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.strategy import decisions
-from pipelines.templates import Arrays, Evaluation, Labels
+from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.trading_signals.answers import signal_answers
 from pipelines.templates.trading_signals.decoder import (
     LEVEL,
@@ -62,11 +62,11 @@ OPTIONS: Space = {
 """Costs are fractions per unit of turnover; see `CostSpec`."""
 
 
-class TradingSignals:
+class TradingSignals(BarTemplate):
     """The template; see the module."""
 
     name = "trading_signals"
-    inputs: Literal["bars"] = "bars"
+    inputs = "bars"
     feature_set = "close_only"
     architectures: tuple[str, ...] = (
         *("xgboost", "lightgbm", "catboost", "logistic", "random_forest", "gradient_boosting"),

@@ -9,7 +9,7 @@ a constant, HAR and GARCH: see `pipelines/templates/volatility_forecast/quality.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,7 @@ from pipelines.method.metrics import bars_per_year, log_score
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile, hac_lags
 from pipelines.method.variance_models import HAR_BARS, fit_har, har_forecast
-from pipelines.templates import Arrays, Evaluation, Labels
+from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.volatility_forecast import quality
 from pipelines.templates.volatility_forecast.quality import VarianceForecasts
 from registry.contract import Json, ModelContract
@@ -47,11 +47,11 @@ BASELINE = "baseline_variance"
 """Outcome that holds the EWMA(0.94) of the proxy, known at t0: for judging, never an input."""
 
 
-class VolatilityForecast:
+class VolatilityForecast(BarTemplate):
     """The template; see the module."""
 
     name = "volatility_forecast"
-    inputs: Literal["bars"] = "bars"
+    inputs = "bars"
     feature_set = "close_only"
     architectures: tuple[str, ...] = (
         *("xgboost", "lightgbm", "catboost", "gradient_boosting"),
@@ -62,6 +62,8 @@ class VolatilityForecast:
     horizon_bars = 5
     loss_margin = 0.01
     is_action = False
+    rivals = ("garch", "gjr_garch")
+    excess_gate = "quality.qlike_vs_ewma"
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:
         """Return gamma deviance on one score."""

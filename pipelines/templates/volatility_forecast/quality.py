@@ -18,12 +18,10 @@ from pipelines.data.bars import TIMESTAMP
 from pipelines.method.metrics import log_score, qlike
 from pipelines.method.rows import LabelledRows
 from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, mean_per_date
+from pipelines.templates import RIVAL
 from registry.gates import GateRow
 
 Array = NDArray[np.float64]
-
-RIVAL = "rival."
-"""Prefix of outcomes that hold another model's variance forecast."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pipelines.architectures.hyperparameters import resolve
 from pipelines.data.features import FEATURE_SETS
 from pipelines.method.rows import OutOfFold
 from pipelines.parameters import RecipeParameters
-from pipelines.recipes.causality import answers_causality, worse
+from pipelines.recipes.causality import worse
 from pipelines.recipes.dataset import make_dataset
-from pipelines.recipes.inputs import Dataset
+from pipelines.recipes.inputs import Dataset, kind_of
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import TEMPLATES
 from registry.contract import ModelContract
@@ -43,7 +43,10 @@ class Walk:
         return self.honest(X) + 0.01 * np.cumsum(self.honest(X)[::-1], axis=0)[::-1]
 
     def gate(self, predict):
-        return answers_causality(self.recipe, self.dataset, self.contract, self.decoder, predict)
+        kind = kind_of(self.recipe.template)
+        return kind.answers_causality(
+            self.recipe, self.dataset, self.contract, self.decoder, predict
+        )
 
 
 def walk_of(template, bars):
@@ -52,7 +55,6 @@ def walk_of(template, bars):
         Recipe.resolve(RecipeParameters()),
         template=template,
         feature_set=feature_set.name,
-        bar_set=feature_set,
         horizon_bars=template.horizon_bars,
         options=resolve(template.options, {}),
     )

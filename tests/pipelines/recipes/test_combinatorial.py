@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from pipelines.data.features import FEATURE_SETS
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.combinatorial import judge_paths, parse_paths
 from pipelines.recipes.dataset import make_dataset
@@ -83,9 +84,18 @@ def timed_dataset(n=1200):
     return Dataset(None, timed_rows(n), (), SPEC, datetime(2000, 1, 1, tzinfo=UTC))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_looking():
+    """Offer feature sets by the name of their look-back."""
+    with pytest.MonkeyPatch.context() as patch:
+        for look_back in (20, 900):
+            patch.setitem(FEATURE_SETS._resolved, str(look_back), ShortLooking(look_back))
+        yield
+
+
 def recording(recorder, look_back=20):
     recipe = Recipe.resolve(RecipeParameters(template="trading_signals"))
-    return replace(recipe, architecture=recorder, bar_set=ShortLooking(look_back), window=1)
+    return replace(recipe, architecture=recorder, feature_set=str(look_back), window=1)
 
 
 @pytest.fixture(scope="module")

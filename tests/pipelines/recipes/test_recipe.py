@@ -14,7 +14,7 @@ from pipelines.method.folds import walk_forward
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.dataset import first_test_time, fold_step
-from pipelines.recipes.inputs.bars import build_rows
+from pipelines.recipes.inputs.bars import build_rows, features_of
 from pipelines.recipes.recipe import (
     OUTSIDE_A_TRIAL,
     Recipe,
@@ -39,7 +39,7 @@ def bars() -> Bars:
 def rows(bars: Bars) -> LabelledRows:
     recipe = Recipe.resolve(SMALL)
     spec = recipe.template.label_spec(recipe.horizon_bars, list(bars.series()), recipe.options)
-    return build_rows(recipe.template, recipe.bar_features, bars, recipe.window, spec)
+    return build_rows(recipe.template, features_of(recipe), bars, recipe.window, spec)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,6 @@ def rows(bars: Bars) -> LabelledRows:
     [
         ({"template": "crystal_ball"}, UnknownNameError, "unknown template 'crystal_ball'; known:"),
         ({"architecture": "oracle"}, UnknownNameError, "unknown architecture 'oracle'; known:"),
-        ({"feature_set": "alpha1"}, UnknownNameError, "unknown feature set 'alpha1'; known:"),
         ({"seed": 2**32}, ParameterError, "seed=4294967296: expected at most 4294967295"),
         ({"recent_bars": 1}, ParameterError, "recent_bars=1: expected 0 for all bar times"),
         ({"parameters": '{"depth": 3}'}, ParameterError, "parameters='depth': expected one of"),
@@ -62,7 +61,7 @@ def test_resolve_refuses_names_and_values_that_no_fit_can_use(
 
 def test_resolve_takes_defaults_from_template_and_architecture() -> None:
     recipe = Recipe.resolve(RecipeParameters())
-    assert recipe.feature_set == recipe.bar_features.name == recipe.template.feature_set
+    assert recipe.feature_set == recipe.template.feature_set
     assert recipe.horizon_bars == recipe.template.horizon_bars
     assert recipe.window == recipe.architecture.default_window
 

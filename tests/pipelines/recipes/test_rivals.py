@@ -8,7 +8,7 @@ from arch import arch_model
 
 from pipelines.method import labels
 from pipelines.method.rows import OutOfFold
-from pipelines.recipes.rivals import fit_garch, with_variance_rivals
+from pipelines.recipes.rivals import RIVALS, fit_garch
 from tests.examples import make_labelled_rows
 
 HORIZON = 5
@@ -35,8 +35,7 @@ def oof(rows):
 
 
 def rivals(oof, rows, series):
-    outcome = with_variance_rivals(oof, rows, [series], HORIZON).rows.outcome
-    return outcome["rival.garch"], outcome["rival.gjr_garch"]
+    return [RIVALS[name](oof, rows, [series], HORIZON) for name in ("garch", "gjr_garch")]
 
 
 def test_parameters_are_those_of_arch():

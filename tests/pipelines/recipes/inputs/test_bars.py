@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from pipelines.method.labels import WARM_UP_BARS
+from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.recipes.dataset import read_dataset
 from pipelines.recipes.inputs.bars import build_rows
 from pipelines.templates import TEMPLATES
-from registry.errors import MissingColumnsError, TooLittleHistoryError
+from registry.errors import MissingColumnsError, TooLittleHistoryError, UnknownNameError
 
 VOLATILITY = TEMPLATES.get("volatility_forecast")
 SPEC = {"horizon_bars": 5}
@@ -30,6 +32,12 @@ class TwoFeatures:
         mean = np.full(len(move), np.nan)
         mean[3:] = (move[1:-2] + move[2:-1] + move[3:]) / 3
         return np.column_stack((move, mean))
+
+
+def test_an_unknown_feature_set_is_refused_before_bars_are_read():
+    wanted = RecipeParameters(feature_set="alpha1")
+    with pytest.raises(UnknownNameError, match="unknown feature set 'alpha1'; known:"):
+        read_dataset(SourceParameters(source="files", path="nowhere.csv"), wanted, None)
 
 
 # Rows ------------------------------------------------------------------------------------------

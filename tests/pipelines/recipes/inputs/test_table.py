@@ -57,7 +57,7 @@ def test_classes_are_learned_from_earlier_rows_and_pass_the_gate(write, make):
     assert gate.gate == "quality.skill" and gate.passed
     assert found.evaluation.metrics["accuracy"] > found.evaluation.metrics["accuracy_prior"] + 0.1
     assert found.dataset.label_spec["classes"] == ["high", "low"]
-    assert data_checks(found.dataset, "table").passed
+    assert data_checks(found.dataset, INPUTS.get("table")).passed
 
 
 def test_numbers_get_intervals_that_hold_about_what_they_promise(write, make):

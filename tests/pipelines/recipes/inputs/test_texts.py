@@ -30,7 +30,7 @@ def test_the_sample_works_out_of_the_box_and_says_what_it_is(make, architecture)
     assert found.evaluation.gates[0].passed
     assert found.evaluation.metrics["log_loss"] < found.evaluation.metrics["log_loss_prior"] - 0.2
     assert "not how good a model is on your texts" in found.dataset.data.note
-    assert data_checks(found.dataset, "texts").passed
+    assert data_checks(found.dataset, INPUTS.get("texts")).passed
     (negative,) = _answers(found, ["shares plunge after impairment"])
     assert negative["class"] == "negative" and negative["score"] < -0.2
     (unknown,) = _answers(found, ["xyzzy qwfp"])

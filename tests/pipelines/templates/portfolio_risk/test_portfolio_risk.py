@@ -7,7 +7,7 @@ import pytest
 from pipelines.architectures import ARCHITECTURES, Objective, TrainingRows
 from pipelines.architectures.hyperparameters import resolve
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.templates import TEMPLATES, Completing
+from pipelines.templates import TEMPLATES
 from registry.decoder import Decoder
 from registry.errors import ParameterError, UnknownSymbolError
 from registry.gates import GATES
@@ -148,7 +148,6 @@ def test_a_version_s_decoder_holds_the_matrix_that_components_are_read_off(rng) 
     parameters = historical.parameters(objective) | {"window": 100}
     training = TrainingRows(rows.X.astype(np.float32), rows.y, np.ones(300))
     fitted = historical.fit(training, objective, parameters, 0)
-    assert isinstance(TEMPLATE, Completing)
     complete = TEMPLATE.complete(decoder, fitted)
     np.testing.assert_array_equal(complete.arrays["losses"], -rows.X[-100:].astype(np.float32))
     again = Decoder.from_files(complete.to_files())
