@@ -23,7 +23,7 @@ from registry.errors import (
 )
 from serving import columns
 from serving.bar_frames import frame_of
-from serving.batch import Batch, OnlineStore, Provenance, check_horizon, distinct, horizons_of
+from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct, horizons_of
 from serving.columns import Forming
 from serving.history import History, StoredBars
 from serving.loading import LoadedVersion
@@ -137,7 +137,8 @@ def _stacked(
         for name in version.context_names
     }
     provenance = tuple(s.source for s in steps.values())
-    return Batch(tuple(steps), X, context, provenance, errors, ignored, "bars")
+    unseen = tuple(sorted(set(steps) - set(version.contract.symbols)))
+    return Batch(tuple(steps), X, context, provenance, errors, ignored, form="bars", unseen=unseen)
 
 
 def _has_price(given: columns.Columns) -> bool:
@@ -234,3 +235,6 @@ def _with_forming(series: BarSeries, bar: Mapping[str, float], at: int) -> BarSe
 
 def _time(microseconds: int) -> datetime:
     return EPOCH + microseconds * MICROSECOND
+
+
+FORM = Form(gather, rows_are_features=True)

@@ -5,10 +5,10 @@ the whole request meaningless is raised. Nothing of a request is written. Featur
 here; each kind of input (`Template.inputs`) has a file for its own form of request (`FORMS`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,9 @@ class Batch:
     """Everything for one model call; one entry of `keys`, `X`, `context`, `provenance` per answer.
 
     `keys` are symbols, or row numbers as text. `X` is float32 (n, n_features) or
-    (n, window, n_features), `context` float64 (n,) each. `errors` are the symbols left out.
+    (n, window, n_features), `context` float64 (n,) each. `errors` are the symbols left out,
+    `missing` those of the universe without a bar, `unseen` those that training had no bars of.
+    `form` says what the request gave, for the prediction log.
     """
 
     keys: tuple[str, ...]
@@ -46,8 +48,9 @@ class Batch:
     provenance: tuple[Provenance, ...]
     errors: Mapping[str, MLEngineError]
     ignored: tuple[str, ...]
-    form: Literal["bars", "rows", "portfolio", "texts"]
+    form: str
     missing: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @property
     def newest_step(self) -> NDArray[np.float32]:
@@ -64,27 +67,33 @@ class OnlineStore:
     panels: Panels = field(default_factory=Panels)
 
 
-class Form(Protocol):
-    """How requests to versions of one kind of input are read."""
+Gather = Callable[[PredictRequest, LoadedVersion, OnlineStore, int], Batch]
 
-    def __call__(
-        self, request: PredictRequest, version: LoadedVersion, online: OnlineStore, max_rows: int, /
-    ) -> Batch: ...
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How requests to versions of one kind of input are read.
+
+    `gather` takes the request, the version, what is held and the most rows. `own_fields` are the
+    fields of a request that no other kind takes. `rows_are_features` says that `rows` are numbers,
+    one per feature of the contract.
+    """
+
+    gather: Gather
+    own_fields: tuple[str, ...] = ()
+    rows_are_features: bool = False
 
 
 FORMS: Catalog[Form] = Catalog(
     "request form",
     {
-        "bars": "serving.bar_inputs:gather",
-        "portfolio": "serving.portfolio:gather",
-        "table": "serving.table:gather",
-        "texts": "serving.texts:gather",
+        "bars": "serving.bar_inputs:FORM",
+        "portfolio": "serving.portfolio:FORM",
+        "table": "serving.table:FORM",
+        "texts": "serving.texts:FORM",
     },
 )
-"""`Template.inputs` -> the function that reads a request to it."""
-
-ROWS_ARE_FEATURES = ("bars",)
-"""Inputs whose `rows` are numbers, one per feature of the contract."""
+"""`Template.inputs` -> the form of its requests."""
 
 
 def gather(
@@ -96,15 +105,20 @@ def gather(
         InvalidInputError: the request as a whole cannot be answered.
     """
     inputs = version.template.inputs
-    if request.texts is not None and inputs != "texts":
-        expected = f"a request about {inputs}, which {version.model_id} takes"
-        raise ParameterError("texts", len(request.texts), expected)
-    if request.portfolio is not None and inputs != "portfolio":
-        expected = f"a request about {inputs}, which {version.model_id} takes"
-        raise ParameterError("portfolio", "positions", expected)
-    if request.rows is not None and version.template.inputs in ROWS_ARE_FEATURES:
+    for name, owner in _owners().items():
+        if owner != inputs and (given := getattr(request, name)) is not None:
+            found = len(given) if isinstance(given, list) else "given"
+            raise ParameterError(name, found, f"none: {version.model_id} is asked about {inputs}")
+    form = FORMS.get(inputs)
+    if request.rows is not None and form.rows_are_features:
         return _from_rows(request, version, max_rows)
-    return FORMS.get(version.template.inputs)(request, version, online, max_rows)
+    return form.gather(request, version, online, max_rows)
+
+
+@cache
+def _owners() -> dict[str, str]:
+    """Return field of a request -> the only kind of input that takes it."""
+    return {field: name for name in FORMS for field in FORMS.get(name).own_fields}
 
 
 def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -> Batch:

@@ -141,8 +141,8 @@ def _warnings(batch: Batch, version: LoadedVersion) -> list[str]:
     if others := _other_bases(batch, version):
         found = ", ".join(sorted(others))
         lines.append(f"price_basis: made from {contract.price_basis} prices, got {found}")
-    if batch.form == "bars" and (unseen := set(batch.keys) - set(contract.symbols)):
-        lines.append(f"symbols: not in the training data: {', '.join(sorted(unseen))}")
+    if batch.unseen:
+        lines.append(f"symbols: not in the training data: {', '.join(batch.unseen)}")
     if batch.missing:
         lines.append(f"universe: no bar at this time of {', '.join(batch.missing)}")
     return lines

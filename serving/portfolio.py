@@ -20,7 +20,7 @@ from registry.errors import (
     ValueRangeError,
     WeightsError,
 )
-from serving.batch import Batch, OnlineStore, Provenance, check_horizon, distinct
+from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct
 from serving.loading import LoadedVersion
 from serving.schemas import Position, PredictRequest
 
@@ -117,3 +117,6 @@ def _checked(weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _utc(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+FORM = Form(gather, own_fields=("portfolio",))

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.data.tables.table_columns import Column, encoded_rows, laid_out, read_columns
 from registry.errors import MLEngineError, ParameterError, ShapeError
-from serving.batch import Batch, OnlineStore, Provenance, check_horizon, distinct, horizons_of
+from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct, horizons_of
 from serving.loading import LoadedVersion
 from serving.schemas import PredictRequest
 
@@ -99,3 +99,6 @@ def _unseen(values: Sequence[Any], number: int, columns: Sequence[Column]) -> li
 
 def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
+
+
+FORM = Form(gather)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from registry.errors import MLEngineError, ParameterError, ShapeError
-from serving.batch import Batch, OnlineStore, Provenance
+from serving.batch import Batch, Form, OnlineStore, Provenance
 from serving.loading import LoadedVersion
 from serving.schemas import PredictRequest
 
@@ -64,3 +64,6 @@ def _problem(text: Any, number: int) -> MLEngineError | None:
     if len(text) > MAX_CHARACTERS:
         return ShapeError(where, f"at most {MAX_CHARACTERS} characters", str(len(text)))
     return None
+
+
+FORM = Form(gather, own_fields=("texts",))
