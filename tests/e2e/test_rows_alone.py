@@ -75,6 +75,7 @@ def test_a_table(made, tmp_path):
     line = ("--template", "tabular", "--source", "files", "--path", str(path))
     small = json.dumps({"rounds": 30, "nthread": 1, "min_child_weight": 2})
     found = made(*line, "--options", '{"target": "risk"}', "--parameters", small)
+    assert found.loaded.contract.label_spec["target"] == "risk"
     rows = [{"age": 79, "city": "Rome"}, {"age": 19, "city": "Oslo"}, {"age": None, "city": "X"}]
     said, _ = answers(found.loaded, rows=rows)
     assert [said[str(i)]["class"] for i in (0, 1)] == ["high", "low"]

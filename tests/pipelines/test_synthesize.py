@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 
 from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.parameters import SourceParameters
-from pipelines.synthesize import SynthesisParameters, synthesize
+from pipelines.synthesize import SynthesisParameters, main, synthesize
 from registry.errors import ParameterError, TooLittleHistoryError
 
 SOURCE = SourceParameters(source="synthetic", symbols="AAA,BBB", end="2007-12-31")
@@ -38,6 +38,15 @@ def test_writes_marked_bars_that_say_so_wherever_they_are_read(installation):
     )
     assert "synthetic, made by a GAN" in text
     assert "<script src" not in text  # plotly.js is inside
+
+
+@pytest.mark.integration
+def test_the_command_writes_where_it_is_told_and_says_so(installation, tmp_path, capsys):
+    out = tmp_path / "stress.synthetic.parquet"
+    market = ["--source", "synthetic", "--symbols", "AAA", "--end", "2006-12-31"]
+    main([*market, "--out", str(out), "--epochs", "1", "--bars", "410"])
+    assert out.is_file()
+    assert f"wrote 410 synthetic bars to {out}" in capsys.readouterr().out
 
 
 def test_an_output_that_does_not_say_it_is_synthetic_is_refused(settings):
