@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
 from pipelines.architectures import ARCHITECTURES
@@ -26,6 +25,7 @@ from registry.database import open_engine
 from registry.gates import COMMON_SERVE, GATES
 from registry.settings import PlatformSettings
 from registry.versions import Registry
+from tests.conformance.small_data import SMALL_DATA
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
@@ -39,67 +39,16 @@ SMALL = {
 WINDOW = 4
 FIRST_TEST = "2002-07-01"
 """Leaves some 250 rows to train on and 4 folds of a month."""
-N_LINES = 240
 MAY_BE_LEFT_OUT = {"parity.onnx"}
 """Not every algorithm has a form in ONNX."""
 USERS_OWN = ("directory",)
 """A parameter without a default that only a user can give: weights on their disk."""
 
 
-def table(folder: Path, *, regression: bool) -> Path:
-    """Write lines with numbers, a category and a target that depends on them."""
-    rng = np.random.default_rng(5)
-    first, second = rng.normal(size=(2, N_LINES))
-    colour = rng.choice(["red", "green", "blue"], N_LINES)
-    value = first - 0.5 * (colour == "red") + 0.3 * rng.normal(size=N_LINES)
-    frame = pl.DataFrame(
-        {
-            "time": np.datetime64("2020-01-01") + np.arange(N_LINES).astype("timedelta64[D]"),
-            "first": first,
-            "second": second,
-            "colour": colour,
-            "target": value if regression else np.where(value > 0, "yes", "no"),
-        }
-    )
-    path = folder / f"table-{regression}.csv"
-    frame.write_csv(path)
-    return path
-
-
-def texts(folder: Path) -> Path:
-    """Write headlines with labels."""
-    rng = np.random.default_rng(6)
-    words = {
-        "negative": ("shares plunge", "profit warning", "impairment hits earnings"),
-        "neutral": ("board meets on tuesday", "annual meeting dated", "agenda published"),
-        "positive": ("record profit", "shares surge", "guidance raised strongly"),
-    }
-    labels = rng.choice(list(words), N_LINES)
-    frame = pl.DataFrame(
-        {
-            "time": np.datetime64("2020-01-01") + np.arange(N_LINES).astype("timedelta64[D]"),
-            "text": [
-                f"{rng.choice(words[name])} says firm {i % 9}" for i, name in enumerate(labels)
-            ],
-            "label": labels,
-        }
-    )
-    path = folder / "texts.csv"
-    frame.write_csv(path)
-    return path
-
-
 def source_of(template: str, architecture: str, folder: Path) -> tuple[SourceParameters, dict]:
     """Return the data of a pair and the options that go with them."""
-    kind = TEMPLATES.get(template).inputs
-    if kind == "table":
-        regression = "softmax" not in ARCHITECTURES.get(architecture).objectives
-        path = table(folder, regression=regression)
-        return SourceParameters(source="files", path=str(path)), {"target": "target"}
-    if kind == "texts":
-        return SourceParameters(source="files", path=str(texts(folder))), {}
-    symbols = "AAA,BBB,CCC" if kind == "portfolio" else "AAA,BBB"
-    return SourceParameters(source="synthetic", symbols=symbols, end="2002-12-31"), {}
+    is_regression = "softmax" not in ARCHITECTURES.get(architecture).objectives
+    return SMALL_DATA[TEMPLATES.get(template).inputs](folder, is_regression)
 
 
 def small(template: str, architecture: str) -> dict:
