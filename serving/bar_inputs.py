@@ -24,23 +24,23 @@ from registry.errors import (
 from serving import columns
 from serving.bar_frames import frame_of
 from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct, horizons_of
-from serving.columns import Forming
+from serving.columns import FormingStep
 from serving.history import History, StoredBars
 from serving.loading import LoadedVersion
 from serving.panels import Panel, newest_of, panel_of
 from serving.rows import FLOAT32_MAX
 from serving.schemas import PredictRequest
-from serving.steps import Computed, compute
+from serving.steps import NewestStep, compute
 
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-Find = Callable[[BarSeries, BarSeries | None], Computed]
+Find = Callable[[BarSeries, BarSeries | None], NewestStep]
 
 
 @dataclass(frozen=True, slots=True)
 class _Now:
     """What the caller says of one symbol's forming bar, and when it closes."""
 
-    forming: Forming
+    forming: FormingStep
     timestamp: datetime | None
 
 
@@ -194,7 +194,9 @@ def _forming(series: BarSeries, now: _Now, version: LoadedVersion) -> BarSeries:
     return with_bar.slice(max(0, len(with_bar) - _needed(version)), len(with_bar))
 
 
-def _overridden(found: Computed, forming: Forming, version: LoadedVersion) -> NDArray[np.float32]:
+def _overridden(
+    found: NewestStep, forming: FormingStep, version: LoadedVersion
+) -> NDArray[np.float32]:
     """Return the model's input, (1, n_features) or (1, window, n_features), all finite."""
     values, close = found.values.copy(), float(found.series.close[-1])
     symbol, names = found.series.symbol, version.contract.feature_names

@@ -21,7 +21,7 @@ TINIEST_PRICE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Forming:
+class FormingStep:
     """What the caller knows of one symbol's newest step.
 
     `bar` holds the prices and volume given (empty: the last bar held is the newest step);
@@ -36,7 +36,7 @@ class Forming:
 class Columns:
     """The whole form: per symbol what is known or what is wrong, and what nobody uses."""
 
-    forming: Mapping[str, Forming]
+    forming: Mapping[str, FormingStep]
     errors: Mapping[str, MLEngineError]
     ignored: tuple[str, ...]
 
@@ -56,7 +56,7 @@ def read(
         ShapeError: a list that is used has another length than `symbols`.
     """
     if features is None:
-        return Columns({symbol: Forming() for symbol in symbols}, {}, ())
+        return Columns({symbol: FormingStep() for symbol in symbols}, {}, ())
     indicators, ignored = _split(features, feature_set)
     ignored += _unused(features, used_columns)
     lists = {"price_data": features.price_data, "volume": features.volume} | {
@@ -64,7 +64,7 @@ def read(
     }
     for name, values in lists.items():
         _check_length(name, values, len(symbols))
-    forming: dict[str, Forming] = {}
+    forming: dict[str, FormingStep] = {}
     errors: dict[str, MLEngineError] = {}
     for i, symbol in enumerate(symbols):
         try:
@@ -124,7 +124,7 @@ def _check_length(name: str, values: Any, n_symbols: int) -> None:
         raise ShapeError(f"features.{name}", expected, str(len(values)))
 
 
-def _one(features: ColumnFeatures, indicators: Mapping[str, Any], i: int) -> Forming:
+def _one(features: ColumnFeatures, indicators: Mapping[str, Any], i: int) -> FormingStep:
     prices = features.price_data
     bar = _bar(prices[i], f"features.price_data[{i}]") if prices is not None else {}
     volume = features.volume[i] if features.volume is not None else None
@@ -135,7 +135,7 @@ def _one(features: ColumnFeatures, indicators: Mapping[str, Any], i: int) -> For
         for name, values in indicators.items()
         if values is not None and values[i] is not None
     }
-    return Forming(bar, overrides)
+    return FormingStep(bar, overrides)
 
 
 def _bar(value: Any, where: str) -> dict[str, float]:

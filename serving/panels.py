@@ -18,7 +18,7 @@ from pipelines.data.features import PanelSet, check_columns, compute_all
 from pipelines.templates import over_bars
 from registry.errors import BarsError, ParameterError, TooFewSymbolsError
 from serving.loading import LoadedVersion
-from serving.steps import Computed
+from serving.steps import NewestStep
 
 DEFAULT_GRACE_SECONDS = 60.0
 
@@ -28,10 +28,10 @@ class Panel:
     """A universe at one timestamp: `steps` of the symbols with a bar, and those without."""
 
     at: int
-    steps: Mapping[str, Computed]
+    steps: Mapping[str, NewestStep]
     missing: tuple[str, ...]
 
-    def step(self, symbol: str) -> Computed:
+    def step(self, symbol: str) -> NewestStep:
         """Return one symbol's newest step.
 
         Raises:
@@ -118,14 +118,14 @@ def panel_of(every: Mapping[str, BarSeries], at: int, version: LoadedVersion) ->
         raise TooFewSymbolsError(feature_set.name, feature_set.min_symbols, names)
     for one in present:
         check_columns(feature_set, one)
-    steps: dict[str, Computed] = {}
+    steps: dict[str, NewestStep] = {}
     with np.errstate(all="ignore"):  # what overflows is not finite, and refused by its name
         rows = compute_all(feature_set, known)
         for one, values in zip(known, rows, strict=True):
             if _has_bar(one, at):
                 context = template.context(one)
                 newest = {name: float(context[name][-1]) for name in version.context_names}
-                steps[one.symbol] = Computed(one, values[-version.contract.window :], newest)
+                steps[one.symbol] = NewestStep(one, values[-version.contract.window :], newest)
     missing = tuple(symbol for symbol in version.contract.symbols if symbol not in steps)
     return Panel(at, steps, missing)
 

@@ -21,7 +21,7 @@ from serving.loading import LoadedVersion
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
+class NewestStep:
     """`values` is float64 (window, n_features), newest last, NaN where it cannot be computed."""
 
     series: BarSeries
@@ -29,7 +29,7 @@ class Computed:
     context: Mapping[str, float]
 
 
-def compute(series: BarSeries, version: LoadedVersion) -> Computed:
+def compute(series: BarSeries, version: LoadedVersion) -> NewestStep:
     """Return features and context of the newest step of `series`.
 
     Raises:
@@ -38,16 +38,16 @@ def compute(series: BarSeries, version: LoadedVersion) -> Computed:
     check_columns(version.feature_set, series)
     with np.errstate(all="ignore"):  # what overflows is not finite, and refused by its name
         values = version.feature_set.compute(series)[-version.contract.window :]
-    return Computed(series, values, _newest_context(series, version))
+    return NewestStep(series, values, _newest_context(series, version))
 
 
 @dataclass(slots=True)
-class _Followed:
+class _StreamState:
     """One symbol's stream and what it gave last; `lock` is held while either changes."""
 
     lock: Lock = field(default_factory=Lock)
     stream: FeatureStream | None = None
-    newest: Computed | None = None
+    newest: NewestStep | None = None
 
 
 class Steps:
@@ -59,51 +59,51 @@ class Steps:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._known: dict[tuple[str, str, str, str, int], _Followed] = {}
+        self._known: dict[tuple[str, str, str, str, int], _StreamState] = {}
 
-    def of_held(self, series: BarSeries, version: LoadedVersion) -> Computed:
+    def of_held(self, series: BarSeries, version: LoadedVersion) -> NewestStep:
         """Return what `compute(series, version)` does, taking only the bars that are new.
 
         `series` must come from `History.newest`. Equal to `compute` as a stream is to the batch
         (`pipelines.data.features.streaming`).
         """
-        followed = self._followed(series.symbol, version)
-        with followed.lock:
-            return _carried(followed, series, version)[0]
+        state = self._state_of(series.symbol, version)
+        with state.lock:
+            return _extended(state, series, version)[0]
 
     def of_forming(
         self, held: BarSeries, with_forming: BarSeries, version: LoadedVersion
-    ) -> Computed:
+    ) -> NewestStep:
         """Return what `compute(with_forming, version)` does, from the stream of the bars held.
 
         `held` must come from `History.newest`; `with_forming` has one more bar.
         """
-        followed = self._followed(held.symbol, version)
-        with followed.lock:
-            newest, stream = _carried(followed, held, version)
+        state = self._state_of(held.symbol, version)
+        with state.lock:
+            newest, stream = _extended(state, held, version)
             row = stream.peek(bar_at(with_forming, -1))
         values = np.concatenate([newest.values, row[None]])[-version.contract.window :]
-        return Computed(with_forming, values, _newest_context(with_forming, version))
+        return NewestStep(with_forming, values, _newest_context(with_forming, version))
 
-    def _followed(self, symbol: str, version: LoadedVersion) -> _Followed:
+    def _state_of(self, symbol: str, version: LoadedVersion) -> _StreamState:
         contract = version.contract
-        kind = (contract.interval, contract.feature_set, contract.template, contract.window)
+        same = (contract.interval, contract.feature_set, contract.template, contract.window)
         with self._lock:
-            return self._known.setdefault((symbol, *kind), _Followed())
+            return self._known.setdefault((symbol, *same), _StreamState())
 
 
-def _carried(
-    followed: _Followed, series: BarSeries, version: LoadedVersion
-) -> tuple[Computed, FeatureStream]:
+def _extended(
+    state: _StreamState, series: BarSeries, version: LoadedVersion
+) -> tuple[NewestStep, FeatureStream]:
     """Return the newest step of the bars held and its stream; hold the lock."""
-    feature_set, contract, newest = version.feature_set, version.contract, followed.newest
-    if followed.stream is None or newest is None or newest.series is not series:
+    feature_set, contract, newest = version.feature_set, version.contract, state.newest
+    if state.stream is None or newest is None or newest.series is not series:
         check_columns(feature_set, series)
-        if followed.stream is None:
-            followed.stream = FeatureStream(feature_set, series, contract.interval, contract.window)
-        values = followed.stream.follow(series)
-        newest = followed.newest = Computed(series, values, _newest_context(series, version))
-    return newest, followed.stream
+        if state.stream is None:
+            state.stream = FeatureStream(feature_set, series, contract.interval, contract.window)
+        values = state.stream.follow(series)
+        newest = state.newest = NewestStep(series, values, _newest_context(series, version))
+    return newest, state.stream
 
 
 def _newest_context(series: BarSeries, version: LoadedVersion) -> dict[str, float]:
