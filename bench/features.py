@@ -1,9 +1,9 @@
 """Features: rows per second in batch, microseconds per bar streamed.
 
-Batch is 50 symbols x 2,000 days. Its peer in the same run is polars, which gets as many of
-Alpha158's columns as plain expressions give (its own threads, whole frame at once); the ceiling is
-writing the same output without computing it. Streaming has two peers: computing the newest
-`min_history` bars as a batch, which is what a stream saves, and TA-Lib's handles alone.
+Batch is 50 symbols x 2,000 days. Its peer in the same run is polars, which computes as many columns
+of Alpha158 as plain expressions give (with its own threads, the whole frame at once). The ceiling
+is writing the same output without computing it. Streaming has two peers: computing the newest
+`min_history` bars as a batch, which a stream saves, and TA-Lib's handles alone.
 """
 
 import argparse

@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number; `note` says of what, over how many repetitions."""
+    """One measured number; `note` says what was measured and how often."""
 
     name: str
     value: float
@@ -21,7 +21,7 @@ class Figure:
 
 
 def machine() -> dict[str, str | int | float]:
-    """Return what the figures were measured on."""
+    """Describe the machine that the figures were measured on."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),

@@ -1,6 +1,7 @@
 """One XGBoost fit with OpenMP threads that spin or sleep while they wait, alone and under load.
 
-The stages set OMP_WAIT_POLICY=PASSIVE; this shows why. Load is one busy process per core.
+The stages set OMP_WAIT_POLICY=PASSIVE; these figures show the reason. Load is one busy process per
+core.
 """
 
 import argparse

@@ -25,7 +25,7 @@ JOB_SECONDS = 300
 
 
 class StepFailedError(UnavailableError):
-    """A step of the demo did not end as it must."""
+    """A step of the demo did not end as expected."""
 
     def __init__(self, what: str, why: str) -> None:
         self.what, self.why = what, why
@@ -187,7 +187,7 @@ class Client:
         return self.wait_for_job(job.id) if wait else job
 
     def wait_for_job(self, job_id: str) -> queue.Job:
-        """Wait until a job has ended well."""
+        """Wait until a job has ended without error."""
         started = time.monotonic()
         while time.monotonic() - started < JOB_SECONDS:
             job = queue.get(self.engine, job_id)

@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def fresh_data_dir() -> Path:
-    """Return the demo's own data directory, emptied: every demo starts from nothing."""
+    """Empty the demo's own data directory and return it: every demo starts from nothing."""
     path = Path(os.environ.get("DATA_DIR", ROOT / "var")) / "demo"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)

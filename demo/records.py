@@ -1,7 +1,7 @@
-"""What the parts of the loop have recorded, printed: drift, retraining, gates, events.
+"""What the parts of the platform have recorded, printed: drift, retraining, gates, events.
 
-Reads the engine database through the packages' own functions and changes nothing, but for one
-promotion that is asked for in order to be refused.
+Reads the engine database through the packages' own functions. It changes nothing, except that it
+asks for one promotion that must be refused.
 """
 
 import time
@@ -21,7 +21,7 @@ DECIDED = ("retraining_promoted", "retraining_rejected")
 
 
 def follow_retraining(client: Client, model: str) -> datetime | None:
-    """Print what drift found, wait for the retraining it asked for, print the verdict.
+    """Print the drift found, wait for the retraining it started, print the verdict.
 
     Returns:
         The end of the window that confirmed drift; None when none did.

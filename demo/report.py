@@ -17,7 +17,7 @@ from registry.artifacts import ArtifactCache
 from registry.versions import Registry
 
 MODEL_TRAINING = "workflowType=machine_learning"
-"""Of MLflow's two user interfaces the one for models; the other one is for language models."""
+"""MLflow has two user interfaces: this one for models, the other for language models."""
 SIX_MONTHS = timedelta(days=184)
 
 
@@ -50,7 +50,7 @@ def _addresses(client: Client, model: str) -> list[tuple[str, str]]:
 
 
 def after(client: Client, replay: Replay, model: str, as_of: datetime) -> None:
-    """Print each version's mean loss in the six months after `as_of`, on the same rows."""
+    """Print the mean loss of each version in the six months after `as_of`, on the same rows."""
     cache = ArtifactCache(client.settings, client.engine)
     registered = Registry(client.settings, client.engine).list_versions(model)
     found = [cache.fetch(model, version.number) for version in registered]

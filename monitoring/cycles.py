@@ -1,8 +1,8 @@
 """Retraining cycles: the rows of `retraining_cycles` and the moves between their states.
 
-At most one cycle of a model is open (a partial unique index holds that). A move is one
-transaction: the row changes only if it still is in the state that was read, and an event with the
-reason goes with it. Two processes that advance the same model therefore cannot both move it.
+At most one cycle of a model is open; a partial unique index holds that. A move is one transaction:
+the row changes only while it is in the state that was read, and an event with the reason goes with
+it. So of two processes that advance the same model only one can move it.
 """
 
 from collections.abc import Mapping
@@ -42,9 +42,9 @@ class Cycle:
     """One row of `retraining_cycles`.
 
     `as_of` is the end of the newest window it was decided on. `evidence` holds `windows` (end and
-    share of those that confirmed), `run_at` (when its run was enqueued, real time), `outcome`
-    (`promoted` or `rejected`) once there is one, `resumed` when a person ended a HOLD, and `refit`
-    (its day) when no drift but the day's schedule started it.
+    share of those that confirmed) and `run_at` (real time when its run was enqueued). Later it also
+    holds `outcome` (`promoted` or `rejected`), and `resumed` when a person ended a HOLD. `refit` is
+    the day of a cycle that the schedule of refits opened, without drift.
     """
 
     id: int

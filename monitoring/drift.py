@@ -1,10 +1,11 @@
-"""Stage `drift`: judge whether what the version that serves sees and achieves has changed.
+"""Stage `drift`: judge whether inputs and loss of the version that serves have changed.
 
-For each window of the prediction log: enough rows, else `no_verdict`; the data-quality check, else
-`bad_data` and an incident; then Evidently's statistic of every feature against the version's
-reference, weighted by importance, and the realised loss on labels complete by the window's end.
-Each window is one row of `drift_reports`, and after each the retraining state machine looks at it.
-A span is replayed in one process, because importing Evidently takes seconds.
+Each window of the prediction log goes through these steps. With too few rows it is `no_verdict`.
+When the data-quality check fails it is `bad_data`, with an incident. Otherwise Evidently's
+statistic of every feature is compared with the version's reference and weighted by importance, and
+the realised loss is computed on the labels that are complete by the window's end. Each window
+becomes one row of `drift_reports`; then the retraining state machine looks at it. A span is
+replayed in one process, because importing Evidently takes seconds.
 """
 
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ GROUPS = (DriftParameters,)
 
 @dataclass(frozen=True, slots=True)
 class MonitoredVersion:
-    """A version with everything that is known about it at the time of judging."""
+    """A version, its logged predictions, and what is known of them at the time of judging."""
 
     version: VersionFiles
     logged: pl.DataFrame
@@ -68,7 +69,7 @@ class MonitoredVersion:
 def judge_span(
     wanted: DriftParameters, platform: PlatformSettings, settings: MonitoringSettings
 ) -> list[DriftReport]:
-    """Judge every window of the span that was not judged before, in the order of time.
+    """Judge every window of the span that was not judged before, oldest first.
 
     Raises:
         ParameterError: no model, or a time that cannot be read.
@@ -255,7 +256,7 @@ def _features(watched: MonitoredVersion, start: datetime, end: datetime) -> pl.D
 def _enough(
     current: pl.DataFrame, watched: MonitoredVersion, settings: MonitoringSettings
 ) -> tuple[quality.Check, ...]:
-    """Return whether there is enough to judge by: rows now, blocks in the reference."""
+    """Check that there is enough to judge by: rows now, and blocks in the reference."""
     n_rows, needed = len(current), settings.drift_min_rows
     profile = watched.references.profile
     return (

@@ -1,9 +1,9 @@
 """Evidently's view of one window: its statistic per column, and its report as HTML.
 
-Evidently computes the numbers that decide (normed Wasserstein, one method for every column, the
-version's own thresholds). Its HTML costs seconds and five megabytes per window, so that it is
-rendered only for windows that somebody will open; there its own verdict per column must be ours.
-Importing Evidently takes seconds: only the drift stage does, and not before it has windows.
+Evidently computes the numbers that decide: normed Wasserstein for every column, with the version's
+own thresholds. Its HTML costs seconds and five megabytes per window, so it is rendered only for
+windows that somebody will open. The verdict per column in the HTML must be the recorded one.
+Importing Evidently takes seconds: only the drift stage does it, and only once it has windows.
 """
 
 import tempfile

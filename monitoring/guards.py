@@ -1,9 +1,9 @@
-"""Storm guards: what keeps a confirmed cycle from starting a run, and what stops the loop (HOLD).
+"""Storm guards: what keeps a confirmed cycle from starting a run, and what stops retraining (HOLD).
 
-Each guard is a reason in one line, or nothing. The clock they are measured on is a setting: `wall`
-(real time, the default) or `as_of` (the ends of the judged windows), because a replay of two years
-in a minute would otherwise meet every cool-down, and because on `as_of` a bulk upload of old data
-could start many runs in a minute of real time.
+Each guard is a reason in one line, or nothing. RETRAIN_CLOCK names the clock that they are measured
+on: `wall` (real time, the default) or `as_of` (the ends of the judged windows). A replay of two
+years in a minute needs `as_of`, because on `wall` it would meet every cool-down. `wall` is the
+default, because on `as_of` a bulk upload of old data could start many runs in a minute.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def clock(settings: MonitoringSettings, newest: DriftReport | None) -> datetime:
 def blocked(
     past: Sequence[Cycle], newest: DriftReport, now: datetime, settings: MonitoringSettings
 ) -> str:
-    """Return why no run may start now; empty means that it may.
+    """Return the reason why no run may start now; empty when one may.
 
     Args:
         past: the model's cycles, newest first, the one that wants to run included.
@@ -47,7 +47,7 @@ def blocked(
 
 
 def held(past: Sequence[Cycle], now: datetime, settings: MonitoringSettings) -> str:
-    """Return why a person must look before anything starts again; empty means: go on.
+    """Return the reason why a person must look before the next run; empty when nobody must.
 
     Args:
         past: the model's cycles, newest first, the one just decided included.
@@ -63,7 +63,7 @@ def held(past: Sequence[Cycle], now: datetime, settings: MonitoringSettings) -> 
 
 
 def champion_changes(past: Sequence[Cycle], now: datetime, settings: MonitoringSettings) -> int:
-    """Return how many promotions came from runs of the last week, refits of the day left out.
+    """Count the promotions that came from runs of the last week, without the daily refits.
 
     A resume ends the count.
     """
@@ -79,7 +79,7 @@ def champion_changes(past: Sequence[Cycle], now: datetime, settings: MonitoringS
 
 
 def rejects_in_a_row(past: Sequence[Cycle]) -> int:
-    """Return how many of the newest attempts were rejected; a promotion or a resume ends a row."""
+    """Count the newest attempts that were rejected; a promotion or a resume ends the row."""
     count = 0
     for cycle in past:
         if cycle.outcome == "promoted" or cycle.evidence.get("resumed") is True:
@@ -89,12 +89,12 @@ def rejects_in_a_row(past: Sequence[Cycle]) -> int:
 
 
 def cooldown(now: datetime, n_rejects: int, settings: MonitoringSettings) -> datetime:
-    """Return when the pause after an attempt ends: doubled by each reject in a row."""
+    """Return the end of the pause after an attempt; each reject in a row doubles the pause."""
     return now + timedelta(days=settings.retrain_cooldown_days * 2**n_rejects)
 
 
 def _ran_since(cycle: Cycle, since: datetime, settings: MonitoringSettings) -> bool:
-    """Whether a run of this cycle was enqueued after a time; a cycle can wait long before it."""
+    """Whether a run of this cycle was enqueued after a time; the cycle may be much older."""
     if cycle.run_at is None:
         return False
     return (cycle.as_of if settings.retrain_clock == "as_of" else cycle.run_at) > since

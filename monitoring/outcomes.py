@@ -1,9 +1,9 @@
 """Outcomes: what became of the predictions that were logged.
 
-A label is complete some bars after its prediction. This module joins the two: for each logged row
-the label of the same symbol and time, computed from the bar store by the version's own template
-and label parameters, and the proper score of the logged scores beside that of the template's
-baseline. Nothing is predicted again: the loss is that of what was really answered.
+A label is complete some bars after its prediction. For each logged row this module finds the label
+of the same symbol and time, computed from the bar store by the version's own template and label
+parameters. It scores the logged scores and the template's baseline by the template's proper score.
+Nothing is predicted again: the loss is that of the answers that were given.
 """
 
 from collections.abc import Iterator, Mapping
@@ -94,9 +94,10 @@ def per_time(outcomes: pl.DataFrame) -> pl.DataFrame:
 def new_labelled_times(
     template: BarTemplate, bars: Bars, spec: Mapping[str, Json], after: datetime
 ) -> NDArray[np.int64]:
-    """Return when the labels of each bar time after `after` are complete, for any symbol, sorted.
+    """Return the time at which each bar time after `after` has its labels complete, sorted.
 
-    One entry per bar time with t0 > after, int64 microseconds UTC; the novelty gate counts them.
+    One entry per bar time with t0 > after, of any symbol, int64 microseconds UTC. The guards count
+    them.
     """
     start = to_microseconds(after)
     complete: dict[int, int] = {}

@@ -1,9 +1,10 @@
 """Performance: how much worse the version has become, on labels that are complete by now.
 
-The level of a loss moves with the market (a calm year is easier than a crisis), so the version is
+The level of a loss moves with the market: a calm year is easier than a crisis. So the version is
 compared with its template's baseline on the same rows: excess = loss - baseline loss, per bar time.
-It fell when the mean excess over the newest 63 labelled bar times lies above that of validation by
-more than `performance_fall`, and the difference is not noise (Newey-West t above 1.645).
+Performance fell when two things hold for the newest 63 labelled bar times: their mean excess lies
+above that of validation by more than `performance_fall`, and the difference is not noise
+(Newey-West t above 1.645).
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ FEWEST_BARS = 21
 
 
 def validated_excess(record: Sequence[GateRow], gate: str) -> float:
-    """Return the excess that validation measured; 0, the baseline itself, where it did not.
+    """Return the excess at validation; without one 0, the baseline's own excess.
 
     Args:
         gate: the one whose value is that excess (`Template.excess_gate`).

@@ -1,11 +1,11 @@
 """PredictionLog: every answer that was given, appended in batches, never slowing a request.
 
-A request hands its rows over and goes on; one thread of the log writes them as Parquet files
-`<directory>/<model_id>/<first as_of>_<last as_of>_<unique>.parquet` (microseconds UTC in the name,
-so that a reader of a span opens only what it needs). A file appears whole or not at all. Rows that
-do not fit into the bounded queue, or that cannot be written, are dropped and counted; a crash loses
-at most what was not flushed yet. This is the record that drift and outcomes are computed from; it
-is not the audit trail of decisions (that is `registry/events.py`).
+A request hands its rows over and goes on. One thread of the log writes them as Parquet files
+`<directory>/<model_id>/<first as_of>_<last as_of>_<unique>.parquet`. The times in the name are
+microseconds UTC, so that a reader of a span opens only the files it needs. A file appears whole or
+not at all. Rows that do not fit into the bounded queue, or cannot be written, are dropped and
+counted. A crash loses at most the rows that were not flushed. Drift and outcomes are computed from
+this log; the audit trail of decisions is `registry/events.py`.
 """
 
 import os

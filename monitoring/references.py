@@ -1,8 +1,8 @@
-"""References: a version's training inputs, and thresholds for the symbols a window really has.
+"""References: a version's training inputs, and thresholds for the symbols that a window has.
 
-The stored thresholds hold for all symbols of the version. A window with fewer of them is a smaller
-sample of other series, so that its thresholds are made anew from the same reference rows of those
-symbols alone; each set of symbols is prepared once.
+The stored thresholds hold for all symbols of the version. A window with fewer symbols is a smaller
+sample of other series. Its thresholds are made from the reference rows of its symbols, once per set
+of symbols.
 """
 
 import io
@@ -22,7 +22,7 @@ LEAST_PRESENCE = 0.5
 
 
 class References:
-    """What windows of one version are held against."""
+    """The reference rows and thresholds that windows of one version are compared with."""
 
     def __init__(self, version: VersionFiles) -> None:
         self._version = version

@@ -1,12 +1,13 @@
 """Refits: a model whose answers age by the day is fitted anew when newer bars are there (`refit`).
 
-The scenarios of a portfolio hold the volatility of their last day, so drift is not waited for. A
-refit is a cycle of `monitoring.retraining` that starts with its run queued: `main` makes the
-challenger from the champion's recipe on the newest bars, against the champion with trigger
-`schedule`, and `advance` promotes it if every gate passes. At most one per model and UTC day.
+The scenarios of a portfolio hold the volatility of their last day, so a refit does not wait for
+drift. It is a cycle of `monitoring.retraining` that starts with its run queued. `main` makes the
+challenger from the champion's recipe on the newest bars and compares it with the champion, with
+trigger `schedule`. `advance` promotes it if every gate passes. There is at most one refit per model
+and UTC day.
 
-Bars come from the store of this engine where it holds the version's symbols for as long as the
-version was made from, else from the version's own source, read to its newest bar.
+Bars come from the store of this engine if it holds the version's symbols for as long a span as the
+version was made from. Otherwise they come from the version's own source, read to its newest bar.
 """
 
 import hashlib
@@ -57,7 +58,7 @@ class _Newest:
 def refit(
     resources: Resources, platform: PlatformSettings, model_id: str, now: datetime | None = None
 ) -> str:
-    """Enqueue today's refit of a model; return in one line what was done, or why nothing was.
+    """Enqueue the refit of today; return one line with what was done, or the reason for nothing.
 
     Idempotent per UTC day.
 
@@ -89,7 +90,7 @@ def refit(
 
 
 def _newest(files: VersionFiles, platform: PlatformSettings) -> _Newest | None:
-    """Return where bars after the version's are; None when there are none."""
+    """Find bars newer than the version's; None when there are none."""
     contract = files.contract
     made_from = SourceParameters(**Manifest.from_json(files.read(MANIFEST_FILE).decode()).source)
     found = _stored(contract, made_from, BarStore(platform.bars_dir))
@@ -106,7 +107,7 @@ def _newest(files: VersionFiles, platform: PlatformSettings) -> _Newest | None:
 def _stored(
     contract: ModelContract, made_from: SourceParameters, store: BarStore
 ) -> _Newest | None:
-    """Return the store's bars, None where it holds too little of what the version was made from."""
+    """Return the store's bars; None when it holds less than the version was made from."""
     if not set(contract.symbols) <= set(store.symbols(contract.interval)):
         return None
     if store.price_basis(contract.interval) != contract.price_basis:

@@ -3,14 +3,14 @@
     OBSERVE -> SUSPECT -> CONFIRMED -> RETRAIN_QUEUED -> TRAINING -> VALIDATING
             -> PROMOTED | REJECTED -> COOLDOWN -> OBSERVE      (or HOLD until a person resumes)
 
-`advance` moves a model as far as its evidence allows and may be repeated or killed anywhere: each
-move is one transaction that also appends the event, the job carries an idempotency key, and a
-promotion that was made but not written down is recognised by the alias. It runs after each judged
-window (`monitoring/drift.py`) and, as an entry point, after each `main` and `drift` job. When the
-registry does not answer, the cycle stays where it is and the next call goes on.
+`advance` moves a model as far as its evidence allows. It may be repeated or killed anywhere: each
+move is one transaction that also appends the event, and the job carries an idempotency key. After a
+kill between a promotion and its record, the alias shows that the promotion was made. `advance` runs
+after each judged window (`monitoring/drift.py`) and, as an entry point, after each job `main` or
+`drift`. When the registry does not answer, the cycle stays where it is and the next call goes on.
 
-Drift starts a candidate run, never a promotion: `promote` happens only when the serve lock is open
-and the challenger has stood against the champion (registry/gates.py).
+Drift starts a candidate run, never a promotion. A promotion needs an open serve lock and a passed
+comparison with the champion (registry/gates.py).
 """
 
 import hashlib
@@ -46,7 +46,7 @@ MOST_MOVES = 12
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the state machine works with; `of` opens it for one installation."""
+    """The engine database, registry and settings that the state machine works with."""
 
     engine: sa.Engine
     registry: Registry
@@ -331,7 +331,7 @@ def _end_cooldown(resources: Resources, cycle: Cycle, until: datetime | None) ->
 def _version_reports(
     resources: Resources, model_id: str, number: int, until: datetime | None
 ) -> VersionReports | None:
-    """Return what triggers look at, None while no window of the version was judged."""
+    """Read what triggers judge; None while no window of the version was judged."""
     count = resources.settings.drift_windows_of
     found = reports.newest(resources.engine, model_id, number, limit=count, until=until)
     if not found:
@@ -344,7 +344,7 @@ def _version_reports(
 
 
 def _strongest(version: VersionReports, settings: MonitoringSettings) -> tuple[str, Finding]:
-    """Return the trigger that goes furthest; of equal ones the first by name."""
+    """Return the trigger with the highest level, the first by name of equal ones; its finding."""
     found = {name: TRIGGERS.get(name).judge(version, settings) for name in TRIGGERS}
     name = max(found, key=lambda name: found[name].level)
     return name, found[name]

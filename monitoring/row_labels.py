@@ -1,9 +1,9 @@
-"""Row labels: whether there is anything new to learn from where rows have no times.
+"""Row labels: how many labels are new where rows have no times.
 
 A version on a table or on texts was made from files. Nobody tells this engine what became of a row
-it answered; but whoever labels rows may append them to those files. They are read again here, as
-training read them, and the labels after the version's training are counted. A file that has moved,
-or cannot be read, counts as no new label, and the log says why.
+that it answered, but people who label rows may append them to those files. The files are read again
+as training read them, and the labels after the version's training are counted. A file that has
+moved or cannot be read counts as no new label, and the log says why.
 """
 
 import json
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 def new_label_times(version: VersionFiles, platform: PlatformSettings) -> NDArray[np.int64]:
-    """Return when the labels of rows after the version's training are known, sorted.
+    """Return the times at which labels after the version's training are known, sorted.
 
     int64 microseconds UTC; one entry per time with such rows.
     """

@@ -1,7 +1,7 @@
-"""Entry point `schedule`: what has come due becomes jobs (`python -m monitoring.schedule`).
+"""Entry point `schedule`: enqueue the jobs that are due (`python -m monitoring.schedule`).
 
-The worker starts it when a schedule is due, beside whatever job is running, so that no training
-delays the watching. It claims the due schedules and enqueues their jobs:
+The worker starts it when a schedule is due, beside a running job, so that no training delays the
+watching. It claims the due schedules and enqueues their jobs:
 
 - `drift`: a job `drift` for each production model that has new predictions, and `advance` while a
   retraining cycle is open;

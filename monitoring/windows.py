@@ -1,8 +1,8 @@
-"""Windows: which stretches of a prediction log are judged.
+"""Windows: the stretches of a prediction log that are judged.
 
-A window is the newest `length` bar times up to its end. Ends follow each other by a fixed number
-of bar times, so that judging every day or once a year finds the same windows; the first end of all
-is the first time that has a whole window behind it, or the `start` asked for.
+A window is the newest `length` bar times up to its end. Ends follow each other by a fixed number of
+bar times, so that judging every day or once a year finds the same windows. The first end is the
+`start` asked for, else the first time with a whole window before it.
 """
 
 from collections.abc import Sequence

@@ -7,8 +7,8 @@
     python -m registry delete volatility_forecast 1 --reason obsolete
     python -m registry history volatility_forecast
 
-Looking needs the engine database alone; what moves an alias asks MLflow too, and goes through the
-same gates as a retraining run. A refusal is one line on stderr and exit code 2.
+To look needs the engine database alone. A command that moves an alias asks MLflow too, and passes
+the same gates as a retraining run. A refusal is one line on stderr and exit code 2.
 """
 
 import argparse

@@ -1,12 +1,11 @@
-"""Artifacts: a local cache of versions' files, every digest checked, that serving reads.
+"""Artifacts: the local cache of versions' files that serving reads, with every digest checked.
 
-Trust comes from the engine database: at registration the SHA-256 of every file is recorded
-there, and nothing is parsed here before its bytes, read once, were hashed and found equal. So a
-file changed in MLflow's storage or on this disk is refused, and a version that is cached works
-while MLflow is down.
+At registration the engine database records the SHA-256 of every file. Nothing is parsed here before
+its bytes were read once, hashed and found equal. So a file that was changed in MLflow's storage or
+on this disk is refused, and a cached version works while MLflow is down.
 
-Layout: `<cache>/<model_id>/<number>-<digest of the digests>/<path>`; files in MLflow's storage
-that were not registered are never copied.
+Layout: `<cache>/<model_id>/<number>-<digest of the digests>/<path>`. Files in MLflow's storage that
+were not registered are never copied.
 """
 
 import json
@@ -76,7 +75,7 @@ class ArtifactCache:
         Path(name).replace(self._directory / ALIASES_FILE)
 
     def last_known_aliases(self) -> dict[str, dict[str, int]]:
-        """Return what `remember_aliases` kept last; empty when nothing was kept.
+        """Return the aliases of the last `remember_aliases`; empty when there was none.
 
         Raises:
             DamagedFileError: the file cannot be read.

@@ -1,13 +1,13 @@
 """The engine database: one SQLAlchemy engine, its pragmas, its migrations.
 
-`open_engine` is the only way in; a command asks `opened_engine` for it, once, and passes it
-down. An embedded SQLite file is created and migrated by the first
-process that opens it, under a file lock; a PostgreSQL server is never migrated implicitly:
-`make migrate` (`python -m registry.database`) does that, once, by a person's decision.
+`open_engine` is the only way in; a command asks `opened_engine` for it, once, and passes it down.
+The first process that opens an embedded SQLite file creates and migrates it, under a file lock. A
+PostgreSQL server is never migrated implicitly: a person runs `make migrate` once (`python -m
+registry.database`).
 
-Transactions: on SQLite `engine.begin()` takes the write lock at once (BEGIN IMMEDIATE), so that a
-read followed by a write inside it is never based on a stale snapshot and waits instead of
-failing. `reading(engine)` is a snapshot that waits for nobody.
+Transactions: on SQLite `engine.begin()` takes the write lock at once (BEGIN IMMEDIATE). So a read
+followed by a write inside it is never based on a stale snapshot, and it waits instead of failing.
+`reading(engine)` is a snapshot that waits for nobody.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
 """Gates: what a version must show before an alias may point at it. Closed by default.
 
-`validate` and `convert` write rows (gate, value, limit); this module knows which rows each lock
-requires and compares. It computes nothing: a row that is missing or reads `not computed` is a
-refusal, and so is a row whose own limit would accept more than the platform's: a template or an
-override may be stricter than `GATES` says, never looser.
+`validate` and `convert` write rows (gate, value, limit). This module knows which rows each lock
+requires, and compares; it computes nothing. A missing row refuses, and so does a row that reads
+`not computed`. A template or an override may be stricter than `GATES`, never looser: a row whose
+limit accepts more than the platform's refuses too.
 
 Extension point: another distribution's template declares its gates as a `TemplateGates` under the
 entry-point group `nautilus_ml_engine.template_gates`, named like the template. A template without
@@ -27,7 +27,7 @@ class GateRow:
 
     `value` None means not computed (refuses) unless `applicable` is False. `limit` is a pair for
     `between` (both ends included) and 1.0 for `is` (value 1.0 means yes). `note` says how the
-    value was measured, or why it was not. `against` is the version that a comparison was with.
+    value was measured, or why it was not. `against` is the version it was compared with.
     """
 
     gate: str
@@ -106,7 +106,7 @@ Lock = Literal["serve", "trade"]
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A gate that a lock requires, with the loosest limit the platform accepts.
+    """A gate that a lock requires, with the loosest limit that the platform accepts.
 
     `comparison` and `limit` read as in `GateRow`; without them only the row's own limit counts.
     `may_be_inapplicable` says whether a row may declare that the gate has no meaning here.
@@ -195,7 +195,7 @@ GATES: Catalog[TemplateGates] = Catalog(
 
 
 def unmeasured_flavors(record: Record, flavors: Iterable[str]) -> dict[str, str]:
-    """Return flavor -> note of those that a version carries though its record says they cannot be.
+    """Return flavor -> note of the flavors that the record calls impossible but the version has.
 
     Args:
         flavors: those whose files the version has.

@@ -40,26 +40,26 @@ if TYPE_CHECKING:
 
 LOADER_MODULE = "pipelines.pyfunc"
 REQUIREMENTS = ("mlflow-skinny", "numpy", "polars", "pandas", "onnxruntime", "pydantic-settings")
-"""What the pyfunc loader needs besides a checkout of this repository; pinned as installed."""
+"""Packages that the pyfunc loader needs beside this repository; pinned as installed."""
 NATIVE_REQUIREMENTS = {
     "arrays": ("safetensors",),
     "catboost-cbm": ("catboost",),
     "lightgbm-txt": ("lightgbm",),
 }
-"""What it needs too where a version has its native file alone."""
+"""Packages that it also needs for a version that has only its native file."""
 
 PACKAGED_FILES = (
     *(CONTRACT_FILE, RECORD_FILE, "MLmodel"),
     *("requirements.txt", "python_env.yaml", "conda.yaml"),
 )
-"""What is written for MLflow beside the files that a version is made of."""
+"""Files that are written for MLflow beside those of the version."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag that MLflow's UI shows as the description of a logged model."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionContent:
-    """What becomes a version.
+    """The content of a version before it is stored.
 
     `directory` holds its files, `digests` say what was read in them: relative path -> SHA-256.
     Contract and record are written from these values into a copy.
@@ -211,7 +211,7 @@ class ModelStore:
                 raise
 
     def _unless_absent(self, call: Any, *arguments: str) -> Any:
-        """Return what the call returns, None when MLflow says that the thing does not exist."""
+        """Return the result of the call, None when MLflow says that the thing does not exist."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -235,7 +235,7 @@ class ModelStore:
 
 
 def _no_answer(exc: BaseException) -> str | None:
-    """Return why there was no answer, None when there was one (an error is an answer)."""
+    """Return the reason for a missing answer; None when MLflow answered, if with an error."""
     from requests.exceptions import ConnectionError as NoConnection
     from requests.exceptions import Timeout
     from sqlalchemy.exc import OperationalError

@@ -4,7 +4,7 @@ MLflow's alias is the truth and cannot be compared-and-set, so the `aliases` row
 database orders the moves. A move has two transactions:
 
 1. `begin`: one conditional UPDATE (generation unchanged, nothing pending) claims the row, appends
-   `promoting`; of two at once one claims, the other is told.
+   `promoting`. Of two at once one claims, the other is refused.
 2. `finish`: takes the row's lock, sets MLflow's alias while holding it, appends `promoted`, moves
    the `deployments` row. MLflow's alias is only ever moved by us under this lock.
 

@@ -33,7 +33,7 @@ def version_tags(contract: ModelContract, record: Record) -> dict[str, str]:
 
 
 def model_parameters(contract: ModelContract) -> dict[str, str]:
-    """Return what tells one logged model from the next in MLflow's list of models."""
+    """Return the facts that tell logged models apart in MLflow's list of models."""
     return {
         "architecture": contract.architecture,
         "feature_set": contract.feature_set,
@@ -45,7 +45,7 @@ def model_parameters(contract: ModelContract) -> dict[str, str]:
 
 
 def describe(contract: ModelContract, record: Record) -> str:
-    """Return what the version is, from which data, and the verdict, as Markdown."""
+    """Describe a version as Markdown: its model, its data, its verdict."""
     tags = version_tags(contract, record)
     data = contract.data
     note = f" ({data.note})" if data.note else ""
@@ -73,7 +73,7 @@ def _scope(contract: ModelContract) -> str:
 
 
 def describe_model(contract: ModelContract) -> str:
-    """Return what a registered model is and what its aliases mean, as Markdown."""
+    """Describe a registered model and the meaning of its aliases as Markdown."""
     return (
         f"Versions of template `{contract.template}`. Serving answers with the version under alias "
         "**production**; **staging** is the newest candidate, whether it passed its gates or not. "

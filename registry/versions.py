@@ -6,7 +6,7 @@ only in MLflow (somebody registered it there) is not a version of this engine an
 
 Looking up needs the engine database alone and works while MLflow is down; moving an alias needs
 both. Laws: numbers come from MLflow and never repeat; `get(m, n)` returns what `register`
-returned, for ever; of two promotions at once one wins and the other is told.
+returned, for ever; of two promotions at once one wins and the other is refused.
 """
 
 import json
@@ -172,11 +172,11 @@ class Registry:
         return self._store.aliases(model_id)
 
     def find_deployment(self, model_id: str) -> Deployment | None:
-        """Return who serves the model, None when nothing was promoted yet."""
+        """Return the deployment that serves the model, None when nothing was promoted yet."""
         return promotion.find_deployment(self._engine, model_id)
 
     def alias_state(self, model_id: str, alias: str = PRODUCTION) -> AliasState:
-        """Return where the alias stands in the engine database, without asking MLflow."""
+        """Return the state of the alias in the engine database, without asking MLflow."""
         return promotion.state(self._engine, model_id, alias)
 
     def resolve_alias(self, model_id: str, alias: str = PRODUCTION) -> AliasState:
@@ -303,7 +303,7 @@ class Registry:
             _append(connection, "deleted", version, actor, reason)
 
     def reconcile(self) -> list[tuple[str, str]]:
-        """Write the history of every move whose process died; serving calls it at every look.
+        """Finish the history of every move whose process died; serving calls it at every look.
 
         A move younger than `promotion.UNSETTLED_AFTER` is still running and left alone.
 

@@ -1,7 +1,7 @@
 """Requests by symbols: bars of the request, or bars held, -> arrays for one model call.
 
-Whatever concerns one symbol is that symbol's error and leaves the others alone. Bars of a request
-are used and never written.
+What is wrong with one symbol is that symbol's error; the others are answered. Bars of a request are
+used and never written.
 """
 
 from collections.abc import Callable, Mapping
@@ -112,7 +112,7 @@ def _panel(
 def _finder(
     request: PredictRequest, version: LoadedVersion, online: OnlineStore, panel: Panel | None
 ) -> Find:
-    """Return how the newest step is found: of a series, or of the same with a forming bar."""
+    """Return the function that finds the newest step of a series, with its forming bar if any."""
     if panel is not None:
         return lambda series, _: panel.step(series.symbol)
     if request.bars is not None:
@@ -148,7 +148,7 @@ def _has_price(given: columns.Columns) -> bool:
 def _held(
     symbol: str, request: PredictRequest, version: LoadedVersion, history: History
 ) -> StoredBars:
-    """Return the bars to predict from: the request's where it has any, else those held."""
+    """Return the bars to predict from: those of the request if it has bars, else those held."""
     interval, needed = version.contract.interval, _needed(version)
     if request.bars is None:
         found = history.newest(symbol, interval, needed)

@@ -1,8 +1,8 @@
 """Batch: a request -> arrays for one model call.
 
-Whatever concerns one symbol or row is its own error and leaves the others alone; whatever makes
-the whole request meaningless is raised. Nothing of a request is written. Feature rows are read
-here; each kind of input (`Template.inputs`) has a file for its own form of request (`FORMS`).
+What is wrong with one symbol or row is its own error, and the others are answered. An error of the
+whole request is raised. Nothing of a request is written. Feature rows are read here; each kind of
+input (`Template.inputs`) has a file for its own form of request (`FORMS`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

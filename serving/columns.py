@@ -1,10 +1,10 @@
-"""The columns-per-symbol form: lists in the order of `symbols` -> what is known per symbol.
+"""The columns-per-symbol form: lists in the order of `symbols` -> the facts of each symbol.
 
 `price_data[i]` is the bar of `symbols[i]` that is forming now, after the last one held.
-`technical_indicators` override what the engine computes for the newest step, through the names
-that the feature set declares (`RequestAlias`) or the features' own. Whatever a version does not
-use is listed, never silently dropped. A bad value is that symbol's error; a list of the wrong
-length is the request's.
+`technical_indicators` replace what the engine computes for the newest step. Their names are those
+that the feature set declares (`RequestAlias`), or the features' own. Whatever a version does not
+use is listed, never silently dropped. A bad value is its symbol's error; a list of the wrong length
+is an error of the request.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -34,7 +34,7 @@ class FormingStep:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The whole form: per symbol what is known or what is wrong, and what nobody uses."""
+    """The whole form: the facts or the error of each symbol, and what no feature uses."""
 
     forming: Mapping[str, FormingStep]
     errors: Mapping[str, MLEngineError]
@@ -47,7 +47,7 @@ def read(
     feature_set: FeatureSet,
     used_columns: Container[str],
 ) -> Columns:
-    """Return what `features` says about each symbol.
+    """Read `features` into one step per symbol.
 
     Args:
         used_columns: bar columns that the version's answers depend on; others are listed.
@@ -75,7 +75,10 @@ def read(
 
 
 def alias_of(name: str, feature_set: FeatureSet) -> RequestAlias:
-    """Return what the indicator `name` overrides; a feature's own name is its own alias."""
+    """Return the feature that the indicator `name` replaces, and the unit of its values.
+
+    A feature's own name is its own alias.
+    """
     return feature_set.aliases.get(name) or RequestAlias(name)
 
 

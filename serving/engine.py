@@ -136,7 +136,7 @@ def _other_bases(batch: Batch, version: LoadedVersion) -> set[str]:
 
 
 def _warnings(batch: Batch, version: LoadedVersion) -> list[str]:
-    """Return how the bars behind the answers differ from those the version was made from."""
+    """Return a line for each difference between the bars of the answers and those of training."""
     contract, lines = version.contract, []
     if others := _other_bases(batch, version):
         found = ", ".join(sorted(others))
@@ -157,7 +157,7 @@ def _scores(batch: Batch, version: LoadedVersion, route: Route) -> NDArray[np.fl
 def _decoded(
     batch: Batch, scores: NDArray[np.float32], version: LoadedVersion
 ) -> tuple[dict[str, dict[str, Any]], dict[str, MLEngineError]]:
-    """Return the answer of every row with finite scores, and the error of every other."""
+    """Return the answers of the rows with finite scores, and an error for every other row."""
     usable = np.isfinite(scores).all(axis=1)
     errors: dict[str, MLEngineError] = {
         batch.keys[i]: ValueRangeError("scores", str(scores[i].tolist()), "finite scores")
@@ -186,7 +186,7 @@ def _decoded(
 
 
 def _without_nan(answer: Any) -> Any:
-    """Return the answer with None for every number that is not finite."""
+    """Return the answer with None in place of every number that is not finite."""
     if isinstance(answer, dict):
         return {name: _without_nan(value) for name, value in answer.items()}
     if isinstance(answer, list | tuple):

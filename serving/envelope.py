@@ -21,7 +21,7 @@ REQUEST_ID = re.compile(r"^[A-Za-z0-9_.\-]{1,64}$")
 UNKNOWN_ROUTE = "none"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 UNKNOWN_METHOD = "other"
-"""Label of every other method: a caller must not be able to make new time series."""
+"""Label of every other method, so that a caller cannot create time series."""
 
 log = structlog.get_logger("serving")
 

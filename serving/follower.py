@@ -1,9 +1,9 @@
-"""Follower: keeps what is served equal to what the registry's `production` aliases name.
+"""Follower: serves the versions that the registry's `production` aliases name.
 
-One thread. First it loads what was served last, from the local cache, without asking MLflow: a
-restart needs nobody. Then it looks at the aliases every `ALIAS_POLL_INTERVAL`. Whether a moved
-alias may be followed is decided by `registry.versions`; a version that does not load leaves the
-one before it serving, and the reason shows in /models, in an event and in a counter.
+One thread. First it loads what was served last from the local cache, without asking MLflow. Then it
+looks at the aliases every `ALIAS_POLL_INTERVAL`. `registry.versions` decides whether a moved alias
+may be followed. When a version does not load, the one before it goes on serving, and the reason
+shows in /models, in an event and in a counter.
 """
 
 import threading
@@ -72,7 +72,7 @@ class Follower:
 
     @property
     def is_ready(self) -> bool:
-        """Whether everything that was served last answers again, as far as it can."""
+        """Whether everything that was served last answers again, except what cannot be loaded."""
         return self._ready.is_set()
 
     def start(self) -> None:

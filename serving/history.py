@@ -1,9 +1,9 @@
 """The newest bars of every symbol as arrays, so that a prediction converts nothing twice.
 
-The store (`pipelines.data.sources.store`) holds the bars and follows what other processes append;
-`History` keeps the arrays made from its newest bars and extends them by what is new. Bars are
-never changed once stored, only inserted, so length, first and last time tell whether arrays
-still are the store's newest bars. Only POST /bars appends here; predictions never do.
+The store (`pipelines.data.sources.store`) holds the bars and follows what other processes append.
+`History` keeps the arrays of its newest bars and extends them by new ones. A stored bar never
+changes; bars are only inserted. So length, first and last time tell whether the arrays still are
+the store's newest bars. Only POST /bars appends here; predictions never do.
 """
 
 from dataclasses import dataclass, fields
@@ -29,7 +29,7 @@ class StoredBars:
 class History:
     """Bars this engine has received. Safe for threads.
 
-    Law: what `append` has returned for is in what `newest` returns.
+    Law: once `append` has returned, `newest` returns its bars.
     """
 
     def __init__(self, store: BarStore) -> None:

@@ -1,7 +1,7 @@
 """Loading: a version's checked files -> something that answers, or one line why not.
 
-Nothing is parsed that was not hashed (`VersionFiles.read`), nothing answers that does not
-reproduce its golden rows, no version loads whose features this code would compute differently.
+Only hashed bytes are parsed (`VersionFiles.read`). An artifact answers only after it has reproduced
+the golden rows. A version whose features this code would compute differently is refused.
 """
 
 import io
@@ -34,8 +34,8 @@ from registry.version_files import GOLDEN_FILE, VersionFiles
 from serving.router import Option
 
 GOLDEN_LIMIT = 1e-5
-"""Least difference from the golden rows that refuses an artifact: another processor may add a
-float32 sum in another order; a flavor with a wider parity limit gets that."""
+"""An artifact may differ from the golden rows by this much, because another processor may add a
+float32 sum in another order. A flavor with a wider parity limit may differ by that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,11 @@ class LoadedVersion:
 
     `options` are the artifacts that were loaded and verified, in order of preference;
     `absent` is `flavor/backend` -> why this machine cannot run it. `refusals` are the failed
-    gates of the trade lock (empty where the template is no action). `context_names` are what the
-    template needs besides features to decode; `used_columns` are the bar columns whose newest
-    value changes features or answer; `aliases` are other names for the inputs of features.
-    `features` is what makes model inputs of a request, as the kind of input loaded it.
+    gates of the trade lock (empty for a template whose answers are not actions). `context_names`
+    are the columns that the template needs to decode, beside the features. `used_columns` are the
+    bar columns whose newest value changes features or answer. `aliases` are other names that a
+    request may give to features. `features` makes model inputs of a request; the kind of input
+    has loaded it.
     """
 
     model_id: str
@@ -169,7 +170,7 @@ def _check_golden(
 
 
 def _used_columns(version: LoadedVersion, scores: NDArray[np.float32]) -> frozenset[str]:
-    """Return the bar columns whose newest value changes features or answer beside these scores."""
+    """Return the bar columns whose newest value changes the features or the answer."""
 
     def answer(
         features: NDArray[np.float32], context: Mapping[str, NDArray[np.float64]]

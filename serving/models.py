@@ -1,9 +1,9 @@
 """Which versions are loaded: one per model in production, a bounded few on demand.
 
-A production version is replaced in one assignment; a request that began with the old one keeps
-it until it has answered, then nothing holds it any more. Versions asked for by number or alias
-are loaded on demand and dropped least recently used first. A version that fails to load changes
-nothing but the list of problems.
+A production version is replaced in one assignment. A request that began with the old version keeps
+it until it has answered; then nothing holds it any more. Versions asked for by number or alias are
+loaded on demand, and the least recently used is dropped first. A version that fails to load changes
+only the list of problems.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,7 @@ from serving.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a model's production version is not the one its alias names, or is none."""
+    """Why a model is not served, or not in the version that its alias names."""
 
     reason: str
     number: int | None = None
@@ -81,7 +81,7 @@ class Models:
             self._problems[model_id] = Problem(reason, None, datetime.now(UTC))
 
     def set_problem(self, model_id: str, reason: str, number: int | None) -> bool:
-        """Remember why a version is not served; returns whether this is news."""
+        """Remember why a version is not served; return whether the reason is new."""
         with self._lock:
             known = self._problems.get(model_id)
             self._problems[model_id] = Problem(reason, number, datetime.now(UTC))
@@ -110,12 +110,12 @@ class Models:
             return {model_id: dict(found) for model_id, found in self._aliases.items()}
 
     def problem(self, model_id: str) -> Problem | None:
-        """Return why the model's production version is not what its alias names."""
+        """Return the reason why the model is not served as its alias says; None when it is."""
         with self._lock:
             return self._problems.get(model_id)
 
     def problems(self) -> dict[str, Problem]:
-        """Return every model that is not served as its alias says, with the reason."""
+        """Return model -> reason, for every model that is not served as its alias says."""
         with self._lock:
             return dict(self._problems)
 
@@ -136,7 +136,7 @@ class Models:
             return known[alias]
 
     def find(self, model_id: str, number: int | None = None) -> LoadedVersion | None:
-        """Return a loaded version (None: the production one), None if it must be loaded first.
+        """Return a loaded version; without `number` the production one. None: load it first.
 
         Raises:
             ModelNotFoundError: no such model.

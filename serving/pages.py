@@ -1,4 +1,4 @@
-"""What the pages for people share: their frame and style, written without scripts or network."""
+"""What the pages for people share: frame and style, without scripts and without network."""
 
 from html import escape
 

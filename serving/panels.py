@@ -1,9 +1,9 @@
 """Panels: the newest step of all symbols of a version's universe, for feature sets that need all.
 
-Whichever symbols a request names, the whole universe is gathered. The timestamp is the newest at
-which every symbol has a bar; once the bars of a newer one have been waited for (`PANEL_GRACE`
-seconds since it was first seen here), the newer one counts and the symbols without a bar are named.
-Bars that came with the request are all there will be: nothing is waited for.
+The whole universe is gathered, whichever symbols a request names. Its timestamp is the newest one
+at which every symbol has a bar. When a newer timestamp has some bars, the others are waited for, up
+to `PANEL_GRACE` seconds since it was first seen here. After that the newer one counts, and the
+symbols without a bar are named. Bars of a request are complete: nothing is waited for.
 """
 
 import time

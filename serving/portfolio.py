@@ -1,8 +1,8 @@
 """Requests about a portfolio: positions -> its weights, for one model call.
 
-Weights are taken as they are given and must sum to 1; where no position has one, they are made of
+Weights are taken as they are and must sum to 1. When no position has a weight, weights are made of
 `shares` times the last close held. A negative weight or number of shares is a short position. The
-whole portfolio is one answer, so whatever is wrong with a position is wrong with the request.
+whole portfolio is one answer, so an error of one position is an error of the request.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def gather(
     Raises:
         ParameterError: no portfolio, a symbol twice, a measure that is not known, or positions of
             which some have weights and others only shares.
-        UnknownSymbolError: a symbol whose returns the version was not made from.
+        UnknownSymbolError: a symbol that the version's training data do not have.
         NoHistoryError: shares of a symbol without any bar held.
         WeightsError: weights that do not sum to 1.
         HorizonError: another horizon than the version's.

@@ -25,8 +25,8 @@ def log_rows(
 ) -> list[dict[str, Any]]:
     """Return one row per answer, columns as `monitoring.prediction_log.SCHEMA` names them.
 
-    A row without a time of its own is logged with the time it was asked for, one microsecond after
-    another. `request_id` and `latency_ms` belong to the whole request and are added by the engine.
+    A row without a time of its own is logged with the time of the request, one microsecond after
+    another. The engine adds `request_id` and `latency_ms`, which belong to the whole request.
     """
     served_at = datetime.now(UTC)
     kind = kind_of(version.template)

@@ -1,7 +1,7 @@
 """Router: which (flavor, backend) answers a batch of a given size.
 
-It chooses among latency curves measured on this machine when the version was loaded, and does
-not guess. A backend that was asked for and is absent falls back to the fastest one, and says so.
+It chooses by latency curves, which were measured on this machine when the version was loaded. When
+the backend asked for is absent, the fastest one answers and the answer says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The option that answers; `fallback` says why it is not on the backend asked for."""
+    """The option that answers; `fallback` says why the backend asked for does not."""
 
     option: Option
     fallback: str | None = None
@@ -32,7 +32,7 @@ class Route:
 def choose(
     options: Sequence[Option], n_rows: int, backend: str | None = None, strict: bool = False
 ) -> Route:
-    """Return the fastest option for `n_rows`, on `backend` where it is possible.
+    """Return the fastest option for `n_rows`; on `backend` if one of them runs there.
 
     Args:
         options: at least one, in order of preference; the order decides between options that

@@ -1,8 +1,8 @@
 """The wire contract: what POST /predict and POST /bars take and give, as OpenAPI shows it.
 
 Types are strict: text is not a number, `true` is not 1, an unknown field is refused by name.
-Fields whose elements deserve their own error messages (`rows`, the columns of `features`) are
-declared as plain lists here and checked in `serving.rows` and `serving.columns`.
+Some fields give each element an error message of its own (`rows`, the columns of `features`). They
+are plain lists here and are checked in `serving.rows` and `serving.columns`.
 """
 
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ SYMBOL_PATTERN = r"^[A-Za-z0-9^][A-Za-z0-9._:/^=\-]{0,31}$"
 INTERVAL_PATTERN = r"^[1-9][0-9]{0,3}(s|m|h|d|w)$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$"
 EARLIEST, LATEST = datetime(1800, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""Times of bars: inside of what 64-bit nanoseconds hold, which other readers of the files use."""
+"""Limits of bar times. Other readers of the files use 64-bit nanoseconds, which hold these."""
 
 
 def _is_text(value: object) -> object:

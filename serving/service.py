@@ -1,4 +1,4 @@
-"""Service: the parts of one serving process, made together and closed together."""
+"""Service: the parts of one serving process, opened together and closed together."""
 
 from dataclasses import dataclass
 

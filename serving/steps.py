@@ -1,9 +1,9 @@
 """The newest step of a symbol's bars: features and context, computed once per bar.
 
 Computing features is most of the cost of a prediction, and many requests come between two bars.
-`Steps` keeps the result for bars that are held and a stream that takes what is new;
-`serving.history` gives the same arrays until a bar arrives, so "the same object" means "the same
-bars". A forming bar is looked at through that stream and changes nothing.
+`Steps` keeps the result for the bars held, and a stream that takes new ones. `serving.history`
+gives the same arrays until a bar arrives, so "the same object" means "the same bars". A forming bar
+is looked at through that stream and changes nothing.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from serving.loading import LoadedVersion
 
 @dataclass(frozen=True, slots=True)
 class NewestStep:
-    """`values` is float64 (window, n_features), newest last, NaN where it cannot be computed."""
+    """`values` is float64 (window, n_features), the newest step last; NaN: cannot be computed."""
 
     series: BarSeries
     values: NDArray[np.float64]
@@ -43,7 +43,7 @@ def compute(series: BarSeries, version: LoadedVersion) -> NewestStep:
 
 @dataclass(slots=True)
 class _StreamState:
-    """One symbol's stream and what it gave last; `lock` is held while either changes."""
+    """One symbol's stream and its last result; hold `lock` to change either."""
 
     lock: Lock = field(default_factory=Lock)
     stream: FeatureStream | None = None
@@ -51,10 +51,10 @@ class _StreamState:
 
 
 class Steps:
-    """Remembers the newest step of every symbol held, and carries it forward. Safe for threads.
+    """Keeps the newest step of every symbol held and carries it forward. Safe for threads.
 
-    Keeps one stream per symbol, interval, feature set, template and window; a version that is
-    replaced by one of the same kind takes over its streams.
+    There is one stream per symbol, interval, feature set, template and window. A new version with
+    the same ones takes over the streams of the version before it.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Steps:
         self._known: dict[tuple[str, str, str, str, int], _StreamState] = {}
 
     def of_held(self, series: BarSeries, version: LoadedVersion) -> NewestStep:
-        """Return what `compute(series, version)` does, taking only the bars that are new.
+        """Return the same as `compute(series, version)`, but compute new bars only.
 
         `series` must come from `History.newest`. Equal to `compute` as a stream is to the batch
         (`pipelines.data.features.streaming`).
@@ -74,7 +74,7 @@ class Steps:
     def of_forming(
         self, held: BarSeries, with_forming: BarSeries, version: LoadedVersion
     ) -> NewestStep:
-        """Return what `compute(with_forming, version)` does, from the stream of the bars held.
+        """Return the same as `compute(with_forming, version)`, by the stream of the bars held.
 
         `held` must come from `History.newest`; `with_forming` has one more bar.
         """
@@ -95,7 +95,7 @@ class Steps:
 def _extended(
     state: _StreamState, series: BarSeries, version: LoadedVersion
 ) -> tuple[NewestStep, FeatureStream]:
-    """Return the newest step of the bars held and its stream; hold the lock."""
+    """Extend the stream by new bars; return its newest step and the stream. Hold the lock."""
     feature_set, contract, newest = version.feature_set, version.contract, state.newest
     if state.stream is None or newest is None or newest.series is not series:
         check_columns(feature_set, series)

@@ -1,8 +1,9 @@
 """Rows of a request to a model over a table -> features, or the row's own error.
 
-A row is a list in the order of the version's columns, or an object by column name: numbers, true
-and false, texts for dates and categories, null for what is missing. A category that training never
-saw is answered as missing and listed in `ignored`. What is wrong with one row is that row's error.
+A row is a list in the order of the version's columns, or an object by column name. Values are
+numbers, true and false, texts for dates and categories, and null for a missing value. A category
+that training never saw counts as missing and is listed in `ignored`. What is wrong with one row is
+that row's error.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Texts of a request to a sentiment model -> features, or the text's own error."""
+"""Texts of a request to a sentiment model -> features, or an error of that text."""
 
 from typing import Any
 

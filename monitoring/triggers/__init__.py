@@ -25,7 +25,7 @@ JUDGED = ("drift", "no_drift")
 
 
 class Level(IntEnum):
-    """How far a trigger goes; only CONFIRMED may start a run."""
+    """How strongly a trigger asks for a run; only CONFIRMED may start one."""
 
     CALM = 0
     SUSPECT = 1
@@ -60,7 +60,7 @@ class Trigger(Protocol):
     name: str
 
     def judge(self, version: VersionReports, settings: MonitoringSettings) -> Finding:
-        """Return how far this reason goes now."""
+        """Return the level of this reason now, with the numbers behind it."""
         ...
 
 
@@ -75,12 +75,13 @@ TRIGGERS: Catalog[Trigger] = Catalog(
 
 
 def count_windows(violating: Sequence[bool], settings: MonitoringSettings) -> Level:
-    """Return the level of the k-of-n rule: k of the last n windows violate and the newest does.
+    """Return the level of the k-of-n rule.
+
+    CONFIRMED: k of the last n windows violate, the newest among them. SUSPECT: some of the last n
+    violate, but the rule is not met.
 
     Args:
         violating: one entry per window, oldest first.
-
-    SUSPECT: some of the last n violate, but the rule is not met.
     """
     last = list(violating)[-settings.drift_windows_of :]
     if not any(last):

@@ -1,16 +1,16 @@
-"""Trigger `data_drift`: the inputs have moved, by the k-of-n rule over judged windows."""
+"""Trigger `data_drift`: the inputs have drifted, by the k-of-n rule over judged windows."""
 
 from monitoring.settings import MonitoringSettings
 from monitoring.triggers import Finding, VersionReports, count_windows
 
 
 class DataDrift:
-    """The trigger; see the module."""
+    """Judges by the share of drifted features."""
 
     name = "data_drift"
 
     def judge(self, version: VersionReports, settings: MonitoringSettings) -> Finding:
-        """Return the level of the drifted windows among the newest n."""
+        """Return the level by the number of drifted windows among the newest n."""
         last = version.reports[-settings.drift_windows_of :]
         drifted = [report.verdict == "drift" for report in last]
         shares = ", ".join(

@@ -5,12 +5,12 @@ from monitoring.triggers import JUDGED, Finding, VersionReports, count_windows
 
 
 class Performance:
-    """The trigger; see the module."""
+    """Judges by the realised loss."""
 
     name = "performance"
 
     def judge(self, version: VersionReports, settings: MonitoringSettings) -> Finding:
-        """Return the level of the windows whose performance fell among the newest n."""
+        """Return the level by the number of windows with a fall among the newest n."""
         last = version.reports[-settings.drift_windows_of :]
         fell = [r.verdict in JUDGED and r.performance.get("fell") is True for r in last]
         newest = last[-1].performance if last else {}

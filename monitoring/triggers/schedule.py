@@ -1,4 +1,4 @@
-"""Trigger `schedule`: too long since training, whatever drift says; covers its blind spots."""
+"""Trigger `schedule`: too much time since training, with or without drift."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from monitoring.triggers import JUDGED, Finding, Level, VersionReports
 
 
 class Schedule:
-    """The trigger; see the module."""
+    """Judges by the age of the training data."""
 
     name = "schedule"
 

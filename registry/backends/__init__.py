@@ -39,7 +39,7 @@ class Backend(Protocol):
     flavors: tuple[str, ...]
 
     def unavailable_reason(self) -> str | None:
-        """Return why this machine cannot use the backend, or None when it can."""
+        """Return the reason why this machine cannot use the backend; None when it can."""
         ...
 
     def load(self, flavor: str, payload: bytes, contract: ModelContract) -> Predictor:

@@ -86,7 +86,7 @@ def _load_program(payload: bytes, _: ModelContract) -> Run:
 
 
 def _expect_rows(found: tuple[int, ...], contract: ModelContract) -> None:
-    """Refuse a file whose rows are not the contract's."""
+    """Refuse a file that takes rows of another shape than the contract says."""
     wanted = contract.inputs.shape[1:]
     if found != wanted:
         cause = f"it takes rows of shape {found}, the contract says {wanted}"

@@ -18,7 +18,7 @@ DEEPEST = 64
 
 
 def find_fault(payload: bytes) -> str | None:
-    """Return what is wrong with the structure of a UBJSON object; None when nothing is."""
+    """Check the structure of a UBJSON object; return the fault, None when there is none."""
     if not payload.startswith(b"{"):
         return "not a UBJSON object"
     try:
@@ -31,7 +31,7 @@ def find_fault(payload: bytes) -> str | None:
 
 
 def _value(payload: bytes, at: int, depth: int) -> int:
-    """Return where the value that starts at `at` ends."""
+    """Return the end of the value that starts at `at`."""
     marker = payload[at]
     if marker in SIZES:
         return _skip(payload, at + 1, SIZES[marker])
@@ -67,7 +67,7 @@ def _container(payload: bytes, at: int, depth: int, *, is_object: bool) -> int:
 
 
 def _count(payload: bytes, at: int) -> tuple[int, int]:
-    """Return the count written at `at` and where it ends."""
+    """Return the count written at `at`, and its end."""
     marker = payload[at]
     if marker not in COUNTS:
         raise ValueError(f"no count at byte {at}")

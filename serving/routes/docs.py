@@ -1,7 +1,7 @@
 """GET /docs: the API's documentation as one page, made from the OpenAPI description.
 
-It needs nothing from elsewhere, so it works offline and behind a firewall. `/swagger` is the same
-to try out in a browser; its scripts come from a public network.
+It loads nothing from other hosts, so it works offline and behind a firewall. `/swagger` shows the
+same and sends requests from the browser; its scripts come from a public network.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""GET /: a page for a person who opens the address in a browser; needs nothing from elsewhere."""
+"""GET /: a page for people who open the address in a browser; it loads nothing from elsewhere."""
 
 import asyncio
 from html import escape

@@ -210,7 +210,7 @@ def _version(version: Version) -> VersionFacts:
 
 
 def _contract(contract: ModelContract) -> dict[str, Any]:
-    """Return what a caller must know; the whole contract is an artifact of the version."""
+    """Return the facts of the contract that a caller needs, as JSON values."""
     names = (
         *("template", "architecture", "feature_set", "feature_names", "window", "horizon"),
         *("horizon_bars", "interval", "min_history", "price_basis", "symbols", "trained_until"),

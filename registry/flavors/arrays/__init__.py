@@ -31,7 +31,7 @@ HEADER_BYTES = 8
 
 
 class StoredArrays:
-    """The arrays of a file, each to be taken once and checked as it is."""
+    """The arrays of a file; each is taken once, and checked when it is taken."""
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._arrays = dict(arrays)

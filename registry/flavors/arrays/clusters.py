@@ -1,8 +1,9 @@
 """Array model `clusters`: a state weighs less the farther its nearest centre is.
 
 scores[k] = max over the centres c of state k of offset[c] - |z - c|^2 * sharpness. With one centre
-per state this is a mixture of round, equally wide Gaussians (k-means); with the core points of
-dense clusters and a state of a constant log weight for what lies far from all of them, DBSCAN.
+per state this is a mixture of round Gaussians of equal width (k-means). With the core points of
+dense clusters as centres it is DBSCAN; one more state has a constant log weight, for rows far from
+all of them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from registry.flavors.graphs import Graph
 
 CHUNK_ROWS = 1024
 NOBODY = -1
-"""Number of the state without centres where every state has some."""
+"""Stands for "no such state" when every state has centres."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Preprocessing: what an array model does to features before its formula.
 
-A missing value becomes the training mean, a value beyond the bounds the bound, and then every
+A missing value becomes the training mean, and a value beyond a bound becomes the bound. Then every
 feature is shifted and scaled: z = (clip(x) - shift) * scale. All of it is part of the model, so
-every flavor carries it. Bounds keep scores finite for every float32 input.
+every flavor carries it. The bounds keep scores finite for every float32 input.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Preprocessing:
 
     @classmethod
     def read(cls, stored: StoredArrays) -> "Preprocessing":
-        """Return what is stored under the names of the fields."""
+        """Return the preprocessing stored under the names of the fields."""
         fill = stored.take("fill", np.float32, None)
         return cls(fill, *(stored.take(name, np.float32, len(fill)) for name in _NAMES[1:]))
 

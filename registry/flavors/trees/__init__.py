@@ -1,10 +1,10 @@
 """Trees: an ensemble read out of its library's file, as plain arrays.
 
-Flavors that hold trees (`onnx`) are written from this, not through converters, which have ignored
-the estimated intercept of XGBoost 3 or mixed up binary margins. One file per library reads its
-format; what is not understood is refused. Thresholds are float32, rounded in the direction in
-which the library's own comparison of a float32 feature comes out the same, so that a flavor that
-follows `mode` and sends NaN where `nan_left` says is exact by construction.
+Flavors that hold trees (`onnx`) are written from this and not through converters. Converters have
+ignored the estimated intercept of XGBoost 3, or mixed up binary margins. One file per library reads
+its format and refuses what it does not understand. Thresholds are float32. Each is rounded in the
+direction that keeps the result of the library's own comparison with a float32 feature. So a flavor
+that follows `mode`, and `nan_left` for NaN, is exact by construction.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ LESS, LESS_EQUAL, GREATER, EQUAL = range(4)
 
 @dataclass(frozen=True, slots=True)
 class TreeEnsemble:
-    """A sum of trees: `scores[k] = base[k] + sum of the leaves reached, column k`.
+    """A sum of trees: `scores[k] = base[k] + sum of column k of the leaves that a row reaches`.
 
     One entry per node, trees one after another, a tree's root first (node 0 of its tree); all
     arrays have the number of nodes as length except `base` (n_scores,) and `leaf`
@@ -99,7 +99,7 @@ class TreeNodes:
             self.connect(here, member, following)
 
     def ensemble(self, base: NDArray[np.float32]) -> TreeEnsemble:
-        """Return what was collected."""
+        """Return the collected nodes as an ensemble."""
         columns = np.array(self._rows, np.float64).T
         whole = {
             name: columns[at].astype(np.int64)

@@ -36,7 +36,7 @@ def open_lightgbm(payload: bytes) -> "lgb.Booster":
 
 
 def find_fault(payload: bytes) -> str | None:
-    """Return what is wrong with the structure of a model text; None when nothing is.
+    """Check the structure of a model text; return the fault, None when there is none.
 
     The text says how many bytes each tree takes; LightGBM itself reads a file that was cut short
     without complaint as fewer trees.

@@ -17,7 +17,7 @@ _MODES = {
 
 
 def add_trees(graph: Graph, trees: TreeEnsemble, features: str, scores: str) -> None:
-    """Add the node; a child number at a leaf is 0 and never read."""
+    """Add the node. Child numbers at a leaf are 0 and are never read."""
     leaf = trees.is_leaf
     names = np.array([_MODES[mode] for mode in sorted(_MODES)])
     rows, columns = np.nonzero(leaf[:, None] & ~np.isnan(trees.leaf))
