@@ -66,10 +66,11 @@ def make_version(
             version, outcome = convert(candidate, judged.record, run_id, registry, promotion)
         log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
         mlflow.set_tags({"version": str(version.number), "outcome": outcome})
-        pictures.log_gates(version.record)
-        log_report(
-            replace(judged.evidence, record=version.record, number=version.number, run_id=run_id)
+        evidence = replace(
+            judged.evidence, record=version.record, number=version.number, run_id=run_id
         )
+        pictures.log_gates(evidence)
+        log_report(evidence)
         say_what_run_is(f"main v{version.number} {version.model_id}", _account(version, outcome))
         _say(version, judgement, outcome)
     return version, outcome

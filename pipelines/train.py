@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from pipelines.architectures import Estimator
 from pipelines.data.bars import TIMESTAMP, from_microseconds
-from pipelines.method.folds import fold_map
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import (
     RecipeParameters,
@@ -48,6 +47,7 @@ from pipelines.recipes.reference import (
 )
 from pipelines.recipes.trainable import check_trainable
 from pipelines.report import pictures
+from pipelines.report.gathering import of_fit
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.flavors import FLAVORS
@@ -118,9 +118,11 @@ def train(
                 "train_seconds": perf_counter() - started,
             }
         )
-        pictures.log_importance(contract.feature_names, importance)
-        pictures.log_fold_map(fold_map(list(dataset.folds), dataset.rows))
-    return Candidate(run_id, version, source, wanted, recipe, contract, decoder, dataset, oof)
+        candidate = Candidate(
+            run_id, version, source, wanted, recipe, contract, decoder, dataset, oof
+        )
+        pictures.log_pictures(of_fit(candidate), pictures.OF_A_FIT)
+    return candidate
 
 
 def _account(recipe: Recipe, dataset: Dataset) -> str:

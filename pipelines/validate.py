@@ -87,14 +87,12 @@ def validate(
         )
         log_metrics(evaluation.metrics)
         mlflow.log_text(record_json(record), RECORD_FILE)
-        pictures.log_tables(evaluation.tables)
-        pictures.log_gates(record)
-        if contest:
-            pictures.log_challenge(contest.table())
         evidence = gather(candidate, evaluation, record)
         if contest:
             tables = dict(evidence.tables) | {"challenge": contest.table()}
             evidence = replace(evidence, tables=tables, champion=wanted.champion)
+        pictures.log_pictures(evidence, pictures.OF_A_JUDGEMENT)
+        pictures.log_gates(evidence)
         log_report(evidence)
     return Judgement(run_id, record, evaluation, contest, evidence)
 

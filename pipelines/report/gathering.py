@@ -1,5 +1,7 @@
 """What a page is made from, gathered from a candidate and its judgement."""
 
+from dataclasses import replace
+
 import polars as pl
 
 from pipelines.data.bars import TIMESTAMP
@@ -14,19 +16,24 @@ from registry.version_files import DRIFT_FILE
 
 def gather(candidate: Candidate, evaluation: Evaluation, record: Record) -> Evidence:
     """Return the evidence of a candidate that was just evaluated."""
-    tables = dict(evaluation.tables)
-    tables["fold_map"] = fold_map(list(candidate.dataset.folds), candidate.dataset.rows)
-    tables |= _importance(candidate)
+    fitted = of_fit(candidate)
+    tables = dict(evaluation.tables) | dict(fitted.tables)
     if {"regime_probabilities", "alarms_over_time"} & set(tables):
         tables |= _market(candidate)
-    return Evidence(
-        contract=candidate.contract,
+    return replace(
+        fitted,
         record=tuple(record),
         metrics=evaluation.metrics,
         tables=tables,
-        run_id=candidate.run_id,
         returns=evaluation.returns,
     )
+
+
+def of_fit(candidate: Candidate) -> Evidence:
+    """Return what is known of a candidate before anything has judged it."""
+    folds = fold_map(list(candidate.dataset.folds), candidate.dataset.rows)
+    tables = {"fold_map": folds} | _importance(candidate)
+    return Evidence(candidate.contract, (), {}, tables, candidate.run_id)
 
 
 def log_report(evidence: Evidence) -> None:

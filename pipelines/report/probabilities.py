@@ -121,6 +121,7 @@ def coverage(evidence: Evidence) -> Blocks:
         rule(fig, nominal, f"promised {nominal:.0%}")
     _nominal_band(fig, table)
     percent(fig)
+    fig.update_layout(xaxis_dtick=max(1, len(table) // 15))
     return (Chart(fig, 300),)
 
 

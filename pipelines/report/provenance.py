@@ -63,7 +63,7 @@ def importance(evidence: Evidence) -> Blocks:
         go.Bar(x=[round(v, 5) for v in kept["importance"]], y=[escape(n) for n in kept["feature"]],
                orientation="h", marker_color=BLUE, hovertemplate="%{y}: %{x:.2%}<extra></extra>")
     )  # fmt: skip
-    fig.update_layout(yaxis_autorange="reversed", yaxis_type="category", xaxis_tickformat=".0%")
+    fig.update_layout(yaxis_autorange="reversed", yaxis_type="category", xaxis_tickformat=".1%")
     left = len(table) - len(kept)
     words = f"The other {left} features share {table['importance'][N_FEATURES:].sum():.1%}."
     return (Chart(fig, 17 * len(kept) + 90), *((Remark(words),) if left else ()))

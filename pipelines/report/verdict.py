@@ -1,5 +1,6 @@
 """Locks and gates: what the record decides, the refusing gates first."""
 
+from dataclasses import dataclass
 from html import escape
 
 from pipelines.report import Evidence
@@ -53,10 +54,38 @@ def _lock(evidence: Evidence, lock: Lock) -> str:
     )
 
 
-def gates_table(evidence: Evidence) -> str:
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """A row of the record for people; `look` is good, bad or dull."""
+
+    look: str
+    verdict: str
+    gate: str
+    lock: str
+    value: str
+    needs: str
+    note: str
+
+
+def gate_lines(evidence: Evidence) -> tuple[GateLine, ...]:
     """Return every row of the record: refused first, then not applicable, then passed."""
     ordered = sorted(evidence.record, key=lambda row: (row.passed, not row.applicable))
-    lines = "".join(_row(row, evidence) for row in ordered)
+    return tuple(_line(row, evidence) for row in ordered)
+
+
+def _line(row: GateRow, evidence: Evidence) -> GateLine:
+    look, verdict = ("good", "✓ passed") if row.passed else ("bad", "✗ refused")
+    if not row.applicable:
+        look, verdict = "dull", "not applicable"
+    against = f" against version {row.against}" if row.against is not None else ""
+    lock, note = _locks_of(row.gate, evidence), row.note + against
+    return GateLine(look, verdict, row.gate, lock, row.measured, row.needed, note)
+
+
+def gates_table(evidence: Evidence) -> str:
+    """Return the gates as a table of the page."""
+    ordered = gate_lines(evidence)
+    lines = "".join(_row(line) for line in ordered)
     n_passed = sum(row.passed for row in evidence.record)
     return (
         '<section class="panel wide" id="gates" style="margin-top:14px"><h3>Gates: '
@@ -69,19 +98,12 @@ def gates_table(evidence: Evidence) -> str:
     )
 
 
-def _row(row: GateRow, evidence: Evidence) -> str:
-    if not row.applicable:
-        look, verdict = "dull", "not applicable"
-    elif row.passed:
-        look, verdict = "good", "✓ passed"
-    else:
-        look, verdict = "bad", "✗ refused"
-    against = f" against version {row.against}" if row.against is not None else ""
+def _row(line: GateLine) -> str:
     return (
-        f'<tr><td><span class="pill {look}">{verdict}</span></td>'
-        f'<td class="mono">{escape(row.gate)}</td><td>{_locks_of(row.gate, evidence)}</td>'
-        f'<td class="value">{escape(row.measured)}</td><td class="value">{escape(row.needed)}</td>'
-        f"<td>{escape(row.note + against)}</td></tr>"
+        f'<tr><td><span class="pill {line.look}">{line.verdict}</span></td>'
+        f'<td class="mono">{escape(line.gate)}</td><td>{line.lock}</td>'
+        f'<td class="value">{escape(line.value)}</td><td class="value">{escape(line.needs)}</td>'
+        f"<td>{escape(line.note)}</td></tr>"
     )
 
 

@@ -57,8 +57,7 @@ class Evaluation:
     """What out-of-fold predictions are worth.
 
     `metrics` go to MLflow as they are named; `gates` are the template's own quality rows (serve
-    and trade); `tables` feed the pictures (see `pipelines/report/pictures.py` for the names it
-    draws);
+    and trade); `tables` feed the report (see `pipelines/report/panels.py` for the names it draws);
     `returns` is the active net return series per period of the strategy (None where there is
     none) and `dates` its decision times (int64 microseconds UTC): the family's trial record keeps
     both, and the stage then adds what the other trials make of them (`edge.dsr`, `edge.pbo`; see

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ("volatility_forecast", "trading_signals")
 PICTURES = {
-    "volatility_forecast": {"qlike_per_year", "forecast_vs_realised"},
-    "trading_signals": {"equity", "confusion", "reliability", "cost_grid"},
+    "volatility_forecast": {"loss_per_year", "over_time", "coverage"},
+    "trading_signals": {"equity", "reliability"},
 }
 
 
@@ -167,7 +167,7 @@ def test_metrics_are_the_values_that_the_gates_judge(client, version, children):
 
 
 def test_pictures_show_the_fit_and_the_judgement(client, children, template):
-    assert names_of(client, children["train"]) == {"fold_map", "importance"}
+    assert names_of(client, children["train"]) == {"folds", "importance"}
     assert names_of(client, children["validate"]) >= {"gates"} | PICTURES[template]
 
 
