@@ -8,15 +8,15 @@ from registry.errors import ArtifactError, ShapeError, UnsupportedModelError
 from registry.flavors import parity
 
 PAIRS = [(backend, flavor) for backend in BACKENDS for flavor in BACKENDS.get(backend).flavors]
+ONE_PER_FORMAT = pytest.mark.usefixtures("one_per_format")
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
-def loaded(request, problem, written):
+@pytest.fixture(params=PAIRS, ids="-".join, scope="session")
+def loaded(request, written, contract):
     backend, flavor = request.param
     if (reason := BACKENDS.get(backend).unavailable_reason()) is not None:
         pytest.skip(reason)
-    predictor = BACKENDS.get(backend).load(flavor, written(flavor), problem.contract())
-    return predictor, flavor, backend
+    return BACKENDS.get(backend).load(flavor, written[flavor], contract), flavor, backend
 
 
 def test_one_row_alone_scores_as_it_does_in_a_batch(problem, loaded):
@@ -35,11 +35,12 @@ def test_input_is_not_changed_and_may_be_read_only_or_strided(problem, loaded):
     assert parity.difference(first[::2], predictor(rows[::2])) <= 1e-6
 
 
-def test_no_rows_give_no_scores(problem, loaded):
+def test_no_rows_give_no_scores(problem, loaded, estimator):
     predictor, _, _ = loaded
-    assert predictor(problem.test.X[:0]).shape == (0, problem.n_scores)
+    assert predictor(problem.test.X[:0]).shape == (0, estimator.n_scores)
 
 
+@ONE_PER_FORMAT
 def test_another_shape_or_dtype_is_refused(problem, loaded):
     predictor, _, _ = loaded
     rows = problem.test.X[:3]
@@ -48,6 +49,7 @@ def test_another_shape_or_dtype_is_refused(problem, loaded):
             predictor(wrong)
 
 
+@ONE_PER_FORMAT
 def test_latency_is_measured_at_every_batch_size(problem, loaded):
     predictor, flavor, backend = loaded
     curve = measure(predictor, flavor, backend, problem.test.X[:2], (1, 8))
@@ -55,17 +57,19 @@ def test_latency_is_measured_at_every_batch_size(problem, loaded):
     assert min(curve.latency_ms) > 0
 
 
+@ONE_PER_FORMAT
 @pytest.mark.parametrize(("backend", "flavor"), PAIRS)
 @pytest.mark.parametrize("damage", ["empty", "garbage", "cut"])
-def test_damaged_bytes_are_one_clear_line(problem, written, backend, flavor, damage):
-    payload = written(flavor)
+def test_damaged_bytes_are_one_clear_line(written, contract, backend, flavor, damage):
+    payload = written[flavor]
     broken = {"empty": b"", "garbage": b"{Lgarbage" * 9, "cut": payload[: len(payload) // 2]}
     with pytest.raises(ArtifactError, match=f"cannot be read as flavor '{flavor}'") as caught:
-        BACKENDS.get(backend).load(flavor, broken[damage], problem.contract())
+        BACKENDS.get(backend).load(flavor, broken[damage], contract)
     assert "\n" not in str(caught.value)
 
 
+@ONE_PER_FORMAT
 @pytest.mark.parametrize("backend", tuple(BACKENDS))
-def test_an_unknown_flavor_is_refused(problem, backend):
+def test_an_unknown_flavor_is_refused(contract, backend):
     with pytest.raises(UnsupportedModelError, match="no_such"):
-        BACKENDS.get(backend).load("no_such", b"", problem.contract())
+        BACKENDS.get(backend).load("no_such", b"", contract)
