@@ -22,8 +22,9 @@ from pipelines.recipes.selection_bias import TrialFamily, among_trials
 from pipelines.templates import TEMPLATES, Template
 from pipelines.templates.portfolio_risk import baselines
 from pipelines.templates.sentiment import read_labels
-from registry.contract import DataSpan, Json, ModelContract, TensorSpec, tensor_input
+from registry.contract import Json
 from registry.decoder import Decoder
+from tests.examples import make_contract
 
 N = 900
 FEATURES = ("first", "second")
@@ -176,71 +177,60 @@ def make_case(name, variant):
     return CASES[template.inputs][variant](template)
 
 
-@pytest.fixture(params=NAMES, ids="-".join)
+@pytest.fixture(params=NAMES, ids="-".join, scope="module")
 def case(request):
     return make_case(*request.param)
 
 
-@pytest.fixture(params=BAR_NAMES, ids="-".join)
+@pytest.fixture(params=BAR_NAMES, ids="-".join, scope="module")
 def bar_case(request):
     return make_case(*request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def template(case):
     return case.template
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def spec(case):
     return case.spec
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows(case):
     return case.rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def oof(case):
     return case.oof
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def decoder(case):
     return case.template.fit_decoder(case.oof, case.rows)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def contract(case):
-    template, n_scores = case.template, case.oof.scores.shape[1]
-    return ModelContract(
-        model_id=template.name,
+    template = case.template
+    return make_contract(
+        case.oof.scores.shape[1],
         template=template.name,
         architecture=template.architectures[0],
         feature_set=template.feature_set,
         feature_names=FEATURES,
-        feature_fingerprint="",
-        window=1,
-        inputs=tensor_input(2, 1),
-        outputs=TensorSpec("scores", "float32", (None, n_scores)),
-        horizon="1d",
         horizon_bars=template.horizon_bars,
-        interval="1d",
-        min_history=1,
         symbols=case.rows.symbols,
-        price_basis="raw",
-        native_format="xgboost-ubj",
         label_spec=case.spec,
         cost_spec=template.cost_spec(),
-        parameters={},
-        data=DataSpan("test", "", "", "", N),
-        trained_until="",
-        seed=0,
-        git_commit="",
-        lock_sha256="",
-        created_at="",
     )
+
+
+@pytest.fixture(scope="module")
+def answers(template, rows, oof, decoder, contract):
+    return template.decode(oof.scores, rows.X, rows.context, decoder, contract)
 
 
 @pytest.mark.parametrize("name", list(TEMPLATES))
@@ -310,42 +300,70 @@ def test_every_option_of_a_bar_template_leaves_labels(name):
             assert np.isfinite(found.y[100:800]).all()
 
 
-def test_targets_fit_the_objective(template, rows, spec):
+def loses_less_than_zero(case):
+    """Whether the target itself, given as the score, forecasts the outcome better than nothing."""
+    score = case.rows.target.astype(np.float32)[:, None]
+    decoder = case.template.fit_decoder(case.oof, case.rows)
+    losses = [case.template.loss(case.rows, s, decoder) for s in (score, np.zeros_like(score))]
+    return losses[0].mean() < losses[1].mean() / 10
+
+
+def is_about_zero(case):
+    """Whether the target has a variance that states can differ by: a return, not a size."""
+    target = case.rows.target
+    return np.abs(target.mean()) < target.std() / 10 and -target.min() > target.std()
+
+
+def are_returns_in_time_order(case):
+    """Whether the inputs are simple returns of the symbols, and the target one of a portfolio."""
+    rows = case.rows
+    is_shaped = rows.X.shape[1] == len(rows.symbols)
+    is_between = np.abs(rows.target) <= np.abs(rows.X).max()
+    return is_shaped and (rows.X > -1).all() and (np.diff(rows.t0) > 0).all() and is_between.all()
+
+
+SUITS = {
+    "gamma": lambda case: (case.rows.target[case.rows.fit] > 0).all(),
+    "softmax": lambda case: np.isin(case.rows.target, np.arange(case.oof.scores.shape[1])).all(),
+    "squared": loses_less_than_zero,
+    "states": is_about_zero,
+    "novelty": lambda case: case.rows.fit.all(),  # every row tells what is usual
+    "scenarios": are_returns_in_time_order,
+}
+"""Loss -> whether the rows of a case are what `Objective` says that it is fitted to."""
+
+
+def test_targets_fit_the_objective(case, rows, spec):
     assert np.isfinite(rows.target).all()
     assert rows.fit.mean() > 0.9
-    objective = template.objective(spec)
-    allowed = {
-        "gamma": rows.target[rows.fit] > 0,
-        "softmax": np.isin(rows.target, np.arange(objective.n_scores)),
-    }
-    assert np.all(allowed.get(objective.loss, True))
+    assert SUITS[case.template.objective(spec).loss](case)
     assert np.ptp(rows.target) > 0
 
 
 def test_answers_are_json_and_the_same_after_the_decoder_was_saved(
-    template, rows, oof, decoder, contract
+    template, rows, oof, decoder, contract, answers
 ):
     saved = Decoder.from_files(decoder.to_files())
-    answers = template.decode(oof.scores, rows.X, rows.context, decoder, contract)
     assert len(answers) == len(rows)
     json.dumps(answers, allow_nan=False)
     assert template.decode(oof.scores, rows.X, rows.context, saved, contract) == answers
 
 
-def test_answers_are_independent_of_the_other_rows(template, rows, oof, decoder, contract):
-    together = template.decode(oof.scores, rows.X, rows.context, decoder, contract)
+def test_answers_are_independent_of_the_other_rows(template, rows, oof, decoder, contract, answers):
     for i in (0, 7):
         one = {name: array[i : i + 1] for name, array in rows.context.items()}
         alone = template.decode(oof.scores[i : i + 1], rows.X[i : i + 1], one, decoder, contract)
-        assert alone == [together[i]]
+        assert alone == [answers[i]]
 
 
 @pytest.mark.parametrize("size", [0.0, 1e3, -1e3, 3e38])
 def test_extreme_scores_have_answers_and_finite_losses(case, rows, decoder, contract, size):
     template, scores = case.template, np.zeros_like(case.oof.scores)
     scores[:, 0] = size
-    json.dumps(template.decode(scores, rows.X, rows.context, decoder, contract), allow_nan=False)
     assert np.isfinite(template.loss(rows, scores, decoder)).all()
+    few = rows.take(np.arange(0, len(rows), 20))
+    answers = template.decode(scores[: len(few)], few.X, few.context, decoder, contract)
+    json.dumps(answers, allow_nan=False)
 
 
 def test_unknown_context_gives_answers_without_what_needs_it(
