@@ -21,6 +21,7 @@ from pipelines.report.style import (
     thin,
     times,
 )
+from pipelines.templates import TEMPLATES
 
 ORDER = ("model", "forecast", "champion", "challenger", "ewma", "scaled_ewma", "har", "garch")
 MEASURES = ("qlike", "mase", "loss", "log_loss", "log_likelihood", "error", "mse", "mae", "rmse")
@@ -59,8 +60,8 @@ def over_time(evidence: Evidence) -> Blocks:
     for i, name in enumerate(names):
         width = 0.8 if name == "realised" else 1.4
         fig.add_trace(line(x, table[name], name, i, line={"width": width}))
-    if evidence.contract.template == "volatility_forecast":
-        fig.update_yaxes(title_text="volatility per bar (root of the symbols' mean variance)")
+    if shown_as := TEMPLATES.get(evidence.contract.template).forecast_shown_as:
+        fig.update_yaxes(title_text=shown_as)
         percent(fig, digits=1)
     fig.update_layout(xaxis_rangeslider={"visible": True, "thickness": 0.07})
     return (Chart(fig, 430),)

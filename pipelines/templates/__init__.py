@@ -94,6 +94,8 @@ class Template(Protocol):
     outcomes, as `RIVAL` and the name."""
     excess_gate: str = ""
     """The gate whose value is the mean of loss minus baseline loss out of fold; empty: none is."""
+    forecast_shown_as: str = ""
+    """What a forecast that the report draws in percent is; empty where it is a plain number."""
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:
         """Return what architectures fit for this template with this label."""

@@ -64,6 +64,7 @@ class VolatilityForecast(BarTemplate):
     is_action = False
     rivals = ("garch", "gjr_garch")
     excess_gate = "quality.qlike_vs_ewma"
+    forecast_shown_as = "volatility per bar (root of the symbols' mean variance)"
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:
         """Return gamma deviance on one score."""

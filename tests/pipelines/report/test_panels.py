@@ -113,6 +113,16 @@ def test_a_regime_colours_the_days_on_which_it_is_the_likeliest(evidence):
     assert counted == {"calm": calm, "wild": 600 - calm}
 
 
+@pytest.mark.parametrize(
+    ("template", "title"),
+    [("volatility_forecast", "volatility per bar"), ("return_forecast", "value per bar")],
+)
+def test_forecasts_are_drawn_as_what_their_template_says_they_are(evidence, template, title):
+    contract = replace(evidence.contract, template=template)
+    fig = figure(forecasts.over_time(replace(evidence, contract=contract)))
+    assert fig.layout.yaxis.title.text.startswith(title)
+
+
 def test_thinning_keeps_every_alarm_of_a_long_history(evidence):
     table = evidence.tables["alarms_over_time"]
     longer = table.sample(9000, with_replacement=True, seed=0).sort("timestamp")
