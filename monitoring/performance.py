@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.method.statistics import SIGNIFICANT, hac_lags, hac_t
+from pipelines.method.statistics import hac_lags, hac_t
 from registry.contract import Json
-from registry.gates import GateRow
+from registry.gates import SIGNIFICANT, GateRow
 
 RECENT_BARS = 63
 FEWEST_BARS = 21

@@ -30,7 +30,7 @@ from registry.errors import (
 )
 from registry.flavors import FLAVORS, NativeModel
 from registry.flavors.parity import LIMITS
-from registry.gates import GateRow
+from registry.gates import COMMON, GateRow
 from registry.version_files import CURVES_FILE, RECORD_FILE, digest_directory
 from registry.versions import Registry, Version
 
@@ -115,10 +115,15 @@ def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[Laten
             scores = predictor(sample)
             expected = scores if expected is None else expected
             note = f"{len(sample)} rows on {backend.name} against native"
-            worst = difference(expected, scores)
+            worst = _parity(expected, scores)
             rows.append(GateRow(f"parity.{name}", worst, "<=", LIMITS[name], note))
             curves.append(measure(predictor, name, backend.name, sample))
     return tuple(rows), curves
+
+
+def _parity(native: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
+    """Return the difference; infinite where native has no number to agree with."""
+    return difference(native, scores) if np.isfinite(native).any() else float("inf")
 
 
 def _without(flavor: str, refusal: UnsupportedModelError) -> GateRow:
@@ -131,7 +136,7 @@ def _without(flavor: str, refusal: UnsupportedModelError) -> GateRow:
 def compare_readings(first: Mapping[str, str], second: Mapping[str, str]) -> GateRow:
     """Return the gate of two readings from disk: storage that gives other bytes is not trusted."""
     changed = sum(first.get(name) != second.get(name) for name in {*first, *second})
-    return GateRow("digests", float(changed), "<=", 0.0, f"{len(first)} files hashed")
+    return COMMON.row("digests", float(changed), f"{len(first)} files hashed")
 
 
 def _promote(registry: Registry, version: Version, evidence_run: str) -> str:

@@ -2,8 +2,9 @@
 
 `validate` and `convert` write rows (gate, value, limit). This module knows which rows each lock
 requires, and compares; it computes nothing. A missing row refuses, and so does a row that reads
-`not computed`. A template or an override may be stricter than `GATES`, never looser: a row whose
-limit accepts more than the platform's refuses too.
+`not computed`. A value must meet two limits: that of its own row, and the platform's of today. So a
+template or an override may be stricter than `GATES`, never looser, and a version that was
+registered under another limit is judged by what was measured.
 
 Extension point: another distribution's template declares its gates as a `TemplateGates` under the
 entry-point group `nautilus_ml_engine.template_gates`, named like the template. A template without
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from registry.catalog import Catalog
 from registry.errors import UnknownNameError
+from registry.flavors import parity
 
 Comparison = Literal["<", "<=", ">", ">=", "between", "is"]
 
@@ -95,11 +97,6 @@ class GateRow:
         )
 
 
-def not_computed(gate: str, comparison: Comparison, limit: float, why: str) -> GateRow:
-    """Return the row of a gate that nothing has measured yet; it refuses."""
-    return GateRow(gate, None, comparison, limit, why)
-
-
 Record = Sequence[GateRow]
 Lock = Literal["serve", "trade"]
 
@@ -117,43 +114,63 @@ class Requirement:
     limit: float | tuple[float, float] = math.nan
     may_be_inapplicable: bool = False
 
+    def row(self, value: float | None, note: str = "", against: int | None = None) -> GateRow:
+        """Return a value beside this limit; without a value the note says why there is none."""
+        assert self.comparison is not None, f"the limit of {self.gate} is not declared here"
+        return GateRow(self.gate, value, self.comparison, self.limit, note, against=against)
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateGates:
-    """What one template requires beyond the serve gates that all share (`COMMON_SERVE`)."""
+    """What one template requires beyond the gates that all share (`COMMON`)."""
 
     serve: tuple[Requirement, ...] = ()
     trade: tuple[Requirement, ...] = ()
 
+    def row(self, gate: str, value: float | None, note: str = "") -> GateRow:
+        """Return a value beside the limit that is declared here for this gate."""
+        (requirement,) = (r for r in (*self.serve, *self.trade) if r.gate == gate)
+        return requirement.row(value, note)
 
-# Limits: docs/promotion.md and docs/templates.md. A one-sided 5 % test on a HAC t is -1.645.
-COMMON_SERVE = (
-    Requirement("data.checks", "<=", 0.0),
-    Requirement("causality", "<=", 1e-6),
-    Requirement("feature_parity", "<=", 1e-6),
-    Requirement("golden_rows", "<=", 1e-4),
-    Requirement("digests", "<=", 0.0),
-    Requirement("parity.native", "<=", 1e-3),
-    # inapplicable only where no file was written: `unmeasured_flavors` holds it against the files
-    Requirement("parity.onnx", "<=", 1e-3, may_be_inapplicable=True),
+
+# Limits stand here and nowhere else (docs/promotion.md, docs/templates.md show them); what computes
+# a value takes its row from here.
+SIGNIFICANT = -1.645
+"""A one-sided 5 % test on a HAC t, for a difference that is better when lower."""
+GOLDEN_LIMIT = 1e-5
+"""Scores are float32, and another processor may add them in another order."""
+COMMON = TemplateGates(
+    serve=(
+        Requirement("data.checks", "<=", 0.0),
+        Requirement("causality", "<=", 1e-9),
+        Requirement("feature_parity", "<=", 1e-6),
+        Requirement("golden_rows", "<=", GOLDEN_LIMIT),
+        Requirement("digests", "<=", 0.0),
+        Requirement("parity.native", "<=", parity.LIMITS["native"]),
+        # inapplicable only where no file was written: `unmeasured_flavors` compares with the files
+        Requirement("parity.onnx", "<=", parity.LIMITS["onnx"], may_be_inapplicable=True),
+    )
 )
 BETTER = Requirement("champion.better", "<", 0.1)
 NON_INFERIOR = Requirement("champion.non_inferior")  # the margin is the template's
+DEFLATED_SHARPE = Requirement("edge.dsr", ">=", 0.95)
+OVERFITTING = Requirement("edge.pbo", "<", 0.5)
+SKILL = Requirement("quality.skill", "<", SIGNIFICANT)
 
 VOLATILITY_FORECAST = TemplateGates(
     serve=(
-        Requirement("quality.dm_ewma", "<", -1.645),
-        Requirement("quality.dm_scaled_ewma", "<", -1.645),
+        Requirement("quality.dm_ewma", "<", SIGNIFICANT),
+        Requirement("quality.dm_scaled_ewma", "<", SIGNIFICANT),
         Requirement("quality.bias", "between", (0.8, 1.25)),
         Requirement("quality.qlike_vs_ewma", "<", 0.0),
     )
 )
 TRADING_SIGNALS = TemplateGates(
     trade=(
-        Requirement("edge.log_loss", "<", -1.645),
-        Requirement("edge.direction", "<", -1.645),
-        Requirement("edge.dsr", ">=", 0.95),
-        Requirement("edge.pbo", "<", 0.5),
+        Requirement("edge.log_loss", "<", SIGNIFICANT),
+        Requirement("edge.direction", "<", SIGNIFICANT),
+        DEFLATED_SHARPE,
+        OVERFITTING,
         Requirement("edge.net_sharpe_2x", ">", 0.0),
         Requirement("edge.ece", "<=", 0.05),
         Requirement("edge.coverage"),
@@ -161,17 +178,17 @@ TRADING_SIGNALS = TemplateGates(
 )
 RETURN_FORECAST = TemplateGates(
     serve=(
-        Requirement("quality.dm_random_walk", "<", -1.645),
+        Requirement("quality.dm_random_walk", "<", SIGNIFICANT),
         Requirement("quality.coverage", "between", (0.88, 0.92)),
     )
 )
 MARKET_REGIME = TemplateGates(
-    serve=(Requirement("quality.predictive_likelihood", ">", 1.645),),
+    serve=(Requirement("quality.predictive_likelihood", ">", -SIGNIFICANT),),
 )
 ANOMALY = TemplateGates(
     serve=(Requirement("quality.false_alarm_rate"),),  # the interval is that of the stated rate
 )
-SENTIMENT = TABULAR = TemplateGates(serve=(Requirement("quality.skill", "<", -1.645),))
+SENTIMENT = TABULAR = TemplateGates(serve=(SKILL,))
 PORTFOLIO_RISK = TemplateGates(
     serve=(
         Requirement("quality.kupiec", ">", 0.01),
@@ -220,7 +237,7 @@ def refusals(
         return (f"template {template!r}: no gates declared, so every lock stays shut",)
     if lock == "trade":
         return tuple(_shut(record, declared.trade)) or _without_gates(declared.trade, template)
-    lines = list(_shut(record, (*COMMON_SERVE, *_other_parity(record), *declared.serve)))
+    lines = list(_shut(record, (*COMMON.serve, *_other_parity(record), *declared.serve)))
     if champion is not None:
         lines += _comparison_refusals(record, champion)
     return tuple(lines)
@@ -232,7 +249,7 @@ def _without_gates(trade: Sequence[Requirement], template: str) -> tuple[str, ..
 
 def _other_parity(record: Record) -> tuple[Requirement, ...]:
     """Every further flavor that was written must agree with native too."""
-    known = {requirement.gate for requirement in COMMON_SERVE}
+    known = {requirement.gate for requirement in COMMON.serve}
     others = {row.gate for row in record if row.gate.startswith("parity.")} - known
     return tuple(Requirement(gate) for gate in sorted(others))
 
@@ -266,32 +283,8 @@ def _refusal(row: GateRow, requirement: Requirement) -> str | None:
         if requirement.may_be_inapplicable and row.value is None and row.note:
             return None
         return f"{row.line()}: not applicable, but this lock requires it"
-    if requirement.comparison is not None and not _is_within(row, requirement):
-        floor = GateRow(row.gate, row.value, requirement.comparison, requirement.limit)
-        return f"{row.line()}: looser than the platform's limit ({floor.line()})"
+    if row.passed and requirement.comparison is not None:
+        floor = requirement.row(row.value)
+        if not floor.passed:
+            return f"{row.line()}: looser than the platform's limit ({floor.line()})"
     return None if row.passed else row.line()
-
-
-def _is_within(row: GateRow, requirement: Requirement) -> bool:
-    """Whether every value that the row's limit accepts is one that the requirement accepts."""
-    assert requirement.comparison is not None
-    (low, low_open), (high, high_open) = _accepted(row.comparison, row.limit)
-    (least, least_open), (most, most_open) = _accepted(requirement.comparison, requirement.limit)
-    above = low > least or (low == least and (low_open or not least_open))
-    below = high < most or (high == most and (high_open or not most_open))
-    return above and below
-
-
-def _accepted(
-    comparison: Comparison, limit: float | tuple[float, float]
-) -> tuple[tuple[float, bool], tuple[float, bool]]:
-    """Return the accepted interval as (lower end, is open), (upper end, is open)."""
-    if isinstance(limit, tuple):
-        return (limit[0], False), (limit[1], False)
-    if comparison == "is":
-        return (limit, False), (limit, False)
-    if comparison in ("<", "<="):
-        return (-math.inf, True), (limit, comparison == "<")
-    if comparison in (">", ">="):
-        return (limit, comparison == ">"), (math.inf, True)
-    return (-math.inf, True), (math.inf, True)  # a `between` without a pair accepts nothing we know

@@ -14,7 +14,7 @@ from pipelines.data.sources import SOURCES
 from pipelines.templates import TEMPLATES
 from registry.backends import BACKENDS
 from registry.flavors import FLAVORS
-from registry.gates import BETTER, COMMON_SERVE, GATES, NON_INFERIOR
+from registry.gates import BETTER, COMMON, GATES, NON_INFERIOR
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -23,7 +23,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *ROOT.glob("docs/**/*.md"),
 ]
-SHARED_GATES = (*COMMON_SERVE, BETTER, NON_INFERIOR)
+SHARED_GATES = (*COMMON.serve, BETTER, NON_INFERIOR)
 
 
 def page(name: str) -> str:

@@ -7,14 +7,18 @@ all ask here, so that they mean the same by it.
 import numpy as np
 from numpy.typing import NDArray
 
-CAUSALITY_LIMIT = 1e-9
-FEATURE_PARITY_LIMIT = 1e-6
-
 
 def difference(expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:
-    """Return max |a - b| / max(1, |a|); two NaN agree, one NaN is infinitely far."""
+    """Return max |a - b| / max(1, |a|), 0 for no numbers.
+
+    Two NaN agree, and so do two infinities of one sign. Any other pair that is not finite, and
+    arrays of two shapes, are infinitely far apart.
+    """
     a, b = np.asarray(expected, dtype=np.float64), np.asarray(found, dtype=np.float64)
-    if (np.isnan(a) != np.isnan(b)).any():
+    if a.shape != b.shape:
         return float("inf")
-    gap = np.abs(a - b) / np.maximum(1.0, np.abs(a))
-    return float(gap[~np.isnan(a)].max(initial=0.0))
+    differs = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    a, b = a[differs], b[differs]
+    if not (np.isfinite(a) & np.isfinite(b)).all():
+        return float("inf")
+    return float((np.abs(a - b) / np.maximum(1.0, np.abs(a))).max(initial=0.0))

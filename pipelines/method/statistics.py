@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 EULER_GAMMA = 0.5772156649015329
-SIGNIFICANT = -1.645
-"""One-sided 5 % of a standard normal: a t below it says that a loss is the lower one."""
 LEAST_LAGS = 21
 CONSTANT = 1e-12
 """Returns that deviate by no more do not vary: what is left is rounding."""

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.bars import from_microseconds
+from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import Data, Dataset, InputKind, Predictor
 from pipelines.recipes.recipe import Recipe
 from registry.contract import ModelContract
 from registry.decoder import Decoder
-from registry.gates import GateRow
+from registry.gates import COMMON, GateRow
 
-LIMIT = 1e-9
 ROUNDING = 1e-5
 """Scores are float32, and a batch of another size sums in another order: differences up to this
 share count as none."""
@@ -63,7 +63,7 @@ def answers_causality(
         f"scores and answers, f(x[:t])[t] against f(x)[t], {N_COMPARED} times before each of "
         f"{N_CUTS} cuts; float32 rounding up to {ROUNDING:g} of a score is ignored"
     )
-    return GateRow("causality", worst, "<=", LIMIT, note)
+    return COMMON.row("causality", worst, note)
 
 
 def worse(one: GateRow, other: GateRow) -> GateRow:
@@ -106,7 +106,7 @@ def _difference(
 ) -> float:
     everything, past, there, here = pair
     scores = predict(everything.X)[there]
-    gap = _relative(scores, predict(past.X)[here])
+    gap = difference(scores, predict(past.X)[here])
     if gap > ROUNDING:
         return gap
     # the same scores for both: what is left is what decoding takes from features and context
@@ -118,7 +118,7 @@ def _difference(
     if [kind for kind, _ in whole] != [kind for kind, _ in cut]:
         return float("inf")
     values = [np.array([value for _, value in leaves]) for leaves in (whole, cut)]
-    return _relative(*values)
+    return difference(*values)
 
 
 def _decoded(
@@ -144,8 +144,3 @@ def _leaves(value: Any) -> Iterator[tuple[str, float]]:
         yield "number", float(value)
     else:
         yield repr(value), 0.0
-
-
-def _relative(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    gap = np.abs(a.astype(np.float64) - b) / np.maximum(1.0, np.abs(a))
-    return float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0))

@@ -6,7 +6,7 @@ refused as evidence, and so are losses on two different labels.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -21,14 +21,13 @@ from pipelines.recipes.recipe import Recipe, fold_scores, newest
 from pipelines.recipes.score import per_time, score
 from registry.contract import Json
 from registry.errors import ParameterError, TooLittleHistoryError
-from registry.gates import GateRow, not_computed
+from registry.gates import BETTER, NON_INFERIOR, GateRow
 from registry.version_files import VersionFiles
 
 if TYPE_CHECKING:
     from pipelines.recipes.candidate import Candidate
 
 MARGIN_OF_GAIN = 0.02
-P_WORSE_LIMIT = 0.1
 DESCRIPTIVE = ("hold_share", "fitted", "interval", "false_alarm_rate")
 """What a label spec reports, or says of the answer; the label itself does not depend on it."""
 
@@ -130,18 +129,17 @@ def _gates(
     means: NDArray[np.float64],
     is_rolling: bool,
 ) -> tuple[GateRow, ...]:
-    forced = bool(trigger)
-    name = "champion.non_inferior" if forced else "champion.better"
-    theirs = champion.contract
+    recipe, theirs = candidate.recipe, champion.contract
+    least = recipe.template.loss_margin
+    non_inferior = replace(NON_INFERIOR, comparison="<", limit=least)
     known_until = datetime.fromisoformat(theirs.trained_until)
     begins = from_microseconds(start)
     if is_rolling:  # not the version is scored but its recipe, fitted before the window
         known_until = begins - timedelta(microseconds=1)
     if why := objection(candidate.contract.label_spec, theirs.label_spec, known_until, begins):
-        return (not_computed(name, "<", P_WORSE_LIMIT, why),)
+        return ((non_inferior if trigger else BETTER).row(None, why),)
     against = int(champion.number)
     champion_loss, challenger_loss, baseline = means
-    recipe = candidate.recipe
     worse = compare_losses(
         challenger_loss - champion_loss, seed=recipe.wanted.seed, least_block=recipe.horizon_bars
     )
@@ -152,12 +150,12 @@ def _gates(
     )
     if is_rolling:
         note = f"{note}; both recipes were fitted before the window and walked forward through it"
-    if not forced:
-        return (GateRow(name, worse.p_worse, "<", P_WORSE_LIMIT, note, against=against),)
+    if not trigger:
+        return (BETTER.row(worse.p_worse, note, against),)
     gain = max(0.0, float((baseline - champion_loss).mean()))
-    margin = max(recipe.template.loss_margin, MARGIN_OF_GAIN * gain)
+    margin = max(least, MARGIN_OF_GAIN * gain)
     note = f"{note}; one-sided 95 % bound"
-    return (GateRow(name, worse.upper, "<", margin, note, against=against),)
+    return (replace(non_inferior, limit=margin).row(worse.upper, note, against),)
 
 
 def objection(

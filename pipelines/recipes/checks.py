@@ -15,9 +15,7 @@ from pipelines.recipes.candidate import Candidate
 from pipelines.recipes.inputs import Dataset, InputKind
 from registry.backends import BACKENDS
 from registry.flavors import FLAVORS
-from registry.gates import GateRow
-
-GOLDEN_LIMIT = 1e-5
+from registry.gates import COMMON, GateRow
 
 
 def data_checks(dataset: Dataset, kind: InputKind) -> GateRow:
@@ -41,7 +39,7 @@ def data_checks(dataset: Dataset, kind: InputKind) -> GateRow:
     if not (rows.t1 > rows.t0).all():
         problems.append("labels that end before they start")
     note = ", ".join(problems) or f"{len(rows)} rows, {len(dataset.data.repairs)} repairs"
-    return GateRow("data.checks", float(len(problems)), "<=", 0.0, note)
+    return COMMON.row("data.checks", float(len(problems)), note)
 
 
 def golden_rows(
@@ -50,7 +48,7 @@ def golden_rows(
     """Largest difference between the recorded scores and those of the stored native artifact."""
     worst = difference(scores, native_predictor(candidate)(features))
     note = f"{len(features)} rows through the stored native artifact"
-    return GateRow("golden_rows", worst, "<=", GOLDEN_LIMIT, note)
+    return COMMON.row("golden_rows", worst, note)
 
 
 def native_predictor(

@@ -21,7 +21,7 @@ from pipelines.method.overfitting import (
 )
 from pipelines.method.statistics import deflated_sharpe, sharpe_ratio
 from pipelines.templates import Evaluation
-from registry.gates import GateRow, not_computed
+from registry.gates import DEFLATED_SHARPE, OVERFITTING, GateRow
 from registry.trials import TrialReturns
 
 Array = NDArray[np.float64]
@@ -68,13 +68,13 @@ def _deflation(returns: Array, family: TrialFamily) -> tuple[dict[str, float], G
     deflated = deflated_sharpe(returns, family.n_trials, family.sharpe_per_period)
     if deflated is None:
         why = "needs four returns; with several trials also the Sharpe ratios of two of them"
-        return found, not_computed("edge.dsr", ">=", 0.95, why)
+        return found, DEFLATED_SHARPE.row(None, why)
     found |= {"deflated_sharpe": deflated.probability, "expected_max_sharpe": deflated.hurdle}
     note = (
         f"active Sharpe {deflated.sharpe:.4f} per bar against {deflated.hurdle:.4f} expected "
         f"of {family.n_trials} trials"
     )
-    return found, GateRow("edge.dsr", deflated.probability, ">=", 0.95, note)
+    return found, DEFLATED_SHARPE.row(deflated.probability, note)
 
 
 def _overfitting(
@@ -90,7 +90,7 @@ def _overfitting(
     effective = effective_trials(panel.returns)
     found = {} if effective is None else {"n_effective_trials": effective}
     if why := why_not(panel, family.series):
-        return found, not_computed("edge.pbo", "<", 0.5, why), tables
+        return found, OVERFITTING.row(None, why), tables
     overfitting = backtest_overfitting(panel.returns)
     found |= {"pbo": overfitting.probability, "pbo_loss_share": overfitting.loss_probability}
     n_dates, n_trials = panel.returns.shape
@@ -98,7 +98,7 @@ def _overfitting(
         f"{len(overfitting.logits)} halves of the {n_dates} dates that {n_trials} trials have in "
         f"common; {family.n_trials} trials are counted"
     )
-    gate = GateRow("edge.pbo", overfitting.probability, "<", 0.5, note)
+    gate = OVERFITTING.row(overfitting.probability, note)
     return found, gate, tables | {"pbo": _halves(overfitting)}
 
 

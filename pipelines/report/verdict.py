@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from html import escape
 
 from pipelines.report import Evidence
-from registry.gates import COMMON_SERVE, GATES, GateRow, Lock, refusals
+from registry.gates import COMMON, GATES, GateRow, Lock, refusals
 
 MEASURED_BY_CONVERT = ("digests", "parity.")
 MISSING = "missing from the record"
@@ -113,7 +113,7 @@ def _locks_of(gate: str, evidence: Evidence) -> str:
     declared = GATES.get(name) if name in GATES else None
     if declared and gate in {r.gate for r in declared.trade}:
         return "trade"
-    serve = {r.gate for r in (*COMMON_SERVE, *(declared.serve if declared else ()))}
+    serve = {r.gate for r in (*COMMON.serve, *(declared.serve if declared else ()))}
     is_comparison = gate.startswith("champion.") and evidence.champion is not None
     if gate in serve or gate.startswith("parity.") or is_comparison:
         return "serve"

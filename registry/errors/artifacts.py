@@ -5,16 +5,6 @@ from collections.abc import Sequence
 from registry.errors.families import ArtifactError, ConversionError, SettingsError
 
 
-class ParityError(ConversionError):
-    """A converted artifact disagrees with the native model beyond the limit."""
-
-    def __init__(self, flavor: str, difference: float, limit: float) -> None:
-        self.flavor, self.difference, self.limit = flavor, difference, limit
-        super().__init__(
-            f"flavor {flavor!r} differs from native by {difference:.3g}, limit {limit:.3g}"
-        )
-
-
 class UnsupportedModelError(ConversionError):
     """A flavor cannot hold this architecture."""
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from pipelines.method.agreement import difference
 from registry.backends import BACKENDS, measure
 from registry.errors import ArtifactError, ShapeError, UnsupportedModelError
-from registry.flavors import parity
 
 PAIRS = [(backend, flavor) for backend in BACKENDS for flavor in BACKENDS.get(backend).flavors]
 ONE_PER_FORMAT = pytest.mark.usefixtures("one_per_format")
@@ -23,7 +23,7 @@ def test_one_row_alone_scores_as_it_does_in_a_batch(problem, loaded):
     predictor, _, _ = loaded
     rows = problem.test.X[:600]  # more than one chunk
     alone = np.concatenate([predictor(rows[i : i + 1]) for i in range(0, 600, 60)])
-    assert parity.difference(predictor(rows)[::60], alone) <= 1e-6
+    assert difference(predictor(rows)[::60], alone) <= 1e-6
 
 
 def test_input_is_not_changed_and_may_be_read_only_or_strided(problem, loaded):
@@ -32,7 +32,7 @@ def test_input_is_not_changed_and_may_be_read_only_or_strided(problem, loaded):
     rows.flags.writeable = False
     first = predictor(rows)
     np.testing.assert_array_equal(rows, problem.test.X[:40])
-    assert parity.difference(first[::2], predictor(rows[::2])) <= 1e-6
+    assert difference(first[::2], predictor(rows[::2])) <= 1e-6
 
 
 def test_no_rows_give_no_scores(problem, loaded, estimator):

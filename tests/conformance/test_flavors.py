@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.method.agreement import difference
 from registry.backends import BACKENDS
 from registry.errors import UnsupportedModelError
 from registry.flavors import FLAVORS, NativeModel, parity
@@ -17,7 +18,7 @@ ONE_PER_FORMAT = pytest.mark.usefixtures("one_per_format")
 @pytest.mark.parametrize("name", tuple(FLAVORS))
 def test_agrees_with_the_estimator_within_its_limit(problem, estimator, written, contract, name):
     predictor = BACKENDS.get("cpu").load(name, written[name], contract)
-    found = parity.difference(estimator.predict(problem.test.X), predictor(problem.test.X))
+    found = difference(estimator.predict(problem.test.X), predictor(problem.test.X))
     assert found <= parity.LIMITS[name]
     assert found <= 1e-5  # what is measured; the limit leaves room for larger models
 
@@ -32,7 +33,7 @@ def test_survives_a_crash_day_and_the_ends_of_float32(problem, estimator, writte
     predictor = BACKENDS.get("cpu").load(name, written[name], contract)
     scores = predictor(X)
     assert np.isfinite(scores).all()
-    assert parity.difference(estimator.predict(X), scores) <= parity.LIMITS[name]
+    assert difference(estimator.predict(X), scores) <= parity.LIMITS[name]
 
 
 @pytest.mark.parametrize("name", tuple(FLAVORS))
@@ -46,7 +47,7 @@ def test_missing_values_score_alike_in_every_flavor(
     X[::8] = np.nan
     scores = BACKENDS.get("cpu").load(name, written[name], contract)(X)
     assert np.isfinite(scores).all()
-    assert parity.difference(estimator.predict(X), scores) <= parity.LIMITS[name]
+    assert difference(estimator.predict(X), scores) <= parity.LIMITS[name]
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from pipelines.parameters import (
 from pipelines.recipes.candidate import load_candidate
 from pipelines.templates import TEMPLATES
 from registry.database import open_engine
-from registry.gates import COMMON_SERVE, GATES
+from registry.gates import COMMON, GATES
 from registry.settings import PlatformSettings
 from registry.versions import Registry
 from tests.conformance.small_data import SMALL_DATA
@@ -104,9 +104,9 @@ def check_version(version, template: str, architecture: str) -> None:
     contract, rows = version.contract, {row.gate: row for row in version.record}
     assert (contract.template, contract.architecture) == (template, architecture)
     assert contract.native_format == ARCHITECTURES.get(architecture).native_format
-    needed = (*COMMON_SERVE, *GATES.get(template).serve, *GATES.get(template).trade)
+    needed = (*COMMON.serve, *GATES.get(template).serve, *GATES.get(template).trade)
     assert {n.gate for n in needed} - set(rows) == set()
-    common = {requirement.gate for requirement in COMMON_SERVE}
+    common = {requirement.gate for requirement in COMMON.serve}
     judged = [row for row in version.record if row.gate in common or "parity." in row.gate]
     assert [row.line() for row in judged if row.applicable and not row.passed] == []
     assert {row.gate for row in judged if not row.applicable} <= MAY_BE_LEFT_OUT

@@ -23,7 +23,7 @@ from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.database import open_engine
 from registry.decoder import Decoder
 from registry.flavors import FLAVORS
-from registry.gates import COMMON_SERVE, GATES, GateRow
+from registry.gates import COMMON, GATES, GateRow
 from registry.settings import PlatformSettings
 from registry.version_files import GOLDEN_FILE
 from registry.versions import Registry
@@ -99,7 +99,7 @@ def write_files(contract: ModelContract, directory: Path) -> None:
 
 
 def passing_record() -> list[GateRow]:
-    required = (*COMMON_SERVE, *GATES.get("volatility_forecast").serve)
+    required = (*COMMON.serve, *GATES.get("volatility_forecast").serve)
     values = {"quality.bias": 1.0, "quality.qlike_vs_ewma": -0.05}
     negative = {"<": -3.0}
     return [

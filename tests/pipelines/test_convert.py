@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pipelines import convert
@@ -83,6 +84,15 @@ def test_an_exporter_that_writes_another_model_is_refused(unconverted, registry,
     sound = registry.get("volatility_forecast", 1).record
     record = [parity if row.gate == "parity.onnx" else row for row in sound]
     assert parity.line() in refusals(record, "serve", "volatility_forecast")
+
+
+def test_scores_that_are_no_numbers_agree_with_nothing(unconverted, monkeypatch):
+    def load(flavor, payload, contract):
+        return lambda rows: np.full((len(rows), 1), np.nan, np.float32)
+
+    monkeypatch.setattr(BACKENDS.get("cpu"), "load", load)
+    rows, _ = convert.write_flavors(unconverted)
+    assert [(row.value, row.passed) for row in rows] == [(np.inf, False), (np.inf, False)]
 
 
 def test_a_flavor_that_cannot_hold_the_model_is_left_out_with_the_reason(

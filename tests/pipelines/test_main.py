@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.data.features import FEATURE_SETS, fingerprint
 from pipelines.data.sources import SOURCES, BarQuery
-from registry.gates import COMMON_SERVE, GATES, refusals
+from registry.gates import COMMON, GATES, refusals
 from registry.settings import PlatformSettings
 from registry.versions import Registry
 
@@ -102,7 +102,7 @@ def test_the_contract_names_the_commit_and_the_locked_libraries(version):
 
 
 def test_the_record_holds_every_gate_that_the_locks_need(version, template):
-    needed = (*COMMON_SERVE, *GATES.get(template).serve, *GATES.get(template).trade)
+    needed = (*COMMON.serve, *GATES.get(template).serve, *GATES.get(template).trade)
     recorded = [row.gate for row in version.record]
     assert {requirement.gate for requirement in needed} <= set(recorded)
     assert len(recorded) == len(set(recorded))
@@ -202,7 +202,7 @@ def test_a_network_goes_the_same_way(template, installation: PlatformSettings):
     version = registry.get(template, 1)
     assert version.contract.inputs.shape == (None, 4, len(version.contract.feature_names))
     assert version.contract.native_format == "torch-export"
-    needed = (*COMMON_SERVE, *GATES.get(template).serve)
+    needed = (*COMMON.serve, *GATES.get(template).serve)
     assert {n.gate for n in needed} <= {row.gate for row in version.record}
     is_open = refusals(version.record, "serve", template) == ()
     assert ("production" in registry.aliases(template)) == is_open

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.templates import TEMPLATES
 from registry import catalog, gates
-from registry.gates import GateRow, Requirement, not_computed, refusals
+from registry.gates import GateRow, Requirement, refusals
 
 PASSING_LIMITS = {"<": -0.5, "<=": 0.0, ">": 0.5, ">=": 1.0}
 
@@ -27,7 +27,7 @@ def passing(requirement: Requirement) -> GateRow:
 
 
 def serve_record(template="volatility_forecast"):
-    required = (*gates.COMMON_SERVE, *gates.GATES.get(template).serve)
+    required = (*gates.COMMON.serve, *gates.GATES.get(template).serve)
     return [passing(requirement) for requirement in required]
 
 
@@ -80,7 +80,7 @@ def test_a_failed_gate_is_refused_with_name_value_and_limit():
 
 
 def test_a_gate_that_was_not_computed_is_refused():
-    record = replaced(trade_record(), not_computed("edge.pbo", "<", 0.5, "needs CSCV"))
+    record = replaced(trade_record(), GateRow("edge.pbo", None, "<", 0.5, "needs CSCV"))
     (line,) = refusals(record, "trade", "trading_signals")
     assert line.startswith("edge.pbo: not computed, needs < 0.5")
 
@@ -99,7 +99,6 @@ def test_a_value_that_is_not_finite_is_refused(value):
         GateRow("quality.dm_ewma", 3.0, ">", 0.0),
         GateRow("quality.dm_ewma", 0.0, "is", 0.0),
         GateRow("quality.dm_ewma", 0.0, "between", (-9.0, 9.0)),
-        GateRow("quality.dm_ewma", 0.0, "<", math.nan),
         GateRow("quality.bias", 1.3, "between", (0.8, 1.4)),
         GateRow("quality.bias", 0.5, "<", 1.25),
         GateRow("data.checks", 2.0, "<=", 5.0),
@@ -112,6 +111,29 @@ def test_a_gate_is_never_loosened_by_its_own_row(loosened):
     (line,) = refusals(record, "serve", "volatility_forecast")
     assert line.startswith(loosened.gate)
     assert "looser than the platform's limit" in line
+
+
+def test_a_limit_that_is_no_number_accepts_nothing():
+    row = GateRow("quality.dm_ewma", -9.0, "<", math.nan)
+    (line,) = refusals(replaced(serve_record(), row), "serve", "volatility_forecast")
+    assert line == row.line()
+
+
+def test_a_version_of_a_wider_limit_is_judged_by_its_value_under_todays():
+    before = GateRow("causality", 0.0, "<=", 1e-6)
+    assert refusals(replaced(serve_record(), before), "serve", "volatility_forecast") == ()
+    (line,) = refusals(
+        replaced(serve_record(), replace(before, value=1e-7)), "serve", "volatility_forecast"
+    )
+    assert line.endswith("looser than the platform's limit (causality: 1e-07, needs <= 1e-09)")
+
+
+def test_a_row_takes_its_limit_from_the_gate_that_declares_it():
+    row = gates.TRADING_SIGNALS.row("edge.dsr", 0.97, "three trials")
+    assert row == GateRow("edge.dsr", 0.97, ">=", 0.95, "three trials")
+    assert not gates.COMMON.row("causality", None, "too few bars").passed
+    with pytest.raises(ValueError, match="not enough values"):
+        gates.COMMON.row("edge.dsr", 0.97)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +219,11 @@ def test_one_passed_comparison_opens_the_lock_against_a_champion(row):
         [replace(BETTER, value=0.5)],
         [replace(BETTER, value=0.5, limit=0.9)],
         [replace(NON_INFERIOR, value=0.02)],
-        [not_computed("champion.non_inferior", "<", 0.01, "the window overlaps the training span")],
+        [
+            GateRow(
+                "champion.non_inferior", None, "<", 0.01, "the window overlaps the training span"
+            )
+        ],
         [replace(BETTER, against=2)],
     ],
     ids=["none", "both", "not better", "loosened", "inferior", "not computed", "another champion"],
@@ -231,14 +257,14 @@ def test_another_distribution_declares_the_gates_of_its_template(monkeypatch):
     monkeypatch.setattr(gates, "GATES", catalog.Catalog("template gates", {}))
     record = [
         passing(requirement)
-        for requirement in (*gates.COMMON_SERVE, *gates.VOLATILITY_FORECAST.serve)
+        for requirement in (*gates.COMMON.serve, *gates.VOLATILITY_FORECAST.serve)
     ]
     assert refusals(record, "serve", "return_forecast") == ()
     assert len(refusals(record[:-1], "serve", "return_forecast")) == 1
 
 
 def test_a_row_survives_json():
-    for row in (*serve_record(), not_computed("edge.pbo", "<", 0.5, "needs CSCV")):
+    for row in (*serve_record(), GateRow("edge.pbo", None, "<", 0.5, "needs CSCV")):
         assert GateRow.from_json(row.to_json()) == row
 
 
@@ -255,7 +281,7 @@ def test_a_row_that_is_not_finite_survives_strict_json(value):
     [
         (GateRow("quality.bias", 1.034711, "between", (0.8, 1.25)), "1.03471", "in [0.8, 1.25]"),
         (GateRow("edge.dsr", 0.2, ">=", 0.95, "one trial"), "0.2", ">= 0.95"),
-        (not_computed("edge.pbo", "<", 0.5, "needs CSCV"), "not computed", "< 0.5"),
+        (GateRow("edge.pbo", None, "<", 0.5, "needs CSCV"), "not computed", "< 0.5"),
     ],
 )
 def test_a_row_is_written_with_value_and_limit(row, measured, needed):
@@ -264,5 +290,5 @@ def test_a_row_is_written_with_value_and_limit(row, measured, needed):
 
 
 def test_a_reason_does_not_repeat_that_nothing_was_computed():
-    line = not_computed("edge.pbo", "<", 0.5, "needs CSCV").line()
+    line = GateRow("edge.pbo", None, "<", 0.5, "needs CSCV").line()
     assert line == "edge.pbo: not computed, needs < 0.5 (needs CSCV)"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from pipelines.data.bars import BarSeries
 from pipelines.data.features import FeatureSet, PanelSet, compute_all
-from pipelines.method.agreement import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
+from pipelines.method.agreement import difference
 from pipelines.recipes.inputs import Dataset
 from pipelines.templates import BarTemplate
-from registry.gates import GateRow
+from registry.gates import COMMON, GateRow
 
 N_CUTS = 4
 N_SYMBOLS = 3
@@ -34,7 +34,7 @@ def causality(template: BarTemplate, feature_set: FeatureSet, dataset: Dataset) 
 
     worst = _worst(whole, compare)
     note = f"f(x[:t])[t] against f(x)[t] at {N_CUTS} cuts of up to {N_SYMBOLS} symbols"
-    return GateRow("causality", worst, "<=", CAUSALITY_LIMIT, note)
+    return COMMON.row("causality", worst, note)
 
 
 def feature_parity(feature_set: FeatureSet, dataset: Dataset) -> GateRow:
@@ -47,7 +47,7 @@ def feature_parity(feature_set: FeatureSet, dataset: Dataset) -> GateRow:
 
     worst = _worst(whole, compare)
     note = f"whole history against the newest {n_bars} bars"
-    return GateRow("feature_parity", worst, "<=", FEATURE_PARITY_LIMIT, note)
+    return COMMON.row("feature_parity", worst, note)
 
 
 class _Whole:

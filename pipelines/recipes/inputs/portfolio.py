@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.bars import from_microseconds
-from pipelines.method.agreement import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
+from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
 from pipelines.recipes.inputs.origins import FromBars
@@ -21,7 +21,7 @@ from pipelines.recipes.recipe import Recipe, fold_scores
 from pipelines.templates.portfolio_risk import NAME_OF_ROWS, baselines
 from registry.contract import Json, ModelContract
 from registry.errors import BarsError, TooLittleHistoryError
-from registry.gates import GateRow
+from registry.gates import COMMON, GateRow
 
 Array = NDArray[np.float64]
 
@@ -158,7 +158,7 @@ def _causality(kind: PortfolioInputs, recipe: Recipe, dataset: Dataset) -> GateR
         known = past.take(past.t0 >= tested.t0[0])
         worst = max(worst, difference(walked[cut], fold_scores(fitted, past, known)[-1]))
     note = f"returns, baselines and losses at {len(cuts)} dates, made again without later bars"
-    return GateRow("causality", worst if len(cuts) else None, "<=", CAUSALITY_LIMIT, note)
+    return COMMON.row("causality", worst if len(cuts) else None, note)
 
 
 def _parity(dataset: Dataset) -> GateRow:
@@ -173,7 +173,7 @@ def _parity(dataset: Dataset) -> GateRow:
         _, two = common_closes(pair)
         worst = max(worst, difference(rows.X[cut], two[-1] / two[0] - 1))
     note = "whole history against two closes; the weights of a request are used as they are"
-    return GateRow("feature_parity", worst if len(cuts) else None, "<=", FEATURE_PARITY_LIMIT, note)
+    return COMMON.row("feature_parity", worst if len(cuts) else None, note)
 
 
 INPUTS = PortfolioInputs()

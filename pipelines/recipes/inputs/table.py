@@ -32,14 +32,14 @@ from pipelines.data.tables.table_columns import (
     read_columns,
 )
 from pipelines.data.tables.table_target import read_target
-from pipelines.method.agreement import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
+from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
 from pipelines.recipes.inputs.origins import FromFiles
 from pipelines.recipes.recipe import Recipe
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError, TableError
-from registry.gates import GateRow
+from registry.gates import COMMON, GateRow
 
 N_CHECKED = 64
 
@@ -109,12 +109,10 @@ class TableInputs(FromFiles):
         asked = _as_request(frame[(cuts - 1).tolist()], columns)
         parity = difference(X[cuts - 1], laid_out(encoded_rows(asked, columns), columns, layout))
         return (
-            GateRow("causality", causal, "<=", CAUSALITY_LIMIT, "a row alone against the table"),
-            GateRow(
+            COMMON.row("causality", causal, "a row alone against the table"),
+            COMMON.row(
                 "feature_parity",
                 parity,
-                "<=",
-                FEATURE_PARITY_LIMIT,
                 f"{len(cuts)} rows of the file against the same rows as a request",
             ),
         )

@@ -32,7 +32,7 @@ from pipelines.data.texts.text_encoders import (
     make,
     numbers_of_words,
 )
-from pipelines.method.agreement import CAUSALITY_LIMIT, FEATURE_PARITY_LIMIT, difference
+from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
@@ -41,7 +41,7 @@ from pipelines.recipes.recipe import Recipe
 from pipelines.templates.sentiment import read_labels
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
-from registry.gates import GateRow
+from registry.gates import COMMON, GateRow
 from registry.settings import PlatformSettings
 
 SAMPLE_NOTE = (
@@ -128,12 +128,10 @@ class TextInputs(FromFiles):
         served = make(encoder.name, len(encoder.feature_names), self.files(recipe, dataset))
         note = f"{len(texts)} texts alone against all of them together"
         return (
-            GateRow("causality", difference(together, alone), "<=", CAUSALITY_LIMIT, note),
-            GateRow(
+            COMMON.row("causality", difference(together, alone), note),
+            COMMON.row(
                 "feature_parity",
                 difference(together, served.encode(texts)),
-                "<=",
-                FEATURE_PARITY_LIMIT,
                 f"{len(texts)} texts: the encoder of training against the one that serving makes",
             ),
         )

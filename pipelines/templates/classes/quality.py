@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from pipelines.method import metrics
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, hac_lags, mean_per_date
+from pipelines.method.statistics import diebold_mariano, hac_lags, mean_per_date
 from pipelines.templates import Evaluation
-from registry.gates import GateRow
+from registry.gates import SKILL, GateRow
 
 Array = NDArray[np.float64]
 
-SKILL = "quality.skill"
 LEAST_FOR_ECE = 30
 """Rows below which a calibration error says nothing."""
 
@@ -110,7 +109,7 @@ def _skill(
         "n_oof_rows": float(len(rows)),
         "n_oof_times": float(n_times),
     }
-    gate = GateRow(SKILL, t, "<", SIGNIFICANT, note)
+    gate = SKILL.row(t, note)
     return found if t is None else found | {"t_skill": t}, gate
 
 

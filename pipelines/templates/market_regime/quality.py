@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, hac_lags
+from pipelines.method.statistics import diebold_mariano, hac_lags
 from pipelines.templates import Evaluation
-from registry.gates import GateRow
+from registry.gates import MARKET_REGIME
 
 Array = NDArray[np.float64]
 
@@ -100,7 +100,7 @@ def judge(rows: LabelledRows, forecasts: RegimeForecasts, bars_per_year: float) 
         "transitions": _transitions(rows, state, forecasts.fold, k),
         "likelihood_per_year": _per_year(rows, forecasts, judged),
     }
-    gate = GateRow("quality.predictive_likelihood", gain, ">", -SIGNIFICANT, note)
+    gate = MARKET_REGIME.row("quality.predictive_likelihood", gain, note)
     return Evaluation(metrics, (gate,), {n: table for n, table in tables.items() if len(table)})
 
 

@@ -18,11 +18,10 @@ from pipelines.method.rows import OutOfFold
 from pipelines.method.statistics import diebold_mariano, hac_lags
 from pipelines.templates import Evaluation
 from registry.contract import Json
-from registry.gates import GateRow
+from registry.gates import PORTFOLIO_RISK, GateRow
 
 Array = NDArray[np.float64]
 
-P_LIMIT = 0.01
 Z2_SIGNIFICANCE = 0.01
 LIGHT_DATES = 250
 LIGHTS = {"green": 0.0, "yellow": 1.0, "red": 2.0}
@@ -84,8 +83,8 @@ def _tests(judged: _Forecasts) -> tuple[dict[str, float], tuple[GateRow, ...]]:
     light = backtests.traffic_light(int(newest.sum()), len(newest), tail)
     dates = f"{len(hits)} dates, {int(hits.sum())} hits, {tail * len(hits):.1f} expected"
     gates = (
-        GateRow("quality.kupiec", number.p_value, ">", P_LIMIT, f"p-value; {dates}"),
-        GateRow("quality.conditional_coverage", both.p_value, ">", P_LIMIT, f"p-value; {dates}"),
+        PORTFOLIO_RISK.row("quality.kupiec", number.p_value, f"p-value; {dates}"),
+        PORTFOLIO_RISK.row("quality.conditional_coverage", both.p_value, f"p-value; {dates}"),
         GateRow("quality.z2", depth, ">", critical, "limit: 1 % critical value, simulated"),
     )
     metrics = {

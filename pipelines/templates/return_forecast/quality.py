@@ -19,9 +19,9 @@ from pipelines.data.bars import TIMESTAMP
 from pipelines.method.coverage import Intervals, judge_coverage
 from pipelines.method.information import decay, forward_returns, information, rank_autocorrelation
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, hac_lags, hac_t, mean_per_date
+from pipelines.method.statistics import diebold_mariano, hac_lags, hac_t, mean_per_date
 from pipelines.templates import Evaluation
-from registry.gates import GateRow
+from registry.gates import RETURN_FORECAST, GateRow
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def _judge_errors(
     }
     ts = {"dm_t_random_walk": t, "t_clark_west": t_corrected}
     known = {name: value for name, value in ts.items() if value is not None}
-    return metrics | known, GateRow("quality.dm_random_walk", t, "<", SIGNIFICANT, note)
+    return metrics | known, RETURN_FORECAST.row("quality.dm_random_walk", t, note)
 
 
 # Direction -------------------------------------------------------------------------------------

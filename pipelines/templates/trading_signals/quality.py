@@ -20,17 +20,16 @@ from pipelines.method.information import decay, information, rank_autocorrelatio
 from pipelines.method.information import quantile_spread as spread_of
 from pipelines.method.meta_label import ACCEPTED, MetaForecast
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, hac_lags, hac_t
+from pipelines.method.statistics import diebold_mariano, hac_lags, hac_t
 from pipelines.method.strategy import Panel, Strategy, make_panel
 from pipelines.templates import Evaluation
 from pipelines.templates.trading_signals.returns import Earned, judge_returns
-from registry.gates import GateRow, not_computed
+from registry.gates import TRADING_SIGNALS, GateRow
 
 Array = NDArray[np.float64]
 
 CLASSES = ("SELL", "HOLD", "BUY")
 ECE_ROWS = 5000
-LARGEST_ECE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +113,10 @@ def _judge_probabilities(
     t_direction = diebold_mariano(direction, rival, rows.t0[touched], lags)
     note = f"HAC t per date (lag {lags}) of log loss minus that of the training prior"
     gates = (
-        GateRow("edge.log_loss", t_loss, "<", SIGNIFICANT, f"{note}; {len(rows)} rows"),
-        GateRow(
+        TRADING_SIGNALS.row("edge.log_loss", t_loss, f"{note}; {len(rows)} rows"),
+        TRADING_SIGNALS.row(
             "edge.direction",
             t_direction,
-            "<",
-            SIGNIFICANT,
             f"{note}, BUY against SELL where a barrier was touched; {int(touched.sum())} rows",
         ),
     )
@@ -163,9 +160,9 @@ def _judge_confidence(
     }
     if len(rows) < ECE_ROWS:
         why = f"{len(rows)} out-of-fold rows, {ECE_ROWS} are needed"
-        return found, not_computed("edge.ece", "<=", LARGEST_ECE, why)
+        return found, TRADING_SIGNALS.row("edge.ece", None, why)
     note = f"lower 90 % block-bootstrap bound; ECE {interval.estimate:.4f} on {len(rows)} rows"
-    return found, GateRow("edge.ece", interval.lower, "<=", LARGEST_ECE, note)
+    return found, TRADING_SIGNALS.row("edge.ece", interval.lower, note)
 
 
 def _judge_meta(rows: LabelledRows, forecast: SignalForecast, lags: int) -> dict[str, float]:

@@ -22,7 +22,7 @@ from pipelines.method.statistics import (
     skewness,
 )
 from pipelines.method.strategy import Panel
-from registry.gates import GateRow
+from registry.gates import TRADING_SIGNALS, GateRow
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def judge_returns(
     report, per_year = earned.report, earned.bars_per_year
     grid = cost_grid(report, per_year)
     impact = "no volume: impact not charged" if report.impact is None else "impact charged"
-    gate = GateRow("edge.net_sharpe_2x", grid[2].sharpe, ">", 0.0, f"annualised; {impact}")
+    gate = TRADING_SIGNALS.row("edge.net_sharpe_2x", grid[2].sharpe, f"annualised; {impact}")
     found = {f"net_sharpe_{point.multiple}x": point.sharpe for point in grid}
     found |= {
         "net_return_per_year": grid[1].return_per_year,

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pipelines.data.bars import TIMESTAMP
 from pipelines.method.metrics import log_score, qlike
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import SIGNIFICANT, diebold_mariano, mean_per_date
+from pipelines.method.statistics import diebold_mariano, mean_per_date
 from pipelines.templates import RIVAL
-from registry.gates import GateRow
+from registry.gates import VOLATILITY_FORECAST, GateRow
 
 Array = NDArray[np.float64]
 
@@ -78,10 +78,12 @@ def judge(
     note = f"{n_dates} dates, {len(rows)} out-of-fold rows"
     t_note = f"Diebold-Mariano t of ln f + rv/f per date, HAC lag {lags}; {note}"
     gates = (
-        GateRow("quality.qlike_vs_ewma", difference["ewma"], "<", 0.0, f"mean difference; {note}"),
-        GateRow("quality.dm_ewma", t["ewma"], "<", SIGNIFICANT, t_note),
-        GateRow("quality.dm_scaled_ewma", t["scaled_ewma"], "<", SIGNIFICANT, t_note),
-        GateRow("quality.bias", bias, "between", (0.8, 1.25), f"mean rv / mean forecast; {note}"),
+        VOLATILITY_FORECAST.row(
+            "quality.qlike_vs_ewma", difference["ewma"], f"mean difference; {note}"
+        ),
+        VOLATILITY_FORECAST.row("quality.dm_ewma", t["ewma"], t_note),
+        VOLATILITY_FORECAST.row("quality.dm_scaled_ewma", t["scaled_ewma"], t_note),
+        VOLATILITY_FORECAST.row("quality.bias", bias, f"mean rv / mean forecast; {note}"),
     )
     metrics = {
         "qlike": score["model"],
