@@ -73,7 +73,7 @@ class TrainingRows:
 
 @dataclass(frozen=True, slots=True)
 class FitContext:
-    """Where a fit reports and keeps its state; nothing here changes its result.
+    """Where a fit reports and keeps its state; it does not change the result.
 
     `name` tells fits apart ("fold 3", "final"). `checkpoint` is a file to save to and to resume
     from; None keeps nothing. `report` takes an epoch, counted from 1, and its metrics; `notice` one
@@ -125,7 +125,7 @@ class Estimator(Protocol):
 
 
 class Architecture(Protocol):
-    """An algorithm; inherit from it, what it does not say of itself has a default."""
+    """An algorithm; inherit from it. What it does not declare has a default."""
 
     name: str
     native_format: str
@@ -147,7 +147,7 @@ class Architecture(Protocol):
     def choose(
         self, rows: TrainingRows, objective: Objective, parameters: Mapping[str, Json], seed: int
     ) -> Mapping[str, Json]:
-        """Return the parameters with nothing left to the data (how many states).
+        """Return the parameters, with those chosen that are left to the data (how many states).
 
         Asked once, with the training rows of the first fold; every fit then uses the answer.
         """

@@ -12,7 +12,7 @@ from registry.flavors import NativeModel
 from registry.flavors.arrays import ArrayModel, save_arrays
 
 IMPORTANCE_ROWS, IMPORTANCE_VALUES = 1000, 400_000
-"""Most rows, and most numbers in them: with thousands of features (words) fewer rows are moved."""
+"""Most rows, and most numbers in them; with thousands of features (words) fewer rows are used."""
 
 
 class ArrayEstimator(Estimator):
@@ -28,11 +28,11 @@ class ArrayEstimator(Estimator):
         return self.model(X)
 
     def importance(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return how far scores move when one feature's values change rows, summing to 1.
+        """Return the importance of each feature by permutation, summing to 1.
 
-        Mean absolute change of the scores over at most 1,000 evenly spaced rows (a window moves as
-        a whole); a feature with one value in all of them moves nothing. Scores that no feature
-        moves give every feature the same share.
+        It is the mean absolute change of the scores when one feature's values change rows, over at
+        most 1,000 evenly spaced rows; a window moves as a whole. A feature with one value in all of
+        them has no importance. When no feature moves the scores, every feature gets the same share.
         """
         n_rows = min(len(X), IMPORTANCE_ROWS, max(2, IMPORTANCE_VALUES // max(1, X[0].size)))
         rows = np.unique(np.linspace(0, len(X) - 1, n_rows).astype(np.intp))

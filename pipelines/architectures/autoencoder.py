@@ -1,10 +1,10 @@
 """Autoencoders over rows and over windows: unusual inputs, and states of the market.
 
 An autoencoder learns to rebuild scaled inputs from a few numbers, the latent point. For objective
-`novelty` the score is the log of the mean squared error of that, so larger is more unusual. For
-`states` the decoder is dropped after training and the latent points are clustered: the model maps
-inputs to log weights of the clusters. Clustering needs scikit-learn at fit time only; centres and
-core points are buffers of the module.
+`novelty` the score is the log of the mean squared error of the rebuilt input: larger is more
+unusual. For `states` the decoder is dropped after training and the latent points are clustered: the
+model maps inputs to log weights of the clusters. Clustering needs scikit-learn at fit time only;
+centres and core points are buffers of the module.
 """
 
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ CLUSTERING: Space = {
     "clustering": Choice("kmeans", clusters.METHODS),
     "n_states": Number(0, 0, clusters.MOST_STATES, is_integer=True),
 }
-"""Parameters of `states` alone; `n_states` 0 leaves the number to the data."""
+"""Parameters for `states` only; `n_states` 0 leaves the number to the data."""
 
 
 class Coder(nn.Module):
@@ -87,7 +87,7 @@ class WindowEncoder(nn.Module):
 
 
 class WindowDecoder(nn.Module):
-    """An LSTM that gets the latent point at every step and tells the features."""
+    """An LSTM that gets the latent point at every step and gives the features."""
 
     def __init__(self, n_features: int, window: int, hidden: int, latent: int) -> None:
         super().__init__()
@@ -293,7 +293,7 @@ def _wanted_states(chosen: Mapping[str, Json], objective: Objective) -> int:
 def _points(
     network: ReconstructionNetwork, rows: TrainingRows, n_threads: int
 ) -> tuple[LatentScale, NDArray[np.float64]]:
-    """Return the latent points of all rows, standardised, (n, latent), and by what."""
+    """Return the standardised latent points of all rows, (n, latent), and their scale."""
     encode = nn.Sequential(network.scaling, network.coder.encoder)
     n_latent = len(network.coder.encoder(network.scaling(torch.tensor(rows.X[:1])))[0])
     estimator = TorchEstimator(encode, n_latent, rows.X.shape[1:], n_threads)

@@ -38,7 +38,7 @@ SPACE: Space = {
 
 
 class Clustering(Architecture):
-    """Either method; which one is its name. The states that a fit finds are those it gives."""
+    """Either method, by its name; it gives as many states as its fit finds."""
 
     native_format = "arrays"
     default_window = 1
@@ -54,7 +54,7 @@ class Clustering(Architecture):
     def choose(
         self, rows: TrainingRows, objective: Objective, parameters: Mapping[str, Json], seed: int
     ) -> dict[str, Json]:
-        """Return the parameters with the number of states that the rows bear.
+        """Return the parameters with the number of states that the rows support.
 
         Raises:
             as `fit`.

@@ -1,6 +1,6 @@
-"""GJR-GARCH(1,1) fits of every symbol with the arch library, as a filter that numpy can walk.
+"""GJR-GARCH(1,1) fits of every symbol with the arch library, as a filter that numpy can run.
 
-Constant mean and Student-t errors by maximum likelihood (Bollerslev 1987; Glosten, Jagannathan and
+Constant mean and Student-t errors, by maximum likelihood (Bollerslev 1987; Glosten, Jagannathan and
 Runkle 1993). Only the recursion is kept: scenarios take their innovations from the residuals.
 """
 
@@ -46,7 +46,7 @@ def fit_gjr(returns: Array, *, may_fall_back: bool, notice: Callable[[str], None
 
 
 def _fit_one(column: Array) -> tuple[Array, str]:
-    """Return mean, omega, alpha, gamma, beta and backcast, and why they cannot be used."""
+    """Return mean, omega, alpha, gamma, beta and backcast, and the reason not to use them."""
     model = arch_model(
         PERCENT * column, mean="Constant", vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False
     )
@@ -61,7 +61,7 @@ def _fit_one(column: Array) -> tuple[Array, str]:
 
 
 def _problem(fitted: Any, persistence: float) -> str:
-    """Return why the fit cannot be used; empty when it can.
+    """Return the reason why the fit cannot be used; empty when it can.
 
     A persistence of 1, the optimiser's bound, is usable: the recursion then has no long-run mean,
     as an EWMA has none.

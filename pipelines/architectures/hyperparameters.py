@@ -1,4 +1,4 @@
-"""Hyperparameters: what an architecture lets a caller set, with kinds and ranges.
+"""Hyperparameters: the parameters that a caller of an architecture may set, with their ranges.
 
 An architecture declares one `Number`, `Choice`, `Text` or `Switch` each; `resolve` fills in the
 defaults and refuses names and values that are not declared. Used by `pipelines.architectures`;

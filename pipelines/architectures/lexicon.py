@@ -1,7 +1,7 @@
 """The finance lexicon as a model: three logits from a text's tone, nothing fitted.
 
 negative = -s tone, neutral = n, positive = s tone; with the defaults a text is neutral while
-|tone| < 1/4. It stands where nobody has labelled anything yet, and as the rival that a trained
+|tone| < 1/4. It serves while nobody has labelled anything yet, and it is the rival that a trained
 model should beat. The model is a matrix, so every flavor of linear models carries it.
 """
 
@@ -36,7 +36,7 @@ SPACE: Space = {
 N_FEATURES, N_SCORES = len(FEATURE_NAMES), 3
 TONE = FEATURE_NAMES.index("tone")
 LARGEST = np.float32(1e6)
-"""Counts beyond it are cut; no text is that long."""
+"""Counts are cut here; no text is that long."""
 
 
 class LexiconEstimator(Estimator):
@@ -63,7 +63,7 @@ class LexiconEstimator(Estimator):
 
 
 class Lexicon(Architecture):
-    """The algorithm; see the module."""
+    """The architecture; it gives the same model for all rows."""
 
     name = "lexicon"
     native_format = "arrays"

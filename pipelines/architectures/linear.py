@@ -52,7 +52,7 @@ SPACES: dict[str, Space] = {
 
 
 class LinearArchitecture(Architecture):
-    """One of the four; which one is its name."""
+    """One of the four linear models, by its name."""
 
     native_format = "arrays"
     default_window = 1

@@ -1,10 +1,10 @@
 """Hidden Markov model: Gaussian states that last, fitted by hmmlearn, filtered and never smoothed.
 
-Windows of rows that follow each other are joined into one sequence per unbroken run (the newest
-step of each, behind the first one's whole window), and the model is fitted to these sequences by
-expectation maximisation (Rabiner 1989). What is kept is the filter over a window
-(`registry.flavors.arrays.markov`): hmmlearn's own predictions use the whole sequence, so a state
-of the past would know the future.
+Windows of rows that follow each other are joined into one sequence per unbroken run: the whole
+first window, then the newest step of each further one. The model is fitted to these sequences by
+expectation maximisation (Rabiner 1989). Only the filter over a window is kept
+(`registry.flavors.arrays.markov`): hmmlearn's own predictions use the whole sequence, so a state of
+the past would know the future.
 """
 
 import warnings
@@ -39,7 +39,7 @@ from registry.flavors.arrays.preprocessing import Preprocessing
 
 MOST_STATES = 4
 LEAST_PROBABILITY = 1e-10
-"""Of a transition: one that training never saw is rare, not impossible."""
+"""Least probability of a transition: one that training never saw is rare, not impossible."""
 
 SPACE: Space = {
     "n_states": Number(0, 0, MOST_STATES, is_integer=True),
@@ -76,7 +76,7 @@ class HiddenMarkov(Architecture):
     def choose(
         self, rows: TrainingRows, objective: Objective, parameters: Mapping[str, Json], seed: int
     ) -> dict[str, Json]:
-        """Return the parameters with the number of states that the rows bear.
+        """Return the parameters with the number of states that the rows support.
 
         Of 2 to 4 states, the lowest BIC among those that are stable: a model of the older half and
         one of the newer half must tell the newer half's rows apart alike (adjusted Rand index of

@@ -1,11 +1,11 @@
 """Networks: what all torch architectures share.
 
 Standardisation is fitted on the training rows and lives in the module's buffers, so every flavor
-carries it. Standardised inputs z are squashed to 5 tanh(z / 5): almost linear within three
-standard deviations, bounded for a crash day or a feature that training never saw move, and
-finite for every float32 input. A supervised network is this scaling, a body that is its own, and
-a linear head that starts from the best constant score. Scores are the same quantities as those of
-boosted trees: log forecast, logits, or the forecast.
+carries it. Standardised inputs z become 5 tanh(z / 5). That is almost linear within three standard
+deviations, bounded for a crash day or for a feature that did not move in training, and finite for
+every float32 input. A supervised network is this scaling, a body of its own, and a linear head that
+starts from the best constant score. Its scores are the same quantities as those of boosted trees:
+log forecast, logits, or the forecast.
 """
 
 from collections.abc import Callable, Mapping
@@ -80,7 +80,7 @@ class Scaling(nn.Module):
 
 
 class Body(nn.Module):
-    """What turns scaled inputs (sample, [step,] feature) into (sample, `width`)."""
+    """The part that turns scaled inputs (sample, [step,] feature) into (sample, `width`)."""
 
     width: int
 
@@ -204,7 +204,7 @@ def plan_of(chosen: Mapping[str, Json]) -> Plan:
 
 
 def built(build: Callable[[], M], seed: int) -> M:
-    """Return a module with the initial weights of a seed; torch's random state comes back."""
+    """Return a module with the initial weights of a seed; torch's random state is restored."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         return build()

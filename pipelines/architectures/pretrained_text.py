@@ -1,9 +1,9 @@
 """A transformer that the user has, as it is: a folder with config, weights and tokenizer.
 
-For example FinBERT's. Nothing is trained here: the folder's sequence classifier is exported with
-`torch.export`, token numbers in, three logits out, in the order negative, neutral, positive that
-its own `id2label` gives. Its tokenizer travels with the version. What can be done to its answers is
-calibration, on the user's labelled texts. Nothing is ever downloaded.
+FinBERT's, for example. Nothing is trained here. The folder's sequence classifier is exported with
+`torch.export`: token numbers in, three logits out, in the order negative, neutral, positive, which
+its own `id2label` gives. Its tokenizer travels with the version. Only calibration changes its
+answers, on the user's labelled texts. Nothing is ever downloaded.
 """
 
 import json
@@ -76,7 +76,7 @@ class PretrainedEstimator(Estimator):
 
 
 class PretrainedText(Architecture):
-    """The algorithm; see the module."""
+    """The architecture; it loads the folder's model and trains nothing."""
 
     name = "pretrained_text"
     native_format = "torch-export"
@@ -96,7 +96,7 @@ class PretrainedText(Architecture):
         seed: int,
         context: FitContext = QUIET,
     ) -> Estimator:
-        """Load the transformer; the rows are looked at for their shape only.
+        """Load the transformer; only the shape of the rows is used.
 
         Raises:
             MissingPackageError: `transformers` is not installed.
@@ -118,7 +118,7 @@ class PretrainedText(Architecture):
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """What a transformer's folder says of itself: `order` are its outputs for our classes."""
+    """What a transformer's folder says of itself; `order` are its outputs for our classes."""
 
     path: Path
     config: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Rows as the classic algorithms take them: checked, one row of features or one window each."""
+"""Rows for the classic algorithms: checked, with one row of features or one window each."""
 
 from pipelines.architectures import Architecture, Objective, TrainingRows, check_rows
 from registry.errors import ParameterError, ShapeError

@@ -1,8 +1,8 @@
-"""Scaling: how models of arrays bring features to one scale, fitted on the training rows.
+"""Scaling: how array models bring features to one scale, fitted on the training rows.
 
 `standard`: a feature's weighted mean becomes 0 and its deviation 1. `none`: as it is. `idf`: counts
-of words, multiplied by their inverse document frequency (rows are then brought to unit length by
-the model). A missing value becomes the weighted mean in each.
+of words are multiplied by their inverse document frequency, and the model then brings each row to
+unit length. In each of them a missing value becomes the weighted mean.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ largest training value), so that a wild bar moves a score far, but not to infini
 def fit_preprocessing(
     X: NDArray[np.float32], weight: NDArray[np.float64], scaling: Scaling
 ) -> Preprocessing:
-    """Return what a model does to its features before its formula.
+    """Fit what a model does to its features before its formula.
 
     Args:
         X: (n, n_features), NaN for missing; a feature without any value counts as zero.

@@ -205,7 +205,7 @@ def _newest(X: NDArray[np.float32], window: int) -> Array:
 
 
 def _order(drawn: Array | None, shape: tuple[int, int], window: int, seed: int) -> NDArray[np.intp]:
-    """Return which shock each path takes at each bar; every drawn one is taken once."""
+    """Return the number of the shock at each bar of each path; every drawn shock is used once."""
     if drawn is not None:
         return np.arange(len(drawn)).reshape(shape)
     return np.random.default_rng(seed).integers(0, window, shape)

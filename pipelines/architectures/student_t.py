@@ -16,7 +16,8 @@ from pipelines.method.risk_measures import ledoit_wolf
 Array = NDArray[np.float64]
 
 FREEDOMS = 2 + np.geomspace(0.05, 198, 800)
-"""Tried, each 1 % further from 2: below 2 there is no variance, at 200 it is nearly a normal."""
+"""Degrees of freedom to try, each 1 % further from 2. Below 2 there is no variance, at 200 it is
+nearly a normal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def draw(fitted: StudentT, n_draws: int, seed: int, device: str) -> Array:
 
 
 def _log_likelihood(freedom: float, distance: Array, n_symbols: int) -> float:
-    """Return the log likelihood of squared Mahalanobis distances, constants of the shape apart."""
+    """Return the log likelihood of squared Mahalanobis distances, up to a constant of the shape."""
     n = len(distance)
     constant = math.lgamma((freedom + n_symbols) / 2) - math.lgamma(freedom / 2)
     constant -= n_symbols / 2 * math.log(freedom - 2)
@@ -69,6 +70,6 @@ def _log_likelihood(freedom: float, distance: Array, n_symbols: int) -> float:
 
 
 def _root(covariance: Array) -> Array:
-    """Return R with R R' = covariance; symbols that move as one are no obstacle."""
+    """Return R with R R' = covariance, also for symbols that move as one."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -1,4 +1,4 @@
-"""Threads: how many a fit by scikit-learn or hmmlearn may use, without changing the process."""
+"""Threads: a limit for a fit by scikit-learn or hmmlearn, without changing the process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

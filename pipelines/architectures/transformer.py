@@ -1,7 +1,7 @@
 """A transformer encoder over a window (Vaswani et al. 2017), normalised before each part.
 
-Written from plain parts and `scaled_dot_product_attention`, not `nn.TransformerEncoder`, whose
-inference fast path is one fused operator that exporters do not know. Positions are learned, one
+It is written from plain parts and `scaled_dot_product_attention`. The inference fast path of
+`nn.TransformerEncoder` is one fused operator that exporters do not know. Positions are learned, one
 vector per step of the window. The score is read at the newest step.
 """
 

@@ -28,7 +28,7 @@ class Filtered:
 
 
 class VolatilityFilter(Protocol):
-    """How a variance follows from the one before and the newest shock."""
+    """The rule that gives the next variance from the last one and the newest shock."""
 
     @property
     def mean(self) -> Array:

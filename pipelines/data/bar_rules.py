@@ -1,9 +1,9 @@
 """The rules of a bar frame, one function each; `data.bars.check_bars` applies them in order.
 
-A rule takes a frame with the columns of `pipelines.data.bars.SCHEMA` and `row` (where the bar stood
-in what was read), and a `Ledger`. It returns the frame, with bad rows removed where the policy
-allows that. What it removed or noticed is a line in the ledger; what it may not remove is a
-`BarsError`.
+A rule takes a `Ledger` and a frame with the columns of `pipelines.data.bars.SCHEMA` and `row`, the
+bar's place in what was read. It returns the frame, without bad rows where the policy allows their
+removal. Each removal and each notice is a line in the ledger. A bad row that may not be removed is
+a `BarsError`.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ WEEKEND_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Where the bars come from, what may be repaired, and what was."""
+    """Where the bars come from, whether they may be repaired, and what was repaired."""
 
     where: str
     policy: str
@@ -160,16 +160,16 @@ def holes(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
 Rule = Callable[[pl.DataFrame, Ledger], pl.DataFrame]
 
 BAR_RULES: tuple[Rule, ...] = (usable_rows, time_order, unique_times, uncrossed_quotes)
-"""What holds for any handful of bars."""
+"""Rules that hold for any number of bars."""
 
 HISTORY_RULES: tuple[Rule, ...] = (known_volume, enclosed_prices, holes)
-"""What can be judged only on a whole history."""
+"""Rules that need a whole history."""
 
 _KEY = ("symbol", "timestamp")
 
 
 def _tests(frame: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Return message -> rows it is true of; the message is formatted with the row."""
+    """Return message -> rows that it is true of; the message is formatted with the row."""
     tests = {
         "it has no symbol": pl.col("symbol").is_null() | (pl.col("symbol") == ""),
         "it has no time": pl.col("timestamp").is_null(),

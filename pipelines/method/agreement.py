@@ -1,7 +1,7 @@
 """Agreement: how far numbers are from those that they should equal.
 
-The one relative difference of the platform: gates, golden rows, replays and parity of artifacts
-all ask here, so that they mean the same by it.
+This is the one relative difference of the platform. Gates, golden rows, replays and the parity of
+artifacts all use it.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Stationary bootstrap of a loss difference, by `arch` (Politis and Romano 1994).
 
-Answers the one question of champion against challenger: how likely is the challenger worse, and
-how much worse could it be. Not imported by templates; `arch` loads on the first call.
+It answers the question of champion against challenger: how likely the challenger is worse, and by
+how much at most. Not imported by templates; `arch` loads on the first call.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Calibration of class probabilities: identity, temperature, isotonic. Numpy only.
 
-A calibrator is fitted on pooled earlier out-of-fold predictions and kept only if it lowers the
-log loss of the fold that follows the rows it was fitted on; else the identity stays. Serving
-applies the same code, so a calibrator is two small arrays in the decoder.
+A calibrator is fitted on pooled earlier out-of-fold predictions. It is kept only if it lowers the
+log loss of the next fold; else the identity stays. Serving applies the same code, so a calibrator
+is two small arrays in the decoder.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ GROUPS = 200
 """Isotonic regression runs on at most this many equal-mass groups: enough steps, fast, smooth."""
 
 SMALLEST = 1e-3
-"""Isotonic probabilities stay in [SMALLEST, 1 - SMALLEST]: no class may cost infinity."""
+"""Isotonic probabilities stay in [SMALLEST, 1 - SMALLEST], so that every log loss is finite."""
 
 MINIMUM_ROWS = 500
 
@@ -57,7 +57,7 @@ def softmax(logits: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The calibrator that earned its place, refitted on all rows, and how it did before that.
+    """The calibrator that was kept, refitted on all rows, and its error before that refit.
 
     `calibration_error` is the classwise ECE (every class of every row against its indicator) on
     the newest fold, which the fit it was measured with had not seen; None without two folds.

@@ -1,13 +1,13 @@
 """Conformal intervals: split, and adaptive over time. Numpy only.
 
-Split: the ceil((n+1)*level)-th smallest score of rows the fit had not seen (Vovk, Gammerman and
-Shafer 2005). It covers what it promises while rows are exchangeable, which markets are not.
-Adaptive (Gibbs and Candes 2021, "Adaptive conformal inference under distribution shift"): the
-level itself moves, alpha <- alpha + gamma * (nominal - missed), as outcomes become known.
+Split: the ceil((n+1)*level)-th smallest score of rows that the fit had not seen (Vovk, Gammerman
+and Shafer 2005). It keeps its promise while rows are exchangeable; rows of markets are not.
+Adaptive (Gibbs and Candes 2021, "Adaptive conformal inference under distribution shift"): the level
+itself moves, alpha <- alpha + gamma * (nominal - missed), as outcomes become known.
 
-A score is the absolute error in units of the row's own scale; a quantile of scores times the
-scale is half an interval. `statistics.conformal_quantile` is the split quantile of raw scores;
-here stands what needs the whole distribution of scores, kept as a short sorted array.
+A score is the absolute error in units of the row's own scale; a quantile of scores times the scale
+is half an interval. `statistics.conformal_quantile` is the split quantile of raw scores. This
+module keeps the whole distribution of scores, as a short sorted array.
 """
 
 import math
@@ -23,7 +23,7 @@ Times = NDArray[np.int64]
 GAMMA = 0.005
 """Step of the adaptive level, that of the paper's experiments."""
 KEPT = 2000
-"""Most scores kept: the quantile of more moves by less than 1 / 2000 of the rows."""
+"""Most scores that are kept; a quantile of more moves by less than 1 / 2000 of the rows."""
 
 
 def keep_scores(scores: Array, most: int = KEPT) -> Array:
@@ -52,7 +52,7 @@ def quantile(kept: Array, level: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveWalk:
-    """Adaptive intervals of rows in time order, and where the level stood at the end.
+    """Adaptive intervals of rows in time order, and the level at the end.
 
     `half`: (n,) quantile of scores used for each row; NaN where its fold had no scores to
     calibrate on, inf where the level asked for more than they hold. `alpha`: after every outcome.
@@ -115,7 +115,7 @@ def adapted_alpha(
 ) -> float:
     """Return alpha after all rows, each fold calibrated on the folds before it; 1 - level if one.
 
-    What an interval made after the last of these rows starts from.
+    An interval after the last of these rows starts from it.
     """
     numbers = np.unique(fold)
     earlier = {int(f): keep_scores(score[fold < f]) for f in numbers[1:]}

@@ -91,7 +91,7 @@ class CostReport:
 
 
 def charge(positions: Array, market: Market, spec: CostSpec, bars_per_year: float) -> CostReport:
-    """Return what positions earn and cost.
+    """Return the returns and costs of positions, per interval.
 
     Args:
         positions: (n_dates, n_symbols), the position decided on a date as a fraction of capital;

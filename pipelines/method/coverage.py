@@ -1,8 +1,9 @@
-"""Coverage: do intervals hold what they promise, over time and not only on average.
+"""Coverage: whether intervals keep their promise, over time and not only on average.
 
-Split and adaptive intervals of the same rows side by side, against a naive volatility band of
-normal returns: share covered overall and in the worst 500 decision times, width, and the interval
-score (Gneiting and Raftery 2007), which is proper where width and coverage alone are not.
+Split and adaptive intervals of the same rows stand beside a naive volatility band of normal
+returns. Reported are the share covered, overall and in the worst 500 decision times, the width, and
+the interval score (Gneiting and Raftery 2007). The score is proper; width and coverage alone are
+not.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ TOLERANCE = 0.02
 WINDOW = 500
 """Decision times of a rolling window."""
 LEAST_DATES = 100
-"""Decision times with an interval that a bootstrap of coverage needs."""
+"""Fewest decision times with an interval for a bootstrap of coverage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,9 @@ def judge_coverage(
 ) -> tuple[dict[str, float], GateRow, dict[str, pl.DataFrame]]:
     """Return metrics, the gate `edge.coverage` and the table `coverage_over_time`.
 
-    The gate's value is the point of the 90 % block-bootstrap interval of the gated interval's
-    coverage that is nearest to what was promised: it refuses only when the whole interval lies
-    more than two points away.
+    The coverage of the gated interval has a 90 % block-bootstrap interval. The gate's value is its
+    point nearest to the promised coverage, so the gate refuses only when the whole bootstrap
+    interval lies more than two points away.
 
     Args:
         lags: decision times of a bootstrap block.
@@ -118,9 +119,9 @@ def _rolling(values: Array, window: int) -> Array:
 
 
 def _over_time(covered: dict[str, Array], t0: NDArray[np.int64], level: float) -> pl.DataFrame:
-    """Return per decision time the coverage of the rolling window that ends there.
+    """Return the coverage of the rolling window that ends at each decision time.
 
-    The window is 500 decision times, a fifth of what there is where that is less.
+    The window is 500 decision times, or a fifth of all where that is less.
     """
     dates = np.unique(t0)
     window = min(WINDOW, max(1, len(dates) // 5))

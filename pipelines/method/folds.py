@@ -1,9 +1,10 @@
 """Folds: which rows train and which are tested, so that no training label meets a test span.
 
 Every splitter works on (t0, t1) across all symbols: a timestamp is never split (Lopez de Prado
-2018, ch. 7). `purge` is the one rule; `walk_forward` makes the evidence of a version,
-`combinatorial` the several paths through the whole history that show how much of a Sharpe ratio
-is the order of the years (ch. 12). There is no shuffled split here, and there must not be one.
+2018, ch. 7). `purge` is the one rule. `walk_forward` makes the evidence of a version.
+`combinatorial` makes several paths through the whole history; they show how much of a Sharpe ratio
+comes from the order of the years (ch. 12). There is no shuffled split here, and there must not be
+one.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from pipelines.method.rows import LabelledRows
 from registry.errors import ParameterError, ShapeError, TooLittleHistoryError
 
 MOST_FITS = 100
-"""Of combinatorial folds; each is a whole fit."""
+"""Most combinatorial folds; each is a whole fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Fold:
 def purge(
     t0: NDArray[np.int64], t1: NDArray[np.int64], test: NDArray[np.intp], embargo: int = 0
 ) -> NDArray[np.bool_]:
-    """Return which rows may train a model that is tested on the rows `test`; bool (n,).
+    """Return the rows that may train a model tested on the rows `test`, as bool (n,).
 
     Each maximal run of adjacent test timestamps is one block, purged on its own: row i is kept
     iff NOT (t0_i <= max t1 of the block AND t1_i >= first t0 of the block) and NOT (max t1 of the

@@ -1,12 +1,12 @@
 """Fractional differentiation: as stationary as needed, with as much memory as can be kept.
 
-Fixed-width window (AFML section 5.5): the series is weighted by the binomial series of (1 - L)^d,
-cut where the weights become small, so that every value comes from the same number of bars and
-f(x[:t])[t] == f(x)[t]. The smallest d that passes an augmented Dickey-Fuller test is fitted on
-training bars only and then applied to all.
+Fixed-width window (AFML section 5.5). The weights are the binomial series of (1 - L)^d, cut where
+they become small. So every value comes from the same number of bars, and f(x[:t])[t] == f(x)[t].
+The smallest d that passes an augmented Dickey-Fuller test is fitted on training bars only and then
+applied to all.
 
-No feature set uses it: a feature set has nothing fitted. It serves research on bars before they
-are given to a source of `files` with further columns.
+No feature set uses it, because a feature set has nothing fitted. It serves research on bars, before
+they go to a source of `files` with further columns.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Information in a signal: does a higher prediction mean a higher return, across symbols.
+"""Information in a signal: whether a higher prediction means a higher return, across symbols.
 
 Qlib's definitions: IC_t is Pearson's correlation of prediction and return over the symbols of a
-date, rank IC Spearman's; ICIR is the mean of the daily ones over their standard deviation. With
-them how they decay by horizon, how much the ranking turns over, how long it lasts, and what the
-highest fifth earns over the lowest. Numpy and polars only.
+date, rank IC is Spearman's. ICIR is the mean of the daily ones over their standard deviation. The
+module also gives their decay by horizon, how much the ranking turns over, how long it lasts, and
+the return of the highest fifth over the lowest. Numpy and polars only.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 HORIZONS = (1, 2, 5, 10, 20)
 LEAST_SYMBOLS = 5
-"""Of a date that has a correlation; below that a quintile is less than a symbol."""
+"""Fewest symbols of a date for a correlation; with fewer a quintile is less than a symbol."""
 LEAST_DATES = 60
 GROUPS = 5
 

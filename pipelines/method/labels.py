@@ -1,7 +1,7 @@
-"""What bars become in hindsight: realised variance, returns, the touch of a triple barrier.
+"""Labels: what followed each bar (realised variance, returns, the touch of a triple barrier).
 
-Also the two causal volatilities that labels are measured in. Numpy and polars only. Arrays have
-one entry per bar of one symbol; NaN means not known.
+Also the two causal volatilities that labels are measured in. Numpy and polars only. Arrays have one
+entry per bar of one symbol; NaN means not known.
 """
 
 from dataclasses import dataclass
@@ -138,7 +138,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Touches:
-    """How each decision's path ended.
+    """The end of each decision's path.
 
     `y`: BUY, HOLD or SELL as a class number, NaN where unknown. `bars`: bars from the decision to
     the exit, -1 where unknown. `log_return`: fill to exit. `ambiguous`: 1 where one bar touched
@@ -160,7 +160,7 @@ def later(values: Array, bars: int) -> Array:
 
 
 def triple_barrier(path: Path, width: Array, horizon: int) -> Touches:
-    """Label each decision by the barrier its path touches first (AFML ch. 3).
+    """Label each decision by the barrier that its path touches first (AFML ch. 3).
 
     Args:
         width: log distance of both barriers from the fill, (n,).
@@ -198,11 +198,11 @@ def triple_barrier(path: Path, width: Array, horizon: int) -> Touches:
 
 
 def fixed_horizon(path: Path, width: Array, horizon: int) -> Touches:
-    """Label each decision by where its path is `horizon` bars after the fill, whatever came before.
+    """Label each decision by the end of its path, `horizon` bars after the fill.
 
-    BUY where the log return from fill to that close is above `width`, SELL where it is below
-    minus `width`, else HOLD; every label is known at that close (AFML section 3.2, with a width
-    that follows volatility).
+    BUY where the log return from fill to that close is above `width`, SELL where it is below minus
+    `width`, else HOLD. Every label is known at that close (AFML section 3.2, with a width that
+    follows volatility).
     """
     n, last = len(width), path.first + horizon - 1
     exit_price = later(path.close, last)

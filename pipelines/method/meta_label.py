@@ -23,7 +23,7 @@ RIDGE = 1.0
 """Penalty on squared standardised coefficients, in rows."""
 STEPS = 50
 ACCEPTED = 0.5
-"""A signal is kept where it is more likely right than wrong."""
+"""A signal is kept when it is more likely right than wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def meta_inputs(probabilities: Array, sigma: Array, novelty: Array) -> Array:
 
 
 def round_trip_cost(rows: LabelledRows, side: Array, spec: CostSpec) -> Array:
-    """Return what entering and leaving one unit costs, and borrowing it when short; (n,).
+    """Return the cost of entering and leaving one unit, with borrowing when short; (n,).
 
     A spread measured in the data replaces the assumed one, as in `costs.charge`; impact is left
     out, it depends on a position that is not decided yet.

@@ -47,7 +47,7 @@ def log_loss(probabilities: Array, classes: Array) -> Array:
 
 
 def binary_log_loss(probability: Array, hit: Array) -> Array:
-    """Return -ln of the probability given to what happened, per row.
+    """Return -ln of the probability given to the outcome, per row.
 
     Args:
         probability: (n,) forecast of the event.
@@ -241,7 +241,7 @@ def drawdown(wealth: Array) -> Array:
 
 
 def bars_per_year(t0: NDArray[np.int64], symbol: NDArray[np.int32]) -> float:
-    """Return how many bars a year holds, counted on the symbol with the most rows.
+    """Return the number of bars in a year, counted on the symbol with the most rows.
 
     Counted rather than derived from the interval: a day of stocks is 1/252 of a year, a day of
     bitcoin 1/365, and only the data know.

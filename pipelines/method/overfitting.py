@@ -1,9 +1,9 @@
-"""Overfitting by selection: does the best of the tried recipes stay good where it was not chosen.
+"""Overfitting by selection: whether the best of the tried recipes is good where it was not chosen.
 
 The probability of backtest overfitting by combinatorially symmetric cross-validation (Bailey,
 Borwein, Lopez de Prado and Zhu 2017, "The probability of backtest overfitting", Journal of
-Computational Finance 20(4)), from the stored out-of-fold return series of every trial. The
-deflated Sharpe ratio, its sibling, is in `pipelines/method/statistics.py`. Numpy only.
+Computational Finance 20(4)), from the stored out-of-fold return series of every trial. Its sibling,
+the deflated Sharpe ratio, is in `pipelines/method/statistics.py`. Numpy only.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ Array = NDArray[np.float64]
 
 BLOCKS = 16
 LEAST_BLOCK = 16
-"""Periods of a block: below that a half of the sample is less than half a year of days."""
+"""Fewest periods of a block; with fewer a half of the sample is less than half a year of days."""
 CHUNK = 2_000_000
 """Cells (combination, trial) held at once."""
 DECIMALS = 12
-"""Of Sharpe ratios when they are ranked: two trials with the same returns must tie."""
+"""Decimals of Sharpe ratios when they are ranked, so that trials with the same returns tie."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overfitting:
-    """What choosing the best trial on one half of the periods gives on the other half.
+    """The result of choosing the best trial on one half of the periods, seen on the other half.
 
     `probability`: share of the C(S, S/2) halves whose winner is at or below the median of the
     other half. `logits`: (n_combinations,) ln(w / (1 - w)), w the winner's relative rank there.
@@ -73,7 +73,7 @@ def trial_panel(series: Sequence[TrialReturns]) -> TrialPanel:
 
 
 def why_not(panel: TrialPanel, series: Sequence[TrialReturns]) -> str:
-    """Return why no probability of overfitting can be had from the panel; empty when it can."""
+    """Return the reason why the panel gives no probability of overfitting; empty when it does."""
     n_dates, n_trials = panel.returns.shape
     if n_trials < 2:
         return f"needs the returns of two recipes, there are {n_trials}: validate another recipe"

@@ -1,10 +1,10 @@
-"""Backtests of risk forecasts: whether losses beyond them were as many and as deep as they said.
+"""Backtests of risk forecasts: whether losses beyond them were as many and as deep as promised.
 
-A hit is a realised loss beyond the value at risk forecast for it; with tail probability p a right
-forecast is hit by a share p of dates, independently of the date before. All take one value per
-date, in time order, of periods that do not overlap: with overlapping horizons hits repeat
-themselves and every p-value here is too small. Numpy and the standard library only, because
-templates judge themselves with these.
+A hit is a realised loss beyond the value at risk forecast for it. With tail probability p a right
+forecast is hit on a share p of dates, independently of the date before. Every test takes one value
+per date, in time order, of periods that do not overlap. With overlapping horizons hits repeat
+themselves and every p-value is too small. Numpy and the standard library only, because templates
+judge themselves with these.
 """
 
 import math

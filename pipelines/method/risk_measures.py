@@ -1,11 +1,11 @@
 """Risk measures: what a distribution of losses, or a path of returns, says about a portfolio.
 
-Numpy only, because the template of risk decodes with these and serving imports templates. A loss
-is the negative of a simple return, a fraction of the portfolio's value; value at risk and expected
-shortfall are positive numbers where money can be lost. `level` is the confidence, 0.99, and
-p = 1 - level the tail probability.
+Numpy only, because the template of risk decodes with these and serving imports templates. A loss is
+the negative of a simple return, a fraction of the portfolio's value. Value at risk and expected
+shortfall are positive when money can be lost. `level` is the confidence, 0.99, and p = 1 - level
+the tail probability.
 
-VaR = quantile_level(L) with linear interpolation and ES = mean(L | L >= VaR), which are the
+VaR = quantile_level(L) with linear interpolation, and ES = mean(L | L >= VaR). These are the
 definitions of empyrical's `value_at_risk` and `conditional_value_at_risk` with the sign turned.
 """
 

@@ -98,9 +98,9 @@ def concatenate(parts: Sequence[LabelledRows]) -> LabelledRows:
 
 
 def known_to(training: LabelledRows, oof: OutOfFold) -> OutOfFold:
-    """Return the predictions whose label was complete when the last training label was.
+    """Return the predictions whose label was complete no later than the last training label.
 
-    Training rows are purged against the rows they serve, so whatever was known with them was
-    known before those rows; the newest predictions of the fold before are not.
+    Training rows are purged against the rows they serve. So these predictions were known before
+    those rows; the newest predictions of the fold before were not.
     """
     return oof.take(oof.rows.t1 <= training.t1.max(initial=-1))

@@ -1,4 +1,4 @@
-"""Significance: is a mean different from zero, is a Sharpe ratio more than luck.
+"""Significance: whether a mean differs from zero, whether a Sharpe ratio is more than luck.
 
 Numpy and the standard library only, because templates judge themselves with these and serving
 imports templates. Bootstraps that need `arch` are in `pipelines/method/bootstrap.py`. Everything is
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 EULER_GAMMA = 0.5772156649015329
 LEAST_LAGS = 21
 CONSTANT = 1e-12
-"""Returns that deviate by no more do not vary: what is left is rounding."""
+"""Returns that deviate by no more than this do not vary; the rest is rounding."""
 _NORMAL = NormalDist()
 
 

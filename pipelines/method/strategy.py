@@ -1,8 +1,8 @@
 """From decisions to returns: the plain strategy that judges trading signals.
 
-Target position of a symbol = mean of its last H decisions (+1, 0, -1), 1/n_symbols of capital
-each; a decision is filled as its label is. Active returns are what is left after beta times the
-equal-weight universe. Numpy only.
+The target position of a symbol is the mean of its last H decisions (+1, 0, -1), with 1/n_symbols of
+capital each. A decision is filled as its label is. Active returns are the net returns minus beta
+times the equal-weight universe. Numpy only.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ Array = NDArray[np.float64]
 MARKET_CONTEXT = ("sigma", "half_spread", "dollar_volume")
 
 RISK_AVERSION = 3.0
-"""Of the utility mean - RISK_AVERSION / 2 * variance, per interval."""
+"""Risk aversion of the utility mean - RISK_AVERSION / 2 * variance, per interval."""
 
 QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-"""Of |edge|: candidates for the threshold, beside 0."""
+"""Quantiles of |edge| that are tried as threshold, beside 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Strategy:
     bars_per_year: float
 
     def run(self, panel: Panel, decision: Array) -> CostReport:
-        """Return what the decisions earn and cost per date of the panel."""
+        """Return the returns and costs of the decisions, per date of the panel."""
         target = positions(panel, decision, self.horizon)
         return charge(target, panel.market, self.costs, self.bars_per_year)
 

@@ -1,7 +1,7 @@
 """Uniqueness: how much of a label is its own when labels overlap (AFML section 4.4). Numpy only.
 
-A label of twenty bars shares nineteen of them with the label of the next bar; counted in full,
-every return would be learnt twenty times, and those in the middle of the sample most of all.
+A label of twenty bars shares nineteen of them with the label of the next bar. With full weights
+every return would be learnt twenty times, except those near the ends of the sample.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
 """Classical forecasts of the variance of the next h bars: HAR and GARCH. Numpy only.
 
-They are the rivals that `volatility_forecast` is measured against. HAR is fitted here, by least
-squares on rows of many symbols; the parameters of GARCH and GJR-GARCH are fitted by `arch`
-(`pipelines/recipes/rivals.py`), the recursion that carries them over later bars is here. Variances
-are mean squared log returns per bar unless said otherwise.
+They are the rivals of `volatility_forecast`. HAR is fitted here, by least squares on rows of many
+symbols. `arch` fits the parameters of GARCH and GJR-GARCH (`pipelines/recipes/rivals.py`), and the
+recursion here carries them over later bars. Variances are mean squared log returns per bar unless
+said otherwise.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class Garch:
 
     @property
     def persistence(self) -> float:
-        """How much of a shock to the expected variance is left one bar later."""
+        """The share of a shock to the expected variance that is left one bar later."""
         return self.alpha + self.gamma / 2 + self.beta
 
     def variances(self, returns: Array) -> Array:

@@ -36,6 +36,6 @@ def shap_importance(
 
 
 def first_line(error: Exception) -> str:
-    """Return what a library complains about: its first line, without time and source file."""
+    """Return the first line of a library's message, without time and source file."""
     first = str(error).strip().partition("\n")[0]
     return first.rpartition(": ")[2] or type(error).__name__

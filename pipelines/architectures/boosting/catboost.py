@@ -193,7 +193,7 @@ def _objective(objective: Objective) -> dict[str, object]:
 
 
 def _needs_cpu(settings: Mapping[str, object]) -> str | None:
-    """Return why CatBoost cannot fit this on a GPU."""
+    """Return the reason why CatBoost cannot fit this on a GPU; None when it can."""
     if isinstance(settings["loss_function"], GammaDeviance):
         return "this loss is computed in Python, on the CPU only"
     return None if settings["rsm"] == 1 else "rsm below 1 works on the CPU only"

@@ -1,7 +1,7 @@
 """Devices of boosted trees: a GPU when there is one and the library can use it, else the CPU.
 
-Nothing falls back in silence: when a GPU was asked for, or one is here that a fit then cannot
-use, the context's `notice` says so.
+Nothing falls back in silence. The context's `notice` says so when a GPU was asked for and is not
+used, and when a GPU is here that a fit cannot use.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def fit_on_best(
     fit: Callable[[bool], T],
     failure: type[Exception],
 ) -> T:
-    """Return what `fit(on_gpu)` returns, on a GPU where that is wanted and possible.
+    """Fit on a GPU where that is wanted and possible, else on the CPU; return the fit.
 
     Args:
         unsupported: why this build or fit cannot use a GPU; None when it can.

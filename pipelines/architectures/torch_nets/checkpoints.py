@@ -1,8 +1,8 @@
 """Checkpoints: the state of a torch fit between two epochs, on disk.
 
-A file is replaced in one step, so a process killed at any moment leaves the state after some
-whole epoch. It is read with `weights_only`, which runs no code, and taken up only by the very fit
-that wrote it: same rows, same initial weights, same plan and seed, same torch.
+A file is replaced in one step, so a process killed at any moment leaves the state after some whole
+epoch. The file is read with `weights_only`, which runs no code. Only the fit that wrote it may go
+on from it: the same rows, initial weights, plan, seed and torch.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path, fingerprint: str, device: torch.device) -> Checkpoint | str:
-    """Return the checkpoint of the fit with this fingerprint, or why there is none to go on from.
+    """Return the checkpoint of the fit with this fingerprint, or the reason not to go on from one.
 
     The reason is empty where there is no file.
     """
@@ -79,7 +79,7 @@ def load(path: Path, fingerprint: str, device: torch.device) -> Checkpoint | str
 def fingerprint(
     facts: tuple[object, ...], arrays: tuple[NDArray[Any], ...], weights: Mapping[str, Tensor]
 ) -> str:
-    """Return the SHA-256 of what a fit starts from.
+    """Return the SHA-256 of everything that a fit starts from.
 
     Args:
         facts: with a stable `repr`: names, numbers, frozen dataclasses of them.

@@ -1,12 +1,12 @@
 """Clusters of points as states: found by scikit-learn at fit time, kept as plain arrays.
 
-`kmeans` gives every state one centre; with the pooled variance within clusters and their shares
+`kmeans` gives every state one centre. With the pooled variance within clusters and their shares
 that is a mixture of spherical Gaussians, and the log weights are its posterior up to a constant.
-`dbscan` (Ester et al. 1996) gives every dense cluster its core points, and one more state to what
-lies farther than eps from all of them: the points it calls noise.
+`dbscan` (Ester et al. 1996) gives every dense cluster its core points. One more state holds the
+points farther than eps from all of them, which it calls noise. States are in order of rising
+weighted variance of a series of returns, so that state 0 is the calm one for every seed.
 
-States are in order of rising weighted variance of a series of returns, so that state 0 is the
-calm one whatever the seed. Used by architectures that turn inputs into points.
+Used by architectures that turn inputs into points.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ from registry.errors import FitError
 METHODS = ("kmeans", "dbscan")
 MOST_STATES = 6
 STABLE = 0.6
-"""Adjusted Rand index between the halves' clusterings from which a number of states is stable."""
+"""A number of states is stable from this adjusted Rand index between the halves' clusterings."""
 
 SILHOUETTE_POINTS = 1000
-"""Points that the silhouette is measured on at most: it compares every two of them."""
+"""Most points for the silhouette, which compares every two of them."""
 
 LEAST_VARIANCE = 0.1
 """Of a cluster of standardised points: below it, log weights would magnify the last digits of
 float32 beyond what flavors agree on."""
 
 DBSCAN_POINTS = 500
-"""Points that DBSCAN sees at most, evenly spaced in time; its core points stay in the model."""
+"""Most points for DBSCAN, evenly spaced in time; its core points stay in the model."""
 
 NEIGHBOURS = 10
 EPS_QUANTILES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
@@ -131,7 +131,7 @@ def by_variance(
 def choose_n_states(
     method: str, points: NDArray[np.float64], weight: NDArray[np.float64], seed: int
 ) -> int:
-    """Return the number of states that the points, in time order, bear.
+    """Return the number of states that the points, in time order, support.
 
     `kmeans`: of 2 to 6, the highest silhouette among the stable numbers: clusters found in the
     older half and in the newer half alone must put the newer half's points together alike

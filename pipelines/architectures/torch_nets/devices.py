@@ -1,4 +1,4 @@
-"""Devices: where a torch fit runs, in which precision, and how it tells that memory is out.
+"""Devices: where a torch fit runs, in which precision, and whether its memory is full.
 
 `auto` takes the first of cuda, mps and cpu that this machine has. Autocast to bfloat16 is used on
 cuda only: a processor gains nothing from it at the sizes fitted here.
@@ -15,7 +15,7 @@ DEVICES = ("cuda", "mps", "cpu")
 
 
 def choose(wanted: str) -> torch.device:
-    """Return the device of that name; of `auto`, the best that this machine has.
+    """Return the device of a name; for `auto` the best that this machine has.
 
     Raises:
         ParameterError: an unknown device, or one that is not here.

@@ -1,9 +1,8 @@
 """A fitted torch module as an estimator: raw scores, importance, the native model.
 
-The module maps `(sample, [step,] feature)` to `(sample, score)`; how it was fitted is the business
-of `pipelines.architectures.torch_nets.training_loop`, what it looks like that of the architectures.
-It predicts on the processor, wherever it was fitted, so that its scores are those of the native
-file bit for bit.
+The module maps `(sample, [step,] feature)` to `(sample, score)`. The architectures build it, and
+`pipelines.architectures.torch_nets.training_loop` fits it. It predicts on the processor, wherever
+it was fitted, so that its scores are those of the native file bit for bit.
 """
 
 from collections.abc import Iterator
@@ -73,7 +72,7 @@ class TorchEstimator(Estimator):
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run with this many of torch's threads; the process's number comes back afterwards."""
+    """Run with this many of torch's threads; the process's number is restored afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

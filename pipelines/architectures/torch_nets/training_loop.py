@@ -1,10 +1,10 @@
 """The one training loop of all networks: rows in, the weights of the best epoch out.
 
-Rows stay on the device for the whole fit; the newest part of them decides when to stop. After
-every epoch the loop reports its metrics and keeps a checkpoint, where the caller gave a place for
-either; a killed fit goes on from there and ends with bitwise the same weights. When a device runs
-out of memory the batch is halved, said, and the fit goes on. Nothing global is left changed: the
-random state and the thread count come back.
+Rows stay on the device for the whole fit, and the newest part of them decides when to stop. After
+every epoch the loop reports its metrics and keeps a checkpoint, if the caller gave a place for
+them. A killed fit goes on from there and ends with bitwise the same weights. When a device runs out
+of memory the loop halves the batch, says so, and goes on. It restores the global random state and
+thread count.
 """
 
 import math
@@ -30,10 +30,10 @@ MIN_ROWS = 64
 class Plan:
     """How to fit.
 
-    `validation_fraction` of the rows, the newest, decide when to stop; `gap_fraction` of the rows
-    before them are left out, because their labels reach into the validation rows (the horizon is
-    not known here; 1 % of the rows is longer than it unless there are fewer than 100 times as
-    many dates as bars of horizon).
+    The newest `validation_fraction` of the rows decides when to stop. `gap_fraction` of the rows
+    before them is left out, because their labels reach into the validation rows. The horizon is not
+    known here; 1 % of the rows is longer than it, unless there are fewer than 100 times as many
+    dates as bars of horizon.
     """
 
     epochs: int
@@ -56,7 +56,7 @@ class TimeSplit:
 
 
 def split_in_time(n_rows: int, plan: Plan) -> TimeSplit:
-    """Return which rows train and which decide when to stop; the gap between them is unused."""
+    """Split rows into those that train and those that decide when to stop, with an unused gap."""
     start = n_rows - max(1, round(n_rows * plan.validation_fraction))
     return TimeSplit(start - max(1, round(n_rows * plan.gap_fraction)), start)
 
@@ -135,7 +135,7 @@ def _seed_of(seed: int, epoch: int) -> int:
 
 
 def _placed(array: NDArray[Any], device: torch.device, context: FitContext) -> Tensor:
-    """Return the array on the device; in main memory, and said, where it does not fit."""
+    """Return the array on the device; in main memory, with a notice, if it does not fit."""
     try:
         return torch.tensor(array, device=device)
     except RuntimeError as exc:
@@ -153,7 +153,7 @@ def _say(context: FitContext, line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """Features, targets and weights of all rows as tensors; `loss` is that of some of them."""
+    """Features, targets and weights of all rows as tensors; `loss` takes some of the rows."""
 
     tensors: list[Tensor]
     objective: Objective

@@ -37,7 +37,7 @@ class RequestAlias:
 
 
 class RowStream(Protocol):
-    """What a set carries from bar to bar; only `pipelines.data.features.streaming` calls it.
+    """State carried from bar to bar; only `pipelines.data.features.streaming` calls it.
 
     `bars` are the newest `min_history` bars, newest last, finite in every column the set needs.
     """
@@ -47,7 +47,7 @@ class RowStream(Protocol):
         ...
 
     def peek(self, bars: BarSeries) -> NDArray[np.float64]:
-        """Return what `update` would, changing nothing."""
+        """Return the same as `update`, but change nothing."""
         ...
 
 

@@ -81,7 +81,7 @@ class Alpha158:
         return out
 
     def stream(self, series: BarSeries) -> "Alpha158Rows":
-        """Return what computes one row at a time; it carries nothing."""
+        """Return an object that computes one row at a time; it carries no state."""
         return Alpha158Rows(self)
 
     def _average(self, series: BarSeries) -> NDArray[np.float64]:

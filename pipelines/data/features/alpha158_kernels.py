@@ -127,7 +127,7 @@ def _trend(close: Array, t: int, row: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _flat(t: int) -> float:
-    """Return what a relation within a flat window is: none, or not known yet."""
+    """Return the value of a relation in a flat window: 0, or NaN while it is not known yet."""
     return 0.0 if t >= FULL else np.nan
 
 

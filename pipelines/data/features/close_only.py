@@ -152,14 +152,14 @@ class CloseOnlyRows:
         return _newest_row(bars.close, trail, self._rsi.update(price), self._macd.update(price))
 
     def peek(self, bars: BarSeries) -> ind.Array:
-        """Return what `update` would, changing nothing."""
+        """Return the same as `update`, but change nothing."""
         before, price = bars.close[-2:].tolist()
         trail = self._trail.beside(_marks(before, price))
         return _newest_row(bars.close, trail, self._rsi.peek(price), self._macd.peek(price))
 
 
 def _marks(before: float, price: float) -> tuple[float, float, float]:
-    """Return what the trail keeps of a bar: squared, squared positive and absolute log return."""
+    """Return the squared, the squared positive and the absolute log return of the newest bar."""
     move = math.log(price / before)
     square = move * move
     return square, 0.0 if move < 0 else square, abs(move)

@@ -131,7 +131,7 @@ def aligned(
 
 
 def market_features(taken: ind.Array, returns: ind.Array) -> ind.Array:
-    """Return what is one number per timestamp, (n_times, 10).
+    """Return the features that have one value per timestamp, (n_times, 10).
 
     Args:
         taken: (7, n_times, n_symbols), the columns `RANKED` of `close_only`; NaN without a bar.
@@ -153,7 +153,7 @@ def market_features(taken: ind.Array, returns: ind.Array) -> ind.Array:
 
 
 def own_features(taken: ind.Array, returns: ind.Array, market: ind.Array) -> ind.Array:
-    """Return what is one number per timestamp and symbol, (n_times, n_symbols, 14).
+    """Return the features that differ between symbols, (n_times, n_symbols, 14).
 
     `taken` and `market`, the result of `market_features`, are of the same timestamps; `returns`
     may begin earlier.

@@ -163,7 +163,7 @@ def garman_klass_variance(opened: Array, high: Array, low: Array, close: Array) 
 
 
 def close_location(high: Array, low: Array, close: Array) -> Array:
-    """Return where the close lies in its bar, -1 at the low to 1 at the high; 0 without range."""
+    """Return the place of the close in its bar: -1 at the low, 1 at the high, 0 without range."""
     return ratio(2 * close - high - low, high - low, neutral=0.0)
 
 

@@ -175,7 +175,7 @@ class OhlcvRows:
         return np.array(first + _added(first, bars, trail, (*trend, aroon, chaikin)))
 
     def peek(self, bars: BarSeries) -> ind.Array:
-        """Return what `update` would, changing nothing."""
+        """Return the same as `update`, but change nothing."""
         high, low, close, volume = _newest_values(bars)
         trend = [handle.peek(high, low, close) for handle in self._trend]
         aroon, chaikin = self._aroon.peek(high, low), self._chaikin.peek(high, low, close, volume)

@@ -1,14 +1,14 @@
 """Streaming: one symbol's features, carried forward one closed bar at a time.
 
-`FeatureStream` keeps the newest bars of a symbol and whatever state its feature set carries
-(TA-Lib's handles; everything else is computed from the bars kept), and decides what a bar that is
-late, twice there or out of step means. Law: after any run of accepted bars, `newest` is what
-`FeatureSet.compute` gives for them - bit-identical where TA-Lib or Alpha158's kernels give the
-value, to 1e-10 elsewhere.
+`FeatureStream` keeps the newest bars of a symbol and the state of its feature set: TA-Lib's
+handles, since everything else is computed from the kept bars. It also decides about bars that are
+late, duplicate or out of step.
 
-While fewer than `min_history` bars are there, or one of them lacks a column, rows are computed from
-the bars kept as a batch: slower, and right. A stream opened on the newest `min_history` bars alone
-agrees with one opened on all of them as `min_history` promises, to 1e-6.
+Law: after any run of accepted bars, `newest` is what `FeatureSet.compute` gives for them:
+bit-identical where TA-Lib or Alpha158's kernels give the value, to 1e-10 elsewhere. While there are
+fewer than `min_history` bars, or one of them lacks a column, rows are computed as a batch from the
+kept bars, which is slower. A stream opened on the newest `min_history` bars agrees with one opened
+on all of them to 1e-6, as `min_history` promises.
 
 Not safe for threads: the owner holds a lock.
 """
@@ -27,10 +27,10 @@ from pipelines.data.features import FeatureSet, RowStream
 COLUMNS = tuple(name for name in SCHEMA if name not in ("symbol", "timestamp"))
 _values_of = attrgetter(*COLUMNS)
 LARGEST, LEAST = 1e150, 1e-150
-"""Between these a number's square, and a ratio of two prices, is a float64."""
+"""Between these limits the square of a number and the ratio of two prices fit into a float64."""
 
 LONGEST_CATCH_UP = 100
-"""New bars from which opening anew is cheaper than an update each."""
+"""With this many new bars, opening anew is cheaper than one update for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Bar:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened to the bars offered; the stream adds to it.
+    """Number of bars offered, by what the stream did with them; the stream adds to it.
 
     `late` and `duplicate` (not after the newest bar) and `invalid` (no positive close) were
     rejected. `gaps` are accepted bars more than one interval after the one before: a night, or

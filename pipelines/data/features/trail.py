@@ -29,7 +29,7 @@ class Trail:
         return found
 
     def beside(self, values: Sequence[float]) -> Array:
-        """Return what `push` would, adding nothing."""
+        """Return the same as `push`, but add nothing."""
         self._values[:, self._end] = values
         stop = self._end + 1
         return self._values[:, max(0, stop - self._keep) : stop]

@@ -1,12 +1,12 @@
 """Universe: a panel feature set streamed, one handle for all symbols of a version.
 
-A timestamp is computed once every symbol has a bar at it or after it, or a grace period has passed
-since the first bar at it came; symbols without one are named. Bars of one symbol go through the
-rules of its own `FeatureStream`. Law: while no symbol is missing, the rows are those of
-`compute_panel` to 1e-10. A bar that comes after its timestamp was computed enters its symbol's
-history and is counted late; opening the universe anew on the stored bars takes it in.
+A timestamp is computed when every symbol has a bar at it or after it, or when a grace period has
+passed since its first bar came. Symbols without a bar there are named. Bars of one symbol go
+through the rules of its own `FeatureStream`.
 
-Not safe for threads: the owner holds a lock.
+Law: while no symbol is missing, the rows are those of `compute_panel` to 1e-10. A bar that comes
+after its timestamp was computed enters its symbol's history and is counted late. To take it into
+the rows, open the universe anew on the stored bars. Not safe for threads: the owner holds a lock.
 """
 
 import time
@@ -136,7 +136,7 @@ class UniverseStream:
             yield self._panel_row(timestamp, parts, taken, returns)
 
     def _with(self, parts: Mapping[str, _Part]) -> tuple[ind.Array, ind.Array]:
-        """Return what is kept, with one more timestamp."""
+        """Return the kept columns and returns, with one more timestamp."""
         row = np.full((len(TAKEN), 1, len(self.symbols)), np.nan)
         moves = np.full((1, len(self.symbols)), np.nan)
         for i, symbol in enumerate(self.symbols):

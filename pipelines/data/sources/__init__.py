@@ -4,9 +4,9 @@ Extension point: one file per source here, one line in `SOURCES`, one line in do
 `tests/conformance/test_sources.py` then runs on it.
 
 Guarantees of every source:
-- what it returns went through `pipelines.data.bars.check_bars`;
+- the bars it returns went through `pipelines.data.bars.check_bars`;
 - a column it does not have is null; nothing is invented;
-- an unknown symbol is an `UnknownSymbolError` that names what there is.
+- an unknown symbol is an `UnknownSymbolError` that names the known ones.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
-"""Columns: which column of a file is which of ours, and its text as numbers.
+"""Columns: the file's column for each of ours, and its text as numbers.
 
-Names are recognised whatever their case and punctuation (`<DATE>`, `Adj Close`, `askOpen`); a
-mapping overrides them, or leaves a column out (`volume=none`). A file without header is recognised
-only as time, open, high, low, close and maybe volume (the time in one column or in two), and only
-if highs and lows are where that order says; any other needs a mapping by position.
+Names are recognised in any case and punctuation (`<DATE>`, `Adj Close`, `askOpen`). A mapping
+overrides them, or leaves a column out (`volume=none`). A file without header is recognised only as
+time, open, high, low, close and maybe volume, with the time in one column or in two, and only if
+highs and lows are where that order says. Any other such file needs a mapping by position.
 """
 
 import re
@@ -54,7 +54,7 @@ THOUSANDS = r"^-?\d{1,3}(,\d{3})+(\.\d+)?$"
 PLAINLY_THOUSANDS = r"^-?\d{1,3}(,\d{3})+(\.|,\d{3})"
 DECIMAL_COMMA = r"^-?\d+,\d+$"
 LEAVE_OUT = "none"
-"""What a mapping says of a column that is not to be read."""
+"""Value of a mapping for a column that is not to be read."""
 
 MISSING_TEXTS = ("null", "none", "na", "n/a", "nan", "-")
 

@@ -1,8 +1,7 @@
-"""Marks: what a file says of the bars in it, so that made-up bars are never taken for real ones.
+"""Marks: how a file says that its bars are synthetic, so that nobody takes them for real ones.
 
-A synthetic file is called `*.synthetic.parquet` and carries keys in its Parquet metadata. Either
-is enough for a reader to warn: a copy under another name keeps the keys, a conversion to CSV keeps
-the name.
+A synthetic file is called `*.synthetic.parquet` and has keys in its Parquet metadata. A reader
+warns on either: a copy under another name keeps the keys, a conversion to CSV keeps the name.
 """
 
 from collections.abc import Iterable, Mapping

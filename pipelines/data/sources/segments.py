@@ -1,13 +1,13 @@
 """Segments: bars as small immutable Parquet files in one folder, many writers, many readers.
 
-An append writes one new file, under another name first, flushed to disk and then renamed: a file
-that has its name is whole, and an append that returned survives a power cut. When a level has
-`FAN_IN` files they are merged into one of the next level, so n appends leave O(log n) files and
-each row is rewritten O(log n) times. A crash between writing the merged file and removing its
-parts leaves rows twice; they are equal, and `load` keeps one.
+An append writes one new file under another name, flushes it to disk and renames it. So a file under
+its own name is whole, and an append that returned survives a power cut. When a level has `FAN_IN`
+files they are merged into one of the next level: n appends leave O(log n) files, and each row is
+rewritten O(log n) times. After a crash between writing the merged file and removing its parts, rows
+are there twice; they are equal, and `load` keeps one.
 
-`lock` is advisory (`flock` on the folder itself) and works between processes and between threads;
-readers share it, so that a merge never takes files away from under them.
+`lock` is advisory (`flock` on the folder itself) and works between processes and between threads.
+Readers share it, so that a merge never takes files away from under them.
 """
 
 import fcntl

@@ -1,8 +1,8 @@
 """Source `store`: the bars this engine has received, under `var/bars/<interval>/`.
 
 `BarStore` is written by serving (`POST /bars`) and read by serving, monitoring and the training
-stages, in several processes at once. An append is on disk before it returns and idempotent on
-(symbol, timestamp); the first bar of a time stands, a later one that differs is reported, never
+stages, in several processes at once. An append is on disk before it returns, and idempotent on
+(symbol, timestamp): the first bar of a time stands; a later one that differs is reported, not
 stored. Each interval has one price basis. The files are `pipelines.data.sources.segments`.
 """
 
@@ -34,7 +34,7 @@ MAX_CHUNKS = 64
 
 @dataclass(frozen=True, slots=True)
 class AppendReport:
-    """What became of appended bars; `conflicts` has one line per bar that was refused."""
+    """Result of an append; `conflicts` has one line per bar that was refused."""
 
     accepted: int
     duplicates: int
@@ -227,7 +227,11 @@ class _IntervalBars:
 
 
 def _distinct(frame: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
-    """Return the first row of each symbol and time, checked, and what the others repeat or deny."""
+    """Return the first row of each symbol and time, checked.
+
+    The further rows are compared with it: returns how many are alike, and a line for each that
+    differs.
+    """
     if not {*KEY, "close"} <= set(frame.columns):
         check_bars(frame, policy="strict", where="appended bars", is_history=False)
     first = frame.unique(KEY, keep="first", maintain_order=True).sort(KEY)
@@ -248,7 +252,7 @@ def _as_bars(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _compare(offered: pl.DataFrame, held: pl.DataFrame) -> tuple[int, tuple[str, ...]]:
-    """Return how many offered rows equal the held row of their time, a line for each other."""
+    """Count the offered rows that equal the held row of their time; return a line per other one."""
     both = offered.join(held, on=KEY, how="inner", suffix="_held", maintain_order="left")
     values = [c for c in SCHEMA if c not in KEY]
     alike = pl.all_horizontal(pl.col(c).eq_missing(pl.col(f"{c}_held")) for c in values)

@@ -1,7 +1,8 @@
 """Times as files write them, read into UTC.
 
 One column has one format: it is found once, over all rows, and a row that does not fit is an error
-that names it. Day-first and month-first dates are told apart by the data or not at all. Rules:
+that names it. The data must show whether dates are day first or month first, or it is an error.
+Rules:
 
 - dates without a time of day, and columns that are midnight in every row, as written, are daily
   labels: 00:00 UTC of that date, whatever the time zone;

@@ -1,8 +1,9 @@
 """Leaks: features that are the target under another name. Numpy and polars only.
 
 A feature that equals the target, or is a one-to-one function of it, was written down when the
-target was known: a model on it looks perfect and is useless. `refuse_leaks` names it. It does not
-find weaker leaks (a feature that was known a day too late); only whoever made the file can.
+target was known. A model on it looks perfect and is useless. `refuse_leaks` names such a feature.
+It does not find weaker leaks, such as a feature that was known a day too late; only the author of
+the file can.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from registry.errors import TableError
 
 PERFECT = 1 - 1e-9
 FEWEST = 20
-"""Rows below which agreement in all of them says nothing."""
+"""Fewer rows may agree by chance, so they are not tested."""
 
 
 def refuse_leaks(
     values: NDArray[np.float64], names: Sequence[str], y: NDArray[np.float64], target: str
 ) -> None:
-    """Refuse features that say what the target is.
+    """Refuse features that give the target away.
 
     Args:
         values: (n, n_columns) encoded columns, NaN where missing.
@@ -39,7 +40,7 @@ def refuse_leaks(
 
 
 def leak(column: NDArray[np.float64], y: NDArray[np.float64]) -> str:
-    """Return how a column says what the target is; empty when it does not."""
+    """Describe how a column gives the target away; empty when it does not."""
     known = np.isfinite(column)
     x, z = column[known], y[known]
     if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(z) == 0:

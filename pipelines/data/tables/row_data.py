@@ -1,8 +1,8 @@
 """Row data: files whose rows stand alone (tables, labelled texts), in the order of time.
 
-What `Bars` is for bars: checked, sorted, digested. A time column gives each row its time; without
-one the file's order is taken as time, a second a row from 1970, and the note says so. Rows of one
-time stay together in every fold. `read_rows` reads CSV and Parquet as source `files` does.
+The counterpart of `Bars`: checked, sorted, digested. A time column gives each row its time. Without
+one the file's order is used as time, one second per row from 1970, and the note says so. Rows of
+one time stay together in every fold. `read_rows` reads CSV and Parquet as source `files` does.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ UNTIMED = (
     "the rows have no time: their order in the file is used as time, one second per row from 1970"
 )
 FEWEST_ROWS = 60
-"""Below that nothing can be fitted, calibrated and tested on rows of its own."""
+"""Fewer rows cannot be split into parts to fit, calibrate and test on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def read_rows(query: BarQuery, time: str) -> RowData:
 def timed(
     frame: pl.DataFrame, time: str, timezone: str = "UTC", where: str = "rows"
 ) -> tuple[RowData, tuple[str, ...]]:
-    """Return rows with their times, sorted, and one line per thing that was changed.
+    """Return rows with their times, sorted, and one line per change.
 
     Raises:
         ParameterError: no such column, or a time zone that does not exist.
@@ -163,7 +163,7 @@ def microseconds(frame: pl.DataFrame) -> NDArray[np.int64]:
 
 
 def place_in_time(t0: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return which of the rows of one time each row is, 0, 1, ...; `t0` is sorted.
+    """Return the place of each row among the rows of its time: 0, 1, ...; `t0` is sorted.
 
     Together with the time it is the row's key.
     """
@@ -174,7 +174,7 @@ def place_in_time(t0: NDArray[np.int64]) -> NDArray[np.int32]:
 def label_ends(
     t0: NDArray[np.int64], horizon: int, ends: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Return when each row's label is known: `ends` if given, else `horizon` times later.
+    """Return the time at which each row's label is known: `ends`, else `horizon` times later.
 
     Horizon 0 means at once: a microsecond after the row's time. Beyond the last time, labels end
     one typical step apart.

@@ -1,13 +1,13 @@
 """Table columns: a file's columns as the numbers a model sees. Numpy and polars only.
 
-`typed` decides once, on the rows before the first test fold, what each column is: number, boolean,
-date or category; a category's vocabulary, the median of a number and whether values are missing go
-into the version's label spec. `encoded` (frames) and `encoded_rows` (requests) then say the same
-of every later row; a category or value never seen is missing.
+`typed` decides once what each column is: number, boolean, date or category. It looks at the rows
+before the first test fold. A category's vocabulary, the median of a number and whether values are
+missing go into the version's label spec. `encoded` (frames) and `encoded_rows` (requests) apply
+that to every later row; a category never seen before counts as missing.
 
-A layout says how much of this an architecture can take: `codes` (category numbers, NaN where
-missing), `indicators` (a 0/1 column per frequent category, NaN where missing) or `dense`
-(indicators, medians in place of missing numbers, and a 0/1 column that says so).
+A layout is the form that an architecture can take: `codes` (category numbers, NaN where missing),
+`indicators` (a 0/1 column per frequent category, NaN where missing) or `dense` (indicators, medians
+in place of missing numbers, and a 0/1 column that marks them).
 """
 
 import hashlib
@@ -32,7 +32,7 @@ MOST_CATEGORIES = 1000
 MOST_INDICATORS = 30
 """Categories that get a column of their own in `indicators` and `dense`, most frequent first."""
 NUMBER_SHARE = 0.9
-"""A text column this full of numbers is one of numbers, so its other values are mistakes."""
+"""With this share of numbers a text column is one of numbers; its other values are mistakes."""
 DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
 DAY_US = 86_400_000_000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -40,7 +40,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What one column is.
+    """One column: its type, and what was learned of it on the rows it was typed on.
 
     `vocabulary` are a category's texts, most frequent first (code 0); `median` of a number, a
     boolean (0 or 1) or a date (days since 1970) over the rows it was typed on; `has_missing` says
@@ -72,11 +72,11 @@ def read_columns(spec: Mapping[str, Json]) -> tuple[Column, ...]:
 
 
 def typed(frame: pl.DataFrame, where: str) -> tuple[Column, ...]:
-    """Return what each column of a frame is.
+    """Decide for each column of a frame what it is.
 
     Raises:
         TableError: a column without any value, with one value, with mixed numbers and texts, with
-            a type no model takes, or with so many texts that it names rows.
+            a type no model takes, or with so many texts that they identify rows.
     """
     if not frame.columns:
         raise TableError("there is no column beside target and time", where, "add features")

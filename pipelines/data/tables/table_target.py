@@ -1,7 +1,7 @@
 """Table target: the column to predict, as class numbers or as a number. Numpy and polars only.
 
-`fit_target` decides on the rows before the first test fold what the target is; `read_target` reads
-it off any rows by that decision, which is part of the label spec.
+`fit_target` decides on the rows before the first test fold whether the target is classes or a
+number. The decision is part of the label spec, and `read_target` applies it to any rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ FEWEST_ROWS, FEWEST_OF_A_CLASS = 30, 10
 
 
 def fit_target(values: pl.Series, task: str) -> dict[str, Json]:
-    """Return kind, classes, center and scale of a target.
+    """Decide whether a target is classes or a number; return kind, classes, center and scale.
 
     Args:
         values: the target on the rows before the first test fold.

@@ -1,13 +1,13 @@
 """Lexicon: what a text's own words say of a company or a market, without any training.
 
 A clause is read from left to right. Words and phrases of `pipelines/data/texts/lexicon_words.py`
-add their weight; a word of direction ("rose", "cut") adds the direction times what its nearest
-topic is good for, so that "costs fell" is good news and "profit fell" bad; a negation turns the
-words after it round, at `NEGATED` of their weight; "sharply" and "slightly" strengthen and weaken a
-neighbour.
+add their weight. A word of direction ("rose", "cut") adds its direction times the sign of the
+nearest topic, so that "costs fell" is good news and "profit fell" is bad. A negation turns the
+words after it round, at `NEGATED` of their weight. "Sharply" and "slightly" strengthen and weaken a
+neighbour. `signals` gives the numbers that a model sees.
 
-`signals` gives the numbers a model sees. What this cannot do: irony, comparisons over sentences,
-who is meant, words outside the list; docs/templates/sentiment.md says what was measured.
+It cannot read irony, comparisons over sentences, who is meant, or words outside the list;
+docs/templates/sentiment.md says what was measured.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,10 +41,10 @@ SMOOTHING = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a word or phrase does.
+    """The effect of a word or phrase.
 
-    `weight` is what it adds (polar words, topics at rest), `direction` where it moves a topic
-    (sign and strength), `topic` what a rise of it means: +1 good, -1 bad, 0 it is none.
+    `weight` is what it adds (polar words, topics at rest). `direction` is how it moves a topic
+    (sign and strength). `topic` is what a rise of this topic means: +1 good, -1 bad, 0 no topic.
     """
 
     weight: float = 0.0
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a text said: sums of weights of good and bad words, and counts of words."""
+    """The result of reading a text: sums of weights of good and bad words, and counts of words."""
 
     positive: float = 0.0
     negative: float = 0.0
@@ -89,7 +89,7 @@ def signals(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def read(text: str) -> Reading:
-    """Return what the lexicon finds in a text."""
+    """Sum up the words of a text that the lexicon knows."""
     positive = negative = 0.0
     n_known = n_uncertain = n_words = 0
     for clause in _clauses(tokens(text)):
@@ -157,7 +157,7 @@ def _values(clause: Sequence[str], marks: Sequence[_Mark]) -> Iterator[float]:
 
 
 def _nearest(place: int, topics: Mapping[int, int]) -> int | None:
-    """Return the place of the nearest topic within reach, the one before where two are as near."""
+    """Return the place of the nearest topic within reach; of two as near, the one before."""
     within = [at for at in topics if abs(at - place) <= REACH]
     return min(within, key=lambda at: (abs(at - place), at), default=None)
 

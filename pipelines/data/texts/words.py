@@ -25,7 +25,7 @@ from pipelines.data.texts.lexicon_words import CLAUSE_WORDS, NEGATORS
 WIDTH = 4096
 NEGATED_WORDS = 4
 NUMBER = "0"
-"""Every number is the same word: its size says nothing to a linear model."""
+"""Every number is the same word, because its size means nothing to a linear model."""
 END = "."
 """Stands between clauses: no pair of words and no negation reaches over it."""
 
@@ -51,7 +51,7 @@ def tokens(text: str) -> list[str]:
 
 
 def n_words(text: str) -> int:
-    """Return how many words and numbers a text has."""
+    """Count the words and numbers of a text."""
     return sum(token != END for token in tokens(text))
 
 
