@@ -17,7 +17,6 @@ from pipelines.method.rows import LabelledRows
 
 Array = NDArray[np.float64]
 
-INPUTS = ("edge", "hold", "log_odds", "log_sigma", "novelty", "is_buy")
 LEAST_ROWS = 500
 RIDGE = 1.0
 """Penalty on squared standardised coefficients, in rows."""

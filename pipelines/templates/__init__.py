@@ -76,7 +76,7 @@ class Template(Protocol):
 
     name: str
     inputs: str
-    """What rows are made of: a name of `pipelines.recipes.inputs.INPUTS`."""
+    """What rows are made of: a name of `pipelines.recipes.inputs.INPUT_KINDS`."""
     feature_set: str
     architectures: tuple[str, ...]
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]]

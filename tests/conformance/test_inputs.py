@@ -18,7 +18,7 @@ from pipelines.data.sources.store import BarStore
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.checks import data_checks
 from pipelines.recipes.dataset import read_dataset
-from pipelines.recipes.inputs import INPUTS, Dataset, InputKind, kind_of
+from pipelines.recipes.inputs import INPUT_KINDS, Dataset, InputKind, kind_of
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import TEMPLATES
 from registry.contract import DataSpan
@@ -79,7 +79,7 @@ class Case:
         return self.kind.rows(self.recipe, data, self.dataset.label_spec, **how)
 
 
-@pytest.fixture(scope="module", params=list(INPUTS))
+@pytest.fixture(scope="module", params=list(INPUT_KINDS))
 def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     template = next(n for n in TEMPLATES if TEMPLATES.get(n).inputs == request.param)
@@ -95,15 +95,15 @@ def case(request, tmp_path_factory):
     )
     settings = SimpleNamespace(bars_dir=folder / "bars")
     made = read_dataset(source, wanted, settings)
-    return Case(INPUTS.get(request.param), source, wanted, settings, *made)
+    return Case(INPUT_KINDS.get(request.param), source, wanted, settings, *made)
 
 
 # Where it stands -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(INPUTS))
+@pytest.mark.parametrize("name", list(INPUT_KINDS))
 def test_a_kind_has_a_template_a_form_of_request_and_a_line_in_the_docs(name):
-    assert INPUTS.get(name).name == name
+    assert INPUT_KINDS.get(name).name == name
     assert name in {TEMPLATES.get(template).inputs for template in TEMPLATES}
     assert name in FORMS
     assert f"\n| `{name}` |" in DOCS.read_text()

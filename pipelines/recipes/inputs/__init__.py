@@ -5,8 +5,8 @@ symbols. A kind of input knows how to read its data, how its rows are laid out, 
 that they are causal and the same in serving as in training. What differs between kinds is a fact
 or a method here: stages, monitoring and serving ask the kind (`kind_of`) and know no name of one.
 
-Extension point: one file per kind here, one line in `INPUTS`, one line in docs/sources.md, and the
-form of its requests in `serving/`; `tests/conformance/test_inputs.py` then runs on it.
+Extension point: one file per kind here, one line in `INPUT_KINDS`, one line in docs/sources.md, and
+the form of its requests in `serving/`; `tests/conformance/test_inputs.py` then runs on it.
 
 Guarantees of every kind:
 - `rows` come sorted by (t0, symbol), with finite labels, and depend on no later data than t1;
@@ -250,13 +250,13 @@ class InputKind(Protocol):
         return frozenset()
 
 
-INPUTS: Catalog[InputKind] = Catalog(
+INPUT_KINDS: Catalog[InputKind] = Catalog(
     "input kind",
     {
-        "bars": "pipelines.recipes.inputs.bars:INPUTS",
-        "portfolio": "pipelines.recipes.inputs.portfolio:INPUTS",
-        "table": "pipelines.recipes.inputs.table:INPUTS",
-        "texts": "pipelines.recipes.inputs.texts:INPUTS",
+        "bars": "pipelines.recipes.inputs.bars:KIND",
+        "portfolio": "pipelines.recipes.inputs.portfolio:KIND",
+        "table": "pipelines.recipes.inputs.table:KIND",
+        "texts": "pipelines.recipes.inputs.texts:KIND",
     },
 )
 
@@ -264,4 +264,4 @@ INPUTS: Catalog[InputKind] = Catalog(
 def kind_of(template: str | Template) -> InputKind:
     """Return the kind of input of a template, or of the template of this name."""
     known = TEMPLATES.get(template) if isinstance(template, str) else template
-    return INPUTS.get(known.inputs)
+    return INPUT_KINDS.get(known.inputs)

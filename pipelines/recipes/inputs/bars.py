@@ -209,4 +209,4 @@ def _finite_windows(values: NDArray[np.float64], window: int) -> NDArray[np.bool
     return np.asarray(good, dtype=np.bool_)
 
 
-INPUTS = BarInputs()
+KIND = BarInputs()

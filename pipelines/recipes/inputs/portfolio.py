@@ -176,4 +176,4 @@ def _parity(dataset: Dataset) -> GateRow:
     return COMMON.row("feature_parity", worst if len(cuts) else None, note)
 
 
-INPUTS = PortfolioInputs()
+KIND = PortfolioInputs()

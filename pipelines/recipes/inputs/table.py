@@ -175,4 +175,4 @@ def _json_value(value: Any, column: Column) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-INPUTS = TableInputs()
+KIND = TableInputs()

@@ -199,4 +199,4 @@ def tokenizer_of(recipe: Recipe) -> bytes | None:
     return path.read_bytes()
 
 
-INPUTS = TextInputs()
+KIND = TextInputs()

@@ -8,12 +8,12 @@ import pytest
 
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.dataset import final_rows, make_dataset
-from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.inputs import INPUT_KINDS
 from pipelines.recipes.inputs.portfolio import common_closes
 from pipelines.recipes.recipe import Recipe
 from registry.errors import BarsError, TooLittleHistoryError
 
-KIND = INPUTS.get("portfolio")
+KIND = INPUT_KINDS.get("portfolio")
 SYMBOLS = ("AAA", "BBB", "CCC")
 
 

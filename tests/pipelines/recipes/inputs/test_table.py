@@ -7,7 +7,7 @@ import pytest
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.checks import data_checks
 from pipelines.recipes.dataset import read_dataset
-from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.inputs import INPUT_KINDS
 from registry.errors import InvalidInputError, ParameterError, TableError
 
 N_ROWS = 600
@@ -57,7 +57,7 @@ def test_classes_are_learned_from_earlier_rows_and_pass_the_gate(write, make):
     assert gate.gate == "quality.skill" and gate.passed
     assert found.evaluation.metrics["accuracy"] > found.evaluation.metrics["accuracy_prior"] + 0.1
     assert found.dataset.label_spec["classes"] == ["high", "low"]
-    assert data_checks(found.dataset, INPUTS.get("table")).passed
+    assert data_checks(found.dataset, INPUT_KINDS.get("table")).passed
 
 
 def test_numbers_get_intervals_that_hold_about_what_they_promise(write, make):
@@ -124,7 +124,7 @@ def test_vocabulary_and_medians_come_from_the_rows_before_the_first_test(write):
 @pytest.mark.parametrize("architecture", ["xgboost", "mlp"])
 def test_serving_reads_a_row_as_training_did(write, architecture):
     recipe, dataset = read(write(table_frame()), architecture, target="risk", drop="cost")
-    causality, parity = INPUTS.get("table").checks(recipe, dataset)
+    causality, parity = INPUT_KINDS.get("table").checks(recipe, dataset)
     assert (causality.gate, parity.gate) == ("causality", "feature_parity")
     assert causality.value == parity.value == 0
 
@@ -134,7 +134,7 @@ def test_layouts_follow_the_architecture(write):
     by_name = {}
     for name in ("xgboost", "mlp"):
         recipe, dataset = read(source, name, target="risk", drop="cost,day")
-        by_name[name] = INPUTS.get("table").describe(recipe, dataset.data, dataset.label_spec)
+        by_name[name] = INPUT_KINDS.get("table").describe(recipe, dataset.data, dataset.label_spec)
     assert by_name["xgboost"].feature_set == "indicators"
     assert by_name["mlp"].feature_set == "dense"
     assert "age=missing" in by_name["mlp"].feature_names
@@ -217,7 +217,7 @@ def test_an_architecture_for_classes_refuses_a_number(write):
     recipe, dataset = read(write(table_frame()), target="cost", drop="risk,day")
     other = type(recipe)(**{**_fields(recipe), "architecture": ForClasses()})
     with pytest.raises(ParameterError, match="one for regression"):
-        INPUTS.get("table").rows(other, dataset.data, dataset.label_spec)
+        INPUT_KINDS.get("table").rows(other, dataset.data, dataset.label_spec)
 
 
 def _fields(recipe):

@@ -10,7 +10,7 @@ from pipelines.data.texts.words import hashed
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.checks import data_checks
 from pipelines.recipes.dataset import read_dataset
-from pipelines.recipes.inputs import INPUTS
+from pipelines.recipes.inputs import INPUT_KINDS
 from pipelines.recipes.inputs.texts import sample
 from registry.errors import ParameterError, TableError
 
@@ -30,7 +30,7 @@ def test_the_sample_works_out_of_the_box_and_says_what_it_is(make, architecture)
     assert found.evaluation.gates[0].passed
     assert found.evaluation.metrics["log_loss"] < found.evaluation.metrics["log_loss_prior"] - 0.2
     assert "not how good a model is on your texts" in found.dataset.data.note
-    assert data_checks(found.dataset, INPUTS.get("texts")).passed
+    assert data_checks(found.dataset, INPUT_KINDS.get("texts")).passed
     (negative,) = _answers(found, ["shares plunge after impairment"])
     assert negative["class"] == "negative" and negative["score"] < -0.2
     (unknown,) = _answers(found, ["xyzzy qwfp"])
@@ -42,7 +42,7 @@ def test_the_sample_works_out_of_the_box_and_says_what_it_is(make, architecture)
 
 
 def _answers(found, texts):
-    kind = INPUTS.get("texts")
+    kind = INPUT_KINDS.get("texts")
     layout = kind.describe(found.recipe, found.dataset.data, found.dataset.label_spec)
     files = kind.files(found.recipe, found.dataset)
     encoder = make_encoder(layout.feature_set, len(layout.feature_names), files)
@@ -62,8 +62,8 @@ def test_words_follow_the_lexicons_columns():
 
 def test_serving_encodes_as_training_did():
     recipe, dataset = read(SAMPLE)
-    assert [row.value for row in INPUTS.get("texts").checks(recipe, dataset)] == [0, 0]
-    layout = INPUTS.get("texts").describe(recipe, dataset.data, dataset.label_spec)
+    assert [row.value for row in INPUT_KINDS.get("texts").checks(recipe, dataset)] == [0, 0]
+    layout = INPUT_KINDS.get("texts").describe(recipe, dataset.data, dataset.label_spec)
     assert (layout.feature_set, layout.min_history) == ("words", 1)
     assert len(layout.feature_names) == dataset.rows.X.shape[1]
 
