@@ -103,7 +103,7 @@ def test_the_entry_point_claims_what_is_due_enqueues_it_and_says_so(engine, sett
         main([])
         main([])
     assert capsys.readouterr().out == "due: drift, refit\ndue: nothing\n"
-    assert [job.kind for job in queue.list_jobs(engine)] == ["drift"]
+    assert [job.entry_point for job in queue.list_jobs(engine)] == ["drift"]
     assert not queue.is_schedule_due(engine)
 
 
@@ -116,5 +116,5 @@ def test_two_processes_at_once_enqueue_once(engine, start):
     claimed = [line.removeprefix("due: ").strip() for line in said]
     names = [name for line in claimed if line != "nothing" for name in line.split(", ")]
     assert sorted(names) == ["drift", "refit"]
-    assert [job.kind for job in queue.list_jobs(engine)] == ["drift"]
+    assert [job.entry_point for job in queue.list_jobs(engine)] == ["drift"]
     assert not queue.is_schedule_due(engine)

@@ -122,7 +122,7 @@ def test_the_returns_of_a_trial_are_kept_and_compared_with_the_next(loaded, engi
     (kept,) = trials.known_returns(engine, family)
     np.testing.assert_array_equal(kept.dates, first.dates)
     np.testing.assert_array_equal(kept.returns, first.returns)
-    assert "try another one" in gate(first, "edge.pbo").note
+    assert "validate another recipe" in gate(first, "edge.pbo").note
     trials.count(engine, family, "other", "trading_signals", "run", 0.01)
     other = trials.TrialReturns("other", kept.dates, kept.returns[::-1].copy())
     trials.keep_returns(engine, family, other)
