@@ -134,7 +134,9 @@ def test_why_there_is_no_probability_says_what_to_do():
     one = (trial("a", 0, 500),)
     assert "validate another recipe" in why_not(trial_panel(one), one)
     apart = (trial("a", 0, 500), trial("short", 400, 500))
-    assert "recipe short, has 100: validate it again" in why_not(trial_panel(apart), apart)
+    assert "recipe short is the shortest with 100 dates: validate it again" in why_not(
+        trial_panel(apart), apart
+    )
     enough = (trial("a", 0, 500), trial("b", 200, 456))
     assert why_not(trial_panel(enough), enough) == ""
 
