@@ -6,10 +6,7 @@ of twenty bars is left. The pipeline offers no shuffled split: scikit-learn's st
 
 import numpy as np
 import pytest
-from arch.data import sp500
 from numpy.lib.stride_tricks import sliding_window_view
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.model_selection import KFold
 
 from pipelines.method import labels
 from pipelines.method.folds import purge
@@ -33,6 +30,8 @@ def windowed(returns):
 @pytest.fixture(scope="module")
 def rows():
     """X, y (1 where the return was positive), t0 and t1 in bars."""
+    from arch.data import sp500
+
     close = sp500.load()["Close"].to_numpy(dtype=float)
     path = labels.Path(labels.later(close, 1), 2, None, close, close, close)
     width = labels.ewma_deviation(close) * HORIZON**0.5
@@ -44,12 +43,16 @@ def rows():
 
 
 def hits(X, y, train, test):
+    from sklearn.ensemble import ExtraTreesClassifier
+
     fitted = ExtraTreesClassifier(100, random_state=0).fit(X[train], y[train])
     return fitted.predict(X[test]) == y[test]
 
 
 @pytest.mark.slow
 def test_shuffled_folds_look_better_than_85_percent(rows):
+    from sklearn.model_selection import KFold
+
     X, y, _, _ = rows
     train, test = next(KFold(5, shuffle=True, random_state=0).split(X))
     assert hits(X, y, train, test).mean() > 0.85
@@ -57,6 +60,8 @@ def test_shuffled_folds_look_better_than_85_percent(rows):
 
 @pytest.mark.slow
 def test_purged_folds_stay_below_60_percent(rows):
+    from sklearn.model_selection import KFold
+
     X, y, t0, t1 = rows
     found = [hits(X, y, np.flatnonzero(purge(t0, t1, test)), test) for _, test in KFold(5).split(X)]
     assert np.concatenate(found).mean() < 0.60

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from arch.data import sp500
 
 from pipelines.method.statistics import (
     deflated_sharpe,
@@ -19,6 +18,8 @@ N_TRIALS, N_FAMILIES = 1000, 100
 @pytest.fixture(scope="module")
 def market():
     """Daily log returns of the S&P 500, 1999-2018."""
+    from arch.data import sp500
+
     close = sp500.load()["Close"].to_numpy(dtype=float)
     return np.diff(np.log(close))
 

@@ -6,7 +6,6 @@ flat. Viterbi reads the whole series, so it knows how each turn ended.
 
 import numpy as np
 import pytest
-from hmmlearn.hmm import GaussianHMM
 from scipy.special import logsumexp
 
 from pipelines.data.sources import SOURCES, BarQuery
@@ -32,6 +31,8 @@ def returns(series):
 
 @pytest.fixture(scope="module")
 def model(returns):
+    from hmmlearn.hmm import GaussianHMM
+
     model = GaussianHMM(2, covariance_type="full", n_iter=100, random_state=0)
     return model.fit(100 * returns[:FITTED, None])
 

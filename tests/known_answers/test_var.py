@@ -5,8 +5,6 @@ Window 1000 days, parameters fitted anew every 250, the filter moved every day.
 
 import numpy as np
 import pytest
-from arch import arch_model
-from arch.data import sp500
 
 from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.garch import fit_gjr
@@ -22,6 +20,8 @@ ONE = np.array([1.0])
 
 @pytest.fixture(scope="module")
 def returns() -> np.ndarray:
+    from arch.data import sp500
+
     closes = sp500.load()["Adj Close"].to_numpy()
     return closes[1:] / closes[:-1] - 1
 
@@ -71,6 +71,8 @@ def test_filtered_shocks_of_an_ewma_hold(returns: np.ndarray) -> None:
 
 
 def test_the_garch_recursion_is_arch_s(returns: np.ndarray) -> None:
+    from arch import arch_model
+
     sample = returns[:WINDOW]
     model = arch_model(
         100 * sample, mean="Constant", vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False

@@ -1,9 +1,7 @@
 """Stage synthesize: marked bars, valid ones, and a report that says how alike they are."""
 
-import mlflow
 import polars as pl
 import pytest
-from mlflow import MlflowClient
 
 from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.parameters import SourceParameters
@@ -16,6 +14,9 @@ QUICK = SynthesisParameters(bars=500, epochs=1, seed=3)
 
 @pytest.mark.integration
 def test_writes_marked_bars_that_say_so_wherever_they_are_read(installation):
+    import mlflow
+    from mlflow import MlflowClient
+
     made = synthesize(SOURCE, QUICK, installation)
     assert made.path.name == "synthetic-seed3.synthetic.parquet"
     metadata = pl.read_parquet_metadata(made.path)

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skfolio.model_selection import CombinatorialPurgedCV
-from sklearn.model_selection import TimeSeriesSplit
 
 from pipelines.method.folds import combinatorial, fold_map, purge, walk_forward
 from registry.errors import ParameterError, ShapeError, TooLittleHistoryError
@@ -101,6 +99,8 @@ def test_walk_forward_never_looks_ahead_or_splits_a_timestamp(rows, step, bars):
 
 
 def test_expanding_folds_with_a_constant_horizon_equal_sklearn():
+    from sklearn.model_selection import TimeSeriesSplit
+
     t0 = np.arange(100)
     folds = walk_forward(rows_of(t0, t0 + 3), 40, 20)
     oracle = TimeSeriesSplit(3, test_size=20, gap=3).split(t0)
@@ -199,6 +199,8 @@ def test_every_row_is_predicted_once_on_each_path_and_no_prediction_twice(rows, 
 
 @pytest.mark.parametrize(("horizon", "embargo"), [(1, 0), (3, 0), (3, 4), (7, 2)])
 def test_combinatorial_folds_with_a_constant_horizon_equal_skfolio(horizon, embargo):
+    from skfolio.model_selection import CombinatorialPurgedCV
+
     t0 = np.arange(180)
     ours = combinatorial(rows_of(t0, t0 + horizon), 6, 2, embargo)
     theirs = CombinatorialPurgedCV(6, 2, purged_size=horizon, embargo_size=embargo)

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
 from scipy import stats
 
 from pipelines.method import statistics
@@ -18,6 +17,8 @@ def autocorrelated(n, seed=0, mean=0.1):
 
 @pytest.mark.parametrize("lags", [0, 1, 5, 21])
 def test_hac_t_equals_statsmodels_newey_west(lags):
+    import statsmodels.api as sm
+
     series = autocorrelated(400)
     options = {"maxlags": lags, "use_correction": False}
     fit = sm.OLS(series, np.ones(400)).fit(cov_type="HAC", cov_kwds=options)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
-from arch import arch_model
 
 from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.method.variance_models import LEAST_OF_SCALE, Garch, fit_har, har_forecast
@@ -24,6 +22,8 @@ def rows():
 
 
 def test_har_is_weighted_least_squares(rows):
+    import statsmodels.api as sm
+
     realised, means, scale = rows
     expected = sm.WLS(realised, sm.add_constant(means), weights=scale**-2).fit().params
     np.testing.assert_allclose(fit_har(realised, means, scale), expected, rtol=1e-6)
@@ -46,6 +46,8 @@ def test_a_har_forecast_is_never_below_a_share_of_the_ewma():
 
 @pytest.mark.parametrize("order", [0, 1])
 def test_garch_variances_and_forecasts_equal_arch(returns, order):
+    from arch import arch_model
+
     model = arch_model(returns, mean="Zero", p=1, o=order, q=1, rescale=False)
     fit = model.fit(disp="off", last_obs=2500)
     p = fit.params

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
 
 from pipelines.architectures.torch_nets import training_loop
 from pipelines.parameters import RecipeParameters, SourceParameters
@@ -27,6 +26,8 @@ def golden(candidate):
 
 
 def test_a_stage_that_died_goes_on_from_its_checkpoints(installation, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
     def die(*_):
         raise OSError("the machine is going down")
 

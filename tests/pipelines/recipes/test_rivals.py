@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from arch import arch_model
 
 from pipelines.method import labels
 from pipelines.method.rows import OutOfFold
@@ -39,6 +38,8 @@ def rivals(oof, rows, series):
 
 
 def test_parameters_are_those_of_arch():
+    from arch import arch_model
+
     returns = np.random.default_rng(0).standard_normal(800)
     expected = arch_model(returns, mean="Zero", p=1, o=1, q=1, rescale=False).fit(disp="off")
     found = fit_garch(returns, 1)

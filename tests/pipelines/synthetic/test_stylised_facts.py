@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.tsa.stattools import acf
 
 from pipelines.synthetic import stylised_facts
 from pipelines.synthetic.stylised_facts import FACTS, compare
@@ -29,6 +28,8 @@ def test_kurtosis_is_that_of_scipy():
 
 
 def test_autocorrelations_are_close_to_those_of_statsmodels():
+    from statsmodels.tsa.stattools import acf
+
     size = np.abs(garch())  # which centres both ends by one mean
     np.testing.assert_allclose(
         stylised_facts.autocorrelations(size, 20), acf(size, nlags=20)[1:], atol=0.01

@@ -3,7 +3,6 @@
 import numpy as np
 import polars as pl
 import pytest
-import statsmodels.api as sm
 from sklearn.metrics import accuracy_score
 
 from pipelines.method.costs import CostSpec
@@ -55,6 +54,8 @@ def found(rows, forecast):
 
 
 def hac_t(values, t0):
+    import statsmodels.api as sm
+
     means = pl.DataFrame({"t": t0, "v": values}).group_by("t").mean().sort("t")["v"].to_numpy()
     options = {"maxlags": 21, "use_correction": False}
     fit = sm.OLS(means, np.ones(len(means))).fit(cov_type="HAC", cov_kwds=options)
