@@ -12,6 +12,7 @@ from registry.errors import ParameterError, VersionNotFoundError
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.xdist_group("evidently"),  # its import takes seconds
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
 ]

@@ -146,6 +146,14 @@ def shared_installation(
     return Made(settings, json.loads(record.read_text()))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process run what reads the shared installation: no other has to wait for it."""
+    for item in items:
+        if "shared_installation" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("shared_installation"))
+
+
 @pytest.fixture
 def made(shared_installation: Made, enter: Enter, monkeypatch: pytest.MonkeyPatch) -> Made:
     """The shared installation, entered by this test."""

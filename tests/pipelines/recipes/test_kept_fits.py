@@ -1,6 +1,7 @@
 """Fits of stage train: watched per epoch, kept while the stage runs, taken up after a crash."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from pipelines.architectures.torch_nets import training_loop
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes import manifest
+from pipelines.recipes.dataset import read_dataset
+from pipelines.recipes.kept_fits import kept_fits
+from pipelines.stage import stage_run
 from pipelines.train import train
 from registry.version_files import GOLDEN_FILE
 
@@ -20,11 +24,54 @@ WANTED = RecipeParameters(
 )
 
 
+@pytest.fixture
+def make():
+    """Make a recipe and its dataset."""
+
+    def made(**changes):
+        wanted = replace(WANTED, **changes)
+        return read_dataset(SOURCE, wanted, None)
+
+    return made
+
+
+def test_checkpoints_stay_where_a_stage_died_until_the_same_recipe_has_ended(
+    settings, tracking_uri, make
+):
+    died = pytest.raises(OSError, match="going down")
+    with stage_run("train", "m"), died, kept_fits(settings, *make()) as context_of:
+        path = context_of("fold 0").checkpoint
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"kept")
+        raise OSError("the machine is going down")
+    assert path.read_bytes() == b"kept"
+    with stage_run("train", "m"):
+        with kept_fits(settings, *make(seed=1)) as context_of:
+            assert context_of("fold 0").checkpoint.parent != path.parent
+        with kept_fits(settings, *make()) as context_of:
+            assert context_of("fold 0").checkpoint == path
+    assert list(settings.checkpoints_dir.iterdir()) == []
+
+
+def test_what_a_fit_reports_is_in_the_run(settings, tracking_uri, make):
+    with stage_run("train", "m") as run_id, kept_fits(settings, *make()) as context_of:
+        context = context_of("fold 0")
+        context.report(1, {"train_loss": 0.5})
+        context.report(2, {"train_loss": 0.25})
+        context.notice("stopped after epoch 2")
+    from mlflow import MlflowClient
+
+    run = MlflowClient().get_run(run_id)
+    assert run.data.metrics["fit.fold_0.train_loss"] == 0.25
+    assert run.data.tags["notice.fold_0"] == "stopped after epoch 2"
+
+
 def golden(candidate):
     with np.load(candidate.directory / GOLDEN_FILE) as stored:
         return stored["scores"]
 
 
+@pytest.mark.slow
 def test_a_stage_that_died_goes_on_from_its_checkpoints(installation, tmp_path, monkeypatch):
     from mlflow import MlflowClient
 

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -33,20 +34,23 @@ def make_panel(columns, n_symbols: int) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("n", [1, 2, 37, 500])
-@pytest.mark.parametrize("m", [1, 3, 37, 420])
-@pytest.mark.parametrize("kind", ["normal", "ties", "apart", "constant"])
-def test_the_distance_is_scipys_divided_by_the_references_deviation(n, m, kind):
-    rng = np.random.default_rng(n * 1000 + m)
-    make = {
-        "normal": lambda size, shift: rng.standard_normal(size) + shift,
-        "ties": lambda size, shift: rng.integers(0, 4, size) + shift,
-        "apart": lambda size, shift: rng.standard_normal(size) + 100 * shift,
-        "constant": lambda size, shift: np.full(size, 2.0 * shift),
-    }[kind]
-    reference, sample = make(n, 0.0) * 1.0, make(m, 1.0) * 1.5
-    expected = wasserstein_distance(reference, sample) / max(np.std(reference), 0.001)
-    assert NormedWasserstein(reference)(sample) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+SIZES = list(product([1, 2, 37, 500], [1, 3, 37, 420]))
+DRAWN = {
+    "normal": lambda rng, size, shift: rng.standard_normal(size) + shift,
+    "ties": lambda rng, size, shift: rng.integers(0, 4, size) + shift,
+    "apart": lambda rng, size, shift: rng.standard_normal(size) + 100 * shift,
+    "constant": lambda _, size, shift: np.full(size, 2.0 * shift),
+}
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_the_distance_is_scipys_divided_by_the_references_deviation(kind):
+    for n, m in SIZES:
+        rng = np.random.default_rng(n * 1000 + m)
+        reference, sample = DRAWN[kind](rng, n, 0.0) * 1.0, DRAWN[kind](rng, m, 1.0) * 1.5
+        expected = wasserstein_distance(reference, sample) / max(np.std(reference), 0.001)
+        found = NormedWasserstein(reference)(sample)
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9), (n, m)
 
 
 def test_the_distance_of_the_reference_to_itself_is_zero():
@@ -55,6 +59,7 @@ def test_the_distance_of_the_reference_to_itself_is_zero():
 
 
 @pytest.mark.integration
+@pytest.mark.xdist_group("evidently")
 @pytest.mark.filterwarnings("ignore")  # of Evidently's own imports
 def test_the_distance_is_the_one_evidently_reports():
     import pandas as pd

@@ -294,6 +294,22 @@ def skilled(rows):
     return np.column_stack((-0.7 * signal, np.full(len(rows), -0.1), 0.7 * signal))
 
 
+@pytest.fixture(scope="module")
+def rows():
+    return market()
+
+
+@pytest.fixture(scope="module")
+def evaluation(rows):
+    """Of the skilled forecaster, alone."""
+    return judged(rows, skilled(rows))
+
+
+@pytest.fixture(scope="module")
+def of_momentum(rows):
+    return judged(rows, momentum(rows))
+
+
 def gates(evaluation):
     return {gate.gate: gate.passed for gate in evaluation.gates}
 
@@ -321,24 +337,19 @@ def family_of(*evaluations):
     return TrialFamily(len(series), sharpes, series)
 
 
-def test_skill_opens_every_gate():
-    rows = market()
-    family = family_of(judged(rows, skilled(rows)), judged(rows, momentum(rows)))
-    evaluation = judged(rows, skilled(rows), family)
-    assert {name for name, passed in gates(evaluation).items() if not passed} == set()
-    assert evaluation.metrics["break_even_cost"] > 0.0005
-    assert evaluation.metrics["pbo"] < 0.1
+def test_skill_opens_every_gate(rows, evaluation, of_momentum):
+    found = judged(rows, skilled(rows), family_of(evaluation, of_momentum))
+    assert {name for name, passed in gates(found).items() if not passed} == set()
+    assert found.metrics["break_even_cost"] > 0.0005
+    assert found.metrics["pbo"] < 0.1
 
 
-def test_one_recipe_alone_has_no_probability_of_overfitting():
-    rows = market()
-    evaluation = judged(rows, skilled(rows))
+def test_one_recipe_alone_has_no_probability_of_overfitting(evaluation):
     refused = {gate.gate for gate in evaluation.gates if not gate.passed}
     assert refused == {"edge.pbo"}
 
 
-def test_meta_labels_tell_right_sides_from_wrong_ones():
-    rows = market()
+def test_meta_labels_tell_right_sides_from_wrong_ones(rows):
     dear = EQUITY.to_json() | {"fee": 0.003}
     rows = replace(rows, spec=SPEC | {"meta_label": True, "costs": dear})
     found = judged(rows, skilled(rows)).metrics
@@ -347,28 +358,24 @@ def test_meta_labels_tell_right_sides_from_wrong_ones():
     assert 0.05 < found["meta_accepted_share"] < 0.95
 
 
-def test_intervals_cover_what_they_promise_and_the_naive_band_is_beside_them():
-    rows = market()
+def test_intervals_cover_what_they_promise_and_the_naive_band_is_beside_them(rows):
     found = judged(rows, prior_only(rows)).metrics
     assert found["interval_coverage"] == pytest.approx(0.9, abs=0.02)
     assert found["interval_coverage_adaptive"] == pytest.approx(0.9, abs=0.02)
     assert found["interval_score"] < 1.02 * found["interval_score_naive"]
 
 
-def test_dearer_costs_earn_less():
-    rows = market()
+def test_dearer_costs_earn_less(rows, evaluation):
     dear = EQUITY.to_json() | {"fee": 0.002}
-    cheap = judged(rows, skilled(rows)).metrics["net_sharpe_1x"]
+    cheap = evaluation.metrics["net_sharpe_1x"]
     costly = replace(rows, spec=SPEC | {"costs": dear})
     assert judged(costly, skilled(rows)).metrics["net_sharpe_1x"] < cheap
 
 
-def test_more_trials_deflate_the_same_returns():
-    rows = market()
-    scores = momentum(rows)
-    alone = judged(rows, scores).metrics["deflated_sharpe"]
+def test_more_trials_deflate_the_same_returns(rows, of_momentum):
+    alone = of_momentum.metrics["deflated_sharpe"]
     many = TrialFamily(200, tuple(0.05 * np.random.default_rng(1).standard_normal(200)))
-    assert judged(rows, scores, many).metrics["deflated_sharpe"] < alone
+    assert judged(rows, momentum(rows), many).metrics["deflated_sharpe"] < alone
 
 
 def test_returns_do_not_depend_on_the_family():
@@ -385,15 +392,13 @@ def test_calibration_gate_needs_five_thousand_rows():
     assert "5000 are needed" in gate.note
 
 
-def test_overconfident_scores_are_calibrated_by_earlier_folds():
-    rows = market()
-    calm = judged(rows, skilled(rows))
+def test_overconfident_scores_are_calibrated_by_earlier_folds(rows, evaluation):
     fold = np.repeat([0, 1], len(rows) // 2)
     oof = OutOfFold(rows, (4 * skilled(rows)).astype(np.float32), fold)
     decoder = TEMPLATE.fit_decoder(oof, rows)
     assert decoder.facts["calibrator"] != "identity"
     loss = TEMPLATE.loss(rows, oof.scores, decoder).mean()
-    assert loss == pytest.approx(calm.metrics["log_loss"], abs=0.03)
+    assert loss == pytest.approx(evaluation.metrics["log_loss"], abs=0.03)
 
 
 def test_without_earlier_predictions_every_signal_is_hold():
