@@ -47,7 +47,9 @@ def register(registry, run_id, tmp_path):
     def make(record=None, model_id="volatility_forecast", content=b"an onnx file"):
         directory = write_version(tmp_path / "made", content)
         chosen = passing_record() if record is None else record
-        return registry.register(directory, make_contract(model_id=model_id), chosen, run_id)
+        return registry.register(
+            directory, make_contract(model_id=model_id, parameters={"max_depth": 4}), chosen, run_id
+        )
 
     return make
 
