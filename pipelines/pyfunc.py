@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.method.rows import newest_step
 from pipelines.recipes.inputs import kind_of
 from pipelines.templates import TEMPLATES
 from registry.backends import BACKENDS
@@ -86,9 +87,8 @@ class DecodedModel:
             name = self._contract.feature_names[first[-1]]
             raise ValueRangeError(f"row {first[0]}, {name}", float(X[tuple(first)]))
         scores = self._predictor(X)
-        newest = X if X.ndim == 2 else X[:, -1]
         return self._template.decode(
-            scores, newest, context, self._decoder, self._contract, self._refusals
+            scores, newest_step(X), context, self._decoder, self._contract, self._refusals
         )
 
     def _split(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipelines.architectures import Estimator
 from pipelines.data.bars import TIMESTAMP, from_microseconds
-from pipelines.method.rows import LabelledRows
+from pipelines.method.rows import LabelledRows, newest_step
 from pipelines.parameters import (
     RecipeParameters,
     SourceParameters,
@@ -196,7 +196,7 @@ def _reference(
     It holds at most the last 4 years. Rows without times are put one after another, as the
     prediction log has them. Only what is logged is watched.
     """
-    newest_step = rows.X if rows.X.ndim == 2 else rows.X[:, -1]
+    newest = newest_step(rows.X)
     n_logged = kind.n_logged(contract)
     names = contract.feature_names[:n_logged]
     symbols, times = np.array(rows.symbols)[rows.symbol], rows.t0
@@ -206,7 +206,7 @@ def _reference(
         {
             "symbol": symbols,
             "timestamp": pl.Series(times).cast(TIMESTAMP),
-            **{n: newest_step[:, i] for i, n in enumerate(names)},
+            **{n: newest[:, i] for i, n in enumerate(names)},
         }
     )
     panel = recent_rows(every_row)

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.method.rows import newest_step
 from registry.catalog import Catalog
 from registry.errors import HorizonError, MLEngineError, ParameterError, ShapeError
 from serving import rows
@@ -55,7 +56,7 @@ class Batch:
     @property
     def newest_step(self) -> NDArray[np.float32]:
         """Features of the newest step, (n, n_features)."""
-        return self.X if self.X.ndim == 2 else np.ascontiguousarray(self.X[:, -1])
+        return np.ascontiguousarray(newest_step(self.X))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from pipelines.architectures import (
 from pipelines.architectures.hyperparameters import Number, Space, defaults, integer, real, resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.torch_nets.training_loop import Plan, fit, split_in_time
+from pipelines.method.rows import newest_step
 from registry.contract import Json
 from registry.errors import ValueRangeError
 
@@ -71,7 +72,7 @@ class Scaling(nn.Module):
         Nearly every step of a window is the newest step of an earlier row, so its distribution
         stands for all steps.
         """
-        newest = X if X.ndim == 2 else X[:, -1]
+        newest = newest_step(X)
         mean, scale = newest.mean(axis=0, dtype=np.float64), newest.std(axis=0, dtype=np.float64)
         varies = scale > 1e-6 * np.abs(mean)
         inverse = np.divide(1.0, scale, out=np.ones_like(scale), where=varies)

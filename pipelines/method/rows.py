@@ -5,8 +5,9 @@ is complete at t1. A kind of input makes the rows (`pipelines/recipes/inputs`),
 `pipelines/method/folds.py` cuts them into folds; fitting and predicting belong to the stages.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,20 +47,7 @@ class LabelledRows:
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "LabelledRows":
         """Return the chosen rows, in the order given."""
-        return LabelledRows(
-            self.X[rows],
-            self.y[rows],
-            self.target[rows],
-            {k: v[rows] for k, v in self.context.items()},
-            {k: v[rows] for k, v in self.outcome.items()},
-            self.symbol[rows],
-            self.symbols,
-            self.t0[rows],
-            self.t1[rows],
-            self.fit[rows],
-            self.spec,
-            self.categorical,
-        )
+        return _gathered([self], lambda arrays: arrays[0][rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +68,32 @@ class OutOfFold:
 
 def concatenate(parts: Sequence[LabelledRows]) -> LabelledRows:
     """Return the rows of all parts, in the order given; symbols and spec are the first part's."""
+    return _gathered(parts, np.concatenate)
+
+
+def _gathered(
+    parts: Sequence[LabelledRows], gather: Callable[[list[NDArray[Any]]], NDArray[Any]]
+) -> LabelledRows:
+    """Return rows of which each array is what `gather` makes of that array of all parts."""
+
+    def array(name: str) -> NDArray[Any]:
+        return gather([getattr(part, name) for part in parts])
+
+    def arrays(name: str) -> dict[str, NDArray[Any]]:
+        return {k: gather([getattr(part, name)[k] for part in parts]) for k in getattr(first, name)}
+
     first = parts[0]
-    return LabelledRows(
-        np.concatenate([part.X for part in parts]),
-        np.concatenate([part.y for part in parts]),
-        np.concatenate([part.target for part in parts]),
-        {k: np.concatenate([part.context[k] for part in parts]) for k in first.context},
-        {k: np.concatenate([part.outcome[k] for part in parts]) for k in first.outcome},
-        np.concatenate([part.symbol for part in parts]),
-        first.symbols,
-        np.concatenate([part.t0 for part in parts]),
-        np.concatenate([part.t1 for part in parts]),
-        np.concatenate([part.fit for part in parts]),
-        first.spec,
-        first.categorical,
+    return replace(
+        first,
+        X=array("X"),
+        y=array("y"),
+        target=array("target"),
+        context=arrays("context"),
+        outcome=arrays("outcome"),
+        symbol=array("symbol"),
+        t0=array("t0"),
+        t1=array("t1"),
+        fit=array("fit"),
     )
 
 
@@ -104,3 +104,15 @@ def known_to(training: LabelledRows, oof: OutOfFold) -> OutOfFold:
     those rows; the newest predictions of the fold before were not.
     """
     return oof.take(oof.rows.t1 <= training.t1.max(initial=-1))
+
+
+def newest_step(X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the newest step of inputs (n, [step,] feature)."""
+    return X if X.ndim == 2 else X[:, -1]
+
+
+def prefixed(
+    arrays: Mapping[str, NDArray[np.float64]], prefix: str
+) -> dict[str, NDArray[np.float64]]:
+    """Return the arrays whose names start with the prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

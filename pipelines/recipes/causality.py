@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.bars import from_microseconds
 from pipelines.method.agreement import difference
-from pipelines.method.rows import LabelledRows
+from pipelines.method.rows import LabelledRows, newest_step
 from pipelines.recipes.inputs import Data, Dataset, InputKind, Predictor
 from pipelines.recipes.recipe import Recipe
 from registry.contract import ModelContract
@@ -128,8 +128,7 @@ def _decoded(
     rows: LabelledRows,
     scores: NDArray[np.float32],
 ) -> list[dict[str, Any]]:
-    newest = rows.X if rows.X.ndim == 2 else rows.X[:, -1]
-    return recipe.template.decode(scores, newest, rows.context, decoder, contract)
+    return recipe.template.decode(scores, newest_step(rows.X), rows.context, decoder, contract)
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, float]]:

@@ -18,7 +18,7 @@ from pipelines.architectures.hyperparameters import Number, Space
 from pipelines.data.bars import BarSeries
 from pipelines.method import labels
 from pipelines.method.metrics import log_score
-from pipelines.method.rows import LabelledRows, OutOfFold, known_to
+from pipelines.method.rows import LabelledRows, OutOfFold, known_to, newest_step
 from pipelines.method.statistics import conformal_quantile
 from pipelines.method.training_range import deviations, fit_range
 from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
@@ -111,7 +111,7 @@ class Anomaly(BarTemplate):
             "n_calibration_rows": len(scores),
         }
         edges = np.quantile(scores, GROUP_EDGES) if len(scores) else np.empty(0)
-        inputs = fit_range(_newest(training.X))
+        inputs = fit_range(newest_step(training.X))
         arrays = {
             "scores": np.sort(scores),
             "edges": edges,
@@ -188,11 +188,6 @@ class Anomaly(BarTemplate):
 
 
 # Fitting ---------------------------------------------------------------------------------------
-
-
-def _newest(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the newest step of inputs (n, [step,] feature)."""
-    return X if X.ndim == 2 else X[:, -1]
 
 
 def _moves(rows: LabelledRows) -> Array:

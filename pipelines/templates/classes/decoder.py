@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.method.calibration import Calibrator, choose
-from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.rows import LabelledRows, OutOfFold, prefixed
 from registry.contract import Json
 from registry.decoder import Decoder
 
@@ -46,11 +46,7 @@ def shares(y: Array, n_classes: int) -> Array:
 
 def calibrated(scores: NDArray[np.float32], decoder: Decoder) -> Array:
     """Return the calibrated probabilities (n, k) of logits (n, k)."""
-    arrays = {
-        name.removeprefix(PREFIX): values
-        for name, values in decoder.arrays.items()
-        if name.startswith(PREFIX)
-    }
+    arrays = prefixed(decoder.arrays, PREFIX)
     return Calibrator(str(decoder.facts["calibrator"]), arrays).apply(scores)
 
 

@@ -27,17 +27,16 @@ from pipelines.method.coverage import Intervals, naive_band
 from pipelines.method.labels import ewma_deviation
 from pipelines.method.meta_label import MetaForecast
 from pipelines.method.metrics import log_loss
-from pipelines.method.rows import LabelledRows, OutOfFold, known_to
+from pipelines.method.rows import LabelledRows, OutOfFold, known_to, newest_step
 from pipelines.method.strategy import decisions
 from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
+from pipelines.templates.classes.decoder import calibrated
 from pipelines.templates.trading_signals.answers import signal_answers
 from pipelines.templates.trading_signals.decoder import (
     LEVEL,
-    calibrator_of,
     class_shares,
     fit_signal_decoder,
     meta_forecast,
-    newest_step,
     read_scores,
     strategy_of,
 )
@@ -167,7 +166,7 @@ class TradingSignals(BarTemplate):
 
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return the log loss of the calibrated probabilities of each row."""
-        return log_loss(calibrator_of(decoder).apply(scores), rows.y)
+        return log_loss(calibrated(scores, decoder), rows.y)
 
     def baseline_loss(self, rows: LabelledRows, decoder: Decoder | None = None) -> Array:
         """Return the log loss of the prior of the training slice, or of `rows` without decoder."""

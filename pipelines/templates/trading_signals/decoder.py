@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.method.calibration import Calibrator, choose
+from pipelines.method.calibration import choose
 from pipelines.method.conformal import adapted_alpha, keep_scores, quantile
 from pipelines.method.costs import EQUITY, CostSpec
 from pipelines.method.meta_label import (
@@ -25,10 +25,11 @@ from pipelines.method.meta_label import (
     meta_labels,
 )
 from pipelines.method.metrics import bars_per_year
-from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.rows import LabelledRows, OutOfFold, newest_step, prefixed
 from pipelines.method.statistics import conformal_quantile
 from pipelines.method.strategy import Strategy, fit_threshold
 from pipelines.method.training_range import Distance, distance, fit_range
+from pipelines.templates.classes.decoder import PREFIX, calibrated
 from pipelines.templates.trading_signals.quality import CLASSES
 from registry.contract import Json
 from registry.decoder import Decoder
@@ -58,12 +59,12 @@ def read_scores(
     scores: NDArray[np.float32], features: NDArray[np.float32], sigma: Array, decoder: Decoder
 ) -> Reading:
     """Return the reading of scores (n, 3) with the newest step of their inputs (n, n_features)."""
-    probabilities = calibrator_of(decoder).apply(scores)
-    seen = distance(features, prefixed(decoder, "novelty."))
+    probabilities = calibrated(scores, decoder)
+    seen = distance(features, prefixed(decoder.arrays, "novelty."))
     tradable = seen.score <= decoder.arrays["novelty.limit"][0]
     meta = None
     if decoder.facts.get("meta_label"):
-        arrays = prefixed(decoder, "meta.")
+        arrays = prefixed(decoder.arrays, "meta.")
         meta = meta_confidence(meta_inputs(probabilities, sigma, seen.score), arrays)
         tradable &= meta > ACCEPTED
     edge = np.where(tradable, probabilities[:, 2] - probabilities[:, 0], 0.0)
@@ -78,7 +79,7 @@ def fit_signal_decoder(oof: OutOfFold, training: LabelledRows) -> Decoder:
     """
     rows, spec = oof.rows, training.spec
     chosen = choose(oof.scores, rows.y, oof.fold)
-    arrays = {f"calibrator.{k}": v for k, v in chosen.calibrator.arrays.items()}
+    arrays = {f"{PREFIX}{k}": v for k, v in chosen.calibrator.arrays.items()}
     arrays |= {f"novelty.{k}": v for k, v in fit_range(newest_step(training.X)).items()}
     arrays["prior"] = class_shares(training.y)
     arrays["class_return"] = _class_returns(rows if len(rows) else training)
@@ -110,8 +111,7 @@ def fit_signal_decoder(oof: OutOfFold, training: LabelledRows) -> Decoder:
 def _fit_meta_arrays(
     rows: LabelledRows, probabilities: Array, arrays: Mapping[str, Array], costs: CostSpec
 ) -> dict[str, Array]:
-    ranges = {k.removeprefix("novelty."): v for k, v in arrays.items() if k.startswith("novelty.")}
-    score = distance(newest_step(rows.X), ranges).score
+    score = distance(newest_step(rows.X), prefixed(arrays, "novelty.")).score
     inputs = meta_inputs(probabilities, rows.context["sigma"], score)
     right = meta_labels(rows, side_of(probabilities), costs)
     return {f"meta.{name}": array for name, array in fit_meta(inputs, right).items()}
@@ -136,17 +136,6 @@ def meta_forecast(rows: LabelledRows, reading: Reading, decoder: Decoder) -> Met
 # Parts of a decoder ----------------------------------------------------------------------------
 
 
-def prefixed(decoder: Decoder, prefix: str) -> dict[str, Array]:
-    """Return the decoder's arrays whose names start with the prefix, without it."""
-    names = [name for name in decoder.arrays if name.startswith(prefix)]
-    return {name.removeprefix(prefix): decoder.arrays[name] for name in names}
-
-
-def calibrator_of(decoder: Decoder) -> Calibrator:
-    """Return the calibrator of a decoder."""
-    return Calibrator(str(decoder.facts["calibrator"]), prefixed(decoder, "calibrator."))
-
-
 def adaptive_width(decoder: Decoder) -> float | None:
     """Return the half width of the adaptive interval in units of sigma.
 
@@ -164,11 +153,6 @@ def strategy_of(spec: Mapping[str, Json], per_year: float) -> Strategy:
     costs = spec.get("costs")
     assumed = CostSpec.from_json(cast("dict[str, Json]", costs)) if costs else EQUITY
     return Strategy(int(cast(int, spec["horizon_bars"])), assumed, per_year)
-
-
-def newest_step(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the newest step of inputs (n, [step,] feature)."""
-    return X if X.ndim == 2 else X[:, -1]
 
 
 def side_of(probabilities: Array) -> Array:

@@ -20,10 +20,10 @@ from pipelines.architectures.hyperparameters import Choice, Space
 from pipelines.data.bars import BarSeries
 from pipelines.method import labels
 from pipelines.method.metrics import bars_per_year, log_score
-from pipelines.method.rows import LabelledRows, OutOfFold, known_to
+from pipelines.method.rows import LabelledRows, OutOfFold, known_to, prefixed
 from pipelines.method.statistics import conformal_quantile, hac_lags
 from pipelines.method.variance_models import HAR_BARS, fit_har, har_forecast
-from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
+from pipelines.templates import RIVAL, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.volatility_forecast import quality
 from pipelines.templates.volatility_forecast.quality import VarianceForecasts
 from registry.contract import Json, ModelContract
@@ -316,7 +316,7 @@ def _forecasts(oof: OutOfFold, decoders: Mapping[int, Decoder]) -> VarianceForec
         scaled[of] = _number(facts, "ewma_scale") * baseline[of]
         line = np.asarray(facts["har"], dtype=np.float64)
         har[of] = har_forecast(line, means[of], baseline[of])
-    others = quality.outside_rivals(rows)
+    others = prefixed(rows.outcome, RIVAL)
     return VarianceForecasts(_forecast(rows, oof.scores), baseline, scaled, har, others)
 
 

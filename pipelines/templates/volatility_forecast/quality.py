@@ -18,7 +18,6 @@ from pipelines.data.bars import TIMESTAMP
 from pipelines.method.metrics import log_score, qlike
 from pipelines.method.rows import LabelledRows
 from pipelines.method.statistics import diebold_mariano, mean_per_date
-from pipelines.templates import RIVAL
 from registry.gates import VOLATILITY_FORECAST, GateRow
 
 Array = NDArray[np.float64]
@@ -46,15 +45,6 @@ class VarianceForecasts:
     def rivals(self) -> tuple[str, ...]:
         """Return the names of the rivals."""
         return tuple(self.named())[1:]
-
-
-def outside_rivals(rows: LabelledRows) -> dict[str, Array]:
-    """Return the rivals that came with the rows, by name."""
-    return {
-        name.removeprefix(RIVAL): values
-        for name, values in rows.outcome.items()
-        if name.startswith(RIVAL)
-    }
 
 
 def judge(
