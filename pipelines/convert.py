@@ -134,7 +134,7 @@ def _without(flavor: str, refusal: UnsupportedModelError) -> GateRow:
 
 
 def compare_readings(first: Mapping[str, str], second: Mapping[str, str]) -> GateRow:
-    """Return the gate of two readings from disk: storage that gives other bytes is not trusted."""
+    """Return the gate of two readings from disk, which must give the same bytes."""
     changed = sum(first.get(name) != second.get(name) for name in {*first, *second})
     return COMMON.row("digests", float(changed), f"{len(first)} files hashed")
 

@@ -47,7 +47,7 @@ def make_version(
     promotion: PromotionParameters,
     settings: PlatformSettings,
 ) -> tuple[Version, str]:
-    """Make and register a version; return it and what became of it.
+    """Make and register a version; return it, and the outcome in one line.
 
     Raises:
         MLEngineError: anything the caller can mend, in one line; nothing is registered then.
@@ -77,7 +77,7 @@ def make_version(
 
 
 def _account(version: Version, outcome: str) -> str:
-    """Return what the run made, as Markdown."""
+    """Describe the run as Markdown."""
     card = describe(version.contract, version.record)
     verdict = outcome.partition(":")[0]
     return f"Made version {version.number}; at the end of this run: **{verdict}**\n\n{card}"

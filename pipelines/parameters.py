@@ -170,7 +170,7 @@ def parse(argv: Sequence[str] | None, about: str, *groups: type[Any]) -> list[An
 
 
 def _program() -> str | None:
-    """Return how people type this process's command; None where it is not a module."""
+    """Return the command of this process as people type it; None if it is not a module."""
     started = sys.modules["__main__"].__spec__
     return f"python -m {started.name}" if started else None
 

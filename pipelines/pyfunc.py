@@ -1,12 +1,10 @@
 """The `mlflow.pyfunc` loader of our versions: features in, decoded answers out.
 
-`mlflow.pyfunc.load_model("models:/volatility_forecast@production").predict(frame)` returns what
-the server would answer for the same features, one dictionary per row. It is for notebooks and
-MLflow's own tools: MLflow downloads the files itself and compares no digest, so the ONNX artifact
-is run here, or native where the record says that ONNX cannot hold the model and native is no
-program. Serving does not come this way.
-
-Loading needs this repository on the import path, and no network.
+`mlflow.pyfunc.load_model("models:/volatility_forecast@production").predict(frame)` returns what the
+server would answer for the same features, one dictionary per row. It is for notebooks and MLflow's
+own tools; serving does not use it. MLflow downloads the files itself and compares no digest. So the
+ONNX artifact runs here; native runs only if the record says that ONNX cannot hold the model and
+native is no program. Loading needs this repository on the import path, and no network.
 """
 
 import json

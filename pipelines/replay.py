@@ -1,13 +1,13 @@
 """Stage `replay`: fit a finished run again and compare, bit by bit where that can be asked.
 
-Reads what the run stored, makes its rows again, and says in one line each what is no longer what
-it was: data, features, label, commit, libraries, processor, threads. If data, features and label
-are the same, every fold and the final fit are fitted again, and their scores compared with the
-stored out-of-fold scores and golden rows. Exit status 0: reproduced; 2: not.
+It reads what the run stored, makes its rows again, and names each change in one line: data,
+features, label, commit, libraries, processor, threads. If data, features and label are the same,
+every fold and the final fit are fitted again. Their scores are compared with the stored out-of-fold
+scores and golden rows. Exit status 0: reproduced; 2: not.
 
-Trees must agree bit for bit wherever the thread count is the same. Anything else must where the
-processor, the threads and the accelerator are the same too; elsewhere linear algebra rounds
-differently, and the largest |a - b| / max(1, |a|) must stay within `TOLERANCES`.
+With the same thread count trees must agree bit for bit. Anything else must agree bit for bit with
+the same processor, threads and accelerator. Elsewhere linear algebra rounds differently, and the
+largest |a - b| / max(1, |a|) must stay within `TOLERANCES`.
 """
 
 import io
@@ -35,12 +35,12 @@ from registry.version_files import GOLDEN_FILE
 TREES = ("xgboost-ubj", "lightgbm-txt", "catboost-cbm")
 """Native formats of libraries whose fits do not depend on the processor."""
 TOLERANCES = {"torch-export": 1e-2}
-"""For a fit on another machine; a network amplifies rounding over its epochs."""
+"""Limits for a fit on another machine; a network amplifies rounding over its epochs."""
 TOLERANCE = 1e-5
 GROWING = ("store", "files")
-"""Sources that may have newer rows by now: they are read up to the run's last one."""
+"""Sources that may have newer rows by now; they are read up to the last row of the run."""
 DETERMINING = ("data", "feature_fingerprint", "label_spec", "parameters")
-"""With another value of these another model is fitted, and comparing scores says nothing."""
+"""A change of one of these fits another model, so scores are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ GROUPS = (ReplayParameters,)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that is no longer what it was when the run was made."""
+    """A fact of the run that is different now."""
 
     what: str
     then: str
@@ -91,7 +91,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What came of fitting a run again; `run_id` is the run of the replay."""
+    """The result of fitting a run again; `run_id` is the run of the replay."""
 
     run_id: str
     changes: tuple[Change, ...]
@@ -183,7 +183,7 @@ def _fit_again(
 
 
 def limit_of(native_format: str, changes: Sequence[Change]) -> float:
-    """Return how far scores may differ; 0 asks for every bit."""
+    """Return the largest difference that scores may have; 0 asks for every bit."""
     moved = {change.what for change in changes}
     decisive = {"threads"} if native_format in TREES else {"processor", "accelerator", "threads"}
     if not moved & decisive:
@@ -194,7 +194,7 @@ def limit_of(native_format: str, changes: Sequence[Change]) -> float:
 def compare(
     fit: str, then: NDArray[np.float32], now: NDArray[np.float32], limit: float
 ) -> Comparison:
-    """Return how scores of one fit compare; other shapes are infinitely far apart."""
+    """Compare the scores of one fit; other shapes are infinitely far apart."""
     if then.shape != now.shape:
         return Comparison(fit, len(then), float("inf"), is_bitwise=False, limit=limit)
     same = bool(np.array_equal(then.view(np.uint32), now.view(np.uint32)))

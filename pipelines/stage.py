@@ -1,4 +1,4 @@
-"""What every stage does around its work: one MLflow run, one clear line when it cannot go on.
+"""What every stage does around its work: one MLflow run, and one clear line when it stops.
 
 A stage is a function of values; `stage_run` opens its run (nested when a driver has one open),
 and `exit_with` is the process boundary that turns a deliberate error into one line and status 2.

@@ -1,8 +1,8 @@
 """Stage `synthesize`: real bars -> a generator that has learned them -> bars for stress tests.
 
 A WGAN-GP (`pipelines.synthetic.wgan`, `pipelines.synthetic.series_gan`) learns windows of the bars'
-channels, all symbols together, each in its own scale. What it writes is marked as synthetic in the
-file's name and metadata, so that source `files` says so wherever the bars go. Symbols are generated
+channels, all symbols together, each in its own scale. The file it writes is marked as synthetic
+in name and metadata, so that source `files` says so wherever the bars go. Symbols are generated
 one by one: they do not move together, so the bars are no test of diversification.
 
 Logs how well stylised facts are met, real against synthetic, as metrics and as one HTML page.
@@ -35,11 +35,11 @@ MODEL_ID = "synthetic_bars"
 """MLflow experiment of the stage's runs."""
 
 MOST_WINDOWS = 4000
-"""Real windows that the critic sees per epoch, evenly spaced: neighbours overlap almost wholly."""
+"""Most real windows per epoch of the critic, evenly spaced, because neighbours overlap."""
 
 BATCH_SIZE, LEARNING_RATE = 64, 1e-3
 NAME_ENDING = "_SYN"
-"""Of every synthetic symbol, after the name of the real one whose scale it has."""
+"""Ending of a synthetic symbol, after the name of the real one whose scale it has."""
 
 
 @dataclass(frozen=True, slots=True)

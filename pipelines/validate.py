@@ -42,7 +42,7 @@ TRAIN_RUN_TAG = "train_run_id"
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What `validate` found: its run, the gate rows, the evaluation, what its page is made of."""
+    """The result of `validate`: its run, gate rows and evaluation, and the evidence of its page."""
 
     run_id: str
     record: tuple[GateRow, ...]

@@ -152,7 +152,7 @@ def set_freely(engine: sa.Engine, store: ModelStore, move: Move) -> None:
 
 
 def state(engine: sa.Engine, model_id: str, alias: str) -> AliasState:
-    """Return where the alias stands in the engine database; asks MLflow nothing."""
+    """Return the state of the alias in the engine database; asks MLflow nothing."""
     with reading(engine) as connection:
         row = connection.execute(_select(model_id, alias)).one_or_none()
     return _state(row, model_id, alias)

@@ -23,7 +23,7 @@ from registry.errors import RegistryUnavailableError
 from registry.tracking_server import check_reachable
 
 GRACE_SECONDS = 3.0
-"""Below the five seconds that honcho leaves the worker, which still gives its job back."""
+"""Less than the five seconds that honcho gives the worker, which must still release its job."""
 ERROR_LINES = 5
 
 
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended; `run_id` is None when MLflow never gave it one."""
+    """The end of a run; `run_id` is None when MLflow never gave it one."""
 
     succeeded: bool
     run_id: str | None
@@ -83,7 +83,7 @@ class ProjectRun:
         self._receiver = receiver
 
     def wait(self, timeout_seconds: float) -> Outcome | None:
-        """Return how the run ended, or None if it still runs after `timeout_seconds`."""
+        """Return the outcome of the run, or None if it still runs after `timeout_seconds`."""
         if not self._receiver.poll(timeout_seconds):
             return None
         try:
@@ -109,7 +109,7 @@ class ProjectRun:
 
 
 def last_error(log_path: Path) -> str:
-    """Return the line of a run's output that says why it failed, and where the rest is."""
+    """Return the line of a run's output with the reason for its failure, and the log's path."""
     text = log_path.read_text(errors="replace") if log_path.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     stage_errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

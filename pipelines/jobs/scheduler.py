@@ -1,8 +1,8 @@
 """Scheduler: starts the entry point `schedule` when a schedule is due, beside the running job.
 
-The entry point claims what is due and enqueues it; what the schedules mean is not known here. At
-most one such run is alive at a time. One that fails is started again after `RETRY_SECONDS`, because
-what it did not claim is still due.
+The entry point claims what is due and enqueues it; the scheduler does not know what the schedules
+mean. At most one such run is alive at a time. A run that fails is started again after
+`RETRY_SECONDS`, because the schedules that it did not claim are still due.
 """
 
 import os
@@ -42,7 +42,7 @@ class Scheduler:
         self._not_before = 0.0
 
     def look(self) -> None:
-        """Take note of a run that has ended, and start one when a schedule is due."""
+        """Notice a run that has ended; start one when a schedule is due."""
         self._reap()
         if self._run is not None or time.monotonic() < self._not_before:
             return

@@ -1,12 +1,11 @@
 """Worker: claims jobs and runs them as MLproject entry points (`python -m pipelines.jobs.worker`).
 
-One job at a time: training uses every core, and more workers can be started beside this one. While
-a job runs the worker renews its lease; if the lease is lost (cancelled, or taken over) it kills the
-run. Beside it, the entry point `schedule` is started whenever a schedule is due (on the intervals
-DRIFT_INTERVAL and REFIT_INTERVAL; `pipelines/jobs/scheduler.py`), and `advance` is enqueued after
-every `main` and `drift` job. To the worker they are names: what they do is not known here.
-
-SIGTERM and SIGINT stop it: the running job goes back to the queue and no process is left.
+It runs one job at a time, because training uses every core; more workers can be started beside it.
+While a job runs the worker renews its lease. If the lease is lost (cancelled, or taken over), it
+kills the run. It starts the entry point `schedule` beside the job whenever a schedule is due
+(DRIFT_INTERVAL, REFIT_INTERVAL; `pipelines/jobs/scheduler.py`), and enqueues `advance` after every
+`main` and `drift` job. The worker knows them by name only. SIGTERM and SIGINT stop it: the running
+job goes back to the queue and no process is left.
 """
 
 import os

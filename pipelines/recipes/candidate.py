@@ -1,8 +1,8 @@
-"""Candidate: what `train` hands to `validate` and `convert`.
+"""Candidate: the value that `train` hands to `validate` and `convert`.
 
-In one driver process it passes as a value; between processes as the artifacts of the train run,
-from which `load_candidate` rebuilds the same value (the bars are read again and must have the
-same digest).
+In one driver process it passes as a value. Between processes it passes as the artifacts of the
+train run: `load_candidate` rebuilds the same value from them. It reads the bars again, and they
+must have the same digest.
 """
 
 import io

@@ -1,9 +1,9 @@
 """Causality of answers: f(x[:t])[t] == f(x)[t] for scores and everything decoded from them.
 
-A kind of input asks this of features and context. Here the whole way is walked twice, from data to
-answers, once with all rows and once with those after t taken away, through the stored native
-artifact and in one batch each, so that a model which looks along the rows it is given (a Viterbi
-path, a batch statistic) is found out.
+A kind of input asks this of features and context. Here the whole way from data to answers is taken
+twice: with all rows, and without those after t. Each time all rows go through the stored native
+artifact in one batch. So a model that looks along its rows (a Viterbi path, a batch statistic) is
+found.
 """
 
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def answers_causality(
 
 
 def worse(one: GateRow, other: GateRow) -> GateRow:
-    """Return one row for two of the same gate and limit: the larger value, both notes.
+    """Join two rows of the same gate and limit: the larger value, both notes.
 
     A value that was not computed is the worse one.
     """

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 MARGIN_OF_GAIN = 0.02
 DESCRIPTIVE = ("hold_share", "fitted", "interval", "false_alarm_rate")
-"""What a label spec reports, or says of the answer; the label itself does not depend on it."""
+"""Names of a label spec that report, or describe the answer; the label does not depend on them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Mean loss per bar time of both, on the same rows, with the gate rows that follow."""
+    """Mean loss per bar time of both, on the same rows, and the gate rows."""
 
     champion: int
     start: datetime
@@ -109,11 +109,11 @@ def challenge(
 def _walked(
     champion: VersionFiles, rows: LabelledRows, window: LabelledRows
 ) -> NDArray[np.float64]:
-    """Return the losses of the champion's recipe, fitted before the window and walked through it.
+    """Return the losses of the champion's recipe, fitted before the window and moved through it.
 
-    A version that is refitted every day holds the state of its last day, which is inside the window
-    and answers for one day only. What can be compared is how it is made, each fit without having
-    seen the window.
+    A version that is refitted every day holds the state of its last day, which lies inside the
+    window. So its recipe is compared instead: fitted without the window, then moved forward day by
+    day.
     """
     recipe = Recipe.of_contract(champion.contract)
     fitted = recipe.fit(rows.take(rows.t1 < window.t0.min()))
@@ -161,7 +161,7 @@ def _gates(
 def objection(
     ours: Mapping[str, Json], theirs: Mapping[str, Json], trained_until: datetime, start: datetime
 ) -> str:
-    """Return why two losses over a window are no evidence; empty means that they are.
+    """Return the reason why two losses over a window are no evidence; empty when they are.
 
     Args:
         ours, theirs: label parameters of the challenger and of the champion.

@@ -1,8 +1,8 @@
-"""Checks that every candidate passes before its quality is discussed.
+"""Checks that every candidate passes before its quality is judged.
 
-Each returns one gate row: data, golden rows; `causality` and `feature_parity` are the kind of
-input's (`InputKind.checks`). They recompute; they trust nothing that the train stage said about
-itself.
+Each returns one gate row: data, golden rows. `causality` and `feature_parity` belong to the kind of
+input (`InputKind.checks`). The checks compute everything again and trust no result of the train
+stage.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from registry.gates import COMMON, GateRow
 
 
 def data_checks(dataset: Dataset, kind: InputKind) -> GateRow:
-    """Count what makes rows unfit to learn from; the limit is none.
+    """Count the faults that make rows unfit to learn from; the limit is none.
 
     Args:
         kind: says which of it is in order for rows of its own.

@@ -1,8 +1,9 @@
 """Combinatorial paths: the same recipe through the whole history in several ways.
 
-Walk-forward is one path, and its Sharpe ratio one draw. Combinatorial purged folds (AFML ch. 12)
-give several; their spread says how much of a result is the order of the years. Reported beside the
-evidence, never instead of it: training rows follow test blocks here, which no version could do.
+Walk-forward is one path, and its Sharpe ratio is one draw. Combinatorial purged folds (AFML ch. 12)
+give several paths; their spread shows how much of a result comes from the order of the years. It is
+reported beside the evidence, never instead of it: training rows follow test blocks here, which no
+version can do.
 """
 
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def _predict(recipe: Recipe, rows: LabelledRows, fold: Fold, embargo: int) -> _P
 
 
 def _cross_fitted(recipe: Recipe, training: LabelledRows, embargo: int) -> OutOfFold:
-    """Return each half of the training rows as predicted by a fit on the other, purged from it."""
+    """Predict each half of the training rows by a fit on the other half, purged from it."""
     times = np.unique(training.t0)
     is_late = training.t0 >= times[len(times) // 2]
     parts = []

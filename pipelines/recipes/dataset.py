@@ -1,6 +1,6 @@
-"""Dataset of a recipe: what is read and made before the first fit.
+"""Dataset of a recipe: the data read and the rows made before the first fit.
 
-Data are read, labelled and cut into walk-forward folds; the first test fold starts where the recipe
+Data are read, labelled and cut into walk-forward folds. The first test fold starts where the recipe
 asks, or ten years in.
 """
 
@@ -57,9 +57,9 @@ def final_rows(recipe: Recipe, dataset: Dataset) -> LabelledRows:
 
 
 def first_test_time(data: "Data", wanted: str) -> datetime:
-    """Return when the first test fold starts: as wanted, or 10 years in, or half the span in.
+    """Return the start of the first test fold: as wanted, else 10 years in, else half the span in.
 
-    Ten calendar years where at least five remain to be tested; short histories are halved.
+    Ten calendar years if at least five remain to be tested; short histories are halved.
 
     Raises:
         ParameterError: not a time inside the data's span.

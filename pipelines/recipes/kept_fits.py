@@ -1,8 +1,8 @@
-"""Fits of a stage: what each tells MLflow while it runs, and where a killed one goes on from.
+"""Fits of a stage: their reports to MLflow, and the checkpoints that a killed fit goes on from.
 
-Checkpoints lie below the data directory in a folder named after everything the fits depend on, so
-the same stage on the same data, started again after a crash, finds them and no other does. The
-folder is removed when the stage has ended well.
+Checkpoints lie below the data directory, in a folder named after everything the fits depend on. So
+the same stage on the same data, started again after a crash, finds them, and no other stage does.
+The folder is removed when the stage has ended without error.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from registry.settings import PlatformSettings
 def kept_fits(
     settings: PlatformSettings, recipe: Recipe, dataset: Dataset
 ) -> Iterator[Callable[[str], FitContext]]:
-    """Yield what gives a fit its context by its name; needs an active MLflow run.
+    """Yield a function from the name of a fit to its context; needs an active MLflow run.
 
     Metrics go to the run as `fit.<name>.<metric>` with the epoch as step, notices to standard
     output and to the run's tag `notice.<name>`; blanks in the name become underscores.

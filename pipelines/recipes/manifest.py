@@ -1,4 +1,4 @@
-"""Run manifest: everything needed to say where a version came from and to fit it again.
+"""Run manifest: everything needed to tell where a version came from and to fit it again.
 
 Logged with every run and stored beside every version: stage parameters, data digest and span,
 feature fingerprint, label and cost specs, seed, git commit, lock digest, library versions,
@@ -87,7 +87,7 @@ def collect(source: Any, recipe: Any, contract: ModelContract) -> Manifest:
 
 
 def threads() -> int:
-    """Return how many threads OpenMP libraries start: OMP_NUM_THREADS, else the usable cores."""
+    """Return the number of threads of OpenMP libraries: OMP_NUM_THREADS, else the usable cores."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted)

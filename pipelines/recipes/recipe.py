@@ -1,8 +1,8 @@
 """Recipe: names from the command line turned into the parts that make a model.
 
-A version is a recipe fitted on all rows; its evidence comes from walk-forward folds of the same
-recipe. `fit_folds` makes that evidence, each fold predicted by a fit that has not seen it;
-`fit_decoders` gives each fold the decoder that earlier folds alone have taught.
+A version is a recipe fitted on all rows. Its evidence comes from walk-forward folds of the same
+recipe: `fit_folds` predicts each fold by a fit that has not seen it, and `fit_decoders` gives each
+fold a decoder fitted on earlier folds only.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ OUTSIDE_A_TRIAL = ("template", "horizon", "first_test", "model_name", "options")
 Options do where they differ from their defaults; `Recipe.digest` writes them itself.
 """
 LARGEST_SEED = 2**32 - 1
-"""The largest that every library here takes."""
+"""The largest seed that every library here takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,11 @@ class Recipe:
         )
 
     def objective(self, rows: LabelledRows) -> Objective:
-        """Return what is fitted on rows of this label."""
+        """Return the objective of a fit on rows of this label."""
         return self.template.objective(rows.spec)
 
     def chosen(self, rows: LabelledRows) -> "Recipe":
-        """Return the recipe with what it leaves to the data chosen on these training rows."""
+        """Return the recipe, with the parameters chosen that are left to the training rows."""
         training, objective = self._training(rows), self.objective(rows)
         found = self.architecture.choose(training, objective, self.parameters, self.wanted.seed)
         return replace(self, parameters=found)
@@ -160,7 +160,7 @@ class Recipe:
         return TrainingRows(chosen.X, chosen.target, weight, chosen.categorical)
 
     def fit_decoder(self, oof: OutOfFold, rows: LabelledRows) -> Decoder:
-        """Fit what follows the scores of a fit on the same rows; `oof` as the template takes it."""
+        """Fit the decoder of a fit on the same rows; `oof` as the template takes it."""
         return self.template.fit_decoder(oof, self.recent(rows))
 
     def recent(self, rows: LabelledRows) -> LabelledRows:
@@ -168,7 +168,7 @@ class Recipe:
         return newest(rows, self.wanted.recent_bars) if self.wanted.recent_bars else rows
 
     def digest(self) -> str:
-        """Return what makes this recipe another trial of its family: any changed parameter."""
+        """Return a digest that differs between the trials of a family: any changed parameter."""
         changed = changed_from_defaults(self.wanted)
         facts: dict[str, Json] = {k: v for k, v in changed.items() if k not in OUTSIDE_A_TRIAL}
         facts |= {

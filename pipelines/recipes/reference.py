@@ -1,13 +1,13 @@
-"""Reference: what a version's inputs looked like in training, and how far a window may stray.
+"""Reference: a version's inputs in training, and how far a window may stray from them.
 
 The statistic is the first Wasserstein distance between a window and the reference, divided by the
-reference's standard deviation (floored at 0.001): the number that Evidently calls `wasserstein`, so
-that the drift stage's report and these thresholds speak of the same thing. It needs no bins.
+reference's standard deviation (floored at 0.001). Evidently calls the same number `wasserstein`, so
+the drift stage's report and these thresholds agree. It needs no bins.
 
-A fixed limit does not work: features that look back weeks move together, so that a window of
-contiguous bars differs from the whole reference even when nothing has changed. The threshold of a
-column is therefore the 99.5 % quantile of the statistic over contiguous blocks of the reference
-itself, of the window's length and with the same symbols (docs/decisions/0002-drift-thresholds.md).
+A fixed limit does not work. Features that look back weeks move together. So a window of contiguous
+bars differs from the whole reference even when nothing has changed. The threshold of a column is
+therefore a quantile (99.5 %) of the statistic over contiguous blocks of the reference itself. The
+blocks have the window's length and the same symbols (docs/decisions/0002-drift-thresholds.md).
 
 `train` calls `drift_profile` and saves the panel and the profile with the version; the drift stage
 reads both back. `DriftProfile.from_json(profile.to_json()) == profile`.

@@ -28,7 +28,7 @@ from pipelines.templates import RIVAL
 Array = NDArray[np.float64]
 
 PERCENT = 100.0
-"""`arch` wants returns in percent: its optimiser is scaled for them."""
+"""`arch` takes returns in percent, because its optimiser is scaled for them."""
 LEAST_RETURNS = 500
 REFIT_FOLDS = 3
 """Parameters are fitted at every third fold and filtered through all: they move slowly, and a fit

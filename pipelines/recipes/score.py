@@ -1,7 +1,7 @@
 """Score registered versions on labelled data, as they were registered.
 
-The one way a version is judged after its making: the challenge of a retraining run and the
-comparison after a promotion both ask here, so that they cannot disagree.
+This is the one way to judge a version after it was made. The challenge of a retraining run and the
+comparison after a promotion both use it, so that they cannot disagree.
 """
 
 import numpy as np

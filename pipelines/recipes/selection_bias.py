@@ -1,8 +1,8 @@
-"""Selection bias: what a strategy's returns are worth when it is the best of many trials.
+"""Selection bias: how good a strategy's returns are when it is the best of many trials.
 
-The deflated Sharpe ratio of the returns with N counted by the engine, and the probability of
-backtest overfitting from the returns of every trial of the family. Both need the trial itself to
-be counted first, so they follow the template's evaluation and repeat nothing of it.
+Two measures: the deflated Sharpe ratio of the returns, with N counted by the engine, and the
+probability of backtest overfitting from the returns of every trial of the family. Both need the
+trial itself to be counted first. So they follow the template's evaluation and repeat nothing of it.
 """
 
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class TrialFamily:
 
 
 def among_trials(alone: Evaluation, family: TrialFamily) -> Evaluation:
-    """Return an evaluation with what the trials of its family make of its returns.
+    """Add to an evaluation what the trials of its family say about its returns.
 
     Adds metrics, the gates `edge.dsr` and `edge.pbo`, and the tables `trials` and `pbo`; nothing
     where there are no returns.

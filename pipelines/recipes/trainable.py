@@ -1,7 +1,7 @@
 """Whether rows can be learned from at all, asked before the first fit.
 
-A fit on constant labels or on one class would run and give a model that says nothing; here the
-stage stops with a line that names the fold, what was found, and what to do.
+A fit on constant labels or on one class would run and give a useless model. Here the stage stops
+instead, with a line that names the fold, what was found, and what to do.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from pipelines.recipes.recipe import Recipe
 from registry.errors import UnfitRowsError
 
 LEAST_TRAINING_ROWS = 30
-"""Of one fit; fewer cannot tell a pattern from an accident, whatever is fitted."""
+"""Fewest rows of a fit; with fewer, no fit can tell a pattern from chance."""
 SUPERVISED = ("gamma", "softmax", "squared")
 
 

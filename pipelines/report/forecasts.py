@@ -28,7 +28,7 @@ MEASURES = ("qlike", "mase", "loss", "log_loss", "log_likelihood", "error", "mse
 PER_YEAR = ("qlike_per_year", "error_per_year", "likelihood_per_year")
 GROUPED = ("forecast_groups", "by_forecast")
 HIGHER = ("log_likelihood",)
-"""Measures of which more is better."""
+"""Measures that are better when they are larger."""
 
 
 def per_year(evidence: Evidence) -> Blocks:

@@ -30,7 +30,7 @@ def gather(candidate: Candidate, evaluation: Evaluation, record: Record) -> Evid
 
 
 def of_fit(candidate: Candidate) -> Evidence:
-    """Return what is known of a candidate before anything has judged it."""
+    """Return the evidence of a candidate before it is judged."""
     folds = fold_map(list(candidate.dataset.folds), candidate.dataset.rows)
     tables = {"fold_map": folds} | _importance(candidate)
     return Evidence(candidate.contract, (), {}, tables, candidate.run_id)

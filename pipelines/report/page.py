@@ -23,7 +23,7 @@ from pipelines.report.style import label
 from pipelines.report.verdict import gates_table, locks
 
 MAX_ROWS = 400
-"""Of a table on the page."""
+"""Most rows of a table on the page."""
 
 
 def render(evidence: Evidence) -> str:
@@ -136,7 +136,7 @@ def shown(value: Any, spec: str = "") -> str:
 
 
 def _others(evidence: Evidence) -> str:
-    """Show the tables that no panel draws, so that nothing an evaluation says is lost."""
+    """Show the tables that no panel draws, so that the page leaves nothing out."""
     names = [n for n in evidence.tables if n not in KNOWN_TABLES and evidence.table(n) is not None]
     if not names:
         return ""

@@ -1,4 +1,4 @@
-"""Panels of stated probabilities and intervals: do they come true as often as they say."""
+"""Panels of stated probabilities and intervals: whether they come true as often as stated."""
 
 import math
 

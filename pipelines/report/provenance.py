@@ -1,4 +1,4 @@
-"""Panels of where the evidence comes from: folds, importance, symbols, recipe and data."""
+"""Panels of the evidence's origin: folds, importance, symbols, recipe and data."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ MILLISECONDS = 1000.0
 
 
 def folds(evidence: Evidence) -> Blocks:
-    """Draw what each fold trains on, purges, embargoes and tests."""
+    """Draw the rows that each fold trains on, purges, embargoes and tests."""
     table = evidence.tables["fold_map"]
     fig = figure("decision time", "fold", hovermode="closest", barmode="overlay")
     names = [
@@ -77,7 +77,7 @@ def per_symbol(evidence: Evidence) -> Blocks:
 
 
 def specifications(evidence: Evidence) -> Blocks:
-    """Tabulate everything that would have to be repeated to make this version again."""
+    """Tabulate everything that is needed to make this version again."""
     contract, data = evidence.contract, evidence.contract.data
     facts: dict[str, Any] = {
         "run": evidence.run_id,

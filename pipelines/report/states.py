@@ -1,4 +1,4 @@
-"""Panels of states and alarms: regimes, their transitions, what was called unusual."""
+"""Panels of states and alarms: regimes, their transitions, unusual rows."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -23,7 +23,7 @@ from pipelines.report.style import (
 )
 
 SCALE = ("#0072b2", "#56b4e9", "#e6c15a", "#d98c00", "#c0392b", "#7b1fa2", "#4a148c", "#22303a")
-"""From calm to wild: states come in the order of their variance."""
+"""Colours from calm to wild: states come in the order of their variance."""
 
 
 def shade(k: int, n: int) -> str:

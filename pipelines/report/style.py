@@ -45,10 +45,10 @@ LABELS = {
     "har": "HAR",
 }
 MAX_POINTS = 1500
-"""Of a line on the page; more would not be seen on a laptop and would make the page heavy."""
+"""Most points of a line; more cannot be seen on a laptop and make the page heavy."""
 
 BARE = go.layout.Template()
-"""Instead of plotly's own, which would add seven kilobytes to every figure."""
+"""Replaces plotly's own template, which would add seven kilobytes to every figure."""
 FONT = "Inter, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -178,7 +178,7 @@ def percent(fig: go.Figure, axis: str = "y", digits: int = 0) -> None:
 
 
 def bars_per_year(column: pl.Series) -> float:
-    """Return how many decision times a year holds; 1 where there are too few to say."""
+    """Return the number of decision times in a year; 1 when there are too few to say."""
     if len(column) < 2:
         return 1.0
     days = (column[-1] - column[0]).total_seconds() / 86400

@@ -1,4 +1,4 @@
-"""Locks and gates: what the record decides, the refusing gates first."""
+"""Locks and gates: the decisions of the record, the refusing gates first."""
 
 from dataclasses import dataclass
 from html import escape
@@ -108,7 +108,7 @@ def _row(line: GateLine) -> str:
 
 
 def _locks_of(gate: str, evidence: Evidence) -> str:
-    """Return which lock asks for a gate; a row that none asks for informs only."""
+    """Return the lock that asks for a gate; a row that none asks for only informs."""
     name = evidence.contract.template
     declared = GATES.get(name) if name in GATES else None
     if declared and gate in {r.gate for r in declared.trade}:

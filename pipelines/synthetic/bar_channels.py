@@ -1,10 +1,10 @@
-"""Channels: bars as stationary series a network can learn, and back.
+"""Channels: bars as stationary series that a network can learn, and back.
 
-Channels of a symbol, one value per bar after the first: the log return; where opens, highs and
-lows exist also the overnight gap, the square roots of the wicks above and below; where volume
-exists also log volume less its moving average. Each is centred and scaled by the symbol's own
-mean and deviation, and heavy tails are drawn in by the inverse of a Lambert W x Gaussian transform
-(Goerg 2015), so that a network need not learn them. `bars_of` undoes all that.
+Channels of a symbol have one value per bar after the first. There is always the log return. With
+opens, highs and lows there are the overnight gap and the square roots of the wicks above and below.
+With volume there is log volume less its moving average. Each is centred and scaled by the symbol's
+own mean and deviation. Heavy tails are drawn in by the inverse of a Lambert W x Gaussian transform
+(Goerg 2015), so that a network need not learn them. `bars_of` undoes all of this.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 PRICE_CHANNELS = ("gap", "upper_wick", "lower_wick")
 VOLUME_SPAN = 20
 LARGEST_DELTA = 0.45
-"""Of the Lambert W transform: at 0.5 the variance of what comes out is infinite."""
+"""Largest delta of the Lambert W transform; at 0.5 the variance of its values is infinite."""
 
 FITTING_ROUNDS = 6
 

@@ -26,10 +26,10 @@ NOISE = 8
 """Noise values per bar, the first of which start as the channels' shocks."""
 
 HALF_LIVES = (1.0, 3.0, 8.0, 20.0, 50.0)
-"""Of the exponential averages, in bars."""
+"""Half-lives of the exponential averages, in bars."""
 
 REACH = 150
-"""Bars of noise before the newest that level and volatility depend on."""
+"""Level and volatility depend on this many bars of noise before the newest."""
 
 WINDOW = 64
 """Bars that the critic sees at once."""
@@ -37,7 +37,7 @@ WINDOW = 64
 HIDDEN, MEMORIES = 32, 8
 SMALL = 0.1
 CAP = 2.0
-"""Of log volatility, so that no step is larger than e^2 times its shock."""
+"""Limit of log volatility, so that no step is larger than e^2 times its shock."""
 
 MEAN_SIZE = 0.7979
 """Mean |z| of a standard normal z."""
@@ -48,7 +48,7 @@ by half-life: the form of exponential GARCH (Nelson 1991), sizes that daily indi
 
 LONG_RUN = 50_000
 QUANTILES = np.linspace(0.0, 1.0, 1001)
-"""Where the distribution of what is made is bent to the real one."""
+"""Quantiles at which the distribution of new bars is bent to the real one."""
 
 
 class Pointwise(nn.Module):

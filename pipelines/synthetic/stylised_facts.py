@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Returns = NDArray[np.float64]
 
 TAIL_SHARE = 0.05
-"""Share of the largest |r| that the Hill index is estimated on."""
+"""Share of the largest |r| that the Hill index uses."""
 
 LAGS = range(1, 21)
 LEVERAGE_LAGS = range(1, 11)

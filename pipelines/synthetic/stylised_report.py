@@ -1,4 +1,4 @@
-"""The page that sets synthetic returns beside real ones: one HTML file, plotly.js inside."""
+"""The page that compares synthetic with real returns: one HTML file, plotly.js inside."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

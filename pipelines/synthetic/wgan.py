@@ -1,12 +1,10 @@
-"""WGAN-GP: a generator learns to make what a critic cannot tell from real samples.
+"""WGAN-GP: a generator learns to make samples that a critic cannot tell from real ones.
 
-The critic's loss is that of Gulrajani et al. 2017: the difference of its mean scores plus ten
+The critic's loss is that of Gulrajani et al. 2017: the difference of its mean scores, plus ten
 times the squared deviation of its gradient's norm from 1, between real and generated samples. The
-generator is updated once for every `CRITIC_STEPS` updates of the critic. Which networks these are
-is the caller's business.
-
-The loss is no measure of quality, so nothing is stopped early; what came out is judged by the
-caller's own figures. Fits are reproducible bit for bit on a processor.
+generator is updated once for every `CRITIC_STEPS` updates of the critic. The caller gives the
+networks. The loss is no measure of quality, so nothing is stopped early; the caller judges the
+samples by its own figures. Fits are reproducible bit for bit on a processor.
 """
 
 import math
@@ -25,7 +23,7 @@ from registry.errors import FitError
 CRITIC_STEPS = 2
 PENALTY = 10.0
 BETAS = (0.0, 0.9)
-"""Of Adam, as in the paper: momentum of the first moment destabilises the game."""
+"""Betas of Adam, as in the paper; momentum of the first moment makes the training unstable."""
 
 Sampler = Callable[[int], Tensor]
 """Number of samples -> noise on the processor, drawn from torch's random state."""

@@ -1,17 +1,17 @@
-"""Templates: everything about one model type in one file.
+"""Templates: everything about one model type in one folder.
 
-Which inputs it needs, how bars become labels and context, what an architecture fits, how scores
-become an answer, which numbers judge it and which gates its versions must pass. Training and
-serving use the same file, so there is one definition and no skew. Templates import numpy and
-polars only (import-linter holds that).
+A template says which inputs it needs, how bars become labels and context, and what an architecture
+fits. It turns scores into an answer, judges the answers, and its gates say what a version must
+show. Training and serving use the same code, so there is one definition and no skew. Templates
+import numpy and polars only (import-linter holds that).
 
-Extension point: one file per model type here, one line in `TEMPLATES`, one line in
+Extension point: one folder per model type here, one line in `TEMPLATES`, one line in
 docs/templates.md; `tests/conformance/test_templates.py` then runs on it.
 
 Guarantees of every template:
 - over bars, `context` is causal (its value at bar t depends on bars up to t only) and `label` at
   bar t is NaN (y) and -1 (t1) until the label is complete;
-- `decode` is deterministic, row by row independent, and never raises on finite scores;
+- `decode` is deterministic, treats each row by itself, and never raises on finite scores;
 - `loss` is a proper score: lower is better, finite for finite scores and labels.
 """
 
@@ -54,7 +54,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What out-of-fold predictions are worth.
+    """The judgement of out-of-fold predictions.
 
     `metrics` go to MLflow as they are named; `gates` are the template's own quality rows (serve
     and trade); `tables` feed the report (see `pipelines/report/panels.py` for the names it draws);
@@ -72,7 +72,7 @@ class Evaluation:
 
 
 class Template(Protocol):
-    """One model type; inherit from it, what is optional has a default."""
+    """One model type; inherit from it. What is optional has a default."""
 
     name: str
     inputs: str
@@ -98,7 +98,7 @@ class Template(Protocol):
     """What a forecast that the report draws in percent is; empty where it is a plain number."""
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:
-        """Return what architectures fit for this template with this label."""
+        """Return the objective that architectures fit for this template with this label."""
         ...
 
     def label_spec(
@@ -122,7 +122,7 @@ class Template(Protocol):
     def target(
         self, y: NDArray[np.float64], context: Arrays
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return what an architecture fits, and which rows a fit may use; both (n,)."""
+        """Return the target of a fit, and the rows that a fit may use; both (n,)."""
         ...
 
     def fit_decoder(self, oof: OutOfFold, training: LabelledRows) -> Decoder:
@@ -138,7 +138,7 @@ class Template(Protocol):
         ...
 
     def complete(self, decoder: Decoder, final: Estimator) -> Decoder:
-        """Return a version's decoder with what answers need of its own fit beside the scores."""
+        """Return a version's decoder with the parts that answers need of the version's own fit."""
         return decoder
 
     def decode(
@@ -199,7 +199,7 @@ class BarTemplate(Template, Protocol):
     """A template whose rows are made of one symbol's bars."""
 
     def context(self, series: BarSeries) -> Arrays:
-        """Return what is known at each bar and needed to label and decode; float64 (n_bars,)."""
+        """Return values known at each bar that labels and decoding need; float64 (n_bars,)."""
         ...
 
     def label(self, series: BarSeries, context: Arrays, spec: Mapping[str, Json]) -> Labels:

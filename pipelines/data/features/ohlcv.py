@@ -188,7 +188,7 @@ def _newest_values(bars: BarSeries) -> tuple[float, float, float, float]:
 
 
 def _marks(bars: BarSeries) -> tuple[float, ...]:
-    """Return what the trail keeps of the newest of at least two bars.
+    """Return the quantities of the newest of at least two bars that the trail keeps.
 
     Garman-Klass and Parkinson variance, squared overnight return, and volume: all of it, signed by
     the close's direction, weighted by the close's place, and the flow of rising and falling money.

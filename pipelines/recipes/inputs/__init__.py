@@ -1,4 +1,4 @@
-"""Inputs: what the rows of a template are made of.
+"""Inputs: the kinds of data that the rows of a template are made of.
 
 Most templates read bars; others read a table, labelled texts, or the returns of a portfolio's
 symbols. A kind of input knows how to read its data, how its rows are laid out, and how to show
@@ -90,7 +90,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a model's inputs are called: the part of a contract that the kind knows.
+    """The names of a model's inputs: the part of a contract that the kind knows.
 
     `feature_set` names the definition, `fingerprint` digests what it computes; `min_history` is
     the number of bars that one prediction needs, the newest included (1 where rows stand alone).
@@ -104,7 +104,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What makes model inputs of a request to one version, as this code has it.
+    """The code that turns a request to one version into model inputs.
 
     `fingerprint` digests what it computes. `features` is what the form of request works with (a
     `FeatureSet`, a `TextEncoder`), None where requests bring the inputs themselves.
@@ -162,7 +162,7 @@ class InputKind(Protocol):
         ...
 
     def repeated(self, contract: ModelContract, end: datetime) -> dict[str, Json]:
-        """Return the source parameters that read a version's data again, with what came since.
+        """Return the source parameters that read a version's data again, with newer data.
 
         Args:
             end: newest time wanted, where rows have times.
@@ -174,7 +174,7 @@ class InputKind(Protocol):
         ...
 
     def describe(self, recipe: "Recipe", data: Data, spec: dict[str, Json]) -> Layout:
-        """Return how the rows of this recipe are laid out."""
+        """Return the layout of the rows of this recipe."""
         ...
 
     def rows(
@@ -197,7 +197,7 @@ class InputKind(Protocol):
         return np.ascontiguousarray(rows.X[index])
 
     def files(self, recipe: "Recipe", dataset: Dataset) -> dict[str, bytes]:
-        """Return what else a version holds to read a request (a tokenizer): path -> content."""
+        """Return further files that a version needs to read requests: path -> content."""
         return {}
 
     def checks(self, recipe: "Recipe", dataset: Dataset) -> tuple[GateRow, ...]:
@@ -219,18 +219,18 @@ class InputKind(Protocol):
         return None
 
     def look_back(self, recipe: "Recipe") -> int | None:
-        """Return how many bars before its own a row's inputs depend on, its own included.
+        """Return the number of bars that a row's inputs depend on, its own included.
 
         None where rows cannot be cut into combinatorial paths.
         """
         return None
 
     def n_logged(self, contract: ModelContract) -> int:
-        """Return how many features, from the first on, are logged and watched for drift."""
+        """Return the number of features, from the first on, that are logged and watched."""
         return len(contract.feature_names)
 
     def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
-        """Return what a server needs to read requests to a version.
+        """Load the code and files that read requests to a version.
 
         Args:
             read: path inside the version -> content, checked; of those that `files` gave.

@@ -1,7 +1,7 @@
-"""Probe: what of a bar a version's answers depend on, found by trying.
+"""Probe: find by trying which columns of a bar a version's answers depend on.
 
-Serving tells a caller which columns of a request it did not use; features and templates are not
-asked to declare them, because a declaration could be wrong.
+Serving tells a caller which columns of a request it did not use. Features and templates do not
+declare them, because a declaration could be wrong.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ PROBED_COLUMNS = ("open", "high", "low", "close", "volume")
 def used_columns(
     template: BarTemplate, feature_set: FeatureSet, n_bars: int, answer: Answering
 ) -> frozenset[str]:
-    """Return the bar columns whose newest value changes features or answer, by trying each.
+    """Change the newest value of each bar column; return the columns that change the result.
 
     Args:
         n_bars: bars that one prediction needs.
@@ -44,7 +44,7 @@ def used_columns(
 
 
 def waves(n_bars: int) -> BarSeries:
-    """Return bars of a gently waving price: enough to ask what a template and features use."""
+    """Return bars of a gently waving price, enough to compute features and answers from."""
     n = max(n_bars, PROBE_BARS)
     step = np.arange(n)
     close, opened = 100 + np.sin(step), 100 + np.sin(step - 0.5)
@@ -55,7 +55,7 @@ def waves(n_bars: int) -> BarSeries:
 
 
 def _with_companions(feature_set: FeatureSet, series: BarSeries) -> list[BarSeries]:
-    """Return the series and, for a panel set, as many others as it needs."""
+    """Return the series, and for a panel set as many others as it needs."""
     n_others = feature_set.min_symbols - 1 if isinstance(feature_set, PanelSet) else 0
     companion = waves(len(series))
     step = np.arange(len(series))

@@ -37,7 +37,7 @@ from registry.gates import GateRow
 
 
 class BarInputs(FromBars):
-    """The kind; see the module."""
+    """Rows of features of single bars, or of windows of bars."""
 
     name = "bars"
     has_outcomes = True

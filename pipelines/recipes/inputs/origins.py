@@ -1,4 +1,4 @@
-"""Origins: where the data of a kind come from, the same for every kind that reads bars or files."""
+"""Origins: where the data of a kind come from; kinds that read bars share one, files another."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -65,7 +65,7 @@ class FromFiles(InputKind, Protocol):
         return read_rows(source.query(), str(wanted.changed_options().get("time", "")))
 
     def repeated(self, contract: ModelContract, end: datetime) -> dict[str, Json]:
-        """Return where the version's rows came from: whoever labels them appends to those files."""
+        """Return the source of the version's rows; new labels are appended to those files."""
         return {**contract.data.parameters, "source": contract.data.source}
 
     def training(self, data: Data) -> pl.DataFrame:

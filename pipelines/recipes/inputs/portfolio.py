@@ -1,7 +1,7 @@
 """Inputs `portfolio`: the returns of all symbols together, one row per date that all have a bar on.
 
-A row of `X` is what each symbol returned up to its date; the label is what the judged portfolio
-(`spec["weights"]`) returns over the bars after it. The fitted model takes weights, not returns:
+A row of `X` holds the return of each symbol up to its date. The label is the return of the judged
+portfolio (`spec["weights"]`) over the bars after it. The fitted model takes weights, not returns:
 `sample` gives portfolios.
 """
 
@@ -33,10 +33,10 @@ N_CUTS = 4
 
 
 class PortfolioInputs(FromBars):
-    """The kind; see the module.
+    """Rows of returns; requests bring weights.
 
-    Weights are a caller's choice, so there is nothing that they could drift from; the scenarios
-    hold the volatility of their last day.
+    Weights are a caller's choice, so they cannot drift from anything. The scenarios hold the
+    volatility of their last day.
     """
 
     name = "portfolio"
@@ -140,7 +140,7 @@ def _cuts(rows: LabelledRows, first: int) -> NDArray[np.intp]:
 
 
 def _causality(kind: PortfolioInputs, recipe: Recipe, dataset: Dataset) -> GateRow:
-    """Compare rows and walked losses at t with those computed without anything after t."""
+    """Compare rows and walked losses at t with those computed without later bars."""
     rows, fold = dataset.rows, dataset.folds[0]
     fitted = recipe.fit(rows.take(fold.train))
     tested = rows.take(fold.test)

@@ -1,8 +1,8 @@
 """Inputs `table`: the columns of CSV or Parquet files, one row per line, in the order of time.
 
-What a column is stands in the label spec; how it becomes features is a layout that fits the
-architecture (`pipelines/data/tables/table_columns.py`): an algorithm that takes missing values and
-category numbers gets both, everything else indicators and medians.
+The label spec says what each column is. A layout makes features of it that fit the architecture
+(`pipelines/data/tables/table_columns.py`): an algorithm that takes missing values and category
+numbers gets both; every other one gets indicators and medians.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ N_CHECKED = 64
 
 
 class TableInputs(FromFiles):
-    """The kind; see the module."""
+    """Rows of the columns of a table."""
 
     name = "table"
     may_miss = True
@@ -118,7 +118,7 @@ class TableInputs(FromFiles):
         )
 
     def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
-        """Return what the contract's own columns make of a fixed row."""
+        """Return the fingerprint of the contract's own columns, from a fixed row."""
         columns = read_columns(contract.label_spec)
         return Definition(fingerprint(columns, contract.feature_set), columns)
 

@@ -1,7 +1,7 @@
 """Inputs `texts`: labelled texts of a file, or our own sentences, as an encoder's numbers.
 
-Which encoder (`pipelines/data/texts/text_encoders.py`) the architecture says
-(`Architecture.text_encoder`); those that name none get hashed words.
+The architecture names the encoder (`Architecture.text_encoder`,
+`pipelines/data/texts/text_encoders.py`). An architecture that names none gets hashed words.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ N_CHECKED = 64
 
 
 class TextInputs(FromFiles):
-    """The kind; see the module. It has a column per word, most of which no text has."""
+    """Rows of encoded texts; hashed words have a column per word, most of which no text has."""
 
     name = "texts"
     may_be_constant = True

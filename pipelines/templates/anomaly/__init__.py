@@ -1,10 +1,10 @@
-"""Template `anomaly`: how unlike anything before is this row, at a stated rate of false alarms.
+"""Template `anomaly`: how unlike all earlier rows this row is, at a stated rate of false alarms.
 
 An unsupervised architecture gives each row a score, larger = more unusual. The threshold is the
 split-conformal quantile of earlier out-of-fold scores at 1 - `false_alarm_rate`, so that about that
-share of ordinary rows is flagged. Nobody labels anomalies, so versions are compared on what can be
-checked: whether the score tells how large the next bar's move is (log score of the next return with
-a variance per group of scores). How it is judged: `pipelines/templates/anomaly/quality.py`.
+share of ordinary rows is flagged. Nobody labels anomalies. So versions are compared on what can be
+checked: whether the score tells how large the next bar's move is (log score of the next return,
+with a variance per group of scores). How it is judged: `pipelines/templates/anomaly/quality.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,17 +32,17 @@ Array = NDArray[np.float64]
 
 FALSE_ALARM_RATE = 0.01
 GROUP_EDGES = (0.5, 0.9, 0.99)
-"""Quantiles of earlier scores between which the size of the next move is measured."""
+"""Quantiles of earlier scores; the size of the next move is measured between them."""
 PRIOR_ROWS = 20.0
-"""Rows of the overall variance that each group's own is mixed with."""
+"""Each group's variance is mixed with this many rows of the overall variance."""
 LARGEST_MOVE = 50.0
-"""In sigmas: returns beyond are cut, so that one bad print does not decide a comparison."""
+"""Returns are cut at this many sigmas, so that one bad price does not decide a comparison."""
 N_FEATURES = 3
 """Most unusual features that an answer names."""
 
 
 class Anomaly(BarTemplate):
-    """The template; see the module."""
+    """Scores of unusual rows; the answer is an alarm at the stated rate."""
 
     name = "anomaly"
     inputs = "bars"
@@ -64,7 +64,7 @@ class Anomaly(BarTemplate):
         training: Sequence[BarSeries],
         options: Mapping[str, Json],
     ) -> dict[str, Json]:
-        """Return the stated rate and what scores are compared on: the next bar's log return.
+        """Return the stated rate and the outcome to compare scores on: the next bar's log return.
 
         Raises:
             ParameterError: a horizon other than one bar.
@@ -90,7 +90,7 @@ class Anomaly(BarTemplate):
         return Labels(np.where(known, y, np.nan), t1, {})
 
     def target(self, y: Array, context: Arrays) -> tuple[Array, NDArray[np.bool_]]:
-        """Return y; what is learned is the inputs alone, of every row."""
+        """Return y; a fit learns from the inputs alone and may use every row."""
         return y, np.isfinite(y)
 
     def fit_decoder(self, oof: OutOfFold, training: LabelledRows) -> Decoder:

@@ -1,10 +1,11 @@
-"""How anomaly alarms are judged: does the stated rate of false alarms hold on later rows.
+"""How anomaly alarms are judged: whether the stated rate of false alarms holds on later rows.
 
 Nobody says which rows were truly anomalous, so every alarm counts as a false one: a detector that
-keeps its promise flags about the stated share of rows. Alarms come in clusters (a crisis is not
-one day) and strike many symbols at once, so rows are fewer than they look, and the threshold is
-itself an estimate from a limited number of earlier rows: the binomial interval is that of the
-number of independent rows that would leave the rate as uncertain as both together do.
+keeps its promise flags about the stated share of rows. Two things make the rate less certain than
+the number of rows suggests. Alarms come in clusters (a crisis is not one day) and on many symbols
+at once. And the threshold is an estimate, from a limited number of earlier rows. `effective_rows`
+counts the independent rows that would leave the rate as uncertain as both do; the binomial interval
+is for that number.
 """
 
 import math
@@ -25,14 +26,14 @@ Array = NDArray[np.float64]
 CLUSTER_LAGS = 63
 """Dates over which alarms may cluster: a quarter of daily bars."""
 WIDEST = 3.0
-"""However few independent rows there are, a rate more than three times the stated one, or less
-than a third of it, does not keep the promise."""
+"""With few independent rows the interval is wide. A rate more than three times the stated one, or
+less than a third of it, breaks the promise anyway."""
 N_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class AnomalyForecasts:
-    """What was said about each row, and what came of it; (n,) each.
+    """The forecast and the outcome of each row; (n,) each.
 
     `p_value` is NaN on rows whose fold had no threshold; `n_earlier` rows made it. `loss` and
     `baseline` are log scores of `move`, the next bar's return in EWMA sigmas. `rate` is the stated
@@ -101,7 +102,7 @@ def _judge_rate(
 
 
 def effective_rows(alarm: NDArray[np.bool_], t0: NDArray[np.int64], n_earlier: Array) -> int:
-    """Return how many independent rows would leave the rate of alarms as uncertain as it is.
+    """Return the number of independent rows that would leave the rate as uncertain as it is.
 
     Alarms: n divided by the ratio of their mean's Newey-West variance, over dates, to that of
     independent rows; at most n, and n where every row or none has an alarm. Threshold: the rate of

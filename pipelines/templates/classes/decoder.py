@@ -60,7 +60,7 @@ def by_fold(
     decoders: Mapping[int, Decoder],
     apply: Callable[[NDArray[np.float32], Decoder], Array],
 ) -> Array:
-    """Return what `apply` gives for each row with its own fold's decoder, in the rows' order."""
+    """Return `apply` of each row with its own fold's decoder, in the rows' order."""
     found: Array | None = None
     for fold in np.unique(oof.fold):
         rows = oof.fold == fold

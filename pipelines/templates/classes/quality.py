@@ -1,8 +1,9 @@
 """How forecasts of classes and of numbers about single rows are judged. Numpy and polars only.
 
-Used by the templates whose rows stand alone (`sentiment`, `tabular`): a proper score against the
-forecast that knows only the training slice's shares (or mean), on pooled out-of-fold rows, with a
-HAC t per time. One gate, `quality.skill`; the rest is for reading.
+Used by the templates whose rows stand alone (`sentiment`, `tabular`). A proper score is compared,
+on pooled out-of-fold rows, with that of the forecast that knows only the training slice's shares
+(or mean); the t is HAC, per time. The one gate is `quality.skill`; all other numbers are for
+reading.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from registry.gates import SKILL, GateRow
 Array = NDArray[np.float64]
 
 LEAST_FOR_ECE = 30
-"""Rows below which a calibration error says nothing."""
+"""Fewest rows for a calibration error."""
 
 
 def judge_classes(

@@ -1,11 +1,11 @@
 """Template `market_regime`: in which state the market is, by what was known at the close.
 
-An unsupervised architecture gives each row log weights of K states, in order of rising variance;
-their softmax are filtered probabilities: nothing after the row is used. What a state means comes
-from earlier out-of-fold rows: mean and variance of the next bar's log return, how states follow
-each other, how long they last. The state of a close is for acting from the next bar on. Judged by
-the one-step predictive density sum_k p_k N(r; m_k, v_k) against one Gaussian per symbol
-(`pipelines/templates/market_regime/quality.py`).
+An unsupervised architecture gives each row log weights of K states, in order of rising variance.
+Their softmax are filtered probabilities: nothing after the row is used. Earlier out-of-fold rows
+give each state its meaning: mean and variance of the next bar's log return, how states follow each
+other, how long they last. A decision on the state of a close can be filled in the next bar at the
+earliest. Judged by the one-step predictive density sum_k p_k N(r; m_k, v_k) against one Gaussian
+per symbol (`pipelines/templates/market_regime/quality.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,13 +35,13 @@ from registry.errors import ParameterError
 Array = NDArray[np.float64]
 
 PRIOR_ROWS = 20.0
-"""Rows of the pooled moments that each state's own are mixed with, so that a rare state is no
-spike."""
+"""Each state's moments are mixed with this many rows of the pooled ones, so that a rare state has
+no extreme density."""
 LOG_2PI = float(np.log(2 * np.pi))
 
 
 class MarketRegime(BarTemplate):
-    """The template; see the module."""
+    """Filtered probabilities of states; the answer is the most probable one."""
 
     name = "market_regime"
     inputs = "bars"
@@ -63,7 +63,7 @@ class MarketRegime(BarTemplate):
         training: Sequence[BarSeries],
         options: Mapping[str, Json],
     ) -> dict[str, Json]:
-        """Return what the states are judged by: the next bar's log return.
+        """Return the next bar's log return as the outcome that states are judged by.
 
         Raises:
             ParameterError: a horizon other than one bar.
@@ -208,7 +208,7 @@ def _state_moments(returns: Array, p: Array) -> tuple[Array, Array]:
 
 
 def _transitions(known: OutOfFold, p: Array) -> Array:
-    """Return how often the most probable state followed each, (from, to), rows summing to 1.
+    """Return the shares of transitions between most probable states, (from, to), rows summing to 1.
 
     One pseudo-transition to all states alike keeps what was never seen possible.
     """

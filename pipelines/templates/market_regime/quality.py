@@ -1,8 +1,9 @@
-"""How market regimes are judged: does knowing the state tell the next bar's return distribution.
+"""How market regimes are judged: whether the state tells the next bar's return distribution.
 
-The log score of the one-step predictive density, per date over symbols with Newey-West variance,
-against one Gaussian per symbol fitted on the same training slice. States that only look plausible
-in hindsight lose here: their probabilities are filtered and their moments come from earlier rows.
+The log score of the one-step predictive density is compared, per date over symbols with Newey-West
+variance, with that of one Gaussian per symbol fitted on the same training slice. States that only
+look plausible in hindsight lose here: their probabilities are filtered, and their moments come from
+earlier rows.
 """
 
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def state_paths(
 
 @dataclass(frozen=True, slots=True)
 class RegimeForecasts:
-    """What was said about each row: (n, n_states) probabilities, and minus the log density of y.
+    """The forecast of each row: (n, n_states) probabilities, and minus the log density of y.
 
     `model` and `baseline` are NaN on rows whose fold had no earlier rows to learn from.
     """
@@ -105,7 +106,7 @@ def judge(rows: LabelledRows, forecasts: RegimeForecasts, bars_per_year: float) 
 
 
 def _run_lengths(rows: LabelledRows, state: NDArray[np.intp], fold: NDArray[np.int64]) -> Array:
-    """Return how many bars each stay in a state lasted."""
+    """Return the length in bars of each stay in a state."""
     runs = [
         len(run)
         for path in state_paths(rows, state, fold)
@@ -152,7 +153,7 @@ def _over_time(rows: LabelledRows, p: Array) -> pl.DataFrame:
 def _transitions(
     rows: LabelledRows, state: NDArray[np.intp], fold: NDArray[np.int64], k: int
 ) -> pl.DataFrame:
-    """Return how often each regime (`regime`) was followed by each (columns), as shares."""
+    """Return the shares of regimes (columns) on the bar after each regime (`regime`)."""
     counts = np.zeros((k, k))
     for path in state_paths(rows, state, fold):
         np.add.at(counts, (path[:-1], path[1:]), 1.0)

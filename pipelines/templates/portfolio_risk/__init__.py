@@ -1,10 +1,10 @@
-"""Template `portfolio_risk`: what a portfolio may lose over the next bars, and what makes it so.
+"""Template `portfolio_risk`: what a portfolio may lose over the next bars, and by which positions.
 
 An architecture of `pipelines/architectures/scenarios.py` fits a matrix of losses (scenario,
-symbol); a portfolio's losses are one product with its weights, and value at risk, expected
-shortfall and their components are read off them (`pipelines/templates/portfolio_risk/answers.py`).
-Judged on the equal-weight portfolio, day by day out of fold, by Kupiec, Christoffersen and
-Acerbi-Szekely (`pipelines/templates/portfolio_risk/quality.py`, docs/templates/portfolio_risk.md).
+symbol). A portfolio's losses are one product with its weights. Value at risk, expected shortfall
+and their components are read off them (`pipelines/templates/portfolio_risk/answers.py`). Judged on
+the equal-weight portfolio, day by day out of fold, by Kupiec, Christoffersen and Acerbi-Szekely
+(`pipelines/templates/portfolio_risk/quality.py`, docs/templates/portfolio_risk.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ OPTIONS: Space = {
 
 
 class PortfolioRisk(Template):
-    """The template; see the module."""
+    """Scenarios of losses; the answer is the measures of a portfolio."""
 
     name = "portfolio_risk"
     inputs = "portfolio"
@@ -89,7 +89,7 @@ class PortfolioRisk(Template):
         return {}
 
     def target(self, y: Array, context: Arrays) -> tuple[Array, NDArray[np.bool_]]:
-        """Return y, which no scenario architecture uses; a fit may use rows that have one."""
+        """Return y. No scenario architecture uses it; a fit may use the rows that have one."""
         return y, np.isfinite(y)
 
     def fit_decoder(self, oof: OutOfFold, training: LabelledRows) -> Decoder:

@@ -1,9 +1,10 @@
-"""Answers of `portfolio_risk`: which measures can be asked for, and how each is computed.
+"""Answers of `portfolio_risk`: the measures that a request may ask for, and how each is computed.
 
 Losses, values at risk and drawdowns are positive fractions of the portfolio's value over the
-version's horizon. What looks ahead comes from the version's scenarios (VaR, ES, components,
-volatility); what looks back from the newest returns kept with it (drawdown, Sharpe ratio, beta),
-for a portfolio held at these weights all along. Every answer says so in `method` and `bases`.
+version's horizon. VaR, ES, components and volatility look ahead: they come from the version's
+scenarios. Drawdown, Sharpe ratio and beta look back: they come from the newest returns kept with
+the version, for a portfolio held at these weights all along. Every answer says so in `method` and
+`bases`.
 """
 
 import re
@@ -95,7 +96,7 @@ def answer(
     decoder: Decoder,
     contract: ModelContract,
 ) -> dict[str, Any]:
-    """Return the measures of one portfolio with how they came about.
+    """Return the measures of one portfolio, and how they were computed.
 
     Args:
         losses: of the portfolio in every scenario, (n_scenarios,).

@@ -102,7 +102,7 @@ def _tests(judged: _Forecasts) -> tuple[dict[str, float], tuple[GateRow, ...]]:
 
 
 def _at(forecasts: _Forecasts) -> dict[str, float]:
-    """Return what is reported at a usual level, whatever level is judged."""
+    """Return the metrics at a usual level, which are reported beside the judged level."""
     percent = round(100 * forecasts.level)
     pinball = backtests.pinball_loss(forecasts.losses, forecasts.var, forecasts.level)
     return {

@@ -1,10 +1,10 @@
 """Template `return_forecast`: the log return of the next h bars, with a conformal interval.
 
 A decision at the close of t is filled at the next open where the bars have opens, else at the next
-close; the label is the log return from there over h bars. Fitted target: label / sigma, sigma the
-EWMA deviation of a bar's log return known at t, so that the score is a forecast in sigmas. The
-benchmark is the random walk, which forecasts zero and is seldom beaten: how it is judged stands in
-`pipelines/templates/return_forecast/quality.py`.
+close. The label is the log return from there over h bars. The fitted target is label / sigma, with
+sigma the EWMA deviation of a bar's log return known at t, so that the score is a forecast in
+sigmas. The benchmark is the random walk, which forecasts zero and is seldom beaten. How it is
+judged: `pipelines/templates/return_forecast/quality.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,13 +30,13 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.9
 LARGEST_SCORE = 50.0
-"""In sigmas of one bar: targets beyond are cut before a fit, scores beyond when they are read."""
+"""Targets are cut at this many sigmas of a bar before a fit, and scores when they are read."""
 LARGEST_LOG_RETURN = 50.0
 """exp(50) times any price is still a number."""
 
 
 class ReturnForecast(BarTemplate):
-    """The template; see the module."""
+    """A forecast of the return in sigmas; the answer has a conformal interval."""
 
     name = "return_forecast"
     inputs = "bars"
@@ -107,7 +107,7 @@ class ReturnForecast(BarTemplate):
         return np.clip(scaled, -LARGEST_SCORE, LARGEST_SCORE), np.isfinite(scaled)
 
     def fit_decoder(self, oof: OutOfFold, training: LabelledRows) -> Decoder:
-        """Keep the conformal scores |y - forecast| / sigma of earlier rows, and where alpha stands.
+        """Keep the conformal scores |y - forecast| / sigma of earlier rows, and the adaptive alpha.
 
         `mase_scale` is the mean |y| of the training rows, the error of a naive forecast there.
         """
@@ -166,7 +166,7 @@ class ReturnForecast(BarTemplate):
         spec: Mapping[str, Json],
         interval: str,
     ) -> Evaluation:
-        """Judge the forecasts against the random walk, and the intervals by what they cover."""
+        """Judge the forecasts against the random walk, and the intervals by their coverage."""
         rows, horizon = oof.rows, int(cast(int, spec["horizon_bars"]))
         scale = np.empty(len(rows))
         for fold in np.unique(oof.fold):

@@ -1,10 +1,11 @@
 """How return forecasts are judged: against the random walk, which forecasts no return at all.
 
 Squared errors in units of each row's variance are compared by Diebold and Mariano (1995), per date
-over symbols with Newey-West variance. Because the random walk is nested in the model, whose
-estimation noise costs it under the null, Clark and West's correction (2007) is reported beside it;
-the gate takes the uncorrected one: a forecast that loses to zero is no forecast. Direction by
-Pesaran and Timmermann (1992), ranking by information coefficients, intervals by what they cover.
+over symbols with Newey-West variance. The random walk is nested in the model, so the model's
+estimation noise costs it under the null. Clark and West's correction (2007) for that is reported
+beside it; the gate takes the uncorrected test, because a forecast that loses to zero is no
+forecast. Direction is judged by Pesaran and Timmermann (1992), ranking by information coefficients,
+intervals by coverage.
 """
 
 import math
@@ -31,7 +32,7 @@ GROUPS = 10
 
 @dataclass(frozen=True, slots=True)
 class ReturnForecasts:
-    """What was said about each row; (n,) each.
+    """The forecast and the outcome of each row; (n,) each.
 
     `forecast`: log return over the horizon. `sigma`: of one bar, known at t0. `scale`: mean
     absolute label of the rows that the forecast's fit learned from.

@@ -49,7 +49,7 @@ DEFAULTS: Mapping[str, Mapping[str, Json]] = MappingProxyType(
         "lightgbm": {"min_data_in_leaf": 5, "nthread": 1},
     }
 )
-"""Few rows and thousands of columns, most of them 0."""
+"""Parameters for few rows and thousands of columns, most of them 0."""
 OPTIONS: Space = {
     "text": Text("text"),
     "label": Text("label"),
@@ -60,7 +60,7 @@ OPTIONS: Space = {
 
 
 class Sentiment(Template):
-    """The template; see the module."""
+    """Three classes of a text; the answer is a score in [-1, 1]."""
 
     name = "sentiment"
     inputs = "texts"
@@ -87,7 +87,7 @@ class Sentiment(Template):
     def label_spec(
         self, horizon_bars: int | None, training: pl.DataFrame, options: Mapping[str, Json]
     ) -> dict[str, Json]:
-        """Return the columns of text and label and what is neutral; nothing is fitted.
+        """Return the columns of text and label, and the neutral band; nothing is fitted.
 
         Raises:
             ParameterError: an option names a column that is not there.

@@ -1,7 +1,7 @@
 """Template `tabular`: a column of any table, as a class or as a number, from the other columns.
 
-The rows' time decides what is known when: folds walk forward and are never shuffled. What each
-column is (number, boolean, date, category) is fitted on the rows before the first test fold and
+The rows' time decides what is known when: folds walk forward and are never shuffled. The type of
+each column (number, boolean, date, category) is fitted on the rows before the first test fold and
 stands in the label spec. Classes are judged by log loss against the class shares of the training
 slice, numbers by squared error against its mean (docs/templates/tabular.md).
 """
@@ -56,7 +56,7 @@ OPTIONS: Space = {
 
 
 class Tabular(Template):
-    """The template; see the module."""
+    """A class or a number from the columns of a table."""
 
     name = "tabular"
     inputs = "table"
@@ -89,7 +89,7 @@ class Tabular(Template):
     def label_spec(
         self, horizon_bars: int | None, training: pl.DataFrame, options: Mapping[str, Json]
     ) -> dict[str, Json]:
-        """Return what target and columns are; everything but the names is fitted on `training`.
+        """Return target and columns; everything but the names is fitted on `training`.
 
         Raises:
             ParameterError: no target named, or an option names a column that is not there.

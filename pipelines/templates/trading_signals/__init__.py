@@ -5,8 +5,8 @@ Label: which barrier is touched first within h bars of the fill, or where the pr
 BUY. A decoder fitted on earlier out-of-fold rows turns them into a decision
 (`pipelines/templates/trading_signals/decoder.py`). A signal other than HOLD needs the trade lock
 open, an input within the training range, an edge above the threshold and, with meta-labels, a
-secondary model that calls the side right; the answer says which was missing
-(`pipelines/templates/trading_signals/answers.py`). How it is judged stands in
+secondary model that calls the side right. The answer names the one that was missing
+(`pipelines/templates/trading_signals/answers.py`). How it is judged:
 `pipelines/templates/trading_signals/quality.py` and
 `pipelines/templates/trading_signals/returns.py`.
 """
@@ -62,7 +62,7 @@ OPTIONS: Space = {
 
 
 class TradingSignals(BarTemplate):
-    """The template; see the module."""
+    """Three classes of a decision; the answer is a signal, or HOLD with the reason."""
 
     name = "trading_signals"
     inputs = "bars"
@@ -190,7 +190,7 @@ class TradingSignals(BarTemplate):
 
 
 def _forecast(oof: OutOfFold, decoders: Mapping[int, Decoder]) -> SignalForecast:
-    """Return what each fold's decoder said about its rows."""
+    """Return the forecast of each row by its own fold's decoder."""
     rows, n = oof.rows, len(oof.rows)
     probabilities, prior = np.empty((n, len(CLASSES))), np.empty((n, len(CLASSES)))
     decision, beta = np.empty(n), np.empty(n)

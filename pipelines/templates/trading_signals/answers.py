@@ -1,4 +1,4 @@
-"""Answers of trading signals: one dict per row, with what stands against a signal. Numpy only."""
+"""Answers of trading signals: one dict per row, with the reason against a signal. Numpy only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -70,7 +70,7 @@ def _abstention(
     meta: float | None,
     refusals: Sequence[str],
 ) -> tuple[str | None, str | None]:
-    """Return why the signal must be HOLD, or None twice."""
+    """Return the code and the reason for HOLD; None twice when a signal may be given."""
     far = _outside(distance)
     if refusals:
         shut = f"the trade lock is shut by {len(refusals)} gates"
@@ -88,7 +88,7 @@ def _abstention(
 
 
 def _outside(distance: Mapping[str, Any]) -> str | None:
-    """Return how far the input lies outside the training range, None when it does not."""
+    """Describe how far the input lies outside the training range; None when it does not."""
     score, limit = distance["score"], distance["limit"]
     if score is not None and score <= limit:
         return None

@@ -1,8 +1,8 @@
-"""What follows the scores of trading signals: fitted on earlier predictions, applied to new ones.
+"""The decoder of trading signals: fitted on earlier predictions, applied to new ones.
 
-A decoder holds the calibrator, the class mean returns, the conformal scores with the adaptive
-level, the range of the training inputs, the secondary model where meta-labels are on, and the
-threshold that earned most. `fit_signal_decoder` makes it; `read_scores` applies all but the
+It holds the calibrator, the class mean returns, the conformal scores with the adaptive level, and
+the range of the training inputs. It also holds the threshold that earned most and, with
+meta-labels, the secondary model. `fit_signal_decoder` makes it; `read_scores` applies all but the
 threshold. Numpy only.
 """
 
@@ -42,7 +42,7 @@ _NO_SCORES = np.empty((0, len(CLASSES)), dtype=np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a decoder makes of n rows of scores, before the threshold.
+    """The result of applying a decoder to n rows of scores, before the threshold.
 
     `probabilities`: (n, 3) calibrated, SELL, HOLD, BUY. `seen`: distance from the training inputs.
     `meta`: (n,) P(the side is right net of costs), None without meta-labels, NaN where unknown.
@@ -149,7 +149,7 @@ def adaptive_width(decoder: Decoder) -> float | None:
 
 
 def strategy_of(spec: Mapping[str, Json], per_year: float) -> Strategy:
-    """Return how the decisions of this label are traded."""
+    """Return the strategy that trades the decisions of this label."""
     costs = spec.get("costs")
     assumed = CostSpec.from_json(cast("dict[str, Json]", costs)) if costs else EQUITY
     return Strategy(int(cast(int, spec["horizon_bars"])), assumed, per_year)

@@ -1,4 +1,4 @@
-"""Labels of trading signals: what a decision at the close of each bar came to.
+"""Labels of trading signals: the outcome of a decision at the close of each bar.
 
 Two labels: which barrier is touched first (`triple_barrier`, Lopez de Prado 2018, ch. 3), and where
 the price is after h bars (`fixed_horizon`). Both share the fill, the width in units of volatility
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 LABELS = ("triple_barrier", "fixed_horizon")
 HOLD_SHARE = 0.35
-"""Aim of the width; 30 to 40 % is sound."""
+"""Share of HOLD that the width aims at; 30 to 40 % is sound."""
 WIDEST, NARROWEST = 5.0, 0.01
 
 

@@ -1,11 +1,11 @@
 """How trading signals are judged: probabilities, direction, confidence, intervals, information.
 
-Two edge tests on pooled out-of-fold rows (docs/templates/trading_signals.md): the log loss of the
-three classes against the prior of the training slice, and among rows whose barrier was touched the
-log loss of the direction against its prior. Then whether confidence and intervals hold what they
-promise. What the decisions earn is judged in
-`pipelines/templates/trading_signals/returns.py`. Rows become gates of the trade lock; what cannot
-be computed reads `not computed` with the reason.
+Two edge tests run on pooled out-of-fold rows (docs/templates/trading_signals.md). The log loss of
+the three classes is compared with that of the prior of the training slice. Among rows whose barrier
+was touched, the log loss of the direction is compared with that of its prior. Then confidence and
+intervals are checked for what they promise. Net returns of the decisions are judged in
+`pipelines/templates/trading_signals/returns.py`. The rows become gates of the trade lock; a value
+that cannot be computed reads `not computed`, with the reason.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ ECE_ROWS = 5000
 
 @dataclass(frozen=True, slots=True)
 class SignalForecast:
-    """What was said about each row before it was known.
+    """The forecast of each row, made before its outcome was known.
 
     `probabilities`, `prior`: (n, 3), calibrated and of the training slice; `decision`: (n,) +1, 0
     or -1; `beta`: (n,) of the strategy to the universe, fitted on earlier rows; `intervals` of the
@@ -166,7 +166,7 @@ def _judge_confidence(
 
 
 def _judge_meta(rows: LabelledRows, forecast: SignalForecast, lags: int) -> dict[str, float]:
-    """Return how well the secondary model tells right sides from wrong ones; reported only."""
+    """Score how the secondary model separates right sides from wrong ones; reported only."""
     meta = forecast.meta
     if meta is None:
         return {}
@@ -192,7 +192,7 @@ def _judge_meta(rows: LabelledRows, forecast: SignalForecast, lags: int) -> dict
 def _judge_information(
     panel: Panel, forecast: SignalForecast
 ) -> tuple[dict[str, float], dict[str, pl.DataFrame]]:
-    """Return what P(BUY) - P(SELL) says across symbols; nothing for fewer than five of them."""
+    """Score P(BUY) - P(SELL) across symbols; nothing for fewer than five of them."""
     signal = panel.matrix(forecast.probabilities[:, 2] - forecast.probabilities[:, 0])
     returns = panel.market.returns
     found = information(signal, returns)

@@ -64,7 +64,7 @@ def judge_returns(
 
 
 def _certainty(earned: Earned) -> dict[str, float]:
-    """Return how sure the active Sharpe ratio is, of one trial alone."""
+    """Return the certainty of the active Sharpe ratio, of one trial alone."""
     active = earned.active
     sharpe, moments = sharpe_ratio(active), (skewness(active), kurtosis(active))
     track = minimum_track_record(sharpe, *moments)
@@ -103,7 +103,7 @@ def _equity(earned: Earned) -> pl.DataFrame:
 
 
 def _returns(earned: Earned) -> pl.DataFrame:
-    """Return what each decision date earned and cost, fractions of capital."""
+    """Return the returns and costs of each decision date, fractions of capital."""
     report, panel = earned.report, earned.panel
     return pl.DataFrame(
         {

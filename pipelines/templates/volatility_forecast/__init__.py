@@ -48,7 +48,7 @@ BASELINE = "baseline_variance"
 
 
 class VolatilityForecast(BarTemplate):
-    """The template; see the module."""
+    """The variance relative to EWMA; the answer is a volatility with an interval."""
 
     name = "volatility_forecast"
     inputs = "bars"
