@@ -19,11 +19,9 @@ from bench.figures import Figure, report, spread
 from pipelines.data.bars import BarSeries
 from pipelines.data.features import FEATURE_SETS, compute_all
 from pipelines.data.features.streaming import FeatureStream, bar_at
-from pipelines.data.features.universe import UniverseStream
 
 WINDOWS = (5, 10, 20, 30, 60)
 STREAMED = ("close_only", "ohlcv", "alpha158")
-N_UNIVERSE = 20
 
 
 def main() -> None:
@@ -33,11 +31,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     n_symbols, n_days, repeats = (10, 1000, 2) if quick else (50, 2000, 5)
     every = [_bars(f"S{i:02}", n_days, seed=i) for i in range(n_symbols)]
-    figures = [
-        *_batch(every, repeats),
-        *_streams(every[0]),
-        _universe(every[:N_UNIVERSE] if not quick else every),
-    ]
+    figures = [*_batch(every, repeats), *_streams(every[0])]
     report("features", figures, {"quick": quick, "n_symbols": n_symbols, "n_days": n_days})
 
 
@@ -87,18 +81,6 @@ def _streams(series: BarSeries) -> Iterator[Figure]:
     handles = ohlcv.stream(series)._trend  # type: ignore[attr-defined] # TA-Lib's part alone
     us = [_seconds(lambda: [h.peek(1.0, 1.0, 1.0) for h in handles]) * 1e6 for _ in range(1000)]
     yield Figure(f"ta_lib_{len(handles)}_handles_us", float(np.median(us)), "us", spread(us))
-
-
-def _universe(every: list[BarSeries]) -> Figure:
-    stream = UniverseStream([one.slice(0, 600) for one in every], "1d")
-    us = []
-    for at in range(600, min(900, len(every[0]))):
-        began = time.perf_counter()
-        for one in every:
-            stream.update(one.symbol, bar_at(one, at))
-        us.append((time.perf_counter() - began) / len(every) * 1e6)
-    name = f"cross_section_{len(every)}_symbols_stream_us_per_bar"
-    return Figure(name, float(np.median(us)), "us", spread(us))
 
 
 def _expressions() -> list[pl.Expr]:

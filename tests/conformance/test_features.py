@@ -21,7 +21,6 @@ from pipelines.data.features import (
     windows,
 )
 from pipelines.data.features.streaming import FeatureStream, bar_at
-from pipelines.data.features.universe import UniverseStream
 from pipelines.data.sources import SOURCES, BarQuery
 from registry.errors import BarsError, MissingColumnsError
 
@@ -57,23 +56,6 @@ def universe(feature_set: FeatureSet, series: BarSeries) -> list[BarSeries]:
         replace(series, symbol=f"O{i}", close=series.close * f) for i, f in enumerate(factors)
     ]
     return [series, *others]
-
-
-def streamed(feature_set: FeatureSet, series: BarSeries, start: int) -> np.ndarray:
-    """Return the rows from `start` on, taken bar by bar."""
-    if isinstance(feature_set, PanelSet):
-        return streamed_together(universe(feature_set, series), start)
-    stream = FeatureStream(feature_set, series.slice(0, start), "1d")
-    return np.array([stream.update(bar_at(series, at)) for at in range(start, len(series))])
-
-
-def streamed_together(every: list[BarSeries], start: int) -> np.ndarray:
-    stream = UniverseStream([one.slice(0, start) for one in every], "1d")
-    rows = []
-    for at in range(start, len(every[0])):
-        done = [row for one in every for row in stream.update(one.symbol, bar_at(one, at))]
-        rows += [row.values[0] for row in done]
-    return np.array(rows)
 
 
 def random_series(seed: int, n: int = N_BARS) -> BarSeries:
@@ -174,9 +156,11 @@ def test_min_history_is_enough_and_half_of_it_is_not(feature_set):
 
 
 @pytest.mark.parametrize("start", [500, 560])
-def test_a_streamed_row_is_the_row_of_the_batch(feature_set, start):
+def test_a_streamed_row_is_the_row_of_the_batch(single_set, start):
     series = random_series(8)
-    rows, expected = streamed(feature_set, series, start), compute(feature_set, series)[start:]
+    stream = FeatureStream(single_set, series.slice(0, start), "1d")
+    rows = [stream.update(bar_at(series, at)) for at in range(start, len(series))]
+    expected = compute(single_set, series)[start:]
     np.testing.assert_allclose(rows, expected, rtol=1e-10, atol=1e-12)
 
 

@@ -79,8 +79,8 @@ class FeatureSet(Protocol):
 class PanelSet(FeatureSet, Protocol):
     """A set that sees all symbols of a universe at once; `compute` and `stream` refuse.
 
-    `compute_all` and `pipelines.data.features.universe` are the ways in. The guarantees hold for
-    the universe as a whole: causal when all its symbols are cut at one time.
+    `compute_all` is the way in. The guarantees hold for the universe as a whole: causal when all
+    its symbols are cut at one time.
     """
 
     min_symbols: int

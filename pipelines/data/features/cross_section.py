@@ -4,7 +4,7 @@ The one panel set: it sees every symbol at once. A timestamp counts where at lea
 bar with a return; the market is the equal-weighted mean of their log returns, and every window
 runs over such timestamps. A row elsewhere, or of a symbol without a bar there, is NaN.
 
-`compute_panel` is the batch; `pipelines.data.features.universe` streams, by the same functions.
+Nothing is carried from bar to bar: `compute_panel` is asked again with the bars that are there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ class CrossSection:
         raise TooFewSymbolsError(self.name, MIN_SYMBOLS, (series.symbol,))
 
     def stream(self, series: BarSeries) -> NoReturn:
-        """Refuse: `pipelines.data.features.universe` streams this set.
+        """Refuse: one symbol has no cross-section.
 
         Raises:
             TooFewSymbolsError: always.

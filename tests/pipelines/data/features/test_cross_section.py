@@ -1,6 +1,4 @@
-"""The panel set: against independent oracles, with symbols missing, late and too few."""
-
-from dataclasses import replace
+"""The panel set: against independent oracles, with symbols missing and too few."""
 
 import numpy as np
 import pandas as pd
@@ -10,13 +8,11 @@ from scipy.stats import rankdata
 from pipelines.data.bars import BarSeries
 from pipelines.data.features import FEATURE_SETS, compute_all
 from pipelines.data.features.cross_section import rank_across
-from pipelines.data.features.streaming import bar_at
-from pipelines.data.features.universe import UniverseStream
 from pipelines.data.sources import SOURCES, BarQuery
-from registry.errors import ParameterError, TooFewSymbolsError
+from registry.errors import TooFewSymbolsError
 
 PANEL = FEATURE_SETS.get("cross_section")
-START, END = 540, 580
+END = 580
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +28,6 @@ def every() -> list[BarSeries]:
 def panel(every) -> np.ndarray:
     """Features, (n_symbols, n_bars, n_features)."""
     return np.stack(compute_all(PANEL, every))
-
-
-@pytest.fixture
-def clock() -> list[float]:
-    return [0.0]
-
-
-@pytest.fixture
-def stream(every, clock) -> UniverseStream:
-    past = [one.slice(0, START) for one in every]
-    return UniverseStream(past, "1d", grace_seconds=60, clock=lambda: clock[0])
 
 
 def column(panel: np.ndarray, name: str) -> np.ndarray:
@@ -100,8 +85,6 @@ def test_fewer_than_ten_symbols_are_refused(every):
         compute_all(PANEL, every[:9])
     with pytest.raises(TooFewSymbolsError, match="but there are 1 "):
         PANEL.compute(every[0])
-    with pytest.raises(TooFewSymbolsError):
-        UniverseStream(every[:9], "1d")
 
 
 def test_rows_where_too_few_symbols_have_a_bar_are_nan(every):
@@ -111,58 +94,3 @@ def test_rows_where_too_few_symbols_have_a_bar_are_nan(every):
     row = compute_all(PANEL, lonely)[11][-1]
     added = len(FEATURE_SETS.get("close_only").feature_names)
     assert np.isfinite(row[:added]).all() and np.isnan(row[added:]).all()
-
-
-def test_a_timestamp_is_computed_when_all_symbols_have_closed(stream, every, panel):
-    for at in range(START, END):
-        for one in every[:-1]:
-            assert stream.update(one.symbol, bar_at(one, at)) == []
-        (row,) = stream.update(every[-1].symbol, bar_at(every[-1], at))
-        assert (row.timestamp, row.missing) == (int(every[0].timestamp[at]), ())
-        np.testing.assert_allclose(row.values, panel[:, at], rtol=1e-10, atol=1e-12)
-
-
-def test_after_the_grace_period_those_missing_are_named(stream, every, clock):
-    for one in every[1:]:
-        stream.update(one.symbol, bar_at(one, START))
-    clock[0] = 59.9
-    assert stream.due() == []
-    clock[0] = 60.0
-    (row,) = stream.due()
-    assert row.missing == (every[0].symbol,)
-    assert row.symbols == tuple(one.symbol for one in every[1:])
-    absent = [every[0].slice(0, START)] + [one.slice(0, START + 1) for one in every[1:]]
-    expected = [rows[-1] for rows in compute_all(PANEL, absent)[1:]]
-    np.testing.assert_allclose(row.values, expected, rtol=1e-10, atol=1e-12)
-    assert stream.update(every[0].symbol, bar_at(every[0], START)) == []
-    assert stream.late == 1
-
-
-def test_a_symbol_that_has_moved_on_is_not_waited_for(stream, every):
-    stream.update(every[0].symbol, bar_at(every[0], START + 1))
-    done = [row for one in every[1:] for row in stream.update(one.symbol, bar_at(one, START))]
-    assert [row.missing for row in done] == [(every[0].symbol,)]
-
-
-def test_peeking_at_forming_bars_changes_nothing(stream, every):
-    forming = {one.symbol: bar_at(one, START) for one in every}
-    changed = {name: replace(bar, close=bar.close * 1.1) for name, bar in forming.items()}
-    stream.peek(changed)
-    peeked = stream.peek(forming)
-    (row,) = [row for name, bar in forming.items() for row in stream.update(name, bar)]
-    np.testing.assert_array_equal(peeked.values, row.values)
-
-
-def test_a_restart_from_persisted_history_is_no_restart(stream, every):
-    for at in range(START, END - 1):
-        for one in every:
-            stream.update(one.symbol, bar_at(one, at))
-    again = UniverseStream([one.slice(0, END - 1) for one in every], "1d")
-    (row,) = [r for one in every for r in stream.update(one.symbol, bar_at(one, END - 1))]
-    (same,) = [r for one in every for r in again.update(one.symbol, bar_at(one, END - 1))]
-    np.testing.assert_allclose(same.values, row.values, rtol=1e-10, atol=1e-12)
-
-
-def test_a_symbol_outside_the_universe_is_refused(stream, every):
-    with pytest.raises(ParameterError, match="symbol"):
-        stream.update("NOPE", bar_at(every[0], START))
