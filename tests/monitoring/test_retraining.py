@@ -298,7 +298,7 @@ def contest(registry, register, engine, world, tracking_uri):
 
 @pytest.mark.integration
 def test_a_challenger_that_passes_every_gate_is_promoted_once(contest, engine):
-    resources = contest("champion.non_inferior")
+    resources = contest("non_inferior")
     assert [advance(resources, MODEL) for _ in range(2)] == [State.COOLDOWN] * 2
     assert resources.registry.aliases(MODEL)["production"] == 2
     promoted = [e for e in events.read(engine, MODEL) if e.kind == "promoted"]
@@ -312,8 +312,8 @@ def test_a_challenger_that_passes_every_gate_is_promoted_once(contest, engine):
     ("comparison", "spoil", "gate"),
     [
         (None, None, "champion"),
-        ("champion.non_inferior", "champion.non_inferior", "champion.non_inferior"),
-        ("champion.non_inferior", "quality.bias", "quality.bias"),
+        ("non_inferior", "champion.non_inferior", "champion.non_inferior"),
+        ("non_inferior", "quality.bias", "quality.bias"),
     ],
 )
 def test_a_challenger_with_a_shut_gate_is_rejected_with_the_gate(
@@ -328,7 +328,7 @@ def test_a_challenger_with_a_shut_gate_is_rejected_with_the_gate(
 
 @pytest.mark.integration
 def test_killed_between_promotion_and_its_record_the_promotion_is_recognised(contest, engine):
-    resources = contest("champion.better")
+    resources = contest("better")
     resources.registry.promote(MODEL, 2, actor="retraining", reason="and then kill -9")
     assert advance(resources, MODEL) is State.COOLDOWN
     assert cycles.history(engine, MODEL)[0].outcome == "promoted"
@@ -338,8 +338,8 @@ def test_killed_between_promotion_and_its_record_the_promotion_is_recognised(con
 
 @pytest.mark.integration
 def test_a_version_promoted_by_hand_meanwhile_ends_the_contest(contest, register):
-    resources = contest("champion.non_inferior")
-    third = register("champion.better")
+    resources = contest("non_inferior")
+    third = register("better")
     resources.registry.promote(MODEL, third.number, actor="ada", reason="by hand")
     assert advance(resources, MODEL) is State.COOLDOWN
     assert resources.registry.aliases(MODEL)["production"] == third.number
