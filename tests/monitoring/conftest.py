@@ -37,6 +37,7 @@ def watched_contract(**changes) -> ModelContract:
         "feature_names": FEATURES,
         "symbols": SYMBOLS,
         "label_spec": {"kind": "realised_variance", "horizon_bars": 5},
+        "parameters": {"max_depth": 4},
         "data": DataSpan("sample", "d" * 64, TRAINED_FROM.isoformat(), REPLAY_FROM.isoformat(), 9),
         "trained_until": (REPLAY_FROM - DAY).isoformat(),
         "first_test": (TRAINED_FROM + 200 * DAY).isoformat(),
