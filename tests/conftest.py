@@ -18,15 +18,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import sqlalchemy as sa
 from filelock import FileLock
 
+from pipelines.data.bars import BarSeries
+from pipelines.data.features import FEATURE_SETS
 from registry.database import connect, migrate, open_engine
 from registry.settings import PlatformSettings
 
-pytest_plugins = ("pytester", "tests.groups")
+pytest_plugins = ("pytester", "tests.time_limit", "tests.groups")
 
 PREPARE = (
     "import sys; from mlflow import MlflowClient; "
@@ -46,6 +49,21 @@ def is_alive() -> Callable[[int], bool]:
             return False
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of this test run that all processes of pytest -n see."""
+    root = tmp_path_factory.getbasetemp()
+    return root if worker_id == "master" else root.parent
+
+
+@pytest.fixture(scope="session")
+def compiled_kernels(shared_folder: Path) -> None:
+    """The kernels of `alpha158`; numba compiles them for 10 s where it has not done so before."""
+    bars = BarSeries("AAA", np.arange(70), *np.ones((7, 70)))
+    with FileLock(shared_folder / "kernels.lock"):
+        FEATURE_SETS.get("alpha158").compute(bars)
 
 
 @pytest.fixture
@@ -101,11 +119,9 @@ def postgres_engine(postgres_settings: PlatformSettings) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture(scope="session")
-def prepared_mlflow(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def prepared_mlflow(shared_folder: Path) -> Path:
     """An MLflow SQLite file with one experiment called `tests`, made once per test run."""
-    root = tmp_path_factory.getbasetemp()
-    shared = root if worker_id == "master" else root.parent
-    prepared = shared / "prepared-mlflow.db"
+    prepared = shared_folder / "prepared-mlflow.db"
     with FileLock(f"{prepared}.lock"):
         if not prepared.exists():
             making = prepared.with_suffix(".making")

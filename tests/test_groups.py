@@ -4,13 +4,19 @@ import re
 
 import pytest
 
-OPTIONS = ("-p", "tests.groups", "-v", "-n", "2", "--dist", "loadgroup")
+OPTIONS = ("-p", "xdist.plugin", "-p", "tests.groups", "-v", "-n", "2", "--dist", "loadgroup")
 FILES = {
     "test_a": "import pytest\n@pytest.mark.parametrize('i', range(4))\ndef test_one(i): pass",
     "test_b": "import pytest\n@pytest.mark.xdist_group('both')\ndef test_two(): pass",
     "test_c": "import pytest\n@pytest.mark.xdist_group('both')\ndef test_three(): pass",
 }
 MARKED = "import pytest\n@pytest.mark.slow\ndef test_long(): pass"
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Without the plugins of other distributions, which take longer to load than to test."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 def workers(result):
@@ -35,5 +41,5 @@ def test_a_file_and_a_marked_group_stay_in_one_process(pytester):
 @pytest.mark.parametrize("mark", ["slow", "integration"])
 def test_groups_with_long_tests_come_first(pytester, mark):
     pytester.makepyfile(test_a="def test_quick(): pass", test_z=MARKED.replace("slow", mark))
-    result = pytester.runpytest("-p", "tests.groups", "--collect-only", "-q", "-p", "no:xdist")
+    result = pytester.runpytest("-p", "tests.groups", "--collect-only", "-q")
     assert result.outlines[:2] == ["test_z.py::test_long", "test_a.py::test_quick"]

@@ -24,6 +24,8 @@ from pipelines.data.features.streaming import FeatureStream, bar_at
 from pipelines.data.sources import SOURCES, BarQuery
 from registry.errors import BarsError, MissingColumnsError
 
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
+
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "features.md"
 N_BARS = 700
 
@@ -99,7 +101,7 @@ def largest_tail_error(
     """Return how far the newest row over n bars is from its full-history value, at worst."""
     worst = 0.0
     for series, full in histories:
-        for end in range(800, len(series) + 1, 275):
+        for end in range(800, len(series) + 1, 550):
             newest = compute(feature_set, series.slice(end - n_bars, end))[-1]
             error = np.abs(newest - full[end - 1]) / np.maximum(1, np.abs(full[end - 1]))
             worst = max(worst, float(np.nan_to_num(error, nan=np.inf).max()))

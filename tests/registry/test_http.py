@@ -12,7 +12,7 @@ from registry.artifacts import ArtifactCache
 from registry.errors import RegistryUnavailableError
 from registry.versions import Registry
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]  # starts a server
 MODEL = "volatility_forecast"
 
 

@@ -75,7 +75,8 @@ class Alpha158:
             raise MissingPackageError(f"feature set {self.name!r}", "numba", "training") from exc
         prices = (series.open, series.high, series.low, series.close)
         columns = (*prices, series.volume, self._average(series))
-        opened, high, low, close, volume, average = map(np.ascontiguousarray, columns)
+        # writable: the kernels would be compiled a second time for arrays that are read only
+        opened, high, low, close, volume, average = (np.require(c, None, "CW") for c in columns)
         out = np.empty((max(len(series) - first, 0), len(self.feature_names)))
         fill(opened, high, low, close, volume, average, first, out)
         return out

@@ -12,6 +12,8 @@ from pipelines.data.bars import BarSeries
 from pipelines.data.features import FEATURE_SETS, check_columns, fingerprint
 from registry.errors import BarsError, MissingColumnsError, MissingPackageError
 
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
+
 ALPHA158 = FEATURE_SETS.get("alpha158")
 TYPICAL = FEATURE_SETS.get("alpha158_typical")
 N_BARS = 190

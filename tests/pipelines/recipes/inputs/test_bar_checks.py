@@ -74,6 +74,7 @@ def universe(recipe):
     return make_dataset(recipe, bars)
 
 
+@pytest.mark.usefixtures("compiled_kernels")
 @pytest.mark.parametrize("feature_set", list(FEATURE_SETS))
 def test_the_sets_of_the_catalog_are_causal_and_need_no_more_than_they_say(
     recipe, universe, feature_set
