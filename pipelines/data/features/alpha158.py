@@ -76,7 +76,9 @@ class Alpha158:
         prices = (series.open, series.high, series.low, series.close)
         columns = (*prices, series.volume, self._average(series))
         # writable: the kernels would be compiled a second time for arrays that are read only
-        opened, high, low, close, volume, average = (np.require(c, None, "CW") for c in columns)
+        opened, high, low, close, volume, average = (
+            np.require(c, requirements=("C", "W")) for c in columns
+        )
         out = np.empty((max(len(series) - first, 0), len(self.feature_names)))
         fill(opened, high, low, close, volume, average, first, out)
         return out
