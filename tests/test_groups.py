@@ -5,11 +5,9 @@ import re
 import pytest
 
 OPTIONS = ("-p", "xdist.plugin", "-p", "tests.groups", "-v", "-n", "2", "--dist", "loadgroup")
-FILES = {
-    "test_a": "import pytest\n@pytest.mark.parametrize('i', range(4))\ndef test_one(i): pass",
-    "test_b": "import pytest\n@pytest.mark.xdist_group('both')\ndef test_two(): pass",
-    "test_c": "import pytest\n@pytest.mark.xdist_group('both')\ndef test_three(): pass",
-}
+TESTS = "import pytest\n@pytest.mark.parametrize('i', range(9))\ndef test_some(i): pass\n"
+GROUPED = TESTS.replace("range(9)", "[pytest.param(0, marks=pytest.mark.xdist_group('both'))]")
+FILES = {"test_a": GROUPED, "test_b": TESTS, "test_c": TESTS, "test_d": TESTS, "test_e": GROUPED}
 MARKED = "import pytest\n@pytest.mark.slow\ndef test_long(): pass"
 
 
@@ -31,11 +29,11 @@ def workers(result):
 def test_a_file_and_a_marked_group_stay_in_one_process(pytester):
     pytester.makepyfile(**FILES)
     result = pytester.runpytest_inprocess(*OPTIONS)
-    result.assert_outcomes(passed=6)
+    result.assert_outcomes(passed=29)
     found = workers(result)
-    assert len(found["test_a"]) == 1
-    assert found["test_b"] == found["test_c"]
-    assert len(found["test_b"]) == 1
+    assert {len(processes) for processes in found.values()} == {1}
+    assert found["test_a"] == found["test_e"]
+    assert len({*map(tuple, found.values())}) == 2
 
 
 @pytest.mark.parametrize("mark", ["slow", "integration"])
