@@ -41,7 +41,7 @@ LABELS = {
     "ewma": "EWMA(0.94)",
     "scaled_ewma": "scaled EWMA",
     "garch": "GARCH(1,1)",
-    "gjr": "GJR-GARCH",
+    "gjr_garch": "GJR-GARCH",
     "har": "HAR",
 }
 MAX_POINTS = 1500
