@@ -47,13 +47,13 @@ lint: install
 	mypy
 	lint-imports
 
-check: lint  ## format, lint, types, import contracts, fast tests
+check: lint  ## format, lint, types, import contracts, fast tests (100 s on 2 cores)
 	$(PYTEST) -m "not slow and not integration"
 
-test: lint  ## check, and every test not marked slow
+test: lint  ## check, and every test not marked slow (4 minutes)
 	$(PYTEST) -m "not slow"
 
-test-all: lint  ## every test
+test-all: lint  ## every test (15 minutes)
 	$(PYTEST)
 
 bench: install  ## the figures of docs/performance.md

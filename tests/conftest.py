@@ -18,14 +18,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import sqlalchemy as sa
 from filelock import FileLock
 
-from pipelines.data.bars import BarSeries
-from pipelines.data.features import FEATURE_SETS
 from registry.database import connect, migrate, open_engine
 from registry.settings import PlatformSettings
 
@@ -61,6 +58,11 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 @pytest.fixture(scope="session")
 def compiled_kernels(shared_folder: Path) -> None:
     """The kernels of `alpha158`; numba compiles them for 10 s where it has not done so before."""
+    import numpy as np
+
+    from pipelines.data.bars import BarSeries
+    from pipelines.data.features import FEATURE_SETS
+
     bars = BarSeries("AAA", np.arange(70), *np.ones((7, 70)))
     with FileLock(shared_folder / "kernels.lock"):
         FEATURE_SETS.get("alpha158").compute(bars)
