@@ -133,7 +133,7 @@ def watch(
 def _watch_rows(
     version: VersionFiles, platform: PlatformSettings, logged: pl.DataFrame
 ) -> MonitoredVersion:
-    """Return what is known of rows without times: nothing says what became of them.
+    """Gather the logged rows of a version without times; their outcomes are not known.
 
     No label could find such a row by its time and symbol. New labels are counted in the files that
     the version was made from.

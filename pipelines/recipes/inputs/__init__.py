@@ -197,7 +197,7 @@ class InputKind(Protocol):
         return np.ascontiguousarray(rows.X[index])
 
     def files(self, recipe: "Recipe", dataset: Dataset) -> dict[str, bytes]:
-        """Return further files that a version needs to read requests: path -> content."""
+        """Return further files by which a version reads requests (a tokenizer): path -> content."""
         return {}
 
     def checks(self, recipe: "Recipe", dataset: Dataset) -> tuple[GateRow, ...]:
