@@ -32,6 +32,7 @@ def test_parameters_of_all_groups_are_logged_flat() -> None:
     assert (together["end"], together["seed"], together["policy"]) == ("2006-12-31", 3, "strict")
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("tracking_uri")
 def test_a_run_says_what_it_is_and_its_experiment_what_runs_are() -> None:
     import mlflow
@@ -45,6 +46,7 @@ def test_a_run_says_what_it_is_and_its_experiment_what_runs_are() -> None:
     assert about.startswith("**main** makes a version")
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("tracking_uri")
 def test_a_description_that_a_person_wrote_is_kept() -> None:
     import mlflow

@@ -1,6 +1,7 @@
 """The bars store: durable, idempotent, safe for several processes."""
 
 import multiprocessing
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -183,6 +184,7 @@ def test_readers_see_whole_appends_while_processes_write_and_merge(tmp_path):
         n = len(BarStore(tmp_path).read("1d").frame)
         assert n >= seen
         seen = n
+        time.sleep(0.05)  # the writers need the processors
     assert [writer.exitcode for writer in writers] == [0, 0]
     counts = BarStore(tmp_path).read("1d").frame["symbol"].value_counts(sort=True)
     assert counts["count"].to_list() == [n_days, n_days]
