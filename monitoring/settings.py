@@ -54,7 +54,7 @@ class MonitoringSettings(BaseSettings):
     retrain_runs_per_day: int = Field(default=1, gt=0, description="Run budget per model.")
     retrain_runs_per_week: int = Field(default=3, gt=0, description="Run budget per model.")
     retrain_min_new_bars: int = Field(
-        default=126, ge=0, description="Newly labelled bar times since training (novelty gate)."
+        default=126, ge=0, description="Fewest newly labelled bar times since training for a run."
     )
     retrain_max_rejects: int = Field(
         default=3, gt=0, description="Rejects in a row after which a person must resume."
