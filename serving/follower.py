@@ -85,10 +85,6 @@ class Follower:
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
 
-    def wait_until_ready(self, timeout_seconds: float) -> bool:
-        """Return whether the process became ready within the time."""
-        return self._ready.wait(timeout_seconds)
-
     def _run(self) -> None:
         try:
             unfinished = self._restore()

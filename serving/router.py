@@ -4,7 +4,7 @@ It chooses by latency curves, which were measured on this machine when the versi
 the backend asked for is absent, the fastest one answers and the answer says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry.backends import BACKENDS, LatencyCurve, Predictor
@@ -51,12 +51,6 @@ def choose(
     if strict:
         raise absent
     return Route(_fastest(options, n_rows), str(absent))
-
-
-def unavailable_backends() -> Mapping[str, str]:
-    """Return backend -> why this machine cannot use it, for the catalog's names."""
-    reasons = {name: BACKENDS.get(name).unavailable_reason() for name in BACKENDS}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _fastest(options: Sequence[Option], n_rows: int) -> Option:

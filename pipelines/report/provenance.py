@@ -19,7 +19,6 @@ PARTS = {
     "test": (RED, "test"),
 }
 N_FEATURES = 40
-MILLISECONDS = 1000.0
 
 
 def folds(evidence: Evidence) -> Blocks:

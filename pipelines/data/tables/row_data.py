@@ -6,7 +6,6 @@ one time stay together in every fold. `read_rows` reads CSV and Parquet as sourc
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -198,17 +197,6 @@ def label_ends(
 def names_of_places(place: NDArray[np.int32]) -> tuple[str, ...]:
     """Return a name for each place in time; they stand where bars have symbols."""
     return tuple(str(i) for i in range(int(place.max(initial=0)) + 1))
-
-
-def require(frame: pl.DataFrame, option: str, name: str, where: str) -> None:
-    """Refuse a column that an option names and the data do not have.
-
-    Raises:
-        ParameterError: it is empty or not there.
-    """
-    if name not in frame.columns:
-        shown: Sequence[str] = [c for c in frame.columns if c != TIME]
-        raise ParameterError(option, name, f"a column of {where}: {', '.join(shown)}")
 
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
