@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 LIMIT = ("-p", "tests.time_limit", "-o", "seconds_without_slow=0.1")
 WORK = """
 import time

@@ -10,6 +10,8 @@ from pipelines.architectures import ARCHITECTURES, Loss, Objective, TrainingRows
 from registry.errors import InvalidInputError, ParameterError, ShapeError, ValueRangeError
 from tests.conformance.problems import first, loss_to_beat, mean_loss
 
+pytestmark = pytest.mark.integration
+
 OTHER_STATES = ("dbscan", "autoencoder", "lstm_autoencoder")
 """Their states are other ones than those of `problems.py` (density, the inputs' main directions):
 tests/pipelines/architectures/test_clustering.py and test_autoencoder.py have data for them."""

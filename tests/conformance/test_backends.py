@@ -7,6 +7,8 @@ from pipelines.method.agreement import difference
 from registry.backends import BACKENDS, measure
 from registry.errors import ArtifactError, ShapeError, UnsupportedModelError
 
+pytestmark = pytest.mark.integration
+
 PAIRS = [(backend, flavor) for backend in BACKENDS for flavor in BACKENDS.get(backend).flavors]
 ONE_PER_FORMAT = pytest.mark.usefixtures("one_per_format")
 

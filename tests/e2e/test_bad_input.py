@@ -364,6 +364,7 @@ def run(*line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own_the_line_is_all_there_is(installation):
     done = run(
         *("pipelines.main", *SYNTHETIC, "--template", "crystal_ball"),
@@ -376,6 +377,7 @@ def test_in_a_process_of_its_own_the_line_is_all_there_is(installation):
     assert model_ids(installation) == []
 
 
+@pytest.mark.slow
 def test_without_an_address_no_database_is_made_where_nobody_looks(installation):
     before = set(ROOT.iterdir())
     done = run("pipelines.main", *SYNTHETIC, DATA_DIR=str(installation.data_dir))

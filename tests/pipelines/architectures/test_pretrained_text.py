@@ -15,6 +15,8 @@ from registry.errors import FitError, MissingPackageError, ParameterError
 from registry.flavors import FLAVORS
 from tests.examples import make_contract
 
+pytestmark = pytest.mark.integration
+
 N_TOKENS = 16
 CLASSES = Objective("softmax", 3)
 WORDS = (

@@ -7,6 +7,8 @@ import pytest
 from pipelines.report import Chart, pictures
 from pipelines.report.panels import PANELS
 
+pytestmark = pytest.mark.integration
+
 PICTURED = (*pictures.OF_A_FIT, *pictures.OF_A_JUDGEMENT)
 
 
