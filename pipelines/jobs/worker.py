@@ -118,10 +118,15 @@ class Worker:
 
         While MLflow does not answer everything waits: starting a job would only use up an attempt.
         """
-        is_work = queue.is_any_due(self._engine) or queue.is_schedule_due(self._engine)
+        is_job_due = queue.is_any_due(self._engine)
+        is_work = is_job_due or queue.is_schedule_due(self._engine)
         if is_work and not self._registry_answers():
             return False
         self._scheduler.look()
+        if (
+            not is_job_due
+        ):  # `claim` writes: an idle worker must not lock the database at every look
+            return False
         lease_seconds = self._settings.job_lease_seconds
         job = queue.claim(self._engine, self.owner, lease_seconds=lease_seconds)
         if job is None:

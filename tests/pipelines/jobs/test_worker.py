@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from pipelines.jobs import queue
@@ -82,6 +83,15 @@ def test_while_mlflow_is_down_a_job_waits_without_using_up_its_attempts(engine, 
     assert queue.get(engine, job.id) == job
     (line,) = lines  # said once, not at every look
     assert "http://127.0.0.1:9 does not answer" in line["error"]
+
+
+def test_an_idle_worker_only_reads_the_queue(engine, settings, project):
+    worker = Worker(engine, settings, WorkerSettings(mlproject_uri=str(project)))
+    statements: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    assert not worker.run_once()
+    assert {statement.split()[0] for statement in statements} - {"BEGIN"} == {"SELECT"}
+    assert "BEGIN IMMEDIATE" not in statements  # SQLite's lock for writing
 
 
 @pytest.mark.integration
