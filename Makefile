@@ -47,7 +47,7 @@ lint: install
 	mypy
 	lint-imports
 
-check: lint  ## format, lint, types, import contracts, fast tests (2 minutes on 2 cores)
+check: lint  ## format, lint, types, import contracts, fast tests (100 seconds on 2 cores)
 	$(PYTEST) -m "not slow and not integration"
 
 test: lint  ## check, and every test not marked slow (4 minutes)

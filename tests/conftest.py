@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # before a numeric library loads: the processes of pytest -n fill the cores, and threads of their
 # own would only wait for each other
 
+import gc
 import shutil
 import sqlite3
 import subprocess
@@ -33,6 +34,13 @@ PREPARE = (
     "MlflowClient(tracking_uri=sys.argv[1], registry_uri=sys.argv[1])"
     ".create_experiment('tests', artifact_location='file:///artifacts-of-this-test')"
 )
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage less often, and leave out what the imports made: it lives to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ def workers(result):
     return found
 
 
+@pytest.mark.integration
 def test_a_file_and_a_marked_group_stay_in_one_process(pytester):
     pytester.makepyfile(**FILES)
     result = pytester.runpytest_inprocess(*OPTIONS)

@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = format_names() if is_of_format else problem_names()
         metafunc.parametrize("problem", problems(names), indirect=True, scope="session")
     if "learner" in metafunc.fixturenames:
-        names = [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in learner_names()]
+        names = [pytest.param(n, marks=pytest.mark.xdist_group(group(n))) for n in learner_names()]
         metafunc.parametrize("learner", names, indirect=True)
 
 
@@ -38,10 +38,15 @@ def problems(names: Iterable[tuple[str, Loss]]) -> list:
         pytest.param(
             (name, loss),
             id=f"{name}-{loss}",
-            marks=[pytest.mark.xdist_group(name), *[pytest.mark.slow] * is_slow(name, loss)],
+            marks=[pytest.mark.xdist_group(group(name)), *[pytest.mark.slow] * is_slow(name, loss)],
         )
         for name, loss in names
     ]
+
+
+def group(name: str) -> str:
+    """What runs in one process: an architecture, or all of them whose export is torch's."""
+    return "torch" if ARCHITECTURES.get(name).native_format == "torch-export" else name
 
 
 @pytest.fixture

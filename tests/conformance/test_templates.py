@@ -435,6 +435,7 @@ def test_documentation_names_the_template_its_gates_tables_and_metrics(
     assert not missing
 
 
+@pytest.mark.integration
 def test_templates_load_no_heavy_library():
     heavy = ("torch", "xgboost", "sklearn", "scipy", "arch", "pandas", "mlflow")
     code = (

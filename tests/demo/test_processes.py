@@ -13,6 +13,7 @@ PARENT = (
 )
 
 
+@pytest.mark.integration
 def test_an_interrupted_command_leaves_no_child_behind(is_alive):
     with pytest.raises(KeyboardInterrupt), streaming([sys.executable, "-c", PARENT]) as process:
         child = int(process.stdout.readline())
@@ -25,6 +26,7 @@ def test_an_interrupted_command_leaves_no_child_behind(is_alive):
     assert not is_alive(child)
 
 
+@pytest.mark.integration
 def test_a_command_that_ends_keeps_its_status():
     with streaming([sys.executable, "-c", "print('said'); raise SystemExit(3)"]) as process:
         assert process.stdout.read() == "said\n"

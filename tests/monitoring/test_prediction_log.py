@@ -154,6 +154,7 @@ os._exit(9)
 """
 
 
+@pytest.mark.integration
 def test_a_crash_loses_only_what_was_not_flushed(tmp_path):
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", CRASH, str(root), str(tmp_path)], cwd=root, check=False)

@@ -73,6 +73,7 @@ def test_opening_again_finds_the_same_data_and_migrates_nothing(settings, engine
     again.dispose()
 
 
+@pytest.mark.integration
 def test_opening_a_current_database_does_not_import_alembic(settings, engine):
     command = OPEN + "; assert 'alembic' not in sys.modules, 'alembic was imported'"
     subprocess.run([sys.executable, "-c", command, str(settings.data_dir)], check=True)

@@ -288,6 +288,7 @@ def test_a_dead_mlflow_is_one_clear_error_and_changes_nothing(offline, engine, c
     assert offline.get(MODEL, 1).number == 1
 
 
+@pytest.mark.integration
 def test_importing_the_registry_imports_neither_mlflow_nor_a_model_library():
     command = (
         "import sys, registry.versions, registry.artifacts; "

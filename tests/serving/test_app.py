@@ -57,6 +57,7 @@ def wait_until_ready(port, process):
     pytest.fail("not ready in 10 s")
 
 
+@pytest.mark.integration
 def test_importing_the_application_loads_no_model_library():
     script = f"import sys, serving.app; print([m for m in {HEAVY!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

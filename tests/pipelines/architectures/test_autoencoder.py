@@ -6,6 +6,8 @@ from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.autoencoder import AUTOENCODER, LSTM_AUTOENCODER, LatentScale
 from registry.errors import ParameterError, ShapeError, ValueRangeError
 
+pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+
 SHORT = {"epochs": 5, "hidden": 8, "latent": 2, "batch_size": 64}
 BOTH = [AUTOENCODER, LSTM_AUTOENCODER]
 STATES, NOVELTY = Objective("states", 0), Objective("novelty")

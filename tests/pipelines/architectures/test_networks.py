@@ -8,6 +8,8 @@ from pipelines.architectures.recurrent import LSTM
 from registry.errors import FitError, ShapeError, ValueRangeError
 from registry.flavors.programs import open_program
 
+pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+
 SHORT = {"epochs": 1, "hidden": 4, "batch_size": 64}
 
 

@@ -6,6 +6,8 @@ from pipelines.architectures import Objective, TrainingRows
 from pipelines.architectures.transformer import TRANSFORMER, Attention
 from registry.errors import ParameterError
 
+pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+
 
 def test_attention_is_that_of_torchs_own_module():
     torch.manual_seed(0)

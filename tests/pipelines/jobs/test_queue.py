@@ -167,6 +167,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.integration
 def test_a_job_survives_kill_9_of_its_worker(engine):
     job = queue.enqueue(engine, "main", {})
     url = engine.url.render_as_string(hide_password=False)

@@ -13,6 +13,8 @@ from pipelines.synthetic.stylised_facts import (
 from pipelines.synthetic.wgan import WganPlan
 from registry.errors import FitError
 
+pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+
 PLAN = WganPlan(epochs=2, batch_size=32, learning_rate=1e-3, n_threads=1)
 
 

@@ -14,6 +14,8 @@ from registry.contract import TensorSpec, tensor_input
 from registry.errors import UnreadableArtifactError, UnsupportedModelError
 from registry.flavors.programs import save_program
 
+pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+
 
 class LargestBatch(nn.Module):
     """Scores every row with the number of rows that it came with."""

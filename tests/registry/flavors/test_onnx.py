@@ -13,6 +13,8 @@ from registry.flavors import NativeModel
 from registry.flavors.onnx import FLAVOR
 from registry.flavors.programs import save_program
 
+pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+
 
 def booster():
     data = xgb.DMatrix([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0]], label=[1.0, 2.0, 3.0])

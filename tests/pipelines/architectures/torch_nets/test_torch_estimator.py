@@ -1,9 +1,12 @@
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from pipelines.architectures.torch_nets.torch_estimator import CHUNK_ROWS, TorchEstimator, threads
 from registry.flavors.programs import open_program
+
+pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
 
 
 def test_importance_of_a_linear_module_is_weight_times_mean_deviation():

@@ -16,6 +16,8 @@ from pipelines.architectures import FitContext, Objective, TrainingRows
 from pipelines.architectures.torch_nets.training_loop import Plan, fit, row_loss, split_in_time
 from registry.errors import FitError, ParameterError
 
+pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+
 PLAN = Plan(
     epochs=60,
     patience=60,

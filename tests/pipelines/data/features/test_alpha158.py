@@ -232,6 +232,7 @@ def test_bars_without_any_volume_are_refused(series):
         check_columns(ALPHA158, silent)
 
 
+@pytest.mark.integration
 def test_numba_is_imported_only_where_the_set_is_computed():
     code = (
         "import sys; from pipelines.data.features import FEATURE_SETS as s; s.get('alpha158'); "

@@ -27,6 +27,7 @@ def features(apple: BarSeries) -> dict[str, np.ndarray]:
     return dict(zip(CLOSE_ONLY.feature_names, values.T, strict=True))
 
 
+@pytest.mark.integration
 def test_computing_features_does_not_import_pandas():
     code = (
         "import sys; from pipelines.data.features import FEATURE_SETS; FEATURE_SETS.get('ohlcv'); "
