@@ -14,7 +14,7 @@ from pipelines import mlproject
 from pipelines.parameters import parse
 
 ROOT = Path(__file__).resolve().parents[1]
-OF_A_RUN = ("training", "monitoring", "postgres")
+OF_A_RUN = ("training", "monitoring", "postgres", "coreml")
 
 
 def test_the_file_is_what_its_parameter_classes_say() -> None:
