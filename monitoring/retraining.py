@@ -35,7 +35,6 @@ from registry import events
 from registry.contract import Json
 from registry.database import opened_engine
 from registry.errors import GateRefusedError, ParameterError, PromotionConflictError
-from registry.gates import refusals
 from registry.settings import PlatformSettings, read_settings
 from registry.tracking_server import check_reachable
 from registry.version_files import REFERENCE_FILE
@@ -267,8 +266,7 @@ def _decide(resources: Resources, cycle: Cycle) -> bool:
     if serving.number != cycle.champion:
         reason = f"version {serving.number} serves now; this was judged against {cycle.champion}"
         return _rejected(resources, cycle, reason)
-    template = challenger.contract.template
-    shut = refusals(challenger.record, "serve", template, cycle.champion)
+    shut = challenger.refusals("serve", cycle.champion)
     if shut:
         return _rejected(resources, cycle, "; ".join(shut))
     why = f"{cycle.trigger} at {cycle.as_of:%F}: every gate passed against version {cycle.champion}"

@@ -1,12 +1,13 @@
-"""Stage `convert`: a validated candidate -> every flavor, compared and measured -> a version.
+"""Stage `convert`: a validated candidate -> every artifact, compared and measured -> a version.
 
-Each flavor is written from the native model, run on the backends of this machine, compared with
-native beyond what its limit allows (a gate row, which refuses), and measured at several batch
-sizes. Then the version is registered with digests of every file and gets the alias `staging`.
+Each variant of each flavor is written from the native model, run on the backends of this machine,
+compared with native (a gate row, which refuses beyond its limit) and measured at several batch
+sizes. An artifact of lower precision beyond its limit is dropped, and its row says why. Then the
+version is registered with digests of every file and gets the alias `staging`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,13 +15,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.method.agreement import difference
-from pipelines.parameters import PromotionParameters, described, parse
+from pipelines.parameters import FlavorParameters, PromotionParameters, described, parse
 from pipelines.recipes.candidate import Candidate, load_candidate, write_files
+from pipelines.recipes.checks import native_predictor
 from pipelines.recipes.inputs import kind_of
+from pipelines.recipes.parity import Parity, parity_of
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.validate import TRAIN_RUN_TAG
 from registry.backends import BACKENDS, LatencyCurve, measure
+from registry.contract import ModelContract
 from registry.database import opened_engine
 from registry.errors import (
     GateRefusedError,
@@ -28,13 +31,17 @@ from registry.errors import (
     RunNotFoundError,
     UnsupportedModelError,
 )
-from registry.flavors import FLAVORS, NativeModel
-from registry.flavors.parity import LIMITS
+from registry.flavors import FLAVORS, FULL, Artifact, NativeModel
+from registry.flavors.conversion import Conversion, conversion
+from registry.flavors.native import NATIVE, PROGRAMS, native_path
+from registry.flavors.parity import gate_name, limit
 from registry.gates import COMMON, GateRow
 from registry.version_files import CURVES_FILE, RECORD_FILE, digest_directory
 from registry.versions import Registry, Version
 
 N_PARITY_ROWS = 2048
+CLASSES = ("softmax", "states")
+"""Objectives whose scores are one per class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class ConvertParameters:
     validate_run: str = described("", "id of the finished validate run")
 
 
-GROUPS = (ConvertParameters, PromotionParameters)
+GROUPS = (ConvertParameters, PromotionParameters, FlavorParameters)
 
 
 def convert(
@@ -53,19 +60,24 @@ def convert(
     evidence_run: str,
     registry: Registry,
     promotion: PromotionParameters,
+    wanted: FlavorParameters,
+    writing: Conversion,
 ) -> tuple[Version, str]:
     """Write, compare, measure and register; return the version and what became of `promote`.
 
     Args:
+        writing: what writes the artifacts; its process may have been started before.
         evidence_run: the run that the version points to (`main`, or `validate` when run by hand);
             a retraining job finds its version by it.
 
     Raises:
         MLEngineError: the registry does not answer.
     """
-    with stage_run("convert", candidate.contract.model_id, promotion):
-        rows, curves = write_flavors(candidate)
-        log_metrics({f"latency_ms.{c.flavor}.{c.backend}.1": c.latency_ms[0] for c in curves})
+    with stage_run("convert", candidate.contract.model_id, promotion, wanted):
+        rows, curves = write_flavors(candidate, wanted, writing)
+        log_metrics(
+            {f"latency_ms.{c.flavor}.{c.variant}.{c.backend}.1": c.latency_ms[0] for c in curves}
+        )
         log_metrics({row.gate: row.value for row in rows if row.value is not None})
         measured = json.dumps([asdict(c) for c in curves], indent=2)
         write_files(candidate.directory, [(CURVES_FILE, measured.encode())])
@@ -82,55 +94,106 @@ def convert(
     return version, outcome
 
 
-def write_flavors(candidate: Candidate) -> tuple[tuple[GateRow, ...], list[LatencyCurve]]:
-    """Write every flavor that can hold the model; return parity rows and latency curves.
+def write_flavors(
+    candidate: Candidate, wanted: FlavorParameters, writing: Conversion
+) -> tuple[tuple[GateRow, ...], list[LatencyCurve]]:
+    """Write every artifact that can hold the model; return parity rows and latency curves.
 
-    A flavor that cannot hold it leaves no file and a row that says why it is not applicable; there
-    is no version without native.
+    An artifact that cannot hold it leaves no file and a row that says why it is not applicable; so
+    does one of a lower precision that is beyond its limit. There is no version without native.
 
     Raises:
         UnsupportedModelError: a native format that nothing here can load.
     """
     contract, directory = candidate.contract, candidate.directory
-    native_path = FLAVORS.get("native").file_name(contract.native_format)
-    native = NativeModel(contract.native_format, (directory / native_path).read_bytes())
-    kind = kind_of(candidate.recipe.template)
-    sample = kind.sample(candidate.dataset.rows, N_PARITY_ROWS)
-    rows, curves = [], []
-    expected: NDArray[np.float32] | None = None
-    for name in sorted(FLAVORS, key=lambda flavor: flavor != "native"):
-        flavor = FLAVORS.get(name)
+    path = native_path(contract.native_format)
+    native = NativeModel(contract.native_format, (directory / path).read_bytes())
+    parity = _parity(candidate, native)
+    rows: list[GateRow] = []
+    curves: list[LatencyCurve] = []
+    for artifact in wanted.artifacts():
         try:
-            payload = flavor.write(native, contract)
+            if artifact != NATIVE:
+                _check_wanted(artifact, wanted, {row.gate for row in rows if not row.applicable})
+            files = writing.write(artifact, native, contract)
+            measured, artifact_curves = _measure(artifact, files, parity, contract)
         except UnsupportedModelError as exc:
-            if name == "native":
+            if artifact == NATIVE:
                 raise
-            rows.append(_without(name, exc))
+            rows.append(_without(artifact, f"not written: {exc.reason}"))
             continue
-        write_files(directory, [(flavor.file_name(contract.native_format), payload)])
-        for backend in (BACKENDS.get(b) for b in BACKENDS):
-            if name not in backend.flavors or backend.unavailable_reason():
-                continue
-            predictor = backend.load(name, payload, contract)
-            scores = predictor(sample)
-            expected = scores if expected is None else expected
-            note = f"{len(sample)} rows on {backend.name} against native"
-            worst = _parity(expected, scores)
-            rows.append(GateRow(f"parity.{name}", worst, "<=", LIMITS[name], note))
-            curves.append(measure(predictor, name, backend.name, sample))
+        if beyond := _beyond(artifact, measured):
+            rows.append(_without(artifact, f"dropped: {beyond.line()}"))
+            continue
+        write_files(directory, list(files.items()))
+        rows += measured
+        curves += artifact_curves
     return tuple(rows), curves
 
 
-def _parity(native: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
-    """Return the difference; infinite where native has no number to agree with."""
-    return difference(native, scores) if np.isfinite(native).any() else float("inf")
-
-
-def _without(flavor: str, refusal: UnsupportedModelError) -> GateRow:
-    """Return the row of a flavor that was not written."""
-    return GateRow(
-        f"parity.{flavor}", None, "<=", LIMITS[flavor], f"not written: {refusal}", applicable=False
+def _parity(candidate: Candidate, native: NativeModel) -> Parity:
+    recipe, rows = candidate.recipe, candidate.dataset.rows
+    kind = kind_of(recipe.template)
+    return parity_of(
+        native,
+        native_predictor(candidate),
+        kind.sample(rows, N_PARITY_ROWS),
+        may_miss=kind.may_miss and native.format not in PROGRAMS,
+        label=_best_class if recipe.objective(rows).loss in CLASSES else None,
     )
+
+
+def _best_class(_: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    best: NDArray[np.intp] = np.argmax(scores, axis=1)
+    return best
+
+
+def _check_wanted(artifact: Artifact, wanted: FlavorParameters, absent: Collection[str]) -> None:
+    """Refuse what was left out, cannot be written here, or has no artifact of full precision."""
+    reason = None
+    if artifact.flavor not in wanted.names():
+        reason = f"flavors={wanted.flavors} leaves it out"
+    elif missing := FLAVORS.get(artifact.flavor).unavailable_reason():
+        reason = missing
+    elif artifact.variant != FULL and gate_name(Artifact(artifact.flavor)) in absent:
+        reason = f"there is no {Artifact(artifact.flavor)}"
+    if reason:
+        raise UnsupportedModelError(str(artifact), "this version", reason)
+
+
+def _measure(
+    artifact: Artifact, files: Mapping[str, bytes], parity: Parity, contract: ModelContract
+) -> tuple[list[GateRow], list[LatencyCurve]]:
+    """Compare an artifact on every backend that is here; time it where it could answer.
+
+    Raises:
+        UnsupportedModelError: no backend is here, so nothing can verify it.
+    """
+    rows: list[GateRow] = []
+    curves = []
+    for backend in (BACKENDS.get(name) for name in BACKENDS):
+        if artifact.flavor not in backend.flavors or backend.unavailable_reason():
+            continue
+        predictor = backend.load(artifact, files, contract)
+        rows += parity.compare(artifact, predictor, backend.name)
+        if not backend.is_reference:
+            curves.append(measure(predictor, artifact, backend.name, parity.reference))
+    if not rows:
+        reason = "no backend of this machine can verify it"
+        raise UnsupportedModelError(str(artifact), contract.native_format, reason)
+    return rows, curves
+
+
+def _beyond(artifact: Artifact, rows: Sequence[GateRow]) -> GateRow | None:
+    """Return the row for which an artifact of lower precision is dropped."""
+    failed = [row for row in rows if not row.passed]
+    return failed[0] if failed and artifact.variant != FULL else None
+
+
+def _without(artifact: Artifact, reason: str) -> GateRow:
+    """Return the row of an artifact that the version does not carry."""
+    highest = limit(artifact)
+    return GateRow(gate_name(artifact), None, "<=", highest, reason, applicable=False)
 
 
 def compare_readings(first: Mapping[str, str], second: Mapping[str, str]) -> GateRow:
@@ -158,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    which, promotion = parse(argv, __doc__, *GROUPS)
+    which, promotion, wanted = parse(argv, __doc__, *GROUPS)
     if not which.validate_run:
         raise ParameterError("validate_run", "", "the id of a finished validate run")
     settings = platform_settings()
@@ -168,11 +231,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_run = run.data.tags[TRAIN_RUN_TAG]
     except (MlflowException, KeyError, OSError) as exc:
         raise RunNotFoundError(which.validate_run, "record of a validate run") from exc
-    with opened_engine(settings) as engine, TemporaryDirectory() as folder:
+    with (
+        conversion(wanted.libraries()) as writing,
+        opened_engine(settings) as engine,
+        TemporaryDirectory() as folder,
+    ):
+        writing.start()
         candidate = load_candidate(train_run, settings, Path(folder))
         record = [GateRow.from_json(row) for row in stored]
         registry = Registry(settings, engine)
-        version, outcome = convert(candidate, record, which.validate_run, registry, promotion)
+        version, outcome = convert(
+            candidate, record, which.validate_run, registry, promotion, wanted, writing
+        )
     print(f"{version.model_id} version {version.number}: {outcome}", flush=True)
 
 

@@ -13,6 +13,7 @@ from time import perf_counter
 
 from pipelines.convert import convert
 from pipelines.parameters import (
+    FlavorParameters,
     JudgementParameters,
     PromotionParameters,
     RecipeParameters,
@@ -32,12 +33,20 @@ from pipelines.templates import TEMPLATES
 from pipelines.train import train
 from pipelines.validate import validate
 from registry.database import opened_engine
-from registry.gates import Lock, refusals
+from registry.flavors.conversion import conversion
+from registry.gates import Lock
 from registry.settings import PlatformSettings
 from registry.version_card import describe
+from registry.version_files import artifacts
 from registry.versions import Registry, Version
 
-GROUPS = (SourceParameters, RecipeParameters, JudgementParameters, PromotionParameters)
+GROUPS = (
+    SourceParameters,
+    RecipeParameters,
+    JudgementParameters,
+    PromotionParameters,
+    FlavorParameters,
+)
 
 
 def make_version(
@@ -45,6 +54,7 @@ def make_version(
     wanted: RecipeParameters,
     judgement: JudgementParameters,
     promotion: PromotionParameters,
+    flavors: FlavorParameters,
     settings: PlatformSettings,
 ) -> tuple[Version, str]:
     """Make and register a version; return it, and the outcome in one line.
@@ -54,16 +64,19 @@ def make_version(
     """
     import mlflow
 
-    groups = (source, wanted, judgement, promotion)
+    groups = (source, wanted, judgement, promotion, flavors)
     with stage_run("main", wanted.model_id, *groups) as run_id, opened_engine(settings) as engine:
         started = perf_counter()
         registry = Registry(settings, engine)
         if judgement.champion:  # refused before the training, not after it
             registry.get(wanted.model_id, judgement.champion)
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, conversion(flavors.libraries()) as writing:
             candidate = train(source, wanted, settings, Path(folder))
+            writing.start()  # the converters are imported beside the validation
             judged = validate(candidate, judgement, settings, engine)
-            version, outcome = convert(candidate, judged.record, run_id, registry, promotion)
+            version, outcome = convert(
+                candidate, judged.record, run_id, registry, promotion, flavors, writing
+            )
         log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
         mlflow.set_tags({"version": str(version.number), "outcome": outcome})
         evidence = replace(
@@ -78,7 +91,7 @@ def make_version(
 
 def _account(version: Version, outcome: str) -> str:
     """Describe the run as Markdown."""
-    card = describe(version.contract, version.record)
+    card = describe(version.contract, version.record, tuple(artifacts(version.digests)))
     verdict = outcome.partition(":")[0]
     return f"Made version {version.number}; at the end of this run: **{verdict}**\n\n{card}"
 
@@ -90,15 +103,15 @@ def _say(version: Version, wanted: JudgementParameters, outcome: str) -> None:
     if TEMPLATES.get(version.contract.template).is_action:
         locks.append("trade")
     for lock in locks:
-        shut = refusals(version.record, lock, version.contract.template, wanted.champion or None)
+        shut = version.refusals(lock, wanted.champion or None)
         print(f"  {lock} lock: {'shut' if shut else 'open'}")
     print(f"{version.model_id} version {version.number}: {outcome}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    source, wanted, judgement, promotion = parse(argv, __doc__, *GROUPS)
-    make_version(source, wanted, judgement, promotion, platform_settings())
+    source, wanted, judgement, promotion, flavors = parse(argv, __doc__, *GROUPS)
+    make_version(source, wanted, judgement, promotion, flavors, platform_settings())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pipelines.data.sources import BarQuery
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
+from registry.flavors import FLAVORS, Artifact
 
 P = TypeVar("P")
 
@@ -143,6 +144,61 @@ class PromotionParameters:
     """What happens to the registered version."""
 
     promote: bool = described(False, "ask for alias production after staging")
+
+
+@dataclass(frozen=True, slots=True)
+class FlavorParameters:
+    """Which artifacts a version carries."""
+
+    flavors: str = described("", "flavors to write, separated by commas; empty means all")
+    compress: str = described(
+        "", "compressed variants to write too, separated by commas: int8, palette6, palette4"
+    )
+
+    def names(self) -> tuple[str, ...]:
+        """Return the flavors to write, native always among them.
+
+        Raises:
+            ParameterError: a flavor that does not exist.
+        """
+        known = tuple(FLAVORS)
+        found = _listed("flavors", self.flavors, known)
+        return tuple(name for name in known if not found or name in (*found, "native"))
+
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Return every artifact that there is a row about, native and full precision first.
+
+        Raises:
+            ParameterError: a flavor or a compression that does not exist.
+        """
+        flavors = [FLAVORS.get(n) for n in sorted(FLAVORS, key=lambda name: name != "native")]
+        known = tuple(dict.fromkeys(c for flavor in flavors for c in flavor.compressions))
+        wanted = _listed("compress", self.compress, known)
+        return tuple(
+            Artifact(flavor.name, variant)
+            for flavor in flavors
+            for variant in (*flavor.variants, *(c for c in flavor.compressions if c in wanted))
+        )
+
+    def libraries(self) -> tuple[str, ...]:
+        """Return the converters that the flavors to write import, where they are installed."""
+        flavors = [FLAVORS.get(name) for name in self.names()]
+        return tuple(
+            dict.fromkeys(
+                library
+                for flavor in flavors
+                if not flavor.unavailable_reason()
+                for library in flavor.libraries
+            )
+        )
+
+
+def _listed(name: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts of `a,b`, each of which must be known."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if unknown := [part for part in found if part not in known]:
+        raise ParameterError(name, unknown[0], f"some of {', '.join(known)}, separated by commas")
+    return found
 
 
 def parse(argv: Sequence[str] | None, about: str, *groups: type[Any]) -> list[Any]:

@@ -27,8 +27,10 @@ from registry.errors import (
     ShapeError,
     ValueRangeError,
 )
-from registry.flavors import FLAVORS
-from registry.flavors.native import PROGRAMS
+from registry.flavors import Artifact
+from registry.flavors.native import NATIVE, PROGRAMS, native_path
+from registry.flavors.onnx import ONNX
+from registry.flavors.parity import gate_name
 from registry.gates import GateRow, refusals
 from registry.version_files import CONTRACT_FILE, RECORD_FILE
 
@@ -49,9 +51,8 @@ class DecodedModel:
         record = [GateRow.from_json(row) for row in json.loads(files[RECORD_FILE])]
         is_action = self._template.is_action
         self._refusals = refusals(record, "trade", contract.template) if is_action else ()
-        flavor = _flavor(record, contract)
-        payload = files[FLAVORS.get(flavor).file_name(contract.native_format)]
-        self._predictor = BACKENDS.get(BACKEND).load(flavor, payload, contract)
+        artifact, path = _artifact(record, contract)
+        self._predictor = BACKENDS.get(BACKEND).load(artifact, {path: files[path]}, contract)
 
     def predict(
         self,
@@ -112,15 +113,21 @@ def _load_pyfunc(path: str) -> DecodedModel:
     folder = Path(path)
     contract = ModelContract.from_json(_read(folder, CONTRACT_FILE).decode())
     record = [GateRow.from_json(row) for row in json.loads(_read(folder, RECORD_FILE))]
-    path = FLAVORS.get(_flavor(record, contract)).file_name(contract.native_format)
+    _, path = _artifact(record, contract)
     names = (JSON_FILE, ARRAYS_FILE, RECORD_FILE, path)
     return DecodedModel({name: _read(folder, name) for name in names}, contract)
 
 
-def _flavor(record: Sequence[GateRow], contract: ModelContract) -> str:
-    """Return `onnx`, or `native` where there cannot be an ONNX file and native is plain numbers."""
-    has_onnx = all(row.applicable for row in record if row.gate == "parity.onnx")
-    return "onnx" if has_onnx or contract.native_format in PROGRAMS else "native"
+def _artifact(record: Sequence[GateRow], contract: ModelContract) -> tuple[Artifact, str]:
+    """Return the artifact that runs here, and its path.
+
+    It is ONNX, or native where there cannot be an ONNX file and native is plain numbers.
+    """
+    absent = {row.gate for row in record if not row.applicable}
+    has_onnx = not absent & {"parity.onnx", gate_name(ONNX)}  # the first is the older name
+    if has_onnx or contract.native_format in PROGRAMS:
+        return ONNX, ONNX.path(".onnx")
+    return NATIVE, native_path(contract.native_format)
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -178,8 +178,7 @@ def _contract(
 
 
 def _native(final: Estimator, contract: ModelContract) -> dict[str, bytes]:
-    flavor, native = FLAVORS.get("native"), final.native()
-    return {flavor.file_name(native.format): flavor.write(native, contract)}
+    return FLAVORS.get("native").write(final.native(), contract)
 
 
 def _golden(features: NDArray[np.float32], final: Estimator) -> bytes:

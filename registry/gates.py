@@ -12,13 +12,14 @@ an entry has both locks shut.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from registry.catalog import Catalog
 from registry.errors import UnknownNameError
-from registry.flavors import parity
+from registry.flavors import FULL, Artifact, parity
+from registry.flavors.native import NATIVE
 
 Comparison = Literal["<", "<=", ">", ">=", "between", "is"]
 
@@ -146,9 +147,6 @@ COMMON = TemplateGates(
         Requirement("feature_parity", "<=", 1e-6),
         Requirement("golden_rows", "<=", GOLDEN_LIMIT),
         Requirement("digests", "<=", 0.0),
-        Requirement("parity.native", "<=", parity.LIMITS["native"]),
-        # inapplicable only where no file was written: `unmeasured_flavors` compares with the files
-        Requirement("parity.onnx", "<=", parity.LIMITS["onnx"], may_be_inapplicable=True),
     )
 )
 BETTER = Requirement("champion.better", "<", 0.1)
@@ -211,22 +209,25 @@ GATES: Catalog[TemplateGates] = Catalog(
 )
 
 
-def unmeasured_flavors(record: Record, flavors: Iterable[str]) -> dict[str, str]:
-    """Return flavor -> note of the flavors that the record calls impossible but the version has.
-
-    Args:
-        flavors: those whose files the version has.
-    """
+def unmeasured_artifacts(record: Record, carried: Iterable[Artifact]) -> dict[Artifact, str]:
+    """Return artifact -> note of those that the record calls impossible but the version has."""
     absent = {row.gate: row.note for row in record if not row.applicable}
-    return {f: absent[f"parity.{f}"] for f in flavors if f"parity.{f}" in absent}
+    gates = {artifact: _parity_gate(artifact, record) for artifact in carried}
+    return {artifact: absent[gate] for artifact, gate in gates.items() if gate in absent}
 
 
 def refusals(
-    record: Record, lock: Lock, template: str, champion: int | None = None
+    record: Record,
+    lock: Lock,
+    template: str,
+    champion: int | None = None,
+    carried: Collection[Artifact] | None = None,
 ) -> tuple[str, ...]:
     """Return one line per gate that keeps the lock shut; empty means open.
 
     Args:
+        carried: the artifacts whose files the version has; None before there are any. Each needs
+            its parity row (serve lock only).
         lock: `serve` (an alias may move to the version) or `trade` (it may emit BUY and SELL).
         champion: the other version that serves now; the record must hold exactly one passed
             comparison, with this version and no other (serve lock only).
@@ -237,7 +238,8 @@ def refusals(
         return (f"template {template!r}: no gates declared, so every lock stays shut",)
     if lock == "trade":
         return tuple(_shut(record, declared.trade)) or _without_gates(declared.trade, template)
-    lines = list(_shut(record, (*COMMON.serve, *_other_parity(record), *declared.serve)))
+    parity_rows = parity_requirements(record, carried)
+    lines = list(_shut(record, (*COMMON.serve, *parity_rows, *declared.serve)))
     if champion is not None:
         lines += _comparison_refusals(record, champion)
     return tuple(lines)
@@ -247,11 +249,49 @@ def _without_gates(trade: Sequence[Requirement], template: str) -> tuple[str, ..
     return () if trade else (f"template {template!r}: its answers are not actions",)
 
 
-def _other_parity(record: Record) -> tuple[Requirement, ...]:
-    """Every further flavor that was written must agree with native too."""
-    known = {requirement.gate for requirement in COMMON.serve}
-    others = {row.gate for row in record if row.gate.startswith("parity.")} - known
-    return tuple(Requirement(gate) for gate in sorted(others))
+def parity_requirements(
+    record: Record, carried: Collection[Artifact] | None = None
+) -> tuple[Requirement, ...]:
+    """Return what every flavor must show: one rule for all of them.
+
+    Each artifact that the version carries needs a value within the limit of its variant; each
+    flavor of `parity.SAID_OF_EACH` a value, or a row that says why there is none; and whatever else
+    the record measured must hold too. Records from before there were variants keep the limits of
+    their day.
+    """
+    found = {row.gate for row in record if row.gate.startswith("parity.")}
+    flavors = parity.EARLIER_LIMITS if _is_earlier(record) else parity.SAID_OF_EACH
+    needed = {_parity_gate(Artifact(flavor), record) for flavor in flavors}
+    carries = {_parity_gate(artifact, record) for artifact in (*(carried or ()), NATIVE)}
+    gates = sorted(found | needed | carries)
+    return tuple(_parity_requirement(gate, may_be_absent=gate not in carries) for gate in gates)
+
+
+def _is_earlier(record: Record) -> bool:
+    """Whether a record is from before there were variants."""
+    return any(row.gate == "parity.native" for row in record)
+
+
+def _parity_gate(artifact: Artifact, record: Record) -> str:
+    """Return the name of an artifact's gate in a record."""
+    is_earlier = artifact.variant == FULL and artifact.flavor in parity.EARLIER_LIMITS
+    if is_earlier and _is_earlier(record):
+        return f"parity.{artifact.flavor}"
+    return parity.gate_name(artifact)
+
+
+def _parity_requirement(gate: str, *, may_be_absent: bool) -> Requirement:
+    match gate.split("."):
+        case [_, flavor]:
+            highest = parity.EARLIER_LIMITS.get(flavor, 0.0)
+        case [_, flavor, variant, parity.LABELS]:
+            lowest = parity.limit(Artifact(flavor, variant), parity.LABELS)
+            return Requirement(gate, ">=", lowest, may_be_absent)
+        case [_, flavor, variant, *measure]:
+            highest = parity.limit(Artifact(flavor, variant), ".".join(measure))
+        case _:
+            highest = 0.0
+    return Requirement(gate, "<=", highest, may_be_absent)
 
 
 def _comparison_refusals(record: Record, champion: int) -> list[str]:

@@ -11,6 +11,7 @@ MLFLOW_HTTP_REQUEST_TIMEOUT=2 in its main; a stage that uploads keeps MLflow's p
 """
 
 import json
+import os.path
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +30,12 @@ from registry.errors import (
     RegistryUnavailableError,
     RunNotFoundError,
 )
+from registry.flavors import FULL, Artifact
+from registry.flavors.native import NATIVE
 from registry.gates import Record
 from registry.tracking_server import check_reachable
 from registry.version_card import describe_model, model_parameters
-from registry.version_files import CONTRACT_FILE, RECORD_FILE, digest_files, model_files
+from registry.version_files import CONTRACT_FILE, RECORD_FILE, artifacts, digest_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -262,8 +265,8 @@ def _package(directory: Path, content: VersionContent, logged_model_id: str) -> 
     (directory / CONTRACT_FILE).write_text(contract.to_json())
     rows = [row.to_json() for row in content.record]
     (directory / RECORD_FILE).write_text(json.dumps(rows, indent=2))
-    flavors = model_files(content.digests)
-    _write_environment(directory, contract.native_format, is_alone=set(flavors) == {"native"})
+    carried = artifacts(content.digests)
+    _write_environment(directory, contract.native_format, is_alone=set(carried) == {NATIVE})
     model = Model(
         run_id=content.run_id,
         model_uuid=logged_model_id,
@@ -271,9 +274,9 @@ def _package(directory: Path, content: VersionContent, logged_model_id: str) -> 
         signature=_signature(contract, content.context_names),
         metadata={"template": contract.template, "feature_set": contract.feature_set},
     )
-    for flavor, path in sorted(flavors.items()):
-        name = contract.native_format if flavor == "native" else flavor
-        model.add_flavor(name.replace("-", "_"), data=path)
+    for artifact, paths in sorted(carried.items()):
+        name = contract.native_format if artifact == NATIVE else _flavor_name(artifact)
+        model.add_flavor(name.replace("-", "_"), data=os.path.commonpath(paths))
     model.add_flavor(  # what `mlflow.pyfunc.add_to_model` writes, without its slow import
         "python_function",
         loader_module=LOADER_MODULE,
@@ -281,6 +284,10 @@ def _package(directory: Path, content: VersionContent, logged_model_id: str) -> 
         env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
     )
     model.save(str(directory / "MLmodel"))
+
+
+def _flavor_name(artifact: Artifact) -> str:
+    return artifact.flavor if artifact.variant == FULL else f"{artifact.flavor}_{artifact.variant}"
 
 
 def _signature(contract: ModelContract, context_names: Sequence[str]) -> "ModelSignature":

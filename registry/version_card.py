@@ -1,19 +1,24 @@
 """What a person reads in the MLflow UI about a model and its versions: tags and a few lines."""
 
+from collections.abc import Collection
+
 from registry.contract import ModelContract
+from registry.flavors import Artifact
 from registry.gates import Record, refusals
 
 DIGEST_LETTERS = 12
 MIDNIGHT = "T00:00:00+00:00"
 
 
-def version_tags(contract: ModelContract, record: Record) -> dict[str, str]:
+def version_tags(
+    contract: ModelContract, record: Record, carried: Collection[Artifact]
+) -> dict[str, str]:
     """Return the tags that make a version readable in the MLflow UI.
 
     Digests are shortened to what tells two apart; the contract, a file of the version, has them
     whole.
     """
-    serve = refusals(record, "serve", contract.template)
+    serve = refusals(record, "serve", contract.template, carried=carried)
     trade = refusals(record, "trade", contract.template)
     judged = [row for row in record if row.applicable]
     failed = sorted({row.gate for row in judged if not row.passed})
@@ -44,9 +49,9 @@ def model_parameters(contract: ModelContract) -> dict[str, str]:
     }
 
 
-def describe(contract: ModelContract, record: Record) -> str:
+def describe(contract: ModelContract, record: Record, carried: Collection[Artifact]) -> str:
     """Describe a version as Markdown: its model, its data, its verdict."""
-    tags = version_tags(contract, record)
+    tags = version_tags(contract, record, carried)
     data = contract.data
     note = f" ({data.note})" if data.note else ""
     refused = [f"    - {row.line()}" for row in record if row.applicable and not row.passed]

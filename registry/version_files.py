@@ -14,6 +14,7 @@ from registry import decoder
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.errors import DigestMismatchError, MissingArtifactError
+from registry.flavors import Artifact
 from registry.gates import GateRow
 
 CONTRACT_FILE = "contract.json"
@@ -39,10 +40,13 @@ def digest_files(directory: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: sha256((directory / name).read_bytes()) for name in names}
 
 
-def model_files(names: Iterable[str]) -> dict[str, str]:
-    """Return flavor -> path of its model file (`onnx/model.onnx` is flavor `onnx`)."""
-    paths = [PurePosixPath(name) for name in names]
-    return {p.parts[0]: str(p) for p in paths if len(p.parts) == 2 and p.stem == "model"}
+def artifacts(names: Iterable[str]) -> dict[Artifact, tuple[str, ...]]:
+    """Return artifact -> paths of its files, sorted (`onnx/model.onnx` is flavor `onnx`)."""
+    found: dict[Artifact, tuple[str, ...]] = {}
+    for name in sorted(names):
+        if artifact := Artifact.of(name):
+            found[artifact] = (*found.get(artifact, ()), name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +101,13 @@ class VersionFiles:
         """The gate record."""
         return tuple(GateRow.from_json(row) for row in json.loads(self.read(RECORD_FILE)))
 
-    def model_files(self) -> dict[str, str]:
-        """Return flavor -> path of its model file."""
-        return model_files(self.digests)
+    def artifacts(self) -> dict[Artifact, tuple[str, ...]]:
+        """Return artifact -> paths of its files."""
+        return artifacts(self.digests)
+
+    def read_artifact(self, artifact: Artifact) -> dict[str, bytes]:
+        """Return path -> content of an artifact's files, each checked as `read` does."""
+        return {path: self.read(path) for path in self.artifacts().get(artifact, ())}
 
 
 def is_inside(path: str) -> bool:

@@ -29,17 +29,17 @@ from registry.errors import (
     NotFoundError,
     ParameterError,
     PromotionConflictError,
-    UnmeasuredFlavorError,
+    UnmeasuredArtifactError,
     VersionExistsError,
     VersionInUseError,
     VersionNotFoundError,
 )
-from registry.gates import GateRow, Record, refusals, unmeasured_flavors
+from registry.gates import GateRow, Lock, Record, refusals, unmeasured_artifacts
 from registry.model_store import ModelStore, VersionContent
 from registry.promotion import PRODUCTION, STAGING, AliasState, Deployment, Move
 from registry.settings import PlatformSettings
 from registry.version_card import describe, version_tags
-from registry.version_files import digest_directory, model_files
+from registry.version_files import artifacts, digest_directory
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 _VERSIONS = tables.versions
@@ -73,6 +73,11 @@ class Version:
     may_trade: bool
     created_at: datetime
 
+    def refusals(self, lock: Lock, champion: int | None = None) -> tuple[str, ...]:
+        """Return one line per gate that keeps a lock shut, as `registry.gates.refusals` does."""
+        carried = artifacts(self.digests)
+        return refusals(self.record, lock, self.contract.template, champion, tuple(carried))
+
 
 class Registry:
     """The registry of one installation: its MLflow and its engine database."""
@@ -104,17 +109,19 @@ class Registry:
 
         Raises:
             ParameterError: a model name that cannot be a folder and a registry name.
-            UnmeasuredFlavorError: a file of a flavor that the record calls not applicable.
+            UnmeasuredArtifactError: a file of an artifact that the record calls not applicable.
             RunNotFoundError, RegistryUnavailableError, ForeignTrackingError: see `ModelStore`.
             VersionExistsError: the engine database belongs to another MLflow.
         """
         check_model_id(contract.model_id)
         read = digest_directory(directory) if digests is None else digests
-        for flavor, note in unmeasured_flavors(record, model_files(read)).items():
-            raise UnmeasuredFlavorError(flavor, note)
+        carried = tuple(artifacts(read))
+        for artifact, note in unmeasured_artifacts(record, carried).items():
+            raise UnmeasuredArtifactError(str(artifact), note)
         content = VersionContent(directory, read, contract, record, run_id, tuple(context_names))
-        tags = version_tags(contract, record)
-        stored = self._store.log_version(content, tags, describe(contract, record))
+        tags = version_tags(contract, record, carried)
+        description = describe(contract, record, carried)
+        stored = self._store.log_version(content, tags, description)
         may_trade = tags["may_trade"] == "true"
         version = Version(
             contract.model_id,
@@ -330,7 +337,7 @@ class Registry:
             raise VersionNotFoundError(version.model_id, wanted, known)
 
     def _check_serve_lock(self, version: Version, move: Move, champion: int | None) -> None:
-        lines = refusals(version.record, "serve", version.contract.template, champion)
+        lines = version.refusals("serve", champion)
         if not lines:
             return
         with self._engine.begin() as connection:
@@ -353,7 +360,7 @@ class Registry:
             return (f"digests: version {number} was not registered by this engine",)
         if alias == STAGING:
             return ()
-        return refusals(version.record, "serve", version.contract.template)
+        return version.refusals("serve")
 
     def _aliases_using(self, connection: sa.Connection, model_id: str, number: int) -> set[str]:
         table = tables.aliases

@@ -5,7 +5,7 @@ the golden rows. A version whose features this code would compute differently is
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -19,7 +19,7 @@ from pipelines.method.agreement import difference
 from pipelines.recipes.inputs import kind_of
 from pipelines.templates import TEMPLATES, Template
 from registry import gates
-from registry.backends import BACKENDS, Predictor, measure
+from registry.backends import BACKENDS, Backend, Predictor, measure
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.errors import (
@@ -29,9 +29,11 @@ from registry.errors import (
     MissingPackageError,
     ModelNotLoadedError,
 )
-from registry.flavors.parity import LIMITS
+from registry.flavors import Artifact, parity
 from registry.version_files import GOLDEN_FILE, VersionFiles
 from serving.router import Option
+
+VERIFIES = "a reference interpreter verifies artifacts and never answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class LoadedVersion:
     """One version, ready to answer.
 
     `options` are the artifacts that were loaded and verified, in order of preference;
-    `absent` is `flavor/backend` -> why this machine cannot run it. `refusals` are the failed
+    `absent` is `artifact/backend` -> why this machine cannot run it. `refusals` are the failed
     gates of the trade lock (empty for a template whose answers are not actions). `context_names`
     are the columns that the template needs to decode, beside the features. `used_columns` are the
     bar columns whose newest value changes features or answer. `aliases` are other names that a
@@ -86,24 +88,23 @@ def load(
         DigestMismatchError, MissingArtifactError: a file is not what was registered.
         FingerprintMismatchError: this code computes the features differently.
         GoldenRowsError: an artifact does not reproduce the recorded scores.
-        ModelNotLoadedError: this machine can run none of the version's flavors.
+        ModelNotLoadedError: this machine can run none of the version's artifacts.
     """
-    models = {flavor: files.read(path) for flavor, path in files.model_files().items()}
-    n_bytes = sum(len(content) for content in models.values())
     features, scores = _golden(files)
-    version = replace(_described(files, model_id, number), n_bytes=n_bytes)
+    version = _described(files, model_id, number)
     version = replace(version, used_columns=_used_columns(version, scores[:1]))
-    for backend, flavor in _pairs(models):
+    for backend, artifact in _pairs(files.artifacts()):
         try:
-            predictor = BACKENDS.get(backend).load(flavor, models[flavor], version.contract)
+            predictor, n_bytes = _load(backend, artifact, files, version.contract)
         except (BackendUnavailableError, MissingPackageError, ModuleNotFoundError) as exc:
-            absent = {**version.absent, f"{flavor}/{backend}": str(exc)}
+            absent = {**version.absent, f"{artifact}/{backend.name}": str(exc)}
             version = replace(version, absent=absent)
             continue
-        _check_golden(flavor, predictor, features, scores)
-        curve = measure(predictor, flavor, backend, features) if is_measured else None
-        option = Option(flavor, backend, predictor, curve)
-        version = replace(version, options=(*version.options, option))
+        _check_golden(artifact, predictor, features, scores)
+        curve = measure(predictor, artifact, backend.name, features) if is_measured else None
+        option = Option(artifact, backend.name, predictor, curve)
+        n_bytes += version.n_bytes
+        version = replace(version, options=(*version.options, option), n_bytes=n_bytes)
         yield version
     if not version.options:
         why = "; ".join(f"{pair}: {reason}" for pair, reason in version.absent.items())
@@ -141,27 +142,45 @@ def _golden(files: VersionFiles) -> tuple[NDArray[np.float32], NDArray[np.float3
         return stored["features"], stored["scores"]
 
 
-def _pairs(models: Mapping[str, bytes]) -> Sequence[tuple[str, str]]:
-    """Return (backend, flavor) that this machine can run, each backend's preference first."""
+def _pairs(carried: Collection[Artifact]) -> Sequence[tuple[Backend, Artifact]]:
+    """Return which backend may load which artifact, each backend's preference first."""
+    backends = [BACKENDS.get(name) for name in BACKENDS]
     return [
-        (name, flavor)
-        for name in BACKENDS
-        if BACKENDS.get(name).unavailable_reason() is None
-        for flavor in BACKENDS.get(name).flavors
-        if flavor in models
+        (backend, artifact)
+        for backend in sorted(backends, key=lambda backend: backend.is_reference)
+        for flavor in backend.flavors
+        for artifact in sorted(carried)
+        if artifact.flavor == flavor
     ]
 
 
+def _load(
+    backend: Backend, artifact: Artifact, files: VersionFiles, contract: ModelContract
+) -> tuple[Predictor, int]:
+    """Return a predictor and how many bytes it was made of.
+
+    Raises:
+        BackendUnavailableError: the backend is not here, or only verifies artifacts.
+    """
+    reason = VERIFIES if backend.is_reference else backend.unavailable_reason()
+    if reason:
+        raise BackendUnavailableError(backend.name, reason)
+    content = files.read_artifact(artifact)
+    predictor = backend.load(artifact, content, contract)
+    return predictor, sum(map(len, content.values()))
+
+
 def _check_golden(
-    flavor: str,
+    artifact: Artifact,
     predictor: Predictor,
     features: NDArray[np.float32],
     scores: NDArray[np.float32],
 ) -> None:
-    limit = max(gates.GOLDEN_LIMIT, LIMITS[flavor])  # a flavor's wider parity limit counts
+    highest = parity.limit(artifact, parity.EXTREMES)  # golden rows may be extreme ones
+    limit = max(gates.GOLDEN_LIMIT, highest)
     worst = difference(scores, predictor(features))
     if not worst <= limit:
-        raise GoldenRowsError(flavor, worst, limit)
+        raise GoldenRowsError(str(artifact), worst, limit)
 
 
 def _used_columns(version: LoadedVersion, scores: NDArray[np.float32]) -> frozenset[str]:

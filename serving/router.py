@@ -1,4 +1,4 @@
-"""Router: which (flavor, backend) answers a batch of a given size.
+"""Router: which (artifact, backend) answers a batch of a given size.
 
 It chooses by latency curves, which were measured on this machine when the version was loaded. When
 the backend asked for is absent, the fastest one answers and the answer says so.
@@ -9,16 +9,22 @@ from dataclasses import dataclass
 
 from registry.backends import BACKENDS, LatencyCurve, Predictor
 from registry.errors import BackendUnavailableError
+from registry.flavors import Artifact
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One loaded artifact; `curve` is None when nothing was measured."""
 
-    flavor: str
+    artifact: Artifact
     backend: str
     predictor: Predictor
     curve: LatencyCurve | None = None
+
+    @property
+    def flavor(self) -> str:
+        """The artifact's flavor."""
+        return self.artifact.flavor
 
 
 @dataclass(frozen=True, slots=True)

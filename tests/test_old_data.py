@@ -57,7 +57,7 @@ def test_old_versions_load_from_the_cache_and_give_their_recorded_scores(old_eng
     for model_id in Registry(settings, old_engine).model_ids():
         files = cache.fetch(model_id, 1)
         *_, version = load(files, model_id, 1, is_measured=False)
-        assert {option.flavor for option in version.options} == set(files.model_files())
+        assert {option.artifact for option in version.options} == set(files.artifacts())
         with np.load(files.directory / GOLDEN_FILE) as golden:
             for option in version.options:
                 np.testing.assert_allclose(

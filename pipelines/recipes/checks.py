@@ -14,7 +14,7 @@ from pipelines.method.agreement import difference
 from pipelines.recipes.candidate import Candidate
 from pipelines.recipes.inputs import Dataset, InputKind
 from registry.backends import BACKENDS
-from registry.flavors import FLAVORS
+from registry.flavors.native import NATIVE, native_path
 from registry.gates import COMMON, GateRow
 
 
@@ -55,6 +55,6 @@ def native_predictor(
     candidate: Candidate,
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Load the stored native artifact."""
-    flavor = FLAVORS.get("native")
-    payload = candidate.directory / flavor.file_name(candidate.contract.native_format)
-    return BACKENDS.get("cpu").load("native", payload.read_bytes(), candidate.contract)
+    path = native_path(candidate.contract.native_format)
+    files = {path: (candidate.directory / path).read_bytes()}
+    return BACKENDS.get("cpu").load(NATIVE, files, candidate.contract)

@@ -13,6 +13,7 @@ from pipelines.recipes.inputs import Data, kind_of
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import TEMPLATES
 from registry.backends import BACKENDS
+from registry.flavors.native import NATIVE
 from registry.version_files import VersionFiles
 
 
@@ -24,9 +25,7 @@ def score(version: VersionFiles, data: Data, window: LabelledRows) -> NDArray[np
     """
     contract = version.contract
     template = TEMPLATES.get(contract.template)
-    predictor = BACKENDS.get("cpu").load(
-        "native", version.read(version.model_files()["native"]), contract
-    )
+    predictor = BACKENDS.get("cpu").load(NATIVE, version.read_artifact(NATIVE), contract)
     kind = kind_of(template)
     rows = kind.rows(Recipe.of_contract(contract), data, dict(contract.label_spec))
     position = {key: i for i, key in enumerate(_keys(rows))}

@@ -11,7 +11,7 @@ Guarantees of every backend:
 - a predictor is safe to call from one thread at a time and does not change its input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from registry.catalog import Catalog
 from registry.contract import ModelContract
+from registry.flavors import Artifact
 
 BATCH_SIZES = (1, 16, 256, 2048)
 MAX_SECONDS_PER_POINT = 0.15
@@ -33,17 +34,26 @@ class Predictor(Protocol):
 
 
 class Backend(Protocol):
-    """One kind of hardware."""
+    """One kind of hardware, or an interpreter that stands in for one (`is_reference`).
+
+    A reference interpreter verifies artifacts where their hardware is not; it never answers.
+    """
 
     name: str
     flavors: tuple[str, ...]
+    is_reference: bool
 
     def unavailable_reason(self) -> str | None:
         """Return the reason why this machine cannot use the backend; None when it can."""
         ...
 
-    def load(self, flavor: str, payload: bytes, contract: ModelContract) -> Predictor:
+    def load(
+        self, artifact: Artifact, files: Mapping[str, bytes], contract: ModelContract
+    ) -> Predictor:
         """Return a predictor for the artifact.
+
+        Args:
+            files: path inside the version -> content, as the flavor's `write` gave them.
 
         Raises:
             ArtifactError: the bytes cannot be parsed as this flavor.
@@ -57,6 +67,7 @@ class LatencyCurve:
     """Median milliseconds per call at each batch size, measured on this machine."""
 
     flavor: str
+    variant: str
     backend: str
     batch_sizes: tuple[int, ...]
     latency_ms: tuple[float, ...]
@@ -71,7 +82,7 @@ class LatencyCurve:
 
 def measure(
     predictor: Predictor,
-    flavor: str,
+    artifact: Artifact,
     backend: str,
     sample: NDArray[np.float32],
     batch_sizes: Sequence[int] = BATCH_SIZES,
@@ -94,7 +105,9 @@ def measure(
             predictor(batch)
             taken.append(perf_counter() - started)
         medians.append(float(np.median(taken)) * 1e3)
-    return LatencyCurve(flavor, backend, tuple(batch_sizes), tuple(medians))
+    return LatencyCurve(
+        artifact.flavor, artifact.variant, backend, tuple(batch_sizes), tuple(medians)
+    )
 
 
 BACKENDS: Catalog[Backend] = Catalog("backend", {"cpu": "registry.backends.cpu:BACKEND"})

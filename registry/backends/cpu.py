@@ -9,7 +9,7 @@ A `.pt2` file is a program. It is accepted only from this platform's own convert
 has compared its digest with the one recorded at registration before `load` sees the bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from registry.backends import Predictor
 from registry.backends.native_runs import NATIVE_RUNS, Run
 from registry.contract import ModelContract
 from registry.errors import ShapeError, UnreadableArtifactError, UnsupportedModelError
+from registry.flavors import Artifact
+from registry.flavors.native import NATIVE
 
 CHUNK_ROWS = 512
 """Windowed models see at most this many rows at once: the intermediate results of thousands of
@@ -29,13 +31,16 @@ class Cpu:
 
     name = "cpu"
     flavors = ("onnx", "native")
+    is_reference = False
 
     def unavailable_reason(self) -> str | None:
         """Return None: it is always here."""
         return None
 
-    def load(self, flavor: str, payload: bytes, contract: ModelContract) -> Predictor:
-        """Return a predictor for an `onnx` or `native` artifact.
+    def load(
+        self, artifact: Artifact, files: Mapping[str, bytes], contract: ModelContract
+    ) -> Predictor:
+        """Return a predictor for an artifact of one file.
 
         The predictor raises ShapeError for features of another dtype or shape than the contract
         says; it does not look at their values.
@@ -44,11 +49,16 @@ class Cpu:
             UnreadableArtifactError: the bytes are not what the flavor and the contract say.
             UnsupportedModelError: a flavor or native format that this backend does not run.
         """
-        artifact = "onnx" if flavor == "onnx" else f"{flavor} {contract.native_format}"
-        if artifact not in _LOADERS:
+        is_native = artifact.flavor == NATIVE.flavor
+        name = f"{artifact} {contract.native_format}" if is_native else str(artifact)
+        if name not in _LOADERS:
             reason = f"backend {self.name!r} runs: {', '.join(sorted(_LOADERS))}"
-            raise UnsupportedModelError(flavor, contract.native_format, reason)
-        return _CpuPredictor(_LOADERS[artifact](payload, contract), contract)
+            raise UnsupportedModelError(str(artifact), contract.native_format, reason)
+        if len(files) != 1:
+            cause = f"it is one file, not {len(files)}"
+            raise UnreadableArtifactError(artifact.flavor, cause)
+        (payload,) = files.values()
+        return _CpuPredictor(_LOADERS[name](payload, contract), contract)
 
 
 class _CpuPredictor:
@@ -103,8 +113,8 @@ def _load_onnx(payload: bytes, _: ModelContract) -> Run:
 
 
 _LOADERS: dict[str, Callable[[bytes, ModelContract], Run]] = {
-    "onnx": _load_onnx,
-    **{f"native {native_format}": load for native_format, load in NATIVE_RUNS.items()},
+    "onnx.fp32": _load_onnx,
+    **{f"{NATIVE} {native_format}": load for native_format, load in NATIVE_RUNS.items()},
 }
 
 BACKEND = Cpu()

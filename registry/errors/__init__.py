@@ -19,7 +19,7 @@ from registry.errors.artifacts import (
     PortInUseError,
     ReplayError,
     SettingValueError,
-    UnmeasuredFlavorError,
+    UnmeasuredArtifactError,
     UnreadableArtifactError,
     UnsupportedModelError,
 )
@@ -129,7 +129,7 @@ __all__ = [
     "UnfitRowsError",
     "UnknownNameError",
     "UnknownSymbolError",
-    "UnmeasuredFlavorError",
+    "UnmeasuredArtifactError",
     "UnreadableArtifactError",
     "UnsupportedModelError",
     "ValueRangeError",

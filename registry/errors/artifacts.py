@@ -13,13 +13,13 @@ class UnsupportedModelError(ConversionError):
         super().__init__(f"flavor {flavor!r} cannot hold {architecture!r}: {reason}")
 
 
-class UnmeasuredFlavorError(ConversionError):
-    """A version carries a flavor that its record calls impossible, so nothing compared it."""
+class UnmeasuredArtifactError(ConversionError):
+    """A version carries an artifact that its record calls impossible, so nothing compared it."""
 
-    def __init__(self, flavor: str, note: str) -> None:
-        self.flavor, self.note = flavor, note
+    def __init__(self, artifact: str, note: str) -> None:
+        self.artifact, self.note = artifact, note
         super().__init__(
-            f"flavor {flavor!r} is among the files but its record says it is not applicable "
+            f"artifact {artifact!r} is among the files but its record says it is not applicable "
             f"({note}); convert the model again"
         )
 

@@ -1,20 +1,61 @@
-"""Flavors: artifact formats. A flavor turns a native model into the bytes of one file.
+"""Flavors: artifact formats. A flavor turns a native model into the files of an artifact.
+
+A flavor has variants: numbers of full or half precision, compressed weights. An `Artifact` is one
+variant of one flavor. Each variant is compared with native within a limit of its own.
 
 Extension point: one file per format here, one line in `FLAVORS`, one line in docs/flavors.md;
 `tests/conformance/test_flavors.py` then runs on it.
 
 Guarantees of every flavor:
 - the artifact computes features -> raw scores, input scaling included, and agrees with native
-  within the template's parity limit (the convert stage measures it and refuses otherwise);
+  within its variant's parity limit (the convert stage measures it and refuses otherwise);
 - it contains no code of this repository and no pickle;
+- importing its module loads no library; `write` may;
 - `write` is deterministic for the same native model as far as its library is.
 """
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from registry.catalog import Catalog
 from registry.contract import ModelContract
+
+FULL = "fp32"
+"""The variant that every flavor has: nothing is reduced."""
+STEM = "model"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Artifact:
+    """One variant of one flavor; `str` gives its name, for example `coreml.fp16`."""
+
+    flavor: str
+    variant: str = FULL
+
+    def __str__(self) -> str:
+        return f"{self.flavor}.{self.variant}"
+
+    def path(self, suffix: str) -> str:
+        """Return where its file or folder lies in a version: `onnx/model.onnx`.
+
+        A further variant has a folder of its own: `coreml/fp16/model.mlpackage`.
+        """
+        return str(PurePosixPath(self.flavor, *self._folder, f"{STEM}{suffix}"))
+
+    @property
+    def _folder(self) -> tuple[str, ...]:
+        return () if self.variant == FULL else (self.variant,)
+
+    @classmethod
+    def of(cls, path: str) -> "Artifact | None":
+        """Return the artifact that a file of a version belongs to, None for other files."""
+        match PurePosixPath(path).parts:
+            case (flavor, model, *_) if PurePosixPath(model).stem == STEM:
+                return cls(flavor)
+            case (flavor, variant, model, *_) if PurePosixPath(model).stem == STEM:
+                return cls(flavor, variant)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +73,29 @@ class NativeModel:
 
 
 class Flavor(Protocol):
-    """One artifact format."""
+    """One artifact format.
+
+    `variants` are written unless somebody asks for other flavors, `compressions` only on request.
+    `libraries` are the converters that `write` imports. Where there are any, it runs in a process
+    of its own (`registry.flavors.conversion`), since a converter may take that process down.
+    """
 
     name: str
+    libraries: tuple[str, ...]
+    variants: tuple[str, ...]
+    compressions: tuple[str, ...]
 
-    def file_name(self, native_format: str) -> str:
-        """Return the artifact's path inside a version, for example `onnx/model.onnx`."""
+    def unavailable_reason(self) -> str | None:
+        """Return the reason why this machine cannot write the flavor; None when it can."""
         ...
 
-    def write(self, native: NativeModel, contract: ModelContract) -> bytes:
-        """Return the artifact's content.
+    def write(
+        self, native: NativeModel, contract: ModelContract, variant: str = FULL
+    ) -> dict[str, bytes]:
+        """Return the artifact's files: path inside the version -> content.
 
         Raises:
-            UnsupportedModelError: the format cannot hold this model.
+            UnsupportedModelError: the variant cannot hold this model.
         """
         ...
 

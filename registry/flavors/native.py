@@ -8,39 +8,49 @@ after its digest was checked against the one recorded at registration.
 
 from registry.contract import ModelContract
 from registry.errors import UnsupportedModelError
-from registry.flavors import NativeModel
+from registry.flavors import FULL, Artifact, NativeModel
 
-_FILE_NAMES = {
-    "arrays": "native/model.safetensors",
-    "catboost-cbm": "native/model.cbm",
-    "lightgbm-txt": "native/model.txt",
-    "torch-export": "native/model.pt2",
-    "xgboost-ubj": "native/model.ubj",
+NATIVE = Artifact("native")
+_SUFFIXES = {
+    "arrays": ".safetensors",
+    "catboost-cbm": ".cbm",
+    "lightgbm-txt": ".txt",
+    "torch-export": ".pt2",
+    "xgboost-ubj": ".ubj",
 }
 PROGRAMS = ("torch-export",)
 """Formats that are programs and not just numbers: never run without a digest of our own."""
+
+
+def native_path(native_format: str) -> str:
+    """Return where the native file lies in a version, for example `native/model.ubj`.
+
+    Raises:
+        UnsupportedModelError: a format that no backend can load.
+    """
+    if native_format not in _SUFFIXES:
+        known = ", ".join(sorted(_SUFFIXES))
+        raise UnsupportedModelError("native", native_format, f"known formats: {known}")
+    return NATIVE.path(_SUFFIXES[native_format])
 
 
 class Native:
     """The library's own format."""
 
     name = "native"
+    libraries: tuple[str, ...] = ()
+    variants = (FULL,)
+    compressions = ()
 
-    def file_name(self, native_format: str) -> str:
-        """Return `native/model.` and the format's own ending.
+    def unavailable_reason(self) -> str | None:
+        """Return None: the file is there already."""
+        return None
 
-        Raises:
-            UnsupportedModelError: a format that no backend can load.
-        """
-        if native_format not in _FILE_NAMES:
-            known = ", ".join(sorted(_FILE_NAMES))
-            raise UnsupportedModelError(self.name, native_format, f"known formats: {known}")
-        return _FILE_NAMES[native_format]
-
-    def write(self, native: NativeModel, contract: ModelContract) -> bytes:
+    def write(
+        self, native: NativeModel, contract: ModelContract, variant: str = FULL
+    ) -> dict[str, bytes]:
         """Return the payload unchanged."""
-        self.file_name(native.format)
-        return native.payload
+        return {native_path(native.format): native.payload}
 
 
 FLAVOR = Native()

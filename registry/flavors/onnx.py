@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from registry.contract import ModelContract
 from registry.errors import UnsupportedModelError
-from registry.flavors import NativeModel
+from registry.flavors import FULL, Artifact, NativeModel
 from registry.flavors.arrays import open_arrays
 from registry.flavors.graphs import INPUT, OPSET, OUTPUT, Graph, write_graph
 from registry.flavors.programs import open_program
@@ -24,18 +24,25 @@ from registry.flavors.trees.lightgbm import read_lightgbm
 from registry.flavors.trees.nodes import add_trees
 from registry.flavors.trees.xgboost import read_xgboost
 
+ONNX = Artifact("onnx")
+
 
 class Onnx:
     """ONNX with a dynamic batch dimension."""
 
     name = "onnx"
+    libraries: tuple[str, ...] = ()
+    variants = (FULL,)
+    compressions = ()
 
-    def file_name(self, native_format: str) -> str:
-        """Return `onnx/model.onnx`, whatever the native format."""
-        return "onnx/model.onnx"
+    def unavailable_reason(self) -> str | None:
+        """Return None: every machine has ONNX."""
+        return None
 
-    def write(self, native: NativeModel, contract: ModelContract) -> bytes:
-        """Return the ONNX file.
+    def write(
+        self, native: NativeModel, contract: ModelContract, variant: str = FULL
+    ) -> dict[str, bytes]:
+        """Return the one ONNX file.
 
         Raises:
             UnsupportedModelError: a native format or a kind of tree that is not handled.
@@ -44,7 +51,7 @@ class Onnx:
         if native.format not in _WRITERS:
             known = ", ".join(sorted(_WRITERS))
             raise UnsupportedModelError(self.name, native.format, f"known formats: {known}")
-        return _WRITERS[native.format](native.payload)
+        return {ONNX.path(".onnx"): _WRITERS[native.format](native.payload)}
 
 
 def _from_trees(read: Callable[[bytes, str], TreeEnsemble]) -> Callable[[bytes], bytes]:

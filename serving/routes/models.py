@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from registry import gates
 from registry.contract import ModelContract
 from registry.errors import ModelNotFoundError
 from registry.promotion import Deployment
@@ -50,6 +49,7 @@ class Curve(BaseModel):
     """Median milliseconds per call at each batch size, measured here at load."""
 
     flavor: str
+    variant: str
     backend: str
     batch_sizes: list[int]
     latency_ms: list[float]
@@ -62,8 +62,8 @@ class Loaded(BaseModel):
     role: str = Field(description="production, or on_demand.")
     loaded_at: datetime
     artifact_bytes: int
-    artifacts: list[str] = Field(description="flavor/backend pairs that can answer.")
-    absent: dict[str, str] = Field(description="flavor/backend -> why it cannot run here.")
+    artifacts: list[str] = Field(description="artifact/backend pairs that can answer.")
+    absent: dict[str, str] = Field(description="artifact/backend -> why it cannot run here.")
     curves: list[Curve]
 
 
@@ -177,6 +177,7 @@ def _loaded(version: LoadedVersion, role: str) -> Loaded:
     curves = [
         Curve(
             flavor=option.flavor,
+            variant=option.artifact.variant,
             backend=option.backend,
             batch_sizes=list(option.curve.batch_sizes),
             latency_ms=[round(ms, 4) for ms in option.curve.latency_ms],
@@ -189,21 +190,20 @@ def _loaded(version: LoadedVersion, role: str) -> Loaded:
         role=role,
         loaded_at=version.loaded_at,
         artifact_bytes=version.n_bytes,
-        artifacts=[f"{option.flavor}/{option.backend}" for option in version.options],
+        artifacts=[f"{option.artifact}/{option.backend}" for option in version.options],
         absent=dict(version.absent),
         curves=curves,
     )
 
 
 def _version(version: Version) -> VersionFacts:
-    template = version.contract.template
     return VersionFacts(
         version=version.number,
         created_at=version.created_at,
         run_id=version.run_id,
         may_trade=version.may_trade,
-        serve_refusals=list(gates.refusals(version.record, "serve", template)),
-        trade_refusals=list(gates.refusals(version.record, "trade", template)),
+        serve_refusals=list(version.refusals("serve")),
+        trade_refusals=list(version.refusals("trade")),
         gates=[Gate(**row.to_json()) for row in version.record],
         contract=_contract(version.contract),
     )

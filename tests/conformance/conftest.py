@@ -10,7 +10,8 @@ import pytest
 
 from pipelines.architectures import ARCHITECTURES, Architecture, Estimator, Loss, TrainingRows
 from registry.contract import ModelContract
-from registry.flavors import FLAVORS, NativeModel
+from registry.errors import UnsupportedModelError
+from registry.flavors import FLAVORS, Artifact, NativeModel
 from tests.conformance.problems import (
     Problem,
     format_names,
@@ -77,10 +78,14 @@ def export(name: str, loss: Loss) -> NativeModel:
 
 
 @cache
-def write(name: str, loss: Loss, flavor: str) -> bytes:
+def write(name: str, loss: Loss, artifact: Artifact) -> dict[str, bytes] | None:
+    """Its files, path -> content; None where the flavor cannot hold the model."""
     problem = make_problem(name, loss)
     contract = problem.contract(fit(name, loss).n_scores)
-    return FLAVORS.get(flavor).write(export(name, loss), contract)
+    try:
+        return FLAVORS.get(artifact.flavor).write(export(name, loss), contract, artifact.variant)
+    except UnsupportedModelError:
+        return None
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +116,11 @@ def contract(problem: Problem, estimator: Estimator) -> ModelContract:
 
 
 @pytest.fixture(scope="session")
-def written(problem: Problem) -> dict[str, bytes]:
-    """Flavor -> the estimator's artifact."""
-    return {name: write(problem.architecture, problem.loss, name) for name in FLAVORS}
+def written(problem: Problem) -> dict[Artifact, dict[str, bytes]]:
+    """Artifact of full precision -> its files, for every flavor that can hold the estimator.
+
+    Core ML packages are not among them: they take a library that one process alone imports.
+    """
+    names = [name for name in FLAVORS if "coremltools" not in FLAVORS.get(name).libraries]
+    made = {Artifact(n): write(problem.architecture, problem.loss, Artifact(n)) for n in names}
+    return {artifact: files for artifact, files in made.items() if files is not None}

@@ -23,10 +23,12 @@ from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.database import open_engine
 from registry.decoder import Decoder
 from registry.flavors import FLAVORS
+from registry.flavors.native import NATIVE, native_path
 from registry.gates import COMMON, GATES, GateRow
 from registry.settings import PlatformSettings
 from registry.version_files import GOLDEN_FILE
 from registry.versions import Registry
+from tests.examples import parity_rows
 
 HERE = Path(__file__).resolve().parent
 MODELS = {
@@ -88,10 +90,11 @@ def write_files(contract: ModelContract, directory: Path) -> None:
         rows, Objective("gamma"), {**defaults, **contract.parameters}, contract.seed
     ).native()
     files = DECODER.to_files()
-    for name in FLAVORS:
-        flavor = FLAVORS.get(name)
-        files[flavor.file_name(native.format)] = flavor.write(native, contract)
-    golden, predictor = io.BytesIO(), BACKENDS.get("cpu").load("native", native.payload, contract)
+    for name in ("native", "onnx"):
+        files |= FLAVORS.get(name).write(native, contract)
+    path = native_path(native.format)
+    predictor = BACKENDS.get("cpu").load(NATIVE, {path: native.payload}, contract)
+    golden = io.BytesIO()
     np.savez(golden, features=X[:8], scores=predictor(X[:8]))
     for name, content in {**files, GOLDEN_FILE: golden.getvalue()}.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +105,7 @@ def passing_record() -> list[GateRow]:
     required = (*COMMON.serve, *GATES.get("volatility_forecast").serve)
     values = {"quality.bias": 1.0, "quality.qlike_vs_ewma": -0.05}
     negative = {"<": -3.0}
-    return [
+    return parity_rows() + [
         GateRow(r.gate, values.get(r.gate, negative.get(r.comparison, 0.0)), r.comparison, r.limit)
         for r in required
     ]

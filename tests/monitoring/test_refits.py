@@ -17,6 +17,7 @@ from pipelines.data.sources.store import BarStore
 from pipelines.jobs import queue
 from pipelines.main import GROUPS, make_version
 from pipelines.parameters import (
+    FlavorParameters,
     JudgementParameters,
     PromotionParameters,
     RecipeParameters,
@@ -75,6 +76,7 @@ def champion(platform, engine, store, tracking_uri, monkeypatch):
         ),
         JudgementParameters(),
         PromotionParameters(promote=True),
+        FlavorParameters(flavors="onnx"),
         platform,
     )
     assert outcome == "production", outcome

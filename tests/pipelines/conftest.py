@@ -82,6 +82,8 @@ SEED = 3
 FIT = json.dumps({"rounds": 20, "nthread": 1})
 SOURCE = SourceParameters(source="synthetic", symbols="AAA,BBB", end="2003-12-31")
 WANTED = RecipeParameters(parameters=FIT, seed=SEED)
+ONNX = ("--flavors", "onnx")
+"""Core ML takes seconds to import; its own tests convert to it."""
 LINE = (
     *("--source", "synthetic", "--symbols", "AAA,BBB", "--end", "2003-12-31"),
     *("--parameters", FIT, "--seed", str(SEED)),
@@ -114,12 +116,12 @@ def _run(stage: Callable[[list[str]], None], *line: str) -> str:
 
 
 def _make_versions() -> dict[str, str]:
-    said = {"main": _run(main.main, *LINE, "--promote", "true")}
+    said = {"main": _run(main.main, *LINE, *ONNX, "--promote", "true")}
     signals = ("--template", "trading_signals", "--promote", "true")
-    said["signals"] = _run(main.main, *LINE, *signals)
+    said["signals"] = _run(main.main, *LINE, *ONNX, *signals)
     said["train"] = _run(train.main, *LINE, "--model_name", BY_HAND)
     said["validate"] = _run(validate.main, "--train_run", said["train"].split()[-1])
-    said["convert"] = _run(convert.main, "--validate_run", said["validate"].split()[-1])
+    said["convert"] = _run(convert.main, "--validate_run", said["validate"].split()[-1], *ONNX)
     return said
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from pipelines import convert
-from pipelines.parameters import PromotionParameters
+from pipelines.parameters import FlavorParameters, PromotionParameters
 from pipelines.stage import exit_with
 from registry import version_files
 from registry.artifacts import ArtifactCache
 from registry.backends import BACKENDS
 from registry.database import opened_engine
-from registry.errors import UnsupportedModelError
-from registry.flavors import FLAVORS
-from registry.flavors.parity import LIMITS
+from registry.errors import ParameterError, UnsupportedModelError
+from registry.flavors import FLAVORS, Artifact
+from registry.flavors.conversion import conversion
 from registry.gates import GateRow, refusals
 from registry.model_store import PACKAGED_FILES
 from registry.version_files import CONTRACT_FILE, CURVES_FILE, RECORD_FILE
@@ -60,74 +60,151 @@ def test_a_version_made_by_hand_waits_at_staging_and_says_so(made, registry):
     assert registry.get("by_hand", 1).run_id == made.run_of("validate")
 
 
-def test_every_flavor_is_written_and_agrees_with_native(unconverted):
-    rows, _ = convert.write_flavors(unconverted)
-    assert [row.gate for row in rows] == ["parity.native", "parity.onnx"]
-    assert all(row.passed for row in rows)
-    assert rows[0].value == 0.0
-    assert [row.limit for row in rows] == [LIMITS["native"], LIMITS["onnx"]]
-    for flavor in FLAVORS:
-        name = FLAVORS.get(flavor).file_name(unconverted.contract.native_format)
+@pytest.fixture
+def write(unconverted):
+    """Write the artifacts of the candidate, all or those of `flavors=`; rows by gate, curves."""
+
+    def run(**changes):
+        with conversion() as writing:
+            wanted = FlavorParameters(**{"flavors": "onnx"} | changes)
+            rows, curves = convert.write_flavors(unconverted, wanted, writing)
+        return {row.gate: row for row in rows}, curves
+
+    return run
+
+
+def test_an_artifact_is_written_and_agrees_with_native(write, unconverted):
+    rows, _ = write()
+    kept = {name: row for name, row in rows.items() if row.applicable}
+    assert set(kept) == {
+        *("parity.native.fp32", "parity.native.fp32.extremes"),
+        *("parity.onnx.fp32", "parity.onnx.fp32.extremes"),
+    }
+    assert all(row.passed for row in kept.values())
+    assert kept["parity.native.fp32"].value == 0.0
+    assert [row.limit for row in kept.values()] == [0.0, 0.0, 1e-5, 1e-5]
+    for name in ("native/model.ubj", "onnx/model.onnx"):
         assert (unconverted.directory / name).stat().st_size > 0
 
 
-def test_an_exporter_that_writes_another_model_is_refused(unconverted, registry, monkeypatch):
+def test_what_is_left_out_has_a_row_that_says_so(write, unconverted):
+    rows, curves = write(flavors="native")
+    row = rows["parity.onnx.fp32"]
+    assert (row.value, row.applicable) == (None, False)
+    assert row.note == "not written: flavors=native leaves it out"
+    assert {curve.flavor for curve in curves} == {"native"}
+    assert not (unconverted.directory / "onnx").exists()
+
+
+def test_an_exporter_that_writes_another_model_is_refused(
+    write, unconverted, registry, monkeypatch
+):
     onnx = FLAVORS.get("onnx")
     fewer = replace(unconverted.recipe, parameters={**unconverted.recipe.parameters, "rounds": 2})
     other = fewer.fit(unconverted.dataset.rows).native()
     wrong = onnx.write(other, unconverted.contract)
     monkeypatch.setattr(onnx, "write", lambda *_: wrong)
-    rows, _ = convert.write_flavors(unconverted)
-    (parity,) = [row for row in rows if row.gate == "parity.onnx"]
+    rows, _ = write()
+    parity = rows["parity.onnx.fp32"]
     assert not parity.passed
-    assert parity.value > LIMITS["onnx"]
+    assert parity.value > parity.limit == 1e-5
     sound = registry.get("volatility_forecast", 1).record
-    record = [parity if row.gate == "parity.onnx" else row for row in sound]
+    record = [parity if row.gate == parity.gate else row for row in sound]
     assert parity.line() in refusals(record, "serve", "volatility_forecast")
 
 
-def test_scores_that_are_no_numbers_agree_with_nothing(unconverted, monkeypatch):
-    def load(flavor, payload, contract):
+def test_scores_that_are_no_numbers_agree_with_nothing(write, monkeypatch):
+    def load(artifact, files, contract):
         return lambda rows: np.full((len(rows), 1), np.nan, np.float32)
 
     monkeypatch.setattr(BACKENDS.get("cpu"), "load", load)
-    rows, _ = convert.write_flavors(unconverted)
-    assert [(row.value, row.passed) for row in rows] == [(np.inf, False), (np.inf, False)]
+    rows, _ = write()
+    judged = [(row.value, row.passed) for row in rows.values() if row.applicable]
+    assert judged == [(np.inf, False)] * 4
+
+
+def test_a_lower_precision_beyond_its_limit_is_dropped_with_the_reason(
+    write, unconverted, monkeypatch
+):
+    onnx, cpu = FLAVORS.get("onnx"), BACKENDS.get("cpu")
+    path = "onnx/fp16/model.onnx"
+    whole, load = onnx.write, cpu.load
+
+    def write_half(native, contract, variant="fp32"):
+        files = whole(native, contract)
+        return {path: files["onnx/model.onnx"]} if variant == "fp16" else files
+
+    def load_half(artifact, files, contract):
+        if artifact.variant == "fp32":
+            return load(artifact, files, contract)
+        predictor = load(Artifact("onnx"), files, contract)
+        return lambda rows: predictor(rows) + np.float32(error)
+
+    monkeypatch.setattr(onnx, "variants", ("fp32", "fp16"))
+    monkeypatch.setattr(onnx, "write", write_half)
+    monkeypatch.setattr(cpu, "load", load_half)
+    error = 5e-4
+    rows, curves = write()
+    assert rows["parity.onnx.fp16"].passed
+    assert {(c.flavor, c.variant) for c in curves} >= {("onnx", "fp32"), ("onnx", "fp16")}
+    assert (unconverted.directory / path).exists()
+    (unconverted.directory / path).unlink()
+    error = 0.1
+    rows, curves = write()
+    row = rows["parity.onnx.fp16"]
+    assert (row.value, row.applicable) == (None, False)
+    assert row.note.startswith("dropped: parity.onnx.fp16: 0.1")
+    assert ("onnx", "fp16") not in {(c.flavor, c.variant) for c in curves}
+    assert not (unconverted.directory / path).exists()
 
 
 def test_a_flavor_that_cannot_hold_the_model_is_left_out_with_the_reason(
-    unconverted, registry, monkeypatch
+    write, unconverted, registry, monkeypatch
 ):
     def refuse(*_):
         raise UnsupportedModelError("onnx", "xgboost-ubj", "its splits are poems")
 
     monkeypatch.setattr(FLAVORS.get("onnx"), "write", refuse)
-    rows, curves = convert.write_flavors(unconverted)
-    (parity,) = [row for row in rows if row.gate == "parity.onnx"]
+    rows, curves = write()
+    parity = rows["parity.onnx.fp32"]
     assert (parity.value, parity.applicable) == (None, False)
-    assert "its splits are poems" in parity.note
+    assert parity.note == "not written: its splits are poems"
     assert {curve.flavor for curve in curves} == {"native"}
     assert not (unconverted.directory / "onnx").exists()
     sound = registry.get("volatility_forecast", 1).record
-    record = [parity if row.gate == "parity.onnx" else row for row in sound]
+    record = [parity if row.gate == parity.gate else row for row in sound]
     before = refusals(sound, "serve", "volatility_forecast")
     assert refusals(record, "serve", "volatility_forecast") == before
+
+
+@pytest.mark.parametrize(
+    ("flavors", "compress"), [("onyx", ""), ("native,", "int9"), ("onnx onnx", "")]
+)
+def test_a_flavor_or_compression_that_does_not_exist_is_refused(flavors, compress):
+    with pytest.raises(ParameterError, match="separated by commas"):
+        FlavorParameters(flavors, compress).artifacts()
+        FlavorParameters(flavors, compress).names()
 
 
 @pytest.mark.parametrize("flavor", ["native", "onnx"])
 def test_a_version_without_a_flavor_is_refused(registry, flavor):
     sound = registry.get("volatility_forecast", 1).record
-    record = [row for row in sound if row.gate != f"parity.{flavor}"]
+    record = [row for row in sound if row.gate != f"parity.{flavor}.fp32"]
     lines = refusals(record, "serve", "volatility_forecast")
-    assert f"parity.{flavor}: missing from the record" in lines
+    assert f"parity.{flavor}.fp32: missing from the record" in lines
 
 
 def test_latency_is_measured_for_every_flavor_on_every_backend_that_is_here(made, made_engine):
     files = ArtifactCache(made.settings, made_engine).fetch("volatility_forecast", 1)
     curves = json.loads(files.read(CURVES_FILE))
     here = [BACKENDS.get(b) for b in BACKENDS if not BACKENDS.get(b).unavailable_reason()]
-    expected = {(f, b.name) for b in here for f in FLAVORS if f in b.flavors}
-    assert {(c["flavor"], c["backend"]) for c in curves} == expected
+    expected = {
+        (str(artifact), backend.name)
+        for backend in here
+        for artifact in files.artifacts()
+        if artifact.flavor in backend.flavors and not backend.is_reference
+    }
+    assert {(f"{c['flavor']}.{c['variant']}", c["backend"]) for c in curves} == expected
     for curve in curves:
         assert curve["batch_sizes"] == sorted(curve["batch_sizes"])
         assert len(curve["latency_ms"]) == len(curve["batch_sizes"])
@@ -171,7 +248,9 @@ def test_the_files_of_a_version_are_hashed_twice_and_not_again(
     run = client.create_run(client.create_experiment("by_test")).info.run_id
     with opened_engine(installation) as engine:
         registry = Registry(installation, engine)
-        version, _ = convert.convert(unconverted, (), run, registry, PromotionParameters())
+        groups = PromotionParameters(), FlavorParameters(flavors="onnx")
+        with conversion() as writing:
+            version, _ = convert.convert(unconverted, (), run, registry, *groups, writing)
     times = {name: hashed[digest] for name, digest in version.digests.items()}
     written = {name: times.pop(name) for name in PACKAGED_FILES if name != CONTRACT_FILE}
     assert set(written.values()) == {1}

@@ -162,8 +162,8 @@ def test_metrics_are_the_values_that_the_gates_judge(client, version, children):
         "trading_signals": ("net_sharpe_2x", "edge.net_sharpe_2x"),
     }[version.model_id]
     assert found[metric] == children["validate"].data.metrics[metric] == rows[gate]
-    assert children["convert"].data.metrics["parity.onnx"] == rows["parity.onnx"]
-    assert children["convert"].data.metrics["latency_ms.onnx.cpu.1"] > 0
+    assert children["convert"].data.metrics["parity.onnx.fp32"] == rows["parity.onnx.fp32"]
+    assert children["convert"].data.metrics["latency_ms.onnx.fp32.cpu.1"] > 0
 
 
 def test_pictures_show_the_fit_and_the_judgement(client, children, template):

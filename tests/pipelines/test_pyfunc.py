@@ -48,10 +48,9 @@ def native():
 @pytest.fixture
 def folder(native, tmp_path):
     """A version's files as the convert stage writes them."""
-    files = {
-        FLAVORS.get(name).file_name(native.format): FLAVORS.get(name).write(native, CONTRACT)
-        for name in ("native", "onnx")
-    }
+    files: dict[str, bytes] = {}
+    for name in ("native", "onnx"):
+        files |= FLAVORS.get(name).write(native, CONTRACT)
     files |= Decoder(FACTS).to_files()
     files |= {
         version_files.CONTRACT_FILE: CONTRACT.to_json().encode(),
@@ -122,7 +121,7 @@ def test_a_version_without_its_onnx_file_is_one_clear_error(folder):
 def test_a_version_that_onnx_cannot_hold_answers_from_its_native_file(folder, frame):
     expected = _load_pyfunc(str(folder)).predict(frame)
     (folder / "onnx" / "model.onnx").unlink()
-    row = GateRow("parity.onnx", None, "<=", 1e-4, "not written: hashes", applicable=False)
+    row = GateRow("parity.onnx.fp32", None, "<=", 1e-4, "not written: hashes", applicable=False)
     (folder / version_files.RECORD_FILE).write_text(json.dumps([row.to_json()]))
     found = _load_pyfunc(str(folder)).predict(frame)
     np.testing.assert_allclose(
@@ -136,7 +135,7 @@ def test_a_program_is_never_run_in_its_place(folder):
     contract = replace(CONTRACT, native_format="torch-export")
     (folder / version_files.CONTRACT_FILE).write_text(contract.to_json())
     (folder / "onnx" / "model.onnx").unlink()
-    row = GateRow("parity.onnx", None, "<=", 1e-4, "not written: hashes", applicable=False)
+    row = GateRow("parity.onnx.fp32", None, "<=", 1e-4, "not written: hashes", applicable=False)
     (folder / version_files.RECORD_FILE).write_text(json.dumps([row.to_json()]))
     with pytest.raises(MissingArtifactError, match=r"model\.onnx"):
         _load_pyfunc(str(folder))

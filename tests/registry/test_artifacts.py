@@ -19,6 +19,7 @@ from registry.errors import (
     RegistryUnavailableError,
     VersionNotFoundError,
 )
+from registry.flavors import Artifact
 from registry.version_files import CONTRACT_FILE, digest_directory
 
 MODEL = "volatility_forecast"
@@ -85,7 +86,10 @@ def test_a_fetched_version_is_what_was_registered(cache, version):
     assert files.contract == version.contract
     assert files.record == version.record
     assert files.decoder.facts == {"kind": "identity"}
-    assert files.model_files() == {"native": "native/model.ubj", "onnx": "onnx/model.onnx"}
+    assert files.artifacts() == {
+        Artifact("native"): ("native/model.ubj",),
+        Artifact("onnx"): ("onnx/model.onnx",),
+    }
     assert files.read("onnx/model.onnx") == b"an onnx file"
     assert digest_directory(files.directory) == version.digests
 

@@ -7,7 +7,9 @@ import pytest
 
 from pipelines.templates import TEMPLATES
 from registry import catalog, gates
+from registry.flavors import Artifact
 from registry.gates import GateRow, Requirement, refusals
+from tests.examples import parity_rows
 
 PASSING_LIMITS = {"<": -0.5, "<=": 0.0, ">": 0.5, ">=": 1.0}
 
@@ -28,7 +30,7 @@ def passing(requirement: Requirement) -> GateRow:
 
 def serve_record(template="volatility_forecast"):
     required = (*gates.COMMON.serve, *gates.GATES.get(template).serve)
-    return [passing(requirement) for requirement in required]
+    return [*(passing(requirement) for requirement in required), *parity_rows()]
 
 
 def trade_record():
@@ -102,7 +104,7 @@ def test_a_value_that_is_not_finite_is_refused(value):
         GateRow("quality.bias", 1.3, "between", (0.8, 1.4)),
         GateRow("quality.bias", 0.5, "<", 1.25),
         GateRow("data.checks", 2.0, "<=", 5.0),
-        GateRow("parity.onnx", 0.1, "<=", 0.5),
+        GateRow("parity.onnx.fp32", 5e-5, "<=", 0.5),
     ],
     ids=lambda row: row.line(),
 )
@@ -160,46 +162,119 @@ def test_a_row_cannot_declare_a_required_gate_inapplicable():
     assert "not applicable, but this lock requires it" in line
 
 
-WITHOUT_ONNX = GateRow("parity.onnx", None, "<=", 1e-4, "not written: hashes", applicable=False)
+NATIVE, ONNX, COREML16 = Artifact("native"), Artifact("onnx"), Artifact("coreml", "fp16")
+WITHOUT_ONNX = GateRow("parity.onnx.fp32", None, "<=", 1e-5, "not written: x", applicable=False)
+OF_COREML = GateRow("parity.coreml.fp16", 1e-3, "<=", 2e-3)
+EARLIER = [GateRow("parity.native", 0.0, "<=", 0.0), GateRow("parity.onnx", 5e-5, "<=", 1e-4)]
+
+
+def refused(record, carried=None):
+    return refusals(record, "serve", "volatility_forecast", carried=carried)
+
+
+def earlier_record():
+    """A record from before there were variants."""
+    return [*(row for row in serve_record() if not row.gate.startswith("parity.")), *EARLIER]
 
 
 def test_a_model_that_onnx_cannot_hold_may_serve():
     record = replaced(serve_record(), WITHOUT_ONNX)
-    assert refusals(record, "serve", "volatility_forecast") == ()
+    assert refused(record) == refused(record, [NATIVE]) == ()
 
 
 @pytest.mark.parametrize(
     "row",
     [
-        replace(WITHOUT_ONNX, gate="parity.native"),
+        replace(WITHOUT_ONNX, gate="parity.native.fp32"),
         replace(WITHOUT_ONNX, note=""),
         replace(WITHOUT_ONNX, value=0.5),
         replace(WITHOUT_ONNX, applicable=True),
     ],
 )
 def test_a_flavor_is_inapplicable_only_with_a_reason_and_never_native(row):
-    record = replaced(serve_record(), row)
-    (line,) = refusals(record, "serve", "volatility_forecast")
+    (line,) = refused(replaced(serve_record(), row))
     assert line.startswith(row.gate)
 
 
-def test_a_file_that_the_record_calls_impossible_is_found():
+def test_a_file_that_the_record_calls_impossible_is_found_and_shuts_the_lock():
     record = replaced(serve_record(), WITHOUT_ONNX)
-    assert gates.unmeasured_flavors(record, ["native", "onnx"]) == {"onnx": "not written: hashes"}
-    assert gates.unmeasured_flavors(record, ["native"]) == {}
-    assert gates.unmeasured_flavors(serve_record(), ["native", "onnx"]) == {}
+    assert gates.unmeasured_artifacts(record, [NATIVE, ONNX]) == {ONNX: "not written: x"}
+    assert gates.unmeasured_artifacts(record, [NATIVE]) == {}
+    assert gates.unmeasured_artifacts(serve_record(), [NATIVE, ONNX]) == {}
+    (line,) = refused(record, [NATIVE, ONNX])
+    assert line.startswith("parity.onnx.fp32")
 
 
-def test_a_further_flavor_must_agree_with_native_too():
-    record = [*serve_record(), GateRow("parity.coreml", 0.2, "<=", 1e-3)]
-    assert refusals(record, "serve", "volatility_forecast") == (
-        "parity.coreml: 0.2, needs <= 0.001",
-    )
+@pytest.mark.parametrize("flavor", ["native", "onnx", "torchscript", "coreml"])
+def test_a_record_says_something_about_each_flavor(flavor):
+    record = [row for row in serve_record() if row.gate != f"parity.{flavor}.fp32"]
+    assert refused(record) == (f"parity.{flavor}.fp32: missing from the record",)
+
+
+@pytest.mark.parametrize("artifact", [COREML16, Artifact("tensorrt"), Artifact("native", "int8")])
+def test_each_artifact_that_is_carried_needs_its_row(artifact):
+    (line,) = refused(serve_record(), [NATIVE, ONNX, artifact])
+    assert line == f"parity.{artifact}: missing from the record"
+
+
+def test_a_variant_that_is_not_carried_needs_no_row():
+    assert refused([*serve_record(), OF_COREML], [NATIVE, ONNX, COREML16]) == ()
+    absent = replace(OF_COREML, value=None, note="dropped: 0.004", applicable=False)
+    assert refused([*serve_record(), absent], [NATIVE, ONNX]) == ()
+    (line,) = refused([*serve_record(), absent], [NATIVE, ONNX, COREML16])
+    assert "not applicable, but this lock requires it" in line
+
+
+@pytest.mark.parametrize(
+    ("gate", "good", "bad"),
+    [
+        ("parity.coreml.fp32", 1e-5, 2e-5),
+        ("parity.coreml.fp32.extremes", 1e-4, 2e-4),
+        ("parity.coreml.fp16", 2e-3, 3e-3),
+        ("parity.coreml.fp16.extremes", 2e-3, 3e-3),
+        ("parity.coreml.int8", 1e-2, 2e-2),
+        ("parity.coreml.palette6", 1e-2, 2e-2),
+        ("parity.coreml.palette4", 3e-2, 4e-2),
+        ("parity.tensorrt.fp16", 2e-3, 3e-3),
+        ("parity.coreml.bf16", 0.0, 1e-9),
+        ("parity.coreml.fp16.on.a.whim", 2e-3, 3e-3),
+        ("parity.native.fp32", 0.0, 1e-9),
+        ("parity", 0.0, 0.0),
+        ("parity.weights", 0.0, 1e-9),
+    ],
+)
+def test_the_limit_of_a_variant_is_the_platforms_not_the_rows(gate, good, bad):
+    record = [row for row in serve_record() if row.gate != gate]
+    assert refused([*record, GateRow(gate, good, "<=", 0.5)]) == ()
+    if bad:
+        (line,) = refused([*record, GateRow(gate, bad, "<=", 0.5)])
+        assert "looser than the platform's limit" in line
+
+
+def test_classes_must_agree_in_999_of_1000_rows():
+    gate = "parity.coreml.fp16.labels"
+    assert refused([*serve_record(), GateRow(gate, 0.9995, ">=", 0.5)]) == ()
+    (line,) = refused([*serve_record(), GateRow(gate, 0.998, ">=", 0.5)])
+    assert "looser than the platform's limit" in line
+    (line,) = refused([*serve_record(), GateRow(gate, 0.9995, "<=", 1.0)])[:1] or ("passes",)
+    assert line == "passes"  # the platform compares by itself
+
+
+def test_a_version_of_before_keeps_the_limits_of_its_day():
+    assert refused(earlier_record()) == refused(earlier_record(), [NATIVE, ONNX]) == ()
+    beyond = GateRow("parity.onnx", 2e-4, "<=", 0.5)
+    (line,) = refused(replaced(earlier_record(), beyond))
+    assert line.endswith("looser than the platform's limit (parity.onnx: 0.0002, needs <= 0.0001)")
+    for gate in ("parity.native", "parity.onnx"):
+        missing = [row for row in earlier_record() if row.gate != gate]
+        assert any(line.endswith(": missing from the record") for line in refused(missing))
+    (line,) = refused(earlier_record(), [NATIVE, ONNX, COREML16])
+    assert line == "parity.coreml.fp16: missing from the record"
 
 
 def test_every_row_of_a_gate_must_pass():
-    record = [*serve_record(), GateRow("parity.onnx", 0.2, "<=", 1e-3, "on another backend")]
-    assert len(refusals(record, "serve", "volatility_forecast")) == 1
+    record = [*serve_record(), GateRow("parity.onnx.fp32", 0.2, "<=", 1e-3, "on another backend")]
+    assert len(refused(record)) == 1
 
 
 BETTER = GateRow("champion.better", 0.02, "<", 0.1, against=1)
@@ -258,7 +333,7 @@ def test_another_distribution_declares_the_gates_of_its_template(monkeypatch):
     record = [
         passing(requirement)
         for requirement in (*gates.COMMON.serve, *gates.VOLATILITY_FORECAST.serve)
-    ]
+    ] + parity_rows()
     assert refusals(record, "serve", "return_forecast") == ()
     assert len(refusals(record[:-1], "serve", "return_forecast")) == 1
 

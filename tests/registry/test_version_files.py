@@ -3,7 +3,8 @@
 import pytest
 
 from registry.errors import DigestMismatchError, MissingArtifactError
-from registry.version_files import VersionFiles, digest_directory, model_files
+from registry.flavors import Artifact
+from registry.version_files import VersionFiles, artifacts, digest_directory
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, "abc"
 
@@ -43,7 +44,14 @@ def test_a_path_that_leaves_the_version_is_refused_even_when_registered(files, p
         tricked.read(path)
 
 
-def test_model_files_are_named_by_flavor():
-    paths = ("native/model.ubj", "onnx/model.onnx", "contract.json", "a/b/model.x", "onnx/notes")
-    found = model_files(dict.fromkeys(paths, ABC))
-    assert found == {"native": "native/model.ubj", "onnx": "onnx/model.onnx"}
+def test_files_are_gathered_by_artifact():
+    package = ("coreml/fp16/model.mlpackage/Manifest.json", "coreml/fp16/model.mlpackage/a/b/w.bin")
+    others = ("contract.json", "onnx/notes", "a/b/c/model.x", "model/notes", "models/model")
+    found = artifacts(dict.fromkeys(("onnx/model.onnx", *package, *others), ABC))
+    assert found == {
+        Artifact("onnx"): ("onnx/model.onnx",),
+        Artifact("coreml", "fp16"): package,
+        Artifact("models"): ("models/model",),
+    }
+    assert Artifact("coreml", "fp16").path(".mlpackage") == "coreml/fp16/model.mlpackage"
+    assert Artifact("onnx").path(".onnx") == "onnx/model.onnx"

@@ -118,7 +118,7 @@ def test_a_promoted_version_is_served_without_a_restart(installation, running, m
         assert [version["version"] for version in facts["versions"]] == [1, 2]
         assert facts["deployment"]["champion"] == 2
         assert facts["versions"][0]["gates"][0]["passed"] is True
-        assert facts["loaded"][0]["artifacts"] == ["onnx/cpu"]
+        assert facts["loaded"][0]["artifacts"] == ["onnx.fp32/cpu"]
         page = client.get("/")
         assert MODEL in page.text
         assert "version 2" in page.text

@@ -10,10 +10,10 @@ from registry.errors import (
     ModelNotLoadedError,
     UnreadableArtifactError,
 )
-from registry.flavors import FLAVORS
 from registry.flavors.arrays import save_arrays
 from registry.flavors.arrays.linear import Linear
 from registry.flavors.arrays.preprocessing import Preprocessing
+from registry.flavors.native import native_path
 from registry.version_files import GOLDEN_FILE
 from serving.loading import _used_columns, load
 
@@ -39,7 +39,7 @@ def test_a_version_with_its_native_file_alone_loads(tmp_path, make):
     model = Linear(preprocessing, weights, np.zeros(1, np.float32))
     (tmp_path / "onnx/model.onnx").unlink()
     (tmp_path / "native").mkdir()
-    path = tmp_path / FLAVORS.get("native").file_name(contract.native_format)
+    path = tmp_path / native_path(contract.native_format)
     path.write_bytes(save_arrays(model).payload)
     *_, version = load(make.files(tmp_path), MODEL, 1)
     assert [(o.flavor, o.backend) for o in version.options] == [("native", "cpu")]

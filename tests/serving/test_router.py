@@ -2,12 +2,13 @@ import pytest
 
 from registry.backends import LatencyCurve
 from registry.errors import BackendUnavailableError
+from registry.flavors import Artifact
 from serving.router import Option, choose
 
 
 def option(flavor, backend="cpu", latency_ms=(1.0, 1.0)):
-    curve = LatencyCurve(flavor, backend, (1, 1000), latency_ms)
-    return Option(flavor, backend, lambda features: features, curve)
+    curve = LatencyCurve(flavor, "fp32", backend, (1, 1000), latency_ms)
+    return Option(Artifact(flavor), backend, lambda features: features, curve)
 
 
 QUICK_FOR_ONE = option("onnx", latency_ms=(0.015, 12.0))
@@ -23,7 +24,7 @@ def test_the_fastest_measured_for_the_batch_size_answers():
 
 
 def test_without_measurements_the_preferred_answers():
-    unmeasured = Option("onnx", "cpu", lambda features: features)
+    unmeasured = Option(Artifact("onnx"), "cpu", lambda features: features)
     assert choose((unmeasured, QUICK_FOR_MANY), 1000).option is unmeasured
 
 

@@ -81,6 +81,11 @@ class Forest:
         """Whether each node is a leaf."""
         return np.asarray(self.left == np.arange(len(self.left)))
 
+    def splits(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return feature and threshold of every split."""
+        inner = ~self.is_leaf
+        return self.feature[inner], self.value[inner]
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array by name."""
         names = ("root", "feature", "value", "left", "right", "nan_left", "leaf", "base")

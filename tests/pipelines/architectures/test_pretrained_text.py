@@ -12,7 +12,7 @@ from pipelines.architectures.pretrained_text import PRETRAINED_TEXT
 from pipelines.data.texts.text_encoders import make
 from registry.backends import BACKENDS
 from registry.errors import FitError, MissingPackageError, ParameterError
-from registry.flavors import FLAVORS
+from registry.flavors import FLAVORS, Artifact
 from tests.examples import make_contract
 
 pytestmark = pytest.mark.integration
@@ -113,7 +113,7 @@ def test_scores_are_the_transformers_in_our_order(folder, encoder):
 def test_every_flavor_gives_the_same_scores(folder, encoder, tiny_contract, flavor):
     estimator, X = fit(folder, encoder), encoder.encode(TEXTS)
     content = FLAVORS.get(flavor).write(estimator.native(), tiny_contract)
-    predictor = BACKENDS.get("cpu").load(flavor, content, tiny_contract)
+    predictor = BACKENDS.get("cpu").load(Artifact(flavor), content, tiny_contract)
     np.testing.assert_allclose(predictor(X), estimator.predict(X), atol=1e-5)
 
 

@@ -14,7 +14,7 @@ from pipelines.recipes.dataset import make_dataset
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.recipe import Recipe
 from registry.errors import UnreadableArtifactError
-from registry.flavors import FLAVORS
+from registry.flavors.native import native_path
 from registry.version_files import GOLDEN_FILE
 
 BARS = kind_of("volatility_forecast")
@@ -80,7 +80,7 @@ def test_nan_agrees_with_nan_and_is_infinitely_far_from_a_number():
 @pytest.fixture
 def stored(candidate, tmp_path):
     """The candidate with its native file copied to where a test may damage it."""
-    name = FLAVORS.get("native").file_name(candidate.contract.native_format)
+    name = native_path(candidate.contract.native_format)
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_bytes((candidate.directory / name).read_bytes())
     with np.load(candidate.directory / GOLDEN_FILE) as golden:

@@ -12,6 +12,8 @@ from torch import nn
 from registry.backends.cpu import BACKEND, CHUNK_ROWS
 from registry.contract import TensorSpec, tensor_input
 from registry.errors import UnreadableArtifactError, UnsupportedModelError
+from registry.flavors import Artifact
+from registry.flavors.native import NATIVE
 from registry.flavors.programs import save_program
 
 pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
@@ -46,8 +48,12 @@ def graph_of(inputs, outputs):
     return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
 
 
+def load_native(payload, contract):
+    return BACKEND.load(NATIVE, {"native/model.x": payload}, contract)
+
+
 def test_windowed_models_see_at_most_one_chunk_of_rows_at_once(windowed):
-    predictor = BACKEND.load("native", save_program(LargestBatch(), (3, 2)), windowed)
+    predictor = load_native(save_program(LargestBatch(), (3, 2)), windowed)
     scores = predictor(np.zeros((CHUNK_ROWS + 5, 3, 2), np.float32))
     assert scores[:CHUNK_ROWS].tolist() == [[CHUNK_ROWS]] * CHUNK_ROWS
     assert scores[CHUNK_ROWS:].tolist() == [[5]] * 5
@@ -55,27 +61,27 @@ def test_windowed_models_see_at_most_one_chunk_of_rows_at_once(windowed):
 
 def test_an_onnx_file_with_other_names_is_refused(contract):
     with pytest.raises(UnreadableArtifactError, match="are X, y, not features, scores"):
-        BACKEND.load("onnx", graph_of("X", "y"), contract)
+        BACKEND.load(Artifact("onnx"), {"onnx/model.x": graph_of("X", "y")}, contract)
 
 
 def test_a_native_file_of_the_other_format_is_refused(contract, windowed):
     program = save_program(LargestBatch(), (3, 2))
     with pytest.raises(UnreadableArtifactError, match="not a UBJSON object"):
-        BACKEND.load("native", program, contract)
+        load_native(program, contract)
     with pytest.raises(UnreadableArtifactError, match=r"not a \.pt2 archive"):
-        BACKEND.load("native", graph_of("features", "scores"), windowed)
+        load_native(graph_of("features", "scores"), windowed)
 
 
 def test_a_native_format_it_cannot_run_is_named(contract):
     with pytest.raises(
-        UnsupportedModelError, match="'cpu' runs: native arrays, native catboost-cbm"
+        UnsupportedModelError, match="'cpu' runs: native.fp32 arrays, native.fp32 catboost-cbm"
     ):
-        BACKEND.load("native", b"", replace(contract, native_format="pickle"))
+        load_native(b"", replace(contract, native_format="pickle"))
 
 
 def test_a_call_leaves_torchs_thread_count_as_it_was(windowed):
     before = torch.get_num_threads()
-    predictor = BACKEND.load("native", save_program(LargestBatch(), (3, 2)), windowed)
+    predictor = load_native(save_program(LargestBatch(), (3, 2)), windowed)
     torch.set_num_threads(3)
     try:
         predictor(np.zeros((1, 3, 2), np.float32))

@@ -28,7 +28,7 @@ def network():
 
 @pytest.mark.parametrize("native", [booster, network])
 def test_graph_takes_features_and_gives_only_scores(native):
-    graph = onnx.load_from_string(FLAVOR.write(native(), None)).graph
+    graph = onnx.load_from_string(*FLAVOR.write(native(), None).values()).graph
     assert [i.name for i in graph.input] == ["features"]
     assert [o.name for o in graph.output] == ["scores"]
     sizes = graph.input[0].type.tensor_type.shape.dim, graph.output[0].type.tensor_type.shape.dim

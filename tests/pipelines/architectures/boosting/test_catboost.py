@@ -7,6 +7,7 @@ from pipelines.architectures.boosting.catboost import CATBOOST, GammaDeviance
 from registry.backends import BACKENDS
 from registry.errors import FitError, UnsupportedModelError
 from registry.flavors import FLAVORS
+from registry.flavors.native import NATIVE
 
 ONE = {"nthread": 1, "rounds": 20}
 
@@ -51,7 +52,9 @@ def test_categories_are_scored_from_the_file_and_onnx_says_why_it_cannot(contrac
     errors = [np.mean((e.predict(data.X)[:, 0] - data.y) ** 2) for e in (estimator, plain)]
     assert errors[0] < errors[1]
     native = estimator.native()
-    predictor = BACKENDS.get("cpu").load("native", native.payload, contract_of(3))
+    predictor = BACKENDS.get("cpu").load(
+        NATIVE, {"native/model.cbm": native.payload}, contract_of(3)
+    )
     unseen = np.float32([[0, 0, 99], [0, 0, np.nan]])
     for some in (data.X, unseen):
         np.testing.assert_array_equal(predictor(some), estimator.predict(some))

@@ -27,7 +27,9 @@ def train(folder, loss="RMSE", categorical=(), nan_mode="Min", **changes):
 
 
 def through_onnx(payload, X):
-    session = ort.InferenceSession(FLAVOR.write(NativeModel("catboost-cbm", payload), None))
+    session = ort.InferenceSession(
+        *FLAVOR.write(NativeModel("catboost-cbm", payload), None).values()
+    )
     return session.run(["scores"], {"features": X})[0]
 
 

@@ -42,7 +42,7 @@ def margins(booster, X):
 
 
 def through_onnx(booster, X):
-    content = FLAVOR.write(NativeModel("lightgbm-txt", payload(booster)), None)
+    (content,) = FLAVOR.write(NativeModel("lightgbm-txt", payload(booster)), None).values()
     return ort.InferenceSession(content).run(["scores"], {"features": X})[0]
 
 

@@ -40,7 +40,7 @@ def margins(booster, X):
 
 
 def through_onnx(booster, X):
-    session = ort.InferenceSession(FLAVOR.write(native(booster), None))
+    session = ort.InferenceSession(*FLAVOR.write(native(booster), None).values())
     return session.run(["scores"], {"features": X})[0]
 
 
