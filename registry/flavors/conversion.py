@@ -26,6 +26,7 @@ from typing import IO, Any
 from registry.contract import ModelContract
 from registry.errors import MLEngineError, UnsupportedModelError
 from registry.flavors import FLAVORS, Artifact, NativeModel
+from registry.version_files import is_inside
 
 LONGEST_SECONDS = 300.0
 """How long one artifact may take; a converter that takes longer is ended."""
@@ -78,8 +79,11 @@ class Conversion:
         answer = self._ask(request, artifact, native.format)
         if reason := answer.get("reason"):
             raise UnsupportedModelError(str(artifact), native.format, reason)
-        made = folder / MADE
-        return {name: (made / name).read_bytes() for name in answer["files"]}
+        for name in answer["files"]:
+            if Artifact.of(name) != artifact:
+                reason = f"it wrote a file of another place: {name}"
+                raise UnsupportedModelError(str(artifact), native.format, reason)
+        return {name: (folder / MADE / name).read_bytes() for name in answer["files"]}
 
     def close(self) -> None:
         """End the child process."""
@@ -101,9 +105,10 @@ class Conversion:
         if line.endswith(b"\n"):
             answer: dict[str, Any] = json.loads(line)
             return answer
-        reason = self._end() if ready else f"took longer than {LONGEST_SECONDS:g} s"
         if not ready:
-            self._end()
+            child.kill()
+        ended = self._end()
+        reason = ended if ready else f"took longer than {LONGEST_SECONDS:g} s"
         raise UnsupportedModelError(str(artifact), native, f"its converter {reason}")
 
     def _end(self) -> str:
@@ -160,9 +165,10 @@ def _answer(folder: Path, request: dict[str, str]) -> dict[str, Any]:
         first = str(exc).strip().partition("\n")[0]
         return {"reason": f"its converter failed: {type(exc).__name__}: {first}"}
     for name, content in files.items():
-        path = folder / MADE / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        if is_inside(name):
+            path = folder / MADE / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     return {"files": sorted(files)}
 
 
