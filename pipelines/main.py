@@ -21,6 +21,7 @@ from pipelines.parameters import (
     parse,
 )
 from pipelines.report import pictures
+from pipelines.report.artifacts import artifact_tables
 from pipelines.report.gathering import log_report
 from pipelines.stage import (
     exit_with,
@@ -77,10 +78,15 @@ def make_version(
             version, outcome = convert(
                 candidate, judged.record, run_id, registry, promotion, flavors, writing
             )
+            tables = artifact_tables(version.record, candidate.directory)
         log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
         mlflow.set_tags({"version": str(version.number), "outcome": outcome})
         evidence = replace(
-            judged.evidence, record=version.record, number=version.number, run_id=run_id
+            judged.evidence,
+            record=version.record,
+            tables={**judged.evidence.tables, **tables},
+            number=version.number,
+            run_id=run_id,
         )
         pictures.log_gates(evidence)
         log_report(evidence)

@@ -2,6 +2,7 @@
 
 from pipelines.report import (
     Panel,
+    artifacts,
     forecasts,
     probabilities,
     provenance,
@@ -176,6 +177,16 @@ PANELS: tuple[Panel, ...] = (
         "per_symbol", ORIGIN, "Per symbol",
         "Click a heading to sort.",
         ("per_symbol",), provenance.per_symbol, is_wide=False,
+    ),
+    Panel(
+        "artifacts", ORIGIN, "Artifacts beside native",
+        "The largest difference of each artifact's scores from native's, and why others are missing.",
+        ("artifacts",), artifacts.compared,
+    ),
+    Panel(
+        "files", ORIGIN, "Files",
+        "Sizes before MLflow's own files are added.",
+        ("files",), artifacts.files, is_wide=False,
     ),
     Panel(
         "specifications", ORIGIN, "How to make it again",

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from pipelines.report import Evidence
+from pipelines.report.artifacts import SCHEMA
 from registry.contract import ModelContract
 from registry.gates import GateRow
 
@@ -115,6 +116,12 @@ def tables(net) -> dict[str, pl.DataFrame]:
              "hit_rate": [0.0137, 0.0383], "expected_rate": [0.01, 0.01]}
         ),
         "per_symbol": pl.DataFrame({"symbol": ["AAA", "BBB"], "buy_share": [0.25, 0.5]}),
+        "artifacts": pl.DataFrame(
+            [("onnx.fp32", 9, 1e-7, 1e-5, 2e-6, 1.0, "2048 rows on cpu against native"),
+             ("coreml.fp16", None, None, None, None, None, "dropped: 0.004, needs <= 0.002")],
+            schema=SCHEMA, orient="row",
+        ),
+        "files": pl.DataFrame({"file": ["onnx/model.onnx"], "bytes": [9]}),
     }  # fmt: skip
 
 
