@@ -180,7 +180,7 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         "artifacts", ORIGIN, "Artifacts beside native",
-        "The largest difference of each artifact's scores from native's, and why others are missing.",
+        "How far each artifact's scores are from native's at most, and why others are missing.",
         ("artifacts",), artifacts.compared,
     ),
     Panel(
