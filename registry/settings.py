@@ -5,7 +5,7 @@ Environment variables, read once per process by `PlatformSettings()` in `main()`
 """
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +31,11 @@ class PlatformSettings(BaseSettings):
     )
     mlflow_tracking_uri: str = Field(
         default=DEFAULT_TRACKING_URI, description="The platform's MLflow; the only one used."
+    )
+    coreml_minimum_target: Literal["macOS13", "macOS14", "macOS15"] = Field(
+        default="macOS14",
+        description="Oldest system that Core ML packages run on: macOS13 (with iOS 16), macOS14 "
+        "(iOS 17) or macOS15 (iOS 18).",
     )
 
     @field_validator("data_dir")
