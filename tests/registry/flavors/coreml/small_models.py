@@ -103,7 +103,9 @@ def arrays(name: str) -> tuple[NativeModel, ModelContract]:
 
 def network(module: nn.Module | None = None) -> tuple[NativeModel, ModelContract]:
     """A network of two features, 3 scores unless a module is given."""
-    small = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 3))
+    small = nn.Sequential(
+        nn.Linear(2, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 3)
+    )
     payload = save_program((module or small).eval(), (2,))
     contract = make_contract(3, architecture="mlp", native_format="torch-export")
     return NativeModel("torch-export", payload), contract
