@@ -45,6 +45,18 @@ class UnreadableArtifactError(ArtifactError):
         )
 
 
+class UnevaluatedPackageError(ArtifactError):
+    """A Core ML package has something that the reference interpreter does not know."""
+
+    def __init__(self, what: str, known: Sequence[str] = ()) -> None:
+        self.what, self.known = what, tuple(known)
+        known_ones = f"; known: {', '.join(self.known)}" if known else ""
+        super().__init__(
+            f"the reference interpreter does not evaluate {what}, so it refuses the Core ML "
+            f"package{known_ones}"
+        )
+
+
 class DamagedFileError(ArtifactError):
     """A file that this engine wrote beside its cache cannot be read."""
 
