@@ -1,7 +1,8 @@
 """Compression: the weights of a float16 program in fewer bits.
 
-`int8` rounds each output channel to 255 steps; `palette6` and `palette4` keep 64 or 16 values per
-weight, found by k-means. Biases and small weights stay as they are: there is nothing to win.
+`int8` rounds to 255 steps, each output channel to its own; `palette6` and `palette4` keep 64 or 16
+values per weight, found by k-means. Biases and small weights stay as they are: there is nothing to
+win.
 """
 
 import shutil
@@ -25,11 +26,10 @@ def compress(model: Any, variant: str) -> Any:
         return model
     from coremltools.optimize import coreml
 
-    configuration = coreml.OptimizationConfig(global_config=_settings(variant))
     if variant == "int8":
-        small = coreml.linear_quantize_weights(model, config=configuration)
+        small = coreml.linear_quantize_weights(model, config=_rounding())
     else:
-        small = coreml.palettize_weights(model, config=configuration)
+        small = coreml.palettize_weights(model, config=_palettes(COMPRESSIONS[variant]))
     if not _is_compressed(small.get_spec()):
         shutil.rmtree(small.package_path)
         reason = f"no matrix of weights has more than {MIN_WEIGHTS} numbers"
@@ -37,14 +37,24 @@ def compress(model: Any, variant: str) -> Any:
     return small
 
 
-def _settings(variant: str) -> Any:
+def _rounding() -> Any:
+    """Return the settings of int8: a step per output channel, one for a table of leaves."""
     from coremltools.optimize import coreml
 
-    if variant == "int8":
-        return coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=MIN_WEIGHTS)
-    return coreml.OpPalettizerConfig(
-        mode="kmeans", nbits=COMPRESSIONS[variant], weight_threshold=MIN_WEIGHTS
-    )
+    settings = [
+        coreml.OpLinearQuantizerConfig(
+            mode="linear_symmetric", granularity=granularity, weight_threshold=MIN_WEIGHTS
+        )
+        for granularity in ("per_channel", "per_tensor")
+    ]
+    return coreml.OptimizationConfig(settings[0], op_type_configs={"gather": settings[1]})
+
+
+def _palettes(n_bits: int) -> Any:
+    from coremltools.optimize import coreml
+
+    settings = coreml.OpPalettizerConfig(mode="kmeans", nbits=n_bits, weight_threshold=MIN_WEIGHTS)
+    return coreml.OptimizationConfig(settings)
 
 
 def _is_compressed(specification: Any) -> bool:

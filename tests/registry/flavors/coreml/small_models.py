@@ -1,10 +1,12 @@
 """One small model of each kind that the flavor writes, with the contract of its version."""
 
+from functools import cache
+
 import numpy as np
 from torch import nn
 
 from registry.contract import ModelContract
-from registry.flavors import NativeModel
+from registry.flavors import FULL, Artifact, NativeModel
 from registry.flavors.arrays import ArrayModel, save_arrays
 from registry.flavors.arrays.clusters import ClusterStates
 from registry.flavors.arrays.forest import ISOLATION, LOG, Forest
@@ -12,6 +14,8 @@ from registry.flavors.arrays.linear import Linear
 from registry.flavors.arrays.markov import MarkovFilter
 from registry.flavors.arrays.preprocessing import Preprocessing
 from registry.flavors.arrays.scenarios import Scenarios
+from registry.flavors.coreml import FLAVOR
+from registry.flavors.coreml_reference.models import Model, open_model
 from registry.flavors.programs import save_program
 from tests.examples import make_contract
 
@@ -87,6 +91,7 @@ ARRAYS: dict[str, ArrayModel] = {
 }
 
 
+@cache
 def arrays(name: str) -> tuple[NativeModel, ModelContract]:
     """One of `ARRAYS` as a version has it."""
     model = ARRAYS[name]
@@ -101,6 +106,7 @@ def arrays(name: str) -> tuple[NativeModel, ModelContract]:
     return save_arrays(model), contract
 
 
+@cache
 def network(module: nn.Module | None = None) -> tuple[NativeModel, ModelContract]:
     """A network of two features, 3 scores unless a module is given."""
     small = nn.Sequential(
@@ -109,3 +115,20 @@ def network(module: nn.Module | None = None) -> tuple[NativeModel, ModelContract
     payload = save_program((module or small).eval(), (2,))
     contract = make_contract(3, architecture="mlp", native_format="torch-export")
     return NativeModel("torch-export", payload), contract
+
+
+def opened(native: NativeModel, contract: ModelContract, variant: str = FULL) -> Model:
+    """The package of a model, evaluated by the reference."""
+    return evaluated(FLAVOR.write(native, contract, variant), variant)
+
+
+def evaluated(files: dict[str, bytes], variant: str = FULL) -> Model:
+    """The model of a package's files."""
+    folder = Artifact(FLAVOR.name, variant).path(".mlpackage")
+    return open_model({path.removeprefix(f"{folder}/"): files[path] for path in files})
+
+
+@cache
+def written(name: str, variant: str = FULL) -> dict[str, bytes]:
+    """The files of one of `ARRAYS` or of the network, made once per process."""
+    return FLAVOR.write(*(network() if name == "network" else arrays(name)), variant)
