@@ -94,7 +94,7 @@ def train(
         rows = final_rows(recipe, dataset)
         final = recipe.fit(rows, context_of("final"))
         decoder = recipe.template.complete(recipe.fit_decoder(oof, rows), final)
-        contract = _contract(recipe, dataset, source, final)
+        contract = contract_of(recipe, dataset, source, final)
         importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))
         version = directory / VERSION_FOLDER
         files = {
@@ -136,12 +136,13 @@ def _account(recipe: Recipe, dataset: Dataset) -> str:
     )
 
 
-def _contract(
+def contract_of(
     recipe: Recipe,
     dataset: Dataset,
     source: SourceParameters,
     final: Estimator,
 ) -> ModelContract:
+    """Return the contract of a version with this fit."""
     data, fitted = dataset.data, recipe.recent(dataset.rows)
     first_test = dataset.first_test.isoformat()
     layout = kind_of(recipe.template).describe(recipe, data, dataset.label_spec)

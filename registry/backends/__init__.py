@@ -110,4 +110,10 @@ def measure(
     )
 
 
-BACKENDS: Catalog[Backend] = Catalog("backend", {"cpu": "registry.backends.cpu:BACKEND"})
+BACKENDS: Catalog[Backend] = Catalog(
+    "backend",
+    {
+        "coreml_reference": "registry.backends.coreml_reference:BACKEND",
+        "cpu": "registry.backends.cpu:BACKEND",
+    },
+)

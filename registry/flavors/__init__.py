@@ -103,6 +103,7 @@ class Flavor(Protocol):
 FLAVORS: Catalog[Flavor] = Catalog(
     "flavor",
     {
+        "coreml": "registry.flavors.coreml:FLAVOR",
         "native": "registry.flavors.native:FLAVOR",
         "onnx": "registry.flavors.onnx:FLAVOR",
     },
