@@ -5,7 +5,6 @@ the batch, from 1 to a largest number of rows; a tree ensemble takes the feature
 time, which is done here for all rows at once.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from registry.flavors.coreml_reference import FLAVOR
 from registry.flavors.coreml_reference.evaluation import run_program
 from registry.flavors.coreml_reference.packages import read_package
 from registry.flavors.coreml_reference.programs import Program, read_program
-from registry.flavors.coreml_reference.trees import read_trees
+from registry.flavors.coreml_reference.trees import count_nodes, read_trees
 from registry.flavors.coreml_reference.values import TensorType
 from registry.flavors.coreml_reference.wire import Message, read_message
 
@@ -166,6 +165,8 @@ def _program_model(program: Program, given: Feature, made: Feature) -> Model:
             raise UnreadableArtifactError(
                 FLAVOR, f"{cause} and {shown(name)} {kind} in the program"
             )
+    if not given.sizes:
+        raise UnreadableArtifactError(FLAVOR, f"{shown(given.name)} is described without a shape")
     rows, *rest = _agreeing(given, taken)
     _agreeing(made, produced)
     row_shape = tuple(size.low for size in rest)
@@ -203,9 +204,5 @@ def _tree_model(message: Message, given: Feature, made: Feature) -> Model:
         described = ", ".join(map(str, made.sizes))
         cause = f"{trees.n_scores} scores of trees, described as ({described})"
         raise UnreadableArtifactError(FLAVOR, cause)
-    counts = Counter(
-        node.text("nodeBehavior") or "BranchOnValueLessThanEqual"
-        for node in message.message("treeEnsemble").messages("nodes")
-    )
     row_shape, shape = (given.sizes[0].low,), (None, trees.n_scores)
-    return Model(given, made, Range(1, None), row_shape, shape, dict(counts), trees)
+    return Model(given, made, Range(1, None), row_shape, shape, count_nodes(message), trees)

@@ -23,6 +23,7 @@ WEIGHTS = "com.apple.CoreML/weights"
 """Paths of the two items as the manifest gives them: below `Data/`."""
 
 FILE_BYTES = 512 * 2**20
+MODEL_BYTES = 128 * 2**20
 PACKAGE_BYTES = 768 * 2**20
 MANIFEST_BYTES = 64 * 2**10
 MEMBERS = 16
@@ -112,7 +113,7 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
     if len(sizes) > MEMBERS:
         raise UnreadableArtifactError(FLAVOR, f"{len(sizes)} members; at most {MEMBERS}")
     for name, size in sizes.items():
-        limit = MANIFEST_BYTES if name == MANIFEST else FILE_BYTES
+        limit = {MANIFEST: MANIFEST_BYTES, f"Data/{MODEL}": MODEL_BYTES}.get(name, FILE_BYTES)
         if size > limit:
             cause = f"{shown(name)} has {size} bytes; at most {limit}"
             raise UnreadableArtifactError(FLAVOR, cause)

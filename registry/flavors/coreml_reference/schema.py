@@ -284,6 +284,9 @@ PROGRAM: dict[str, dict[int, Field]] = {
     "MILSpec.TensorValue.RepeatedBytes": _plain(values=(1, "bytes")),
 }
 
+COLUMNS = ("TreeEnsembleParameters.TreeNode",)
+"""Messages that come by the ten thousand: read by `registry.flavors.coreml_reference.columns`."""
+
 MESSAGES: Mapping[str, Mapping[int, Field]] = {**MODEL, **TREES, **PROGRAM}
 
 ENUMERATIONS: Mapping[str, Mapping[int, str]] = {

@@ -6,18 +6,21 @@ goes the way that the branch names. A post-evaluation transform other than none 
 packages hold raw scores.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import UnevaluatedPackageError, UnreadableArtifactError
 from registry.flavors.coreml_reference import FLAVOR
+from registry.flavors.coreml_reference.columns import Columns
+from registry.flavors.coreml_reference.schema import ENUMERATIONS
 from registry.flavors.coreml_reference.values import sized
 from registry.flavors.coreml_reference.wire import Message
 
-LEAF = "LeafNode"
+BEHAVIORS = ENUMERATIONS["TreeEnsembleParameters.TreeNode.TreeNodeBehavior"]
+LEAF = max(BEHAVIORS)
 BRANCHES = {
     "BranchOnValueLessThanEqual": (True, True, False),
     "BranchOnValueLessThan": (True, False, False),
@@ -96,86 +99,93 @@ def read_trees(message: Message, n_features: int) -> Trees:
     if transform != "NoTransform":
         raise UnevaluatedPackageError(f"post-evaluation transform {transform}", ["NoTransform"])
     parameters = message.message("treeEnsemble")
-    nodes = parameters.messages("nodes")
+    nodes = parameters.columns("nodes")
     n_scores = parameters.integer("numPredictionDimensions")
     base = np.array(parameters.many("basePredictionValue") or [0.0] * min(n_scores, MOST_SCORES))
-    if not 1 <= n_scores <= MOST_SCORES or len(base) != n_scores or not nodes:
+    if not 1 <= n_scores <= MOST_SCORES or len(base) != n_scores or not len(nodes):
         cause = f"{len(nodes)} nodes and {len(base)} base values for {n_scores} scores"
         raise UnreadableArtifactError(FLAVOR, cause)
-    child = _children(nodes)
-    root, depth = _roots(nodes, child)
-    feature = np.array([node.integer("branchFeatureIndex") for node in nodes], np.uint64)
+    is_leaf = nodes.values["nodeBehavior"] == LEAF
+    for name in BRANCH_FIELDS:
+        _expect(nodes, ~is_leaf | (nodes.values[name] == 0), "is a leaf and a branch")
+    child = _children(nodes, is_leaf)
+    root, depth = _roots(nodes, child, is_leaf)
+    feature = nodes.values["branchFeatureIndex"]
     if feature.max() >= n_features:
         cause = f"a branch on feature {feature.max()} of {n_features}"
         raise UnreadableArtifactError(FLAVOR, cause)
     return Trees(
         root=root,
         feature=feature.astype(np.int64),
-        value=np.array([node.number("branchFeatureValue") for node in nodes]),
+        value=nodes.values["branchFeatureValue"],
         child=child,
-        goes=np.array([_directions(node) for node in nodes]),
-        leaf=_leaves(nodes, n_scores),
+        goes=_directions(nodes),
+        leaf=_leaves(nodes, is_leaf, n_scores),
         base=base,
         depth=depth,
     )
 
 
-def _directions(node: Message) -> tuple[bool, ...]:
-    behavior = node.text("nodeBehavior") or "BranchOnValueLessThanEqual"
-    if behavior == LEAF:
-        return (False,) * 4
-    return (*BRANCHES[behavior], node.is_set("missingValueTracksTrueChild"))
+def count_nodes(message: Message) -> dict[str, int]:
+    """Return how many nodes of each behaviour the ensemble of a regressor has."""
+    behaviors = message.message("treeEnsemble").columns("nodes").values["nodeBehavior"]
+    return {BEHAVIORS[k]: n for k, n in enumerate(np.bincount(behaviors.astype(np.int64))) if n}
 
 
-def _is_leaf(node: Message) -> bool:
-    return node.text("nodeBehavior") == LEAF
+def _expect(nodes: Columns, holds: NDArray[np.bool_], fault: str) -> None:
+    """Refuse the first node for which something does not hold."""
+    if not holds.all():
+        k = int(np.argmin(holds))
+        place = f"node {nodes.values['nodeId'][k]} of tree {nodes.values['treeId'][k]}"
+        raise UnreadableArtifactError(FLAVOR, f"{place} {fault}")
 
 
-def _place(node: Message) -> str:
-    return f"node {node.integer('nodeId')} of tree {node.integer('treeId')}"
+def _directions(nodes: Columns) -> NDArray[np.bool_]:
+    """Return whether rows go to the true child: below, at, above the value, and missing."""
+    table = np.array([BRANCHES.get(BEHAVIORS[k], (False,) * 3) for k in sorted(BEHAVIORS)])
+    ways = table[nodes.values["nodeBehavior"].astype(np.int64)]
+    return np.column_stack([ways, nodes.values["missingValueTracksTrueChild"] == 1])
 
 
-def _children(nodes: Sequence[Message]) -> Index:
+def _children(nodes: Columns, is_leaf: NDArray[np.bool_]) -> Index:
     """Return the false and the true child of every node: itself at a leaf."""
-    number = {(n.integer("treeId"), n.integer("nodeId")): k for k, n in enumerate(nodes)}
-    if len(number) != len(nodes):
+    _, tree = np.unique(nodes.values["treeId"], return_inverse=True)
+    names, number = np.unique(nodes.values["nodeId"], return_inverse=True)
+    key = tree * len(names) + number
+    order = np.argsort(key, kind="stable")
+    if (np.diff(key[order]) == 0).any():
         raise UnreadableArtifactError(FLAVOR, "two nodes of a tree have one number")
+    here = np.arange(len(nodes))
     child = np.empty((len(nodes), 2), np.int64)
-    for k, node in enumerate(nodes):
-        if _is_leaf(node):
-            child[k] = k
-            if any(node.has(name) and node.values[name] for name in BRANCH_FIELDS):
-                raise UnreadableArtifactError(FLAVOR, f"{_place(node)} is a leaf and a branch")
-            continue
-        for side, name in enumerate(("falseChildNodeId", "trueChildNodeId")):
-            found = number.get((node.integer("treeId"), node.integer(name)))
-            if found is None or found == k:
-                cause = f"{_place(node)} has no child {node.integer(name)}"
-                raise UnreadableArtifactError(FLAVOR, cause)
-            child[k, side] = found
+    for side, field in enumerate(("falseChildNodeId", "trueChildNodeId")):
+        wanted = nodes.values[field]
+        place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+        sought = tree * len(names) + place
+        found = order[np.minimum(np.searchsorted(key[order], sought), len(nodes) - 1)]
+        is_there = (names[place] == wanted) & (key[found] == sought) & (found != here)
+        _expect(nodes, is_leaf | is_there, f"has no child {_first(wanted, is_leaf | is_there)}")
+        child[:, side] = np.where(is_leaf, here, found)
     return child
 
 
-def _roots(nodes: Sequence[Message], child: Index) -> tuple[Index, int]:
+def _first(values: NDArray[Any], holds: NDArray[np.bool_]) -> Any:
+    return values[int(np.argmin(holds))]
+
+
+def _roots(nodes: Columns, child: Index, is_leaf: NDArray[np.bool_]) -> tuple[Index, int]:
     """Return the root of every tree and the depth of the deepest.
 
     Every other node has exactly one parent and is reached from its root.
     """
-    here = np.arange(len(nodes))
-    is_branch = (child != here[:, None]).all(axis=1)
-    parents = np.bincount(child[is_branch].ravel(), minlength=len(nodes))
-    if parents.max() > 1:
-        cause = f"{_place(nodes[int(parents.argmax())])} has several parents"
-        raise UnreadableArtifactError(FLAVOR, cause)
+    parents = np.bincount(child[~is_leaf].ravel(), minlength=len(nodes))
+    _expect(nodes, parents <= 1, "has several parents")
     root = np.flatnonzero(parents == 0)
-    trees = {node.integer("treeId") for node in nodes}
-    if len({nodes[k].integer("treeId") for k in root.tolist()}) != len(root) or len(root) != len(
-        trees
-    ):
-        cause = f"{len(root)} nodes without a parent in {len(trees)} trees"
+    n_trees = len(np.unique(nodes.values["treeId"]))
+    if len(np.unique(nodes.values["treeId"][root])) != len(root) or len(root) != n_trees:
+        cause = f"{len(root)} nodes without a parent in {n_trees} trees"
         raise UnreadableArtifactError(FLAVOR, cause)
     level, reached, depth = root, len(root), 0
-    while (inner := level[is_branch[level]]).size:
+    while (inner := level[~is_leaf[level]]).size:
         level = child[inner].ravel()
         reached, depth = reached + len(level), depth + 1
     if reached != len(nodes):
@@ -183,17 +193,18 @@ def _roots(nodes: Sequence[Message], child: Index) -> tuple[Index, int]:
     return root, depth
 
 
-def _leaves(nodes: Sequence[Message], n_scores: int) -> Floats:
+def _leaves(nodes: Columns, is_leaf: NDArray[np.bool_], n_scores: int) -> Floats:
+    owner, values = nodes.nested["evaluationInfo"]
+    counts = np.bincount(owner, minlength=len(nodes))
+    wrong = f"has {_first(counts, (counts > 0) == is_leaf)} values"
+    _expect(nodes, (counts > 0) == is_leaf, wrong)
+    place = values.values["evaluationIndex"]
+    if place.max() >= n_scores:
+        cause = f"a leaf has a value for score {place.max()} of {n_scores}"
+        raise UnreadableArtifactError(FLAVOR, cause)
+    flat = owner * n_scores + place.astype(np.int64)
+    if len(np.unique(flat)) != len(flat):
+        raise UnreadableArtifactError(FLAVOR, "a leaf has two values for one score")
     leaf = np.zeros(sized(len(nodes), n_scores))
-    for k, node in enumerate(nodes):
-        values = node.messages("evaluationInfo")
-        if bool(values) != _is_leaf(node):
-            cause = f"{_place(node)} has {len(values)} values"
-            raise UnreadableArtifactError(FLAVOR, cause)
-        places = [value.integer("evaluationIndex") for value in values]
-        if len(set(places)) != len(places) or max(places, default=0) >= n_scores:
-            cause = f"{_place(node)} has values for the scores {places[:8]} of {n_scores}"
-            raise UnreadableArtifactError(FLAVOR, cause)
-        for place, value in zip(places, values, strict=True):
-            leaf[k, place] = value.number("evaluationValue")
+    leaf.ravel()[flat] = values.values["evaluationValue"]
     return leaf

@@ -11,9 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from registry.errors import UnevaluatedPackageError, UnreadableArtifactError, shown
 from registry.flavors.coreml_reference import FLAVOR
-from registry.flavors.coreml_reference.schema import ENUMERATIONS, MESSAGES, REFUSED, Field
+from registry.flavors.coreml_reference.columns import Columns, read_columns
+from registry.flavors.coreml_reference.schema import (
+    COLUMNS,
+    ENUMERATIONS,
+    MESSAGES,
+    REFUSED,
+    Field,
+)
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types; 3 and 4 (groups) are in no message of Core ML."""
@@ -68,6 +77,11 @@ class Message:
     def messages(self, name: str) -> Sequence["Message"]:
         """Return a repeated message."""
         return self.many(name)
+
+    def columns(self, name: str) -> Columns:
+        """Return a repeated message that is read as columns."""
+        found: Columns = self.values[name]
+        return found
 
     def entries(self, name: str) -> dict[str, "Message"]:
         """Return a map from names to messages.
@@ -125,6 +139,10 @@ def _read(payload: bytes, at: int, end: int, message_type: str, depth: int) -> M
             raise UnreadableArtifactError(FLAVOR, f"{field.name} of {message_type} comes twice")
         values[field.name] = decoded[0]
         taken.add(field.one_of)
+    for field in fields.values():
+        if field.type in COLUMNS:
+            places = np.array(values.get(field.name, ()), np.int64).reshape(-1, 2)
+            values[field.name] = read_columns(payload, places[:, 0], places[:, 1], field.type)
     return Message(message_type, values)
 
 
@@ -161,6 +179,8 @@ def _decode(
     payload: bytes, content: Any, wire: int, field: Field, message_type: str, depth: int
 ) -> list[Any]:
     """Return the values of one occurrence of a field: several when they are packed."""
+    if field.type in COLUMNS and wire == BYTES:
+        return [content]
     if field.type in MESSAGES and wire == BYTES:
         return [_read(payload, content[0], content[1], field.type, depth + 1)]
     if field.type in _TEXTS and wire == BYTES:
