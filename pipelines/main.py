@@ -104,7 +104,8 @@ def _account(version: Version, outcome: str) -> str:
 
 def _say(version: Version, wanted: JudgementParameters, outcome: str) -> None:
     for row in version.record:
-        print(("  passed  " if row.passed else "  refused ") + row.line())
+        verdict = "passed" if row.passed else "refused" if row.applicable else "absent"
+        print(f"  {verdict:8}{row.line() if row.applicable else f'{row.gate}: {row.note}'}")
     locks: list[Lock] = ["serve"]
     if TEMPLATES.get(version.contract.template).is_action:
         locks.append("trade")

@@ -143,11 +143,14 @@ def _golden(files: VersionFiles) -> tuple[NDArray[np.float32], NDArray[np.float3
 
 
 def _pairs(carried: Collection[Artifact]) -> Sequence[tuple[Backend, Artifact]]:
-    """Return which backend may load which artifact, each backend's preference first."""
+    """Return which backend may load which artifact, each backend's preference first.
+
+    What is sure not to answer comes before, so that the first version yielded says so.
+    """
     backends = [BACKENDS.get(name) for name in BACKENDS]
     return [
         (backend, artifact)
-        for backend in sorted(backends, key=lambda backend: backend.is_reference)
+        for backend in sorted(backends, key=lambda backend: not backend.is_reference)
         for flavor in backend.flavors
         for artifact in sorted(carried)
         if artifact.flavor == flavor

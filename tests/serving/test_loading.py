@@ -45,6 +45,25 @@ def test_a_version_with_its_native_file_alone_loads(tmp_path, make):
     assert [(o.flavor, o.backend) for o in version.options] == [("native", "cpu")]
 
 
+def test_a_package_for_other_hardware_is_said_to_be_absent_and_not_read(tmp_path, make):
+    make.version(tmp_path)
+    for path in ("coreml/model.mlpackage/Manifest.json", "coreml/fp16/model.mlpackage/x/w.bin"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(b"not a package" * 1000)
+    files = make.files(tmp_path)
+    *_, version = load(files, MODEL, 1)
+    assert {option.backend for option in version.options} == {"cpu"}
+    assert set(version.absent) == {f"coreml.{v}/coreml_reference" for v in ("fp32", "fp16")}
+    for reason in version.absent.values():
+        assert reason.endswith("a reference interpreter verifies artifacts and never answers")
+    assert version.n_bytes == sum(
+        len(files.read(path))
+        for artifact, paths in files.artifacts().items()
+        if artifact.flavor != "coreml"
+        for path in paths
+    )
+
+
 def golden_weights(folder):
     """The weights (n_features, 1) that the version's golden rows were made with."""
     with np.load(folder / GOLDEN_FILE) as golden:
