@@ -1,12 +1,13 @@
 """Backend `cpu`: every machine has it.
 
 `onnx` runs in onnxruntime on one thread (a second one does not help a single row). `native` runs
-in the library that made the model, or in numpy (`registry.backends.native_runs`). A predictor
-checks dtype and shape and answers an empty batch itself: onnxruntime 1.32 ends the whole process
-when an LSTM gets no rows.
+in the library that made the model, or in numpy (`registry.backends.native_runs`), `torchscript` in
+torch (`registry.backends.script_runs`). A predictor checks dtype and shape and answers an empty
+batch itself: onnxruntime 1.32 ends the whole process when an LSTM gets no rows.
 
-A `.pt2` file is a program. It is accepted only from this platform's own convert stage: the caller
-has compared its digest with the one recorded at registration before `load` sees the bytes.
+A `.pt2` file and a TorchScript file are programs. They are accepted only from this platform's own
+convert stage: the caller has compared their digest with the one recorded at registration before
+`load` sees the bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from registry.backends import Predictor
 from registry.backends.native_runs import NATIVE_RUNS, Run
+from registry.backends.script_runs import load_script
 from registry.contract import ModelContract
 from registry.errors import ShapeError, UnreadableArtifactError, UnsupportedModelError
 from registry.flavors import Artifact
@@ -30,7 +32,7 @@ class Cpu:
     """The processor."""
 
     name = "cpu"
-    flavors = ("onnx", "native")
+    flavors = ("onnx", "native", "torchscript")
     is_reference = False
 
     def unavailable_reason(self) -> str | None:
@@ -114,6 +116,7 @@ def _load_onnx(payload: bytes, _: ModelContract) -> Run:
 
 _LOADERS: dict[str, Callable[[bytes, ModelContract], Run]] = {
     "onnx.fp32": _load_onnx,
+    "torchscript.fp32": load_script,
     **{f"{NATIVE} {native_format}": load for native_format, load in NATIVE_RUNS.items()},
 }
 

@@ -6,6 +6,7 @@ serves boosted trees needs no torch.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from registry.flavors.programs import open_program
 from registry.flavors.trees.catboost import catboost_features, open_catboost
 from registry.flavors.trees.lightgbm import open_lightgbm
 from registry.flavors.trees.xgboost import open_booster
+
+if TYPE_CHECKING:
+    from torch import nn
 
 THREADS = 1
 """Threads of a library during a call. A second one halves the time of a large batch of trees on
@@ -69,9 +73,12 @@ def _load_booster(payload: bytes, contract: ModelContract) -> Run:
 
 
 def _load_program(payload: bytes, _: ModelContract) -> Run:
-    import torch
+    return torch_run(open_program(payload).module())
 
-    module = open_program(payload).module()
+
+def torch_run(module: "nn.Module") -> Run:
+    """Return a run of a torch module that is on the processor."""
+    import torch
 
     def run(features: NDArray[np.float32]) -> NDArray[np.float32]:
         before = torch.get_num_threads()

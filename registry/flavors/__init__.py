@@ -106,5 +106,6 @@ FLAVORS: Catalog[Flavor] = Catalog(
         "coreml": "registry.flavors.coreml:FLAVOR",
         "native": "registry.flavors.native:FLAVOR",
         "onnx": "registry.flavors.onnx:FLAVOR",
+        "torchscript": "registry.flavors.torchscript:FLAVOR",
     },
 )

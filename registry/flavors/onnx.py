@@ -9,15 +9,14 @@ names (`registry.flavors.arrays`); networks go through `torch.onnx`.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from registry.contract import ModelContract
 from registry.errors import UnsupportedModelError
 from registry.flavors import FULL, Artifact, NativeModel
 from registry.flavors.arrays import open_arrays
 from registry.flavors.graphs import INPUT, OPSET, OUTPUT, Graph, write_graph
-from registry.flavors.programs import open_program
+from registry.flavors.programs import open_program, quiet
 from registry.flavors.trees import TreeEnsemble
 from registry.flavors.trees.catboost import read_catboost
 from registry.flavors.trees.lightgbm import read_lightgbm
@@ -75,7 +74,7 @@ def _from_torch(payload: bytes) -> bytes:
     import torch
 
     program = open_program(payload)
-    with warnings.catch_warnings(), _quiet(_EXPORTER_LOG):
+    with warnings.catch_warnings(), quiet(_EXPORTER_LOG):
         # the exporter itself still uses a deprecated spelling of torch's tree utilities
         warnings.filterwarnings("ignore", message="`isinstance\\(treespec", category=FutureWarning)
         try:
@@ -98,18 +97,8 @@ def _from_torch(payload: bytes) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-@contextmanager
-def _quiet(log: logging.Logger) -> Iterator[None]:
-    """Silence the exporter's four lines about torchvision operators, which no model here has."""
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-
-
 _EXPORTER_LOG = logging.getLogger("torch.onnx._internal.exporter._registration")
+"""It writes four lines about torchvision operators, which no model here has."""
 
 _WRITERS: dict[str, Callable[[bytes], bytes]] = {
     "arrays": _from_arrays,

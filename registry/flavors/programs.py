@@ -5,8 +5,12 @@ was recorded when our own convert stage wrote them. Reading it needs torch and n
 """
 
 import io
+import json
+import logging
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from registry.errors import UnreadableArtifactError
@@ -42,13 +46,42 @@ def open_program(payload: bytes) -> "ExportedProgram":
     """Return the exported program of a `.pt2` file.
 
     Raises:
-        UnreadableArtifactError: the bytes are not such a file, or torch cannot read it.
+        UnreadableArtifactError: the bytes are not such a file, or torch cannot read it; the
+            message says which version of torch wrote it where the file does.
     """
     import torch
 
     if not zipfile.is_zipfile(io.BytesIO(payload)):
         raise UnreadableArtifactError("native", "not a .pt2 archive")
     try:
-        return torch.export.load(io.BytesIO(payload))
+        with quiet(_LOADER_LOG):
+            return torch.export.load(io.BytesIO(payload))
     except (RuntimeError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as exc:
-        raise UnreadableArtifactError("native", "torch cannot load it") from exc
+        author = _author(payload)
+        wrote = f"torch {author} wrote it, " if author else ""
+        cause = f"{wrote}torch {torch.__version__} cannot load it"
+        raise UnreadableArtifactError("native", cause) from exc
+
+
+@contextmanager
+def quiet(log: logging.Logger) -> Iterator[None]:
+    """Silence what torch logs below the level of errors: tracebacks of what it then raises."""
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+_LOADER_LOG = logging.getLogger("torch.export")
+
+
+def _author(payload: bytes) -> str | None:
+    """Return the version of torch that wrote a `.pt2` file, if the file says so."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            described = [n for n in archive.namelist() if n.endswith("/models/model.json")]
+            return str(json.loads(archive.read(described[0]))["torch_version"])
+    except (zipfile.BadZipFile, IndexError, ValueError, KeyError, TypeError):
+        return None

@@ -64,7 +64,8 @@ def test_missing_values_score_alike_in_every_flavor(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_native_model_gives_the_same_bytes(native, written, contract, name):
-    assert FLAVORS.get(name).write(native, contract) == files_of(name, written)
+    files = files_of(name, written)
+    assert FLAVORS.get(name).write(native, contract) == files
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,8 +75,12 @@ def test_nothing_in_the_file_tells_where_or_by_which_lines_it_was_made(written, 
     if zipfile.is_zipfile(content):
         archive = zipfile.ZipFile(content)
         parts += [archive.read(member) for member in archive.namelist()]
+        for member in archive.namelist():
+            if "/code/__torch__/torch/" in member:  # TorchScript's text of a class is CLASS.py
+                parts[0] = parts[0].replace(member.encode(), b"")
     root = str(Path(__file__).parents[2]).encode()
-    assert not any(root in part or b"pipelines/" in part or b".py" in part for part in parts)
+    told = (root, b"pipelines/", b".py", b"site-packages")
+    assert [piece for piece in told if any(piece in part for part in parts)] == []
 
 
 @ONE_PER_FORMAT
