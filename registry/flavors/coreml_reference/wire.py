@@ -139,15 +139,16 @@ def _read(payload: bytes, at: int, end: int, message_type: str, depth: int) -> M
             raise UnreadableArtifactError(FLAVOR, f"{field.name} of {message_type} comes twice")
         values[field.name] = decoded[0]
         taken.add(field.one_of)
-    for field in fields.values():
-        if field.type in COLUMNS:
-            places = np.array(values.get(field.name, ()), np.int64).reshape(-1, 2)
-            values[field.name] = read_columns(payload, places[:, 0], places[:, 1], field.type)
+    for name, column_type in _COLUMNS.get(message_type, ()):
+        places = np.array(values.get(name, ()), np.int64).reshape(-1, 2)
+        values[name] = read_columns(payload, places[:, 0], places[:, 1], column_type)
     return Message(message_type, values)
 
 
 def _varint(payload: bytes, at: int, end: int) -> tuple[int, int]:
     """Return the number written at `at`, below 2 ** 64, and its end."""
+    if at < end and payload[at] < 128:  # nearly all of them
+        return payload[at], at + 1
     value = shift = 0
     for position in range(at, min(end, at + LONGEST_VARINT)):
         byte = payload[position]
@@ -226,6 +227,10 @@ def _text(content: bytes) -> str:
         raise UnreadableArtifactError(FLAVOR, f"{shown(content)} is no text") from exc
 
 
+_COLUMNS = {
+    message: [(field.name, field.type) for field in fields.values() if field.type in COLUMNS]
+    for message, fields in MESSAGES.items()
+}
 _TEXTS: dict[str, Callable[[bytes], str | bytes]] = {"string": _text, "bytes": bytes}
 _FIXED = {"float": (FIXED32, "f"), "double": (FIXED64, "d")}
 _WHOLE = {
