@@ -2,9 +2,10 @@
 
 `mlflow.pyfunc.load_model("models:/volatility_forecast@production").predict(frame)` returns what the
 server would answer for the same features, one dictionary per row. It is for notebooks and MLflow's
-own tools; serving does not use it. MLflow downloads the files itself and compares no digest. So the
-ONNX artifact runs here; native runs only if the record says that ONNX cannot hold the model and
-native is no program. Loading needs this repository on the import path, and no network.
+own tools; serving does not use it. MLflow downloads the files itself and compares no digest, so no
+program runs here: no `.pt2`, no TorchScript. The ONNX artifact runs; where the record says that
+there is none, native, or another artifact of full precision that a backend of this machine runs.
+Loading needs this repository on the import path, and no network.
 """
 
 import json
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.method.rows import newest_step
 from pipelines.recipes.inputs import kind_of
 from pipelines.templates import TEMPLATES
-from registry.backends import BACKENDS
+from registry.backends import BACKENDS, Backend
 from registry.contract import ModelContract
 from registry.decoder import ARRAYS_FILE, JSON_FILE, Decoder
 from registry.errors import (
@@ -37,7 +38,8 @@ from registry.version_files import CONTRACT_FILE, RECORD_FILE
 if TYPE_CHECKING:
     import pandas as pd
 
-BACKEND = "cpu"
+NO_PROGRAMS = ("onnx", "native", "coreml")
+"""Flavors that may run here, the preferred one first. Of native formats some are programs."""
 
 
 class DecodedModel:
@@ -51,8 +53,9 @@ class DecodedModel:
         record = [GateRow.from_json(row) for row in json.loads(files[RECORD_FILE])]
         is_action = self._template.is_action
         self._refusals = refusals(record, "trade", contract.template) if is_action else ()
-        artifact, path = _artifact(record, contract)
-        self._predictor = BACKENDS.get(BACKEND).load(artifact, {path: files[path]}, contract)
+        backend, artifact = _chosen(record, contract)
+        own = {name: content for name, content in files.items() if Artifact.of(name) == artifact}
+        self._predictor = backend.load(artifact, own, contract)
 
     def predict(
         self,
@@ -113,21 +116,48 @@ def _load_pyfunc(path: str) -> DecodedModel:
     folder = Path(path)
     contract = ModelContract.from_json(_read(folder, CONTRACT_FILE).decode())
     record = [GateRow.from_json(row) for row in json.loads(_read(folder, RECORD_FILE))]
-    _, path = _artifact(record, contract)
-    names = (JSON_FILE, ARRAYS_FILE, RECORD_FILE, path)
+    _, artifact = _chosen(record, contract)
+    paths = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    own = [name for name in paths if Artifact.of(name) == artifact]
+    names = (JSON_FILE, ARRAYS_FILE, RECORD_FILE, *(own or [_main_file(artifact, contract)]))
     return DecodedModel({name: _read(folder, name) for name in names}, contract)
 
 
-def _artifact(record: Sequence[GateRow], contract: ModelContract) -> tuple[Artifact, str]:
-    """Return the artifact that runs here, and its path.
+def _chosen(record: Sequence[GateRow], contract: ModelContract) -> tuple[Backend, Artifact]:
+    """Return the artifact that runs here and the backend that runs it.
 
-    It is ONNX, or native where there cannot be an ONNX file and native is plain numbers.
+    Raises:
+        MissingArtifactError: each artifact is a program, or has no hardware here.
     """
-    absent = {row.gate for row in record if not row.applicable}
-    has_onnx = not absent & {"parity.onnx", gate_name(ONNX)}  # the first is the older name
-    if has_onnx or contract.native_format in PROGRAMS:
-        return ONNX, ONNX.path(".onnx")
-    return NATIVE, native_path(contract.native_format)
+    for flavor in NO_PROGRAMS:
+        artifact = Artifact(flavor)
+        is_program = artifact == NATIVE and contract.native_format in PROGRAMS
+        if is_program or not _is_carried(artifact, record):
+            continue
+        for backend in (BACKENDS.get(name) for name in BACKENDS):
+            usable = not backend.is_reference and backend.unavailable_reason() is None
+            if usable and flavor in backend.flavors:
+                return backend, artifact
+    reason = "a program is run only where its digest is checked, and nothing else runs here"
+    raise MissingArtifactError(ONNX.path(".onnx"), reason)
+
+
+def _is_carried(artifact: Artifact, record: Sequence[GateRow]) -> bool:
+    """Return whether the record says that the version carries the artifact.
+
+    A record from before there were variants says so of `onnx` alone, and only if it is absent.
+    """
+    rows = {row.gate: row for row in record}
+    row = rows.get(gate_name(artifact), rows.get(f"parity.{artifact.flavor}"))
+    if row is None:
+        return artifact in (ONNX, NATIVE)
+    return row.applicable
+
+
+def _main_file(artifact: Artifact, contract: ModelContract) -> str:
+    if artifact == NATIVE:
+        return native_path(contract.native_format)
+    return ONNX.path(".onnx") if artifact == ONNX else str(artifact)
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -11,14 +11,12 @@ MLFLOW_HTTP_REQUEST_TIMEOUT=2 in its main; a stage that uploads keeps MLflow's p
 """
 
 import json
-import os.path
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version as installed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -30,9 +28,9 @@ from registry.errors import (
     RegistryUnavailableError,
     RunNotFoundError,
 )
-from registry.flavors import FULL, Artifact
 from registry.flavors.native import NATIVE
 from registry.gates import Record
+from registry.mlflow_flavors import listed, loader_requirements, pinned
 from registry.tracking_server import check_reachable
 from registry.version_card import describe_model, model_parameters
 from registry.version_files import CONTRACT_FILE, RECORD_FILE, artifacts, digest_files
@@ -44,12 +42,9 @@ if TYPE_CHECKING:
 LOADER_MODULE = "pipelines.pyfunc"
 REQUIREMENTS = ("mlflow-skinny", "numpy", "polars", "pandas", "onnxruntime", "pydantic-settings")
 """Packages that the pyfunc loader needs beside this repository; pinned as installed."""
-NATIVE_REQUIREMENTS = {
-    "arrays": ("safetensors",),
-    "catboost-cbm": ("catboost",),
-    "lightgbm-txt": ("lightgbm",),
-}
-"""Packages that it also needs for a version that has only its native file."""
+NATIVE_REQUIREMENTS = {"arrays": ("safetensors",)}
+"""Packages that it also needs for a version that has only its native file, beside those that
+MLflow's own loader of that format needs (`registry.mlflow_flavors`)."""
 
 PACKAGED_FILES = (
     *(CONTRACT_FILE, RECORD_FILE, "MLmodel"),
@@ -266,7 +261,11 @@ def _package(directory: Path, content: VersionContent, logged_model_id: str) -> 
     rows = [row.to_json() for row in content.record]
     (directory / RECORD_FILE).write_text(json.dumps(rows, indent=2))
     carried = artifacts(content.digests)
-    _write_environment(directory, contract.native_format, is_alone=set(carried) == {NATIVE})
+    packages = [pinned(name) for name in REQUIREMENTS]
+    if set(carried) == {NATIVE}:
+        packages += [pinned(name) for name in NATIVE_REQUIREMENTS.get(contract.native_format, ())]
+    packages += loader_requirements(carried, contract.native_format)
+    _write_environment(directory, list(dict.fromkeys(packages)))
     model = Model(
         run_id=content.run_id,
         model_uuid=logged_model_id,
@@ -274,9 +273,8 @@ def _package(directory: Path, content: VersionContent, logged_model_id: str) -> 
         signature=_signature(contract, content.context_names),
         metadata={"template": contract.template, "feature_set": contract.feature_set},
     )
-    for artifact, paths in sorted(carried.items()):
-        name = contract.native_format if artifact == NATIVE else _flavor_name(artifact)
-        model.add_flavor(name.replace("-", "_"), data=os.path.commonpath(paths))
+    for name, keys in listed(carried, contract.native_format):
+        model.add_flavor(name, **keys)
     model.add_flavor(  # what `mlflow.pyfunc.add_to_model` writes, without its slow import
         "python_function",
         loader_module=LOADER_MODULE,
@@ -284,10 +282,6 @@ def _package(directory: Path, content: VersionContent, logged_model_id: str) -> 
         env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
     )
     model.save(str(directory / "MLmodel"))
-
-
-def _flavor_name(artifact: Artifact) -> str:
-    return artifact.flavor if artifact.variant == FULL else f"{artifact.flavor}_{artifact.variant}"
 
 
 def _signature(contract: ModelContract, context_names: Sequence[str]) -> "ModelSignature":
@@ -304,15 +298,13 @@ def _signature(contract: ModelContract, context_names: Sequence[str]) -> "ModelS
     return ModelSignature(Schema([*features, *context]))
 
 
-def _write_environment(directory: Path, native_format: str, *, is_alone: bool) -> None:
-    further = NATIVE_REQUIREMENTS.get(native_format, ()) if is_alone else ()
-    pinned = [f"{name}=={installed(name)}" for name in (*REQUIREMENTS, *further)]
+def _write_environment(directory: Path, packages: Sequence[str]) -> None:
     python = platform.python_version()
-    (directory / "requirements.txt").write_text("\n".join(pinned) + "\n")
+    (directory / "requirements.txt").write_text("\n".join(packages) + "\n")
     (directory / "python_env.yaml").write_text(
         f"python: {python}\nbuild_dependencies: [pip]\ndependencies: [-r requirements.txt]\n"
     )
     (directory / "conda.yaml").write_text(
         f"name: mlflow-env\nchannels: [conda-forge]\ndependencies:\n- python={python}\n- pip\n"
-        "- pip:\n" + "".join(f"  - {line}\n" for line in pinned)
+        "- pip:\n" + "".join(f"  - {line}\n" for line in packages)
     )

@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines import pyfunc
 from pipelines.architectures import ARCHITECTURES, Objective, TrainingRows
 from pipelines.pyfunc import _load_pyfunc
 from registry import version_files
 from registry.decoder import Decoder
 from registry.errors import MissingArtifactError, MissingColumnsError, ShapeError, ValueRangeError
-from registry.flavors import FLAVORS
+from registry.flavors import FLAVORS, Artifact
 from registry.gates import GateRow
 from registry.versions import Registry
 from tests.examples import make_contract
@@ -137,19 +138,67 @@ def test_a_program_is_never_run_in_its_place(folder):
     (folder / "onnx" / "model.onnx").unlink()
     row = GateRow("parity.onnx.fp32", None, "<=", 1e-4, "not written: hashes", applicable=False)
     (folder / version_files.RECORD_FILE).write_text(json.dumps([row.to_json()]))
-    with pytest.raises(MissingArtifactError, match=r"model\.onnx"):
+    with pytest.raises(MissingArtifactError, match=r"model\.onnx.*digest is checked"):
+        _load_pyfunc(str(folder))
+
+
+class AppleMachine:
+    """A backend of Core ML packages, whose scores say how many files it was given."""
+
+    flavors = ("coreml",)
+    is_reference = False
+
+    def unavailable_reason(self):
+        return None
+
+    def load(self, artifact, files, contract):
+        assert artifact == Artifact("coreml")
+        return lambda features: np.full((len(features), 1), len(files), np.float32)
+
+
+def add_package(folder):
+    """Put a package of two files and one of half precision beside the program that is native."""
+    for place in ("coreml/model.mlpackage", "coreml/fp16/model.mlpackage"):
+        (folder / place).mkdir(parents=True)
+        (folder / place / "Manifest.json").write_text("{}")
+        (folder / place / "model.mlmodel").write_bytes(b"")
+    contract = replace(CONTRACT, native_format="torch-export")
+    (folder / version_files.CONTRACT_FILE).write_text(contract.to_json())
+    without = GateRow("parity.onnx.fp32", None, "<=", 1e-4, "not written", applicable=False)
+    record = [without, GateRow("parity.coreml.fp32", 0.0, "<=", 1e-5)]
+    rows = json.dumps([row.to_json() for row in record])
+    (folder / version_files.RECORD_FILE).write_text(rows)
+
+
+def test_an_artifact_of_this_machine_answers_where_onnx_cannot(folder, frame, monkeypatch):
+    add_package(folder)
+    with pytest.raises(MissingArtifactError, match="nothing else runs here"):
+        _load_pyfunc(str(folder))
+    monkeypatch.setattr(pyfunc, "BACKENDS", {"apple": AppleMachine()})
+    answers = _load_pyfunc(str(folder)).predict(frame)
+    found = [answer["volatility_annualised"] for answer in answers]
+    expected = np.sqrt(np.exp(2.0) * np.exp(frame["log_ewma_variance"]) * 252)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_an_interpreter_that_verifies_never_answers(folder, monkeypatch):
+    add_package(folder)
+    monkeypatch.setattr(AppleMachine, "is_reference", True)
+    monkeypatch.setattr(pyfunc, "BACKENDS", {"interpreter": AppleMachine()})
+    with pytest.raises(MissingArtifactError, match="nothing else runs here"):
         _load_pyfunc(str(folder))
 
 
 @pytest.mark.integration
 def test_mlflow_loads_a_registered_version(folder, frame, native, settings, engine, tracking_uri):
-    from mlflow import MlflowClient, pyfunc
+    import mlflow
+    from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     run = client.create_run(client.get_experiment_by_name("tests").experiment_id).info.run_id
     registry = Registry(settings.model_copy(update={"mlflow_tracking_uri": tracking_uri}), engine)
     registry.register(folder, CONTRACT, [], run, context_names=("ewma_variance", "close"))
-    loaded = pyfunc.load_model("models:/volatility_forecast/1")
+    loaded = mlflow.pyfunc.load_model("models:/volatility_forecast/1")
     found = [answer["volatility_annualised"] for answer in loaded.predict(frame)]
     np.testing.assert_allclose(found, expected_volatility(native, frame), rtol=1e-5)
     known = frame.assign(ewma_variance=np.exp(frame["log_ewma_variance"]))

@@ -82,7 +82,7 @@ def test_one_mlmodel_names_every_flavor_and_the_pyfunc_loader(register, tracking
 
     register()
     model = Model.load(f"models:/{MODEL}/1")
-    assert set(model.flavors) == {"python_function", "onnx", "xgboost_ubj"}
+    assert set(model.flavors) == {"python_function", "onnx", "xgboost"}
     assert model.flavors["python_function"]["loader_module"] == "pipelines.pyfunc"
     assert model.flavors["onnx"]["data"] == "onnx/model.onnx"
     assert model.signature.inputs.input_names() == ["return_1", "volatility_5"]
