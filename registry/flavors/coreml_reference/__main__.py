@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from registry.flavors.coreml_reference.models import Model, open_model
 from registry.flavors.coreml_reference.packages import read_folder
 
 FIRST = 5
+UNREADABLE = (OSError, ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TokenError)
+"""What numpy raises for a file that is no array: its header is a Python literal."""
 CHUNK_ROWS = 512
 
 
@@ -75,8 +78,9 @@ def _read_rows(path: Path) -> NDArray[np.float32]:
     """
     try:
         rows: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as exc:
-        raise TableError(f"{path} cannot be read as .npy: {str(exc).splitlines()[0]}") from exc
+    except UNREADABLE as exc:
+        first = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise TableError(f"{path} cannot be read as .npy: {first}") from exc
     if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
         raise TableError(f"{path} holds no array of numbers")
     return np.ascontiguousarray(rows, np.float32)

@@ -1,11 +1,11 @@
 """Evaluation: runs a checked program on one batch.
 
 Each operation computes in float32 (integers in int64) and its outputs are rounded to the declared
-type. Shapes are compared with the declared ones after every operation. The number of operations of
-one run is limited, so that a loop that does not end is refused.
+type. Shapes are compared with the declared ones after every operation. The numbers of operations
+and of elements of one run are limited, so that a loop that does not end is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,20 +19,25 @@ from registry.flavors.coreml_reference.values import TensorType, rounded
 
 MOST_STEPS = 200_000
 """Operations of one run, those of every turn of a loop counted."""
+MOST_ELEMENTS = 2**34
+"""Elements of all results of one run."""
 
 Values = dict[str, NDArray[Any]]
 
 
 class _Budget:
-    """How many operations a run may still evaluate."""
+    """How many operations a run may still evaluate, and how many elements it may still make."""
 
     def __init__(self) -> None:
-        self._left = MOST_STEPS
+        self._steps, self._elements = MOST_STEPS, MOST_ELEMENTS
 
-    def spend(self) -> None:
-        self._left -= 1
-        if self._left < 0:
+    def spend(self, results: Sequence[NDArray[Any]] = ()) -> None:
+        self._steps -= 1
+        self._elements -= sum(result.size for result in results)
+        if self._steps < 0:
             raise UnreadableArtifactError(FLAVOR, f"more than {MOST_STEPS} operations in a run")
+        if self._elements < 0:
+            raise UnreadableArtifactError(FLAVOR, f"more than {MOST_ELEMENTS} elements in a run")
 
 
 def run_program(program: Program, inputs: Mapping[str, NDArray[Any]]) -> Values:
@@ -51,17 +56,17 @@ def run_program(program: Program, inputs: Mapping[str, NDArray[Any]]) -> Values:
 
 def _run(block: Block, values: Values, budget: _Budget) -> list[NDArray[Any]]:
     for step in block.steps:
-        budget.spend()
         results = _run_loop(step, values, budget) if step.blocks else _run_step(step, values)
+        budget.spend(results)
         if len(results) != len(step.outputs):
             cause = f"{step.type} gives {len(results)} values, not {len(step.outputs)}"
             raise UnreadableArtifactError(FLAVOR, cause)
         for (name, kind), result in zip(step.outputs, results, strict=True):
-            _store(values, name, kind, np.asarray(result), step.type)
+            _store(values, name, kind, result, step.type)
     return [_value(values, output) for output in block.outputs]
 
 
-def _run_step(step: Step, values: Values) -> list[Any]:
+def _run_step(step: Step, values: Values) -> list[NDArray[Any]]:
     arguments = dict(step.constants)
     for name, variable in step.variables.items():
         if isinstance(variable, tuple):
@@ -70,7 +75,7 @@ def _run_step(step: Step, values: Values) -> list[Any]:
             arguments[name] = _value(values, variable)
     assert step.operation is not None  # only a loop has blocks
     found = evaluated(step.operation, arguments, step.outputs[0][0])
-    return list(found) if isinstance(found, list | tuple) else [found]
+    return [np.asarray(one) for one in (found if isinstance(found, list | tuple) else [found])]
 
 
 def _run_loop(step: Step, values: Values, budget: _Budget) -> list[NDArray[Any]]:

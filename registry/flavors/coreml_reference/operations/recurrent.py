@@ -5,6 +5,7 @@ peepholes are no inputs here, so a program that has them is refused. Within an o
 rounded: only its outputs are.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,15 @@ from registry.flavors.coreml_reference.signatures import Floats, operations
 from registry.flavors.coreml_reference.values import sized
 
 Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """Weights of one direction: of the inputs, of the hidden state, and a bias."""
+
+    inputs: Float
+    hidden: Float
+    bias: Float | None
 
 
 def lstm(
@@ -39,15 +49,16 @@ def lstm(
         if weight_ih_back is None or weight_hh_back is None:
             raise ValueError("no weights of the backward direction")
         (h, h_back), (c, c_back) = np.split(initial_h, 2, 1), np.split(initial_c, 2, 1)
-        ahead = _lstm(x, h, c, weight_ih, weight_hh, bias, names)
-        back = _lstm(x[::-1], h_back, c_back, weight_ih_back, weight_hh_back, bias_back, names)
+        backward = _Weights(weight_ih_back, weight_hh_back, bias_back)
+        ahead = _lstm(x, (h, c), _Weights(weight_ih, weight_hh, bias), names)
+        back = _lstm(x[::-1], (h_back, c_back), backward, names)
         states = np.concatenate([ahead[0], back[0][::-1]], 2)
         last = np.concatenate([ahead[1], back[1]], 1)
         cell = np.concatenate([ahead[2], back[2]], 1)
     else:
         order = slice(None, None, -1 if direction == "reverse" else 1)
         states, last, cell = _lstm(
-            x[order], initial_h, initial_c, weight_ih, weight_hh, bias, names
+            x[order], (initial_h, initial_c), _Weights(weight_ih, weight_hh, bias), names
         )
         states = states[order]
     return states if output_sequence else last[None], last, cell
@@ -65,7 +76,7 @@ def rnn(
 ) -> tuple[Floats, Floats]:
     """Run an Elman network: every hidden state, and the last one."""
     order = slice(None, None, -1 if direction == "reverse" else 1)
-    driven = _driven(x[order], initial_h, weight_ih, bias)
+    driven = _driven(x[order], initial_h, _Weights(weight_ih, weight_hh, bias))
     states = np.empty((len(x), *initial_h.shape), np.float32)
     h = initial_h
     for step, now in enumerate(driven):
@@ -75,33 +86,30 @@ def rnn(
 
 def _lstm(
     x: Float,
-    h: Float,
-    c: Float,
-    weight_ih: Float,
-    weight_hh: Float,
-    bias: Float | None,
+    initial: tuple[Float, Float],
+    weights: _Weights,
     names: tuple[Activation, Activation, Activation],
 ) -> tuple[Float, Float, Float]:
-    gate, cell, out = names
+    (h, c), (gate, cell, out) = initial, names
     n = h.shape[1]
-    if weight_hh.shape != (4 * n, n) or c.shape != h.shape:
-        raise ValueError(f"weights of shape {weight_hh.shape} for {n} hidden units")
+    if weights.hidden.shape != (4 * n, n) or c.shape != h.shape:
+        raise ValueError(f"weights of shape {weights.hidden.shape} for {n} hidden units")
     states = np.empty((len(x), *h.shape), np.float32)
-    for step, now in enumerate(_driven(x, h, weight_ih, bias)):
-        gates = now + h @ weight_hh.T
+    for step, now in enumerate(_driven(x, h, weights)):
+        gates = now + h @ weights.hidden.T
         i, f, o = (activate(gates[:, k * n : (k + 1) * n], gate) for k in range(3))
         c = f * c + i * activate(gates[:, 3 * n :], cell)
         states[step] = h = o * activate(c, out)
     return states, h, c
 
 
-def _driven(x: Float, h: Float, weight_ih: Float, bias: Float | None) -> Float:
+def _driven(x: Float, h: Float, weights: _Weights) -> Float:
     """Return what the inputs alone contribute at every step."""
-    sized(*x.shape[:2], len(weight_ih))
+    sized(*x.shape[:2], len(weights.inputs))
     if x.shape[1] != len(h) or len(x) == 0:
         raise ValueError(f"{len(h)} initial states for inputs of shape {x.shape}")
-    driven = x @ weight_ih.T
-    return np.asarray(driven if bias is None else driven + bias)
+    driven = x @ weights.inputs.T
+    return np.asarray(driven if weights.bias is None else driven + weights.bias)
 
 
 OPERATIONS = operations(

@@ -200,7 +200,28 @@ def test_the_tool_counts_scores_that_are_not_finite(folder, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "3 scores are not finite"
 
 
-@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00\xff\xff{"])
+def npy(header):
+    """A .npy file with a header of its own and a hundred bytes of numbers."""
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"\0" * 100
+
+
+PLAIN = "{'descr': '<f4', 'fortran_order': False, 'shape': SHAPE, }"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no array",
+        b"\x93NUMPY\x01\x00\xff\xff{",
+        npy(PLAIN.replace("SHAPE", "(10000000000000, 5)")),
+        npy(PLAIN.replace("SHAPE", "(99999999999999999999999, 5)")),
+        npy(PLAIN.replace("SHAPE", "(-5, 5)")),
+        npy("{'descr': [[["),
+    ],
+    ids=range(7),
+)
 def test_the_tool_refuses_rows_that_are_no_array(folder, content):
     (folder / "rows.npy").write_bytes(content)
     with pytest.raises(MLEngineError, match="cannot be read as .npy") as caught:
