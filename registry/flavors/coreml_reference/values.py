@@ -147,6 +147,16 @@ def sized(*shape: int) -> tuple[int, ...]:
     return shape
 
 
+def expect_shape(parameter: NDArray[Any], *shape: int) -> None:
+    """Refuse a parameter of another shape, which numpy might broadcast.
+
+    Raises:
+        ValueError: it has one.
+    """
+    if parameter.shape != shape:
+        raise ValueError(f"a parameter of shape {parameter.shape} where {shape} is expected")
+
+
 def _size(dimension: Message) -> int | None:
     if dimension.chosen("dimension") == "constant":
         return dimension.message("constant").integer("size")

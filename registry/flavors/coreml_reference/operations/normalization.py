@@ -1,9 +1,14 @@
 """Normalisation by means and variances."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.flavors.coreml_reference.signatures import Floats, operations
+from registry.flavors.coreml_reference.values import expect_shape
+
+Float = NDArray[np.float32]
 
 
 def batch_norm(
@@ -15,14 +20,9 @@ def batch_norm(
     epsilon: float = 1e-5,
 ) -> Floats:
     """Normalise by given means and variances of the channels (axis 1)."""
-    each = [1, -1] + [1] * (x.ndim - 2)
-    scale = np.float32(1) / np.sqrt(variance + np.float32(epsilon))
-    normal = (x - mean.reshape(each)) * scale.reshape(each)
-    return _shifted(
-        normal,
-        None if gamma is None else gamma.reshape(each),
-        None if beta is None else beta.reshape(each),
-    )
+    each = [x.shape[1] if axis == 1 else 1 for axis in range(x.ndim)]
+    scale = np.float32(1) / np.sqrt(_over(variance, each) + np.float32(epsilon))
+    return _shifted((x - _over(mean, each)) * scale, gamma, beta, each)
 
 
 def layer_norm(
@@ -33,25 +33,31 @@ def layer_norm(
     epsilon: float = 1e-5,
 ) -> Floats:
     """Normalise by mean and variance along axes; gamma and beta have their sizes."""
-    chosen = sorted(axis + x.ndim if axis < 0 else axis for axis in axes)
+    chosen = tuple(axis + x.ndim if axis < 0 else axis for axis in axes)
+    if list(chosen) != sorted(set(chosen)):
+        raise ValueError(f"axes {axes} that are not in order")
+    away = x - x.mean(axis=chosen, keepdims=True)
+    variance = (away * away).mean(axis=chosen, keepdims=True)
     each = [n if axis in chosen else 1 for axis, n in enumerate(x.shape)]
-    away = x - x.mean(axis=tuple(chosen), keepdims=True)
-    variance = (away * away).mean(axis=tuple(chosen), keepdims=True)
-    normal = away / np.sqrt(variance + np.float32(epsilon))
-    return _shifted(
-        normal,
-        None if gamma is None else gamma.reshape(each),
-        None if beta is None else beta.reshape(each),
-    )
+    normal = np.asarray(away / np.sqrt(variance + np.float32(epsilon)))
+    return _shifted(normal, gamma, beta, each, tuple(x.shape[axis] for axis in chosen))
 
 
 def _shifted(
-    normal: NDArray[np.float32],
-    gamma: NDArray[np.float32] | None,
-    beta: NDArray[np.float32] | None,
-) -> NDArray[np.float32]:
-    scaled = normal if gamma is None else normal * gamma
-    return np.asarray(scaled if beta is None else scaled + beta)
+    normal: Float,
+    gamma: Float | None,
+    beta: Float | None,
+    each: list[int],
+    shape: tuple[int, ...] | None = None,
+) -> Float:
+    scaled = normal if gamma is None else normal * _over(gamma, each, shape)
+    return np.asarray(scaled if beta is None else scaled + _over(beta, each, shape))
+
+
+def _over(parameter: Float, each: list[int], shape: tuple[int, ...] | None = None) -> Float:
+    """Return a parameter, which must have a shape, in the shape that lies over the tensor."""
+    expect_shape(parameter, *((math.prod(each),) if shape is None else shape))
+    return parameter.reshape(each)
 
 
 OPERATIONS = operations(

@@ -15,7 +15,7 @@ from registry.flavors.coreml_reference.signatures import (
     operation,
     operations,
 )
-from registry.flavors.coreml_reference.values import sized
+from registry.flavors.coreml_reference.values import expect_shape, sized
 
 Steps = tuple[int, ...] | None
 _ALL = slice(None)
@@ -25,7 +25,10 @@ def linear(x: Floats, weight: Floats, bias: Floats | None = None) -> Floats:
     """Return x times the transposed weight (output, input), plus bias."""
     sized(*x.shape[:-1], len(weight))
     result = x @ weight.T
-    return np.asarray(result if bias is None else result + bias)
+    if bias is not None:
+        expect_shape(bias, len(weight))
+        result = result + bias
+    return np.asarray(result)
 
 
 def matmul(x: Floats, y: Floats, transpose_x: bool = False, transpose_y: bool = False) -> Floats:
@@ -144,7 +147,10 @@ def _at(weight: NDArray[np.float32], tap: tuple[int, ...]) -> NDArray[np.float32
 def _with_bias(
     result: NDArray[np.float32], bias: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    return result if bias is None else result + bias.reshape(1, -1, *[1] * (result.ndim - 2))
+    if bias is None:
+        return result
+    expect_shape(bias, result.shape[1])
+    return result + bias.reshape(1, -1, *[1] * (result.ndim - 2))
 
 
 OPERATIONS = (

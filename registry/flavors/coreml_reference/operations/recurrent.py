@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from registry.flavors.coreml_reference.operations.activations import Activation, activate
 from registry.flavors.coreml_reference.signatures import Floats, operations
-from registry.flavors.coreml_reference.values import sized
+from registry.flavors.coreml_reference.values import expect_shape, sized
 
 Float = NDArray[np.float32]
 
@@ -77,6 +77,8 @@ def rnn(
     """Run an Elman network: every hidden state, and the last one."""
     order = slice(None, None, -1 if direction == "reverse" else 1)
     driven = _driven(x[order], initial_h, _Weights(weight_ih, weight_hh, bias))
+    expect_shape(weight_hh, len(weight_ih), len(weight_ih))
+    expect_shape(initial_h, x.shape[1], len(weight_ih))
     states = np.empty((len(x), *initial_h.shape), np.float32)
     h = initial_h
     for step, now in enumerate(driven):
@@ -92,8 +94,8 @@ def _lstm(
 ) -> tuple[Float, Float, Float]:
     (h, c), (gate, cell, out) = initial, names
     n = h.shape[1]
-    if weights.hidden.shape != (4 * n, n) or c.shape != h.shape:
-        raise ValueError(f"weights of shape {weights.hidden.shape} for {n} hidden units")
+    expect_shape(weights.hidden, 4 * n, n)
+    expect_shape(c, *h.shape)
     states = np.empty((len(x), *h.shape), np.float32)
     for step, now in enumerate(_driven(x, h, weights)):
         gates = now + h @ weights.hidden.T
@@ -109,7 +111,10 @@ def _driven(x: Float, h: Float, weights: _Weights) -> Float:
     if x.shape[1] != len(h) or len(x) == 0:
         raise ValueError(f"{len(h)} initial states for inputs of shape {x.shape}")
     driven = x @ weights.inputs.T
-    return np.asarray(driven if weights.bias is None else driven + weights.bias)
+    if weights.bias is not None:
+        expect_shape(weights.bias, len(weights.inputs))
+        driven = driven + weights.bias
+    return np.asarray(driven)
 
 
 OPERATIONS = operations(

@@ -39,6 +39,10 @@ REFUSED_AT_RUN_TIME = [
     ("range_1d", ("INT32", (3,)), steps(4, 0), "division by zero"),
     ("softmax", SHARED, {"x": X, "axis": np.int32(5)}, "axis 5"),
     ("slice_by_size", SHARED, {"x": X, "begin": vector(0, 2), "size": vector(2, 3)}, "3 from 2 on"),
+    ("linear", ("FLOAT32", (2, 2)), {"x": X, "weight": Y, "bias": np.float32([1])}, "is expected"),
+    ("batch_norm", SHARED, {"x": X, "mean": X[0, :1], "variance": X[0]}, "is expected"),
+    ("layer_norm", SHARED, {"x": X, "axes": vector(-1), "gamma": X[0, :1]}, "is expected"),
+    ("layer_norm", SHARED, {"x": X, "axes": vector(1, 0)}, "not in order"),
     ("matmul", SHARED, {"x": X, "y": Y}, "mismatch"),
 ]  # fmt: skip
 
