@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.models import Model
 
+from pipelines.pyfunc import _load_pyfunc
 from registry import events, trials
 from registry.artifacts import ArtifactCache
 from registry.database import REVISION, found_revision, open_engine
@@ -63,6 +65,17 @@ def test_old_versions_load_from_the_cache_and_give_their_recorded_scores(old_eng
                 np.testing.assert_allclose(
                     option.predictor(golden["features"]), golden["scores"], atol=1e-4
                 )
+
+
+def test_the_pyfunc_loader_answers_for_old_versions(old_engine, settings):
+    cache = ArtifactCache(settings, old_engine)
+    for model_id in Registry(settings, old_engine).model_ids():
+        directory = cache.fetch(model_id, 1).directory
+        with np.load(directory / GOLDEN_FILE) as golden:
+            answers = _load_pyfunc(str(directory)).predict(golden["features"])
+            assert len(answers) == len(golden["features"])
+        flavors = Model.load(str(directory)).flavors
+        assert flavors["python_function"]["loader_module"] == _load_pyfunc.__module__
 
 
 def test_at_least_one_release_is_recorded():

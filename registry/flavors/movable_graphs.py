@@ -26,8 +26,8 @@ def movable_graph(program: "ExportedProgram") -> "GraphModule":
     Every tensor in it is a parameter or a buffer, named after its node of the graph.
 
     Raises:
-        UnsupportedModelError: an operation that fixes a device in a way that is not known here, or
-            a program that is more than a function of one tensor.
+        UnsupportedModelError: an operation that fixes a device in a way that is not known here, a
+            float64 tensor, or a program that is more than a function of one tensor.
     """
     import torch
 
@@ -35,6 +35,7 @@ def movable_graph(program: "ExportedProgram") -> "GraphModule":
     graph = source.graph
     features = _only_input(graph)
     for node in list(graph.nodes):
+        _check_dtype(node)
         if _is_check(node):
             graph.erase_node(node)
         elif node.op == "call_function":
@@ -58,6 +59,13 @@ def _only_input(graph: "Graph") -> "Node":
         raise _refusal(f"it has {len(inputs)} inputs and {len(outputs)} outputs")
     output.args = (outputs[0],)
     return inputs[0]
+
+
+def _check_dtype(node: "Node") -> None:
+    import torch
+
+    if getattr(node.meta.get("val"), "dtype", None) == torch.float64:
+        raise _refusal(f"{node.name} is float64, which not every device has")
 
 
 def _is_check(node: "Node") -> bool:

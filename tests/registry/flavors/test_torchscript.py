@@ -200,9 +200,20 @@ class Pair(nn.Module):
         return features, features + 1
 
 
+class Double(nn.Module):
+    """Computes in float64."""
+
+    def forward(self, features):
+        return features.double().sum(1).float()
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
-    [(Random, "aten.rand.default fixes a device"), (Pair, "1 inputs and 2 outputs")],
+    [
+        (Double, "to is float64"),
+        (Random, "aten.rand.default fixes a device"),
+        (Pair, "1 inputs and 2 outputs"),
+    ],
 )
 def test_what_cannot_move_is_refused_by_name(module, reason):
     with pytest.raises(UnsupportedModelError, match=reason):
