@@ -53,7 +53,8 @@ class TorchScript:
             UnreadableArtifactError: the payload is not a `.pt2` file.
         """
         if native.format != "torch-export":
-            raise UnsupportedModelError(self.name, native.format, "known formats: torch-export")
+            reason = "only a network of torch (torch-export) can be TorchScript"
+            raise UnsupportedModelError(self.name, native.format, reason)
         program = open_program(native.payload)
         payload = save_script(_trace(program))
         _prove(payload, program)

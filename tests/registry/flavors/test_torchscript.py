@@ -222,7 +222,7 @@ def test_what_cannot_move_is_refused_by_name(module, reason):
 
 @pytest.mark.parametrize("format_", ["xgboost-ubj", "lightgbm-txt", "catboost-cbm", "arrays"])
 def test_what_is_no_network_is_refused(format_):
-    with pytest.raises(UnsupportedModelError, match="known formats: torch-export"):
+    with pytest.raises(UnsupportedModelError, match="only a network of torch"):
         FLAVOR.write(NativeModel(format_, b""), None)
 
 
