@@ -85,7 +85,9 @@ def test_features_and_scores_are_float32_of_1_to_4096_rows(variant):
 
 
 @needs_coremltools
-@pytest.mark.parametrize(("minimum", "version"), [("macOS13", 7), ("macOS15", 9)])
+@pytest.mark.parametrize(
+    ("minimum", "version"), [("macOS13", 7), pytest.param("macOS15", 9, marks=pytest.mark.slow)]
+)
 def test_the_minimum_target_is_a_setting(monkeypatch, minimum, version):
     assert specification(written("forest-of-leaves")).specificationVersion == 8  # macOS 14
     monkeypatch.setenv("COREML_MINIMUM_TARGET", minimum)
@@ -112,6 +114,7 @@ def test_nothing_tells_where_when_or_by_which_lines_it_was_made(name):
 
 
 @needs_coremltools
+@pytest.mark.slow
 def test_writing_says_nothing_and_leaves_everything_as_it_was(capfd, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     log, attention = logging.getLogger("coremltools"), torch.backends.mha

@@ -86,6 +86,7 @@ def test_half_precision_keeps_every_branch_and_three_digits(name):
     assert error.max() < (2e-2 if name in ("clusters", "hmm") else 2e-3)  # squares of distances
 
 
+@pytest.mark.slow
 def test_an_index_beyond_16_bits_leads_to_its_node():
     n = 70_000
     left, right, leaf = np.arange(n), np.arange(n), np.zeros((n, 1), np.float32)
