@@ -21,7 +21,7 @@ from registry.flavors.coreml.compression import COMPRESSIONS
 from registry.flavors.coreml.descent import LEAVES
 from registry.flavors.coreml.metadata import describe
 from registry.flavors.coreml.networks import row_shape, trace
-from registry.flavors.coreml.operations import has_trees, make_program
+from registry.flavors.coreml.operations import PASSES, has_trees, make_program
 from registry.flavors.coreml.packages import Package
 from registry.flavors.coreml.programs import ProgramSource, write_program
 from registry.flavors.coreml.silence import silence
@@ -114,6 +114,7 @@ def _from_arrays(payload: bytes, contract: ModelContract, variant: str, target: 
         model.row_shape,
         lambda: make_program(graph, model.row_shape, target),
         is_half,
+        PASSES,
     )
     return write_program(source, variant, target)
 

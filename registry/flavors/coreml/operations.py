@@ -16,6 +16,20 @@ from registry.errors import UnsupportedModelError
 from registry.flavors.coreml.descent import add_descent
 from registry.flavors.graphs import INPUT, OUTPUT, TREE_DOMAIN, Graph
 
+PASSES = (
+    "common::noop_elimination",
+    "common::const_elimination",
+    "common::const_deduplication",
+    "common::fuse_matmul_weight_bias",
+    "common::dedup_op_and_var_names",
+    "common::add_fp16_cast",
+    "common::update_output_dtypes",
+    "common::cast_optimization",
+    "common::const_elimination",
+    "common::dead_code_elimination",
+)
+"""Passes of coremltools that a graph needs. All hundred of them find nothing else to do in one, and
+take half a minute over the steps of a hidden Markov model."""
 Tensor = Any
 """A `Var` of coremltools' builder, or an array where the graph has a constant."""
 Attributes = Mapping[str, Any]

@@ -42,13 +42,15 @@ class ProgramSource:
 
     `architecture` is for error messages. `make` gives a trace of torch or a program of
     coremltools' builder. Operations whose name `is_half` refuses stay in float32 in `fp16`, and so
-    does the scaling of the features.
+    does the scaling of the features. `passes` are those of coremltools that are applied, by default
+    all of them.
     """
 
     architecture: str
     row_shape: tuple[int, ...]
     make: Callable[[], Any]
     is_half: Callable[[str], bool] = lambda _: True
+    passes: tuple[str, ...] = ()
 
 
 def write_program(source: ProgramSource, variant: str, target: Any) -> Package:
@@ -95,7 +97,7 @@ def _convert(source: ProgramSource, variant: str, target: Any, folder: str) -> A
         outputs=[ct.TensorType(OUTPUT, dtype=np.float32)] if is_trace else None,
         compute_precision=_precision(source, variant),
         minimum_deployment_target=target,
-        pass_pipeline=_passes(),
+        pass_pipeline=_passes(source),
         skip_model_load=True,
         package_dir=str(Path(folder) / "model.mlpackage"),
     )
@@ -119,10 +121,12 @@ def _is_scaling(operation: Any) -> bool:
     return all(m is None or m.op_type == "const" or _is_scaling(m) for m in makers)
 
 
-def _passes() -> Any:
-    """Return coremltools' passes without the one that makes indices int16, whatever their size."""
+def _passes(source: ProgramSource) -> Any:
+    """Return the passes without the one that makes indices int16, whatever their size."""
     import coremltools as ct
 
+    if source.passes:
+        return ct.PassPipeline(list(source.passes), "of this source")
     passes = ct.PassPipeline()
     passes.remove_passes({"common::add_int16_cast"})
     return passes
