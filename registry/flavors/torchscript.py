@@ -74,11 +74,11 @@ def trace_program(payload: bytes) -> "torch.jit.ScriptModule":
 def _trace(program: "ExportedProgram") -> "torch.jit.ScriptModule":
     import torch
 
-    module, row_shape = movable_graph(program), _row_shape(program)
+    module, shape = movable_graph(program), row_shape(program)
     with without_deprecation(), torch.inference_mode():
         one, other = (
             torch.jit.trace(  # type: ignore[no-untyped-call]
-                module, torch.zeros(n_rows, *row_shape), check_trace=False
+                module, torch.zeros(n_rows, *shape), check_trace=False
             )
             for n_rows in EXAMPLE_ROWS
         )
@@ -102,7 +102,7 @@ def _prove(payload: bytes, program: "ExportedProgram") -> None:
         for device in ("cpu", "meta"):
             script = open_script(payload, device)
             for n_rows in PROOF_ROWS:
-                rows = torch.zeros(n_rows, *_row_shape(program))
+                rows = torch.zeros(n_rows, *row_shape(program))
                 expected = exported(rows).shape
                 try:
                     found = script(rows.to(device)).shape
@@ -118,7 +118,7 @@ def _refusal(reason: str) -> UnsupportedModelError:
     return UnsupportedModelError("torchscript", "torch-export", reason)
 
 
-def _row_shape(program: "ExportedProgram") -> tuple[int, ...]:
+def row_shape(program: "ExportedProgram") -> tuple[int, ...]:
     """Return the shape of one row of the program's one input."""
     (name,) = program.graph_signature.user_inputs
     features = next(node for node in program.graph.nodes if node.name == name)

@@ -20,13 +20,15 @@ from registry.flavors.arrays import open_arrays
 from registry.flavors.coreml.compression import COMPRESSIONS
 from registry.flavors.coreml.descent import LEAVES
 from registry.flavors.coreml.metadata import describe
-from registry.flavors.coreml.networks import row_shape, trace
+from registry.flavors.coreml.networks import trace
 from registry.flavors.coreml.operations import PASSES, has_trees, make_program
 from registry.flavors.coreml.packages import Package
 from registry.flavors.coreml.programs import ProgramSource, write_program
 from registry.flavors.coreml.silence import silence
 from registry.flavors.coreml.trees import write_trees
 from registry.flavors.graphs import INPUT, OUTPUT, Graph
+from registry.flavors.programs import open_program
+from registry.flavors.torchscript import row_shape
 from registry.flavors.trees import TreeEnsemble
 from registry.flavors.trees.catboost import read_catboost
 from registry.flavors.trees.lightgbm import read_lightgbm
@@ -93,7 +95,7 @@ def _target(name: str) -> Any:
 
 
 def _from_network(payload: bytes, contract: ModelContract, variant: str, target: Any) -> Package:
-    shape = row_shape(payload)
+    shape = row_shape(open_program(payload))
     _expect_rows(shape, contract)
     source = ProgramSource(contract.architecture, shape, lambda: trace(payload))
     return write_program(source, variant, target)
