@@ -9,17 +9,19 @@ version is registered with digests of every file and gets the alias `staging`.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.method.rows import newest_step
 from pipelines.parameters import FlavorParameters, PromotionParameters, described, parse
 from pipelines.recipes.candidate import Candidate, load_candidate, write_files
 from pipelines.recipes.checks import native_predictor
 from pipelines.recipes.inputs import kind_of
-from pipelines.recipes.parity import Parity, parity_of
+from pipelines.recipes.parity import Labels, Parity, parity_of
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.validate import TRAIN_RUN_TAG
 from registry.backends import BACKENDS, LatencyCurve, measure
@@ -139,8 +141,26 @@ def _parity(candidate: Candidate, native: NativeModel) -> Parity:
         native_predictor(candidate),
         kind.sample(rows, N_PARITY_ROWS),
         may_miss=kind.may_miss and native.format not in PROGRAMS,
-        label=_best_class if recipe.objective(rows).loss in CLASSES else None,
+        label=_label_of(candidate),
     )
+
+
+def _label_of(candidate: Candidate) -> Labels | None:
+    """Return what an answer says of a row: its signal, else its best class, None for a number."""
+    recipe = candidate.recipe
+    if recipe.template.is_action:
+        return partial(_signal, candidate)
+    is_class = recipe.objective(candidate.dataset.rows).loss in CLASSES
+    return _best_class if is_class else None
+
+
+def _signal(
+    candidate: Candidate, rows: NDArray[np.float32], scores: NDArray[np.float32]
+) -> NDArray[np.str_]:
+    decoder, contract = candidate.decoder, candidate.contract
+    decode = candidate.recipe.template.decode
+    answers = decode(scores, newest_step(rows), {}, decoder, contract, ())
+    return np.array([answer["signal"] for answer in answers])
 
 
 def _best_class(_: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -60,6 +60,16 @@ def test_a_version_made_by_hand_waits_at_staging_and_says_so(made, registry):
     assert registry.get("by_hand", 1).run_id == made.run_of("validate")
 
 
+def test_signals_are_compared_as_they_are_answered(registry):
+    rows = {row.gate: row for row in registry.get("trading_signals", 1).record}
+    labels = rows["parity.onnx.fp32.labels"]
+    assert (labels.comparison, labels.limit) == (">=", 0.999)
+    assert labels.passed
+    assert "parity.onnx.fp32.labels" not in {
+        row.gate for row in registry.get("volatility_forecast", 1).record
+    }
+
+
 @pytest.fixture
 def write(unconverted):
     """Write the artifacts of the candidate, all or those of `flavors=`; rows by gate, curves."""
