@@ -3,7 +3,7 @@
 Each is made once per process, and tests of one architecture run in one process.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 import pytest
@@ -36,13 +36,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def problems(names: Iterable[tuple[str, Loss]]) -> list:
     """Parameters of `problem`: those of one architecture run in one process."""
     return [
-        pytest.param(
-            (name, loss),
-            id=f"{name}-{loss}",
-            marks=[pytest.mark.xdist_group(group(name)), *[pytest.mark.slow] * is_slow(name, loss)],
-        )
+        pytest.param((name, loss), id=f"{name}-{loss}", marks=[*marks(name, loss)])
         for name, loss in names
     ]
+
+
+def marks(name: str, loss: Loss) -> Iterator[pytest.MarkDecorator]:
+    """Where a problem runs, and when: converting a network imports torch's compiler."""
+    yield pytest.mark.xdist_group(group(name))
+    if group(name) == "torch":
+        yield pytest.mark.integration
+    if is_slow(name, loss):
+        yield pytest.mark.slow
 
 
 def group(name: str) -> str:

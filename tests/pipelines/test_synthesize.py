@@ -12,6 +12,7 @@ SOURCE = SourceParameters(source="synthetic", symbols="AAA,BBB", end="2007-12-31
 QUICK = SynthesisParameters(bars=500, epochs=1, seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_writes_marked_bars_that_say_so_wherever_they_are_read(installation):
     import mlflow

@@ -16,7 +16,7 @@ from registry.flavors import Artifact
 from registry.flavors.native import NATIVE
 from registry.flavors.programs import save_program
 
-pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+pytestmark = [pytest.mark.xdist_group("torch"), pytest.mark.integration]
 
 
 class LargestBatch(nn.Module):

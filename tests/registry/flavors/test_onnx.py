@@ -13,7 +13,7 @@ from registry.flavors import NativeModel
 from registry.flavors.onnx import FLAVOR
 from registry.flavors.programs import save_program
 
-pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+pytestmark = [pytest.mark.xdist_group("torch"), pytest.mark.integration]
 
 
 def booster():

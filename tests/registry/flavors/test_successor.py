@@ -9,7 +9,7 @@ from torch.export.passes import move_to_device_pass
 
 from registry.flavors.programs import open_program, save_program
 
-pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+pytestmark = [pytest.mark.xdist_group("torch"), pytest.mark.integration]
 ROWS = torch.linspace(-2, 2, 7 * 4 * 3).reshape(7, 4, 3)
 
 

@@ -19,7 +19,7 @@ from registry.flavors.scripts import open_script
 from registry.flavors.torchscript import FILE, FLAVOR, trace_program
 from tests.examples import make_contract
 
-pytestmark = pytest.mark.xdist_group("torch")  # its compiler takes seconds to import
+pytestmark = [pytest.mark.xdist_group("torch"), pytest.mark.integration]
 
 WINDOW, N_FEATURES = 4, 3
 BATCHES = (1, 2, 7, 2048)

@@ -12,6 +12,7 @@ from tests.registry.flavors.coreml.small_models import arrays, evaluated, writte
 
 pytestmark = [
     pytest.mark.xdist_group("coreml"),
+    pytest.mark.integration,
     pytest.mark.skipif(find_spec("coremltools") is None, reason="coremltools is not installed"),
 ]
 

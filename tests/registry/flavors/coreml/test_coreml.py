@@ -28,7 +28,7 @@ from tests.registry.flavors.coreml.small_models import (
     written,
 )
 
-pytestmark = pytest.mark.xdist_group("coreml")
+pytestmark = [pytest.mark.xdist_group("coreml"), pytest.mark.integration]
 needs_coremltools = pytest.mark.skipif(
     find_spec("coremltools") is None, reason="coremltools is not installed"
 )

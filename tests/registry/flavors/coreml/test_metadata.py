@@ -11,6 +11,7 @@ from tests.examples import make_contract
 
 pytestmark = [
     pytest.mark.xdist_group("coreml"),
+    pytest.mark.integration,
     pytest.mark.skipif(find_spec("coremltools") is None, reason="coremltools is not installed"),
 ]
 

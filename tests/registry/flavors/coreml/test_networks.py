@@ -15,6 +15,7 @@ from tests.registry.flavors.coreml.small_models import evaluated, network, opene
 
 pytestmark = [
     pytest.mark.xdist_group("coreml"),
+    pytest.mark.integration,
     pytest.mark.skipif(find_spec("coremltools") is None, reason="coremltools is not installed"),
 ]
 PROBLEMS = [

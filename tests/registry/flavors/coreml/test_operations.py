@@ -16,6 +16,7 @@ from tests.registry.flavors.coreml.small_models import ARRAYS, evaluated, f32, i
 
 pytestmark = [
     pytest.mark.xdist_group("coreml"),
+    pytest.mark.integration,
     pytest.mark.skipif(find_spec("coremltools") is None, reason="coremltools is not installed"),
 ]
 SAME_OPERATORS = ("linear", "forest", "scenarios")

@@ -20,6 +20,7 @@ from tests.registry.flavors.coreml.small_models import f32, opened
 
 pytestmark = [
     pytest.mark.xdist_group("coreml"),
+    pytest.mark.integration,
     pytest.mark.skipif(find_spec("coremltools") is None, reason="coremltools is not installed"),
 ]
 FEATURES = ("a", "b", "c", "category")

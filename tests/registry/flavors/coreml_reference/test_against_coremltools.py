@@ -14,6 +14,7 @@ from tests.registry.flavors.coreml_reference.building import MIL_TYPES, evaluate
 
 pytestmark = [
     pytest.mark.xdist_group("coreml"),
+    pytest.mark.integration,
     pytest.mark.skipif(find_spec("coremltools") is None, reason="coremltools is not installed"),
 ]
 

@@ -11,6 +11,7 @@ from registry.flavors.coreml_reference.weights import WeightFiles, read_records
 
 pytestmark = [
     pytest.mark.xdist_group("coreml"),
+    pytest.mark.integration,
     pytest.mark.skipif(find_spec("coremltools") is None, reason="coremltools is not installed"),
 ]
 FILES = ("Model_pb2", "FeatureTypes_pb2", "TreeEnsemble_pb2", "MIL_pb2")
