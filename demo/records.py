@@ -91,7 +91,7 @@ def show_gates(client: Client, model: str, number: int, prefix: str = "") -> Non
     """Print a version's gate rows whose name starts with `prefix`."""
     for row in Registry(client.settings, client.engine).get(model, number).record:
         if row.gate.startswith(prefix):
-            say(f"{'passed ' if row.passed else 'refused'} {row.line()}", indent=4)
+            say(row.judged(), indent=4)
 
 
 def show_events(client: Client, model: str) -> None:

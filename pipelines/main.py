@@ -104,8 +104,7 @@ def _account(version: Version, outcome: str) -> str:
 
 def _say(version: Version, wanted: JudgementParameters, outcome: str) -> None:
     for row in version.record:
-        verdict = "passed" if row.passed else "refused" if row.applicable else "absent"
-        print(f"  {verdict:8}{row.line() if row.applicable else f'{row.gate}: {row.note}'}")
+        print(f"  {row.judged()}")
     locks: list[Lock] = ["serve"]
     if TEMPLATES.get(version.contract.template).is_action:
         locks.append("trade")

@@ -74,6 +74,15 @@ class GateRow:
         note = f" ({self.note})" if self.note else ""
         return f"{self.gate}: {self.measured}, needs {self.needed}{note}"
 
+    def judged(self) -> str:
+        """Return the verdict and what it rests on: `passed  ...`, `refused ...` or `absent  ...`.
+
+        What is not applicable is absent, for the reason that its note says.
+        """
+        if not self.applicable:
+            return f"absent  {self.gate}: {self.note}"
+        return f"{'passed ' if self.passed else 'refused'} {self.line()}"
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, with `passed` for readers.
 

@@ -251,6 +251,12 @@ def test_the_limit_of_a_variant_is_the_platforms_not_the_rows(gate, good, bad):
         assert "looser than the platform's limit" in line
 
 
+def test_a_row_says_its_verdict_and_what_it_rests_on():
+    assert OF_COREML.judged() == "passed  parity.coreml.fp16: 0.001, needs <= 0.002"
+    assert replace(OF_COREML, value=0.1).judged().startswith("refused parity.coreml.fp16: 0.1, ")
+    assert WITHOUT_ONNX.judged() == "absent  parity.onnx.fp32: not written: x"
+
+
 def test_classes_must_agree_in_999_of_1000_rows():
     gate = "parity.coreml.fp16.labels"
     assert refused([*serve_record(), GateRow(gate, 0.9995, ">=", 0.5)]) == ()
