@@ -1,8 +1,8 @@
 """LightGBM's model text: opened as a Booster, read as arrays.
 
 LightGBM compares double precision numbers, `x <= threshold` goes left; for float32 features the
-threshold rounded down to float32 decides the same. A set of categories goes left, and a missing
-or unseen category goes right. Where training saw no missing value, LightGBM reads NaN as 0.
+threshold rounded down to float32 decides the same, once values within 1e-35 of 0 are 0. A set of
+categories goes left, and a missing or unseen category goes right. Where training saw no missing value, LightGBM reads NaN as 0.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from registry.flavors.trees import LESS_EQUAL, TreeEnsemble, TreeNodes, round_do
 if TYPE_CHECKING:
     import lightgbm as lgb
 
+ZERO = float(np.float32(1e-35))
+"""LightGBM's kZeroThreshold; features that are mostly 0 are split at it and at its negative."""
 _OBJECTIVES = ("regression", "gamma", "multiclass")
 """Objectives whose raw score is the margin that templates decode."""
 
@@ -84,6 +86,13 @@ def read_lightgbm(payload: bytes, flavor: str) -> TreeEnsemble:
     return nodes.ensemble(np.zeros(n_scores, np.float32))
 
 
+def _compared_with(threshold: float) -> float:
+    """Return the threshold that decides as LightGBM does, which reads |x| <= 1e-35 as 0."""
+    if -ZERO <= threshold < 0:
+        return float(np.nextafter(np.float32(-ZERO), np.float32(-np.inf)))
+    return ZERO if 0 <= threshold < ZERO else threshold
+
+
 def _add_subtree(nodes: TreeNodes, found: dict[str, Any], score: int, flavor: str) -> int:
     """Add a node and what lies below it; return its number. Recursion is as deep as the tree."""
     if "leaf_coeff" in found:
@@ -101,7 +110,7 @@ def _add_subtree(nodes: TreeNodes, found: dict[str, Any], score: int, flavor: st
         return chain[0]
     threshold = float(found["threshold"])
     nan_left = bool(found["default_left"]) if found["missing_type"] == "NaN" else threshold >= 0
-    value = float(round_down(np.array([threshold]))[0])
+    value = float(round_down(np.array([_compared_with(threshold)]))[0])
     node = nodes.add_split(feature, LESS_EQUAL, value, nan_left)
     first = _add_subtree(nodes, left, score, flavor)
     nodes.connect(node, first, _add_subtree(nodes, right, score, flavor))

@@ -122,3 +122,18 @@ def test_a_threshold_rounded_down_decides_the_same_for_every_float32():
     rounded = round_down(thresholds)
     for x in (rounded, np.nextafter(rounded, np.float32(np.inf))):
         np.testing.assert_array_equal(x <= rounded, x.astype(np.float64) <= thresholds)
+
+
+def test_values_that_lightgbm_reads_as_zero_take_its_branch():
+    rng = np.random.default_rng(0)
+    sparse = np.where(rng.random((2000, 2)) < 0.7, 0, rng.standard_normal((2000, 2)))
+    y = (sparse[:, 0] < 0) * 2.0 + (sparse[:, 1] > 0) + 0.1 * sparse[:, 0]
+    settings = {"objective": "regression", "verbosity": -1, "num_threads": 1, "seed": 0}
+    booster = lgb.train(settings, lgb.Dataset(sparse, y), 20)
+    edge = np.float32(1e-35)
+    sides = [np.nextafter(sign * edge, np.float32(end)) for sign in (-1, 1) for end in (-1, 0, 1)]
+    values = np.float32([-edge, edge, *sides, -1e-45, 1e-45, 0, -1e-30, 1e-30])
+    X = np.stack(np.meshgrid(values, values), axis=-1).reshape(-1, 2).astype(np.float32)
+    thresholds = [tree["tree_structure"]["threshold"] for tree in booster.dump_model()["tree_info"]]
+    assert any(abs(threshold) <= float(edge) for threshold in thresholds)
+    np.testing.assert_allclose(through_onnx(booster, X), margins(booster, X), atol=1e-6)
