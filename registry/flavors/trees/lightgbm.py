@@ -2,7 +2,8 @@
 
 LightGBM compares double precision numbers, `x <= threshold` goes left; for float32 features the
 threshold rounded down to float32 decides the same, once values within 1e-35 of 0 are 0. A set of
-categories goes left, and a missing or unseen category goes right. Where training saw no missing value, LightGBM reads NaN as 0.
+categories goes left, and a missing or unseen category goes right. Where training saw no missing
+value, LightGBM reads NaN as 0.
 """
 
 from typing import TYPE_CHECKING, Any
