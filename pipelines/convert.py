@@ -28,6 +28,7 @@ from registry.backends import BACKENDS, LatencyCurve, measure
 from registry.contract import ModelContract
 from registry.database import opened_engine
 from registry.errors import (
+    ArtifactError,
     GateRefusedError,
     ParameterError,
     RunNotFoundError,
@@ -102,10 +103,12 @@ def write_flavors(
     """Write every artifact that can hold the model; return parity rows and latency curves.
 
     An artifact that cannot hold it leaves no file and a row that says why it is not applicable; so
-    does one of a lower precision that is beyond its limit. There is no version without native.
+    does one that no backend here can read, and one of a lower precision beyond its limit. There is
+    no version without native.
 
     Raises:
         UnsupportedModelError: a native format that nothing here can load.
+        ArtifactError: a native file that cannot be read.
     """
     contract, directory = candidate.contract, candidate.directory
     path = native_path(contract.native_format)
@@ -119,10 +122,11 @@ def write_flavors(
                 _check_wanted(artifact, wanted, {row.gate for row in rows if not row.applicable})
             files = writing.write(artifact, native, contract)
             measured, artifact_curves = _measure(artifact, files, parity, contract)
-        except UnsupportedModelError as exc:
+        except (UnsupportedModelError, ArtifactError) as exc:
             if artifact == NATIVE:
                 raise
-            rows.append(_without(artifact, f"not written: {exc.reason}"))
+            reason = exc.reason if isinstance(exc, UnsupportedModelError) else str(exc)
+            rows.append(_without(artifact, f"not written: {reason}"))
             continue
         if beyond := _beyond(artifact, measured):
             rows.append(_without(artifact, f"dropped: {beyond.line()}"))

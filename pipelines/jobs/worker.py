@@ -123,9 +123,7 @@ class Worker:
         if is_work and not self._registry_answers():
             return False
         self._scheduler.look()
-        if (
-            not is_job_due
-        ):  # `claim` writes: an idle worker must not lock the database at every look
+        if not is_job_due:  # `claim` writes, and an idle worker must not lock the database
             return False
         lease_seconds = self._settings.job_lease_seconds
         job = queue.claim(self._engine, self.owner, lease_seconds=lease_seconds)

@@ -16,7 +16,7 @@ from registry import version_files
 from registry.artifacts import ArtifactCache
 from registry.backends import BACKENDS
 from registry.database import opened_engine
-from registry.errors import ParameterError, UnsupportedModelError
+from registry.errors import ParameterError, UnreadableArtifactError, UnsupportedModelError
 from registry.flavors import FLAVORS, Artifact
 from registry.flavors.conversion import conversion
 from registry.gates import GateRow, refusals
@@ -185,6 +185,26 @@ def test_a_flavor_that_cannot_hold_the_model_is_left_out_with_the_reason(
     record = [parity if row.gate == parity.gate else row for row in sound]
     before = refusals(sound, "serve", "volatility_forecast")
     assert refusals(record, "serve", "volatility_forecast") == before
+
+
+def test_an_artifact_that_its_backend_cannot_read_costs_itself_alone(
+    write, unconverted, monkeypatch
+):
+    cpu = BACKENDS.get("cpu")
+    load = cpu.load
+
+    def refuse(artifact, files, contract):
+        if artifact.flavor == "onnx":
+            raise UnreadableArtifactError("onnx", "operation 'poem' is not known")
+        return load(artifact, files, contract)
+
+    monkeypatch.setattr(cpu, "load", refuse)
+    rows, curves = write()
+    row = rows["parity.onnx.fp32"]
+    assert (row.value, row.applicable) == (None, False)
+    assert "operation 'poem' is not known" in row.note
+    assert {curve.flavor for curve in curves} == {"native"}
+    assert not (unconverted.directory / "onnx").exists()
 
 
 @pytest.mark.parametrize(
