@@ -56,6 +56,66 @@ versions = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
+# What people say about a model, and the recipe that makes its next version. A model that a stage
+# made gets its row when somebody first says something about it.
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("model_id", sa.String(200), primary_key=True),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("owner", sa.String(200), nullable=False),
+    sa.Column("tags", Facts, nullable=False),  # name -> text
+    sa.Column("watched", sa.Boolean, nullable=False),  # whether drift jobs are enqueued for it
+    sa.Column("recipe", Facts, nullable=False),  # parameters of the entry point `main`
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("archived_at", UtcDateTime),
+)
+
+# Who may call. The secret itself is not kept; `id` is the part before the dot.
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("label", sa.String(200), nullable=False),
+    sa.Column("secret_sha256", sa.String(64), nullable=False),
+    sa.Column("scopes", Facts, nullable=False),  # list of predict read manage admin
+    sa.Column("model_ids", Facts),  # list; null means every model
+    sa.Column("requests_per_minute", sa.Integer),  # null means no limit
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("revoked_at", UtcDateTime),
+)
+
+# Tables, texts and bars that people uploaded; the file lies below DATA_DIR/data.
+data_files = sa.Table(
+    "data_files",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),  # table texts bars
+    sa.Column("format", sa.String(10), nullable=False),  # csv parquet
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("n_bytes", sa.BigInteger, nullable=False),
+    sa.Column("n_rows", sa.BigInteger, nullable=False),
+    sa.Column("columns", Facts, nullable=False),  # list of names
+    sa.Column("actor", sa.String(100), nullable=False),
+    sa.Column("uploaded_at", UtcDateTime, nullable=False),
+)
+
+# What became of predictions, as users reported it (tables and texts have no other outcome).
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("model_id", sa.String(200), primary_key=True),
+    sa.Column("symbol", sa.String(200), primary_key=True),  # the prediction log's: symbol or row
+    sa.Column("as_of", UtcDateTime, primary_key=True),
+    sa.Column("number", sa.Integer),  # version that predicted; null: the log does not know it
+    sa.Column("value", Facts, nullable=False),  # number or class
+    sa.Column("known_at", UtcDateTime, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("actor", sa.String(100), nullable=False),
+    sa.Index("ix_outcomes_received_at", "received_at"),
+)
+
 # Where each alias points and how often it has moved; the row that promotions lock.
 # `number` is what serves, `pending` a promotion begun and not settled, `seen` where MLflow's own
 # alias pointed when it was last moved or looked at (it differs from `number` while a move made by
@@ -147,6 +207,10 @@ jobs = sa.Table(
     sa.Column("model_id", sa.String(200)),
     sa.Column("payload", Facts, nullable=False),
     sa.Column("idempotency_key", sa.String(64), unique=True),
+    sa.Column("request_sha256", sa.String(64)),  # of the request that enqueued it under its key
+    sa.Column("actor", sa.String(100)),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),  # higher goes first
+    sa.Column("is_short", sa.Boolean, nullable=False, server_default=sa.false()),  # no training
     sa.Column("state", sa.String(10), nullable=False),  # queued leased done failed cancelled
     sa.Column("due_at", UtcDateTime, nullable=False),
     sa.Column("owner", sa.String(100)),
@@ -155,9 +219,23 @@ jobs = sa.Table(
     sa.Column("max_attempts", sa.Integer, nullable=False),
     sa.Column("result", Facts),
     sa.Column("error", sa.Text),
+    sa.Column("stage", sa.String(200)),  # what it does now: "train: fold 3 of 7"
+    sa.Column("progress", sa.Float),  # 0 to 1; null: it has not said
+    sa.Column("log_tail", sa.Text),  # last lines of its output, as its worker last saw them
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),  # of the present attempt
     sa.Column("ended_at", UtcDateTime),
     sa.Index("ix_jobs_state_due_at", "state", "due_at"),
+)
+
+# Processes that run jobs, and when each was last alive.
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("owner", sa.String(100), primary_key=True),
+    sa.Column("n_slots", sa.Integer, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
 )
 
 # What runs on an interval; survives a restart of the worker.

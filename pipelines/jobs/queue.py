@@ -37,13 +37,20 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of `jobs`; `fence` is also the number of times it has been claimed."""
+    """One row of `jobs`; `fence` is also the number of times it has been claimed.
+
+    `progress` is 0 to 1, None while the job has not told; `stage` is what it does, in words.
+    """
 
     id: str
     entry_point: str
     model_id: str | None
     payload: Mapping[str, Json]
     idempotency_key: str | None
+    request_sha256: str | None
+    actor: str | None
+    priority: int
+    is_short: bool
     state: str
     due_at: datetime
     owner: str | None
@@ -52,7 +59,11 @@ class Job:
     max_attempts: int
     result: Mapping[str, Json] | None
     error: str | None
+    stage: str | None
+    progress: float | None
+    log_tail: str | None
     created_at: datetime
+    started_at: datetime | None
     ended_at: datetime | None
 
 
