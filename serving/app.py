@@ -14,7 +14,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+import sqlalchemy as sa
 import structlog
 import uvicorn
 from fastapi import FastAPI
@@ -31,14 +33,17 @@ from registry.versions import Registry
 from serving import errors
 from serving.batch import OnlineStore
 from serving.engine import Engine
-from serving.envelope import Envelope
+from serving.envelope import BodyLimits, Envelope
 from serving.executor import Executor
 from serving.follower import Follower, Stores
 from serving.history import History
+from serving.keys import take_first_key
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.panels import Panels
-from serving.routes import bars, docs, front_page, health, metrics, models, predict
+from serving.route_table import add_routes
+from serving.routes import ROUTES
+from serving.security import KeyRing, Security
 from serving.service import Service
 from serving.settings import LogLevel, ServingSettings
 from serving.steps import Steps
@@ -60,6 +65,8 @@ def create_app(
 
     Raises:
         UnavailableError: the engine database does not answer or is not migrated.
+        NoKeysError: it would listen beyond loopback, and no valid key exists.
+        ParameterError: FIRST_KEY_FILE cannot be used.
     """
     service = _service(platform, serving, logged)
 
@@ -76,19 +83,19 @@ def create_app(
         version=_installed_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url="/swagger",
+        openapi_url=None,
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.add_middleware(
         Envelope,
         metrics=service.metrics,
-        max_body_bytes=int(serving.max_body_size),
-        body_seconds=serving.default_timeout,
+        limits=BodyLimits(int(serving.max_body_size), serving.default_timeout),
     )
     errors.install(app)
-    for part in (health, models, predict, bars, metrics, front_page, docs):
-        app.include_router(part.router)
+    add_routes(app, ROUTES, service.security.guard)
     return app
 
 
@@ -96,6 +103,11 @@ def _service(
     platform: PlatformSettings, serving: ServingSettings, logged: PredictionLogSettings
 ) -> Service:
     database = open_engine(platform)
+    try:
+        security = _security(database, serving)
+    except MLEngineError:
+        database.dispose()
+        raise
     cache = ArtifactCache(platform, database)
     counted = Metrics()
     loaded = Models(
@@ -126,7 +138,14 @@ def _service(
         engine=engine,
         follower=Follower(stores, loaded, counted, serving),
         writing=Executor("bars", serving.max_waiting),
+        security=security,
     )
+
+
+def _security(database: sa.Engine, serving: ServingSettings) -> Security:
+    if serving.first_key_file:
+        take_first_key(database, Path(serving.first_key_file))
+    return Security(KeyRing(database), serving)
 
 
 def main() -> int:
@@ -147,6 +166,8 @@ def main() -> int:
         app,
         log_level=serving.log_level.lower(),
         access_log=False,
+        proxy_headers=bool(serving.trusted_proxies),
+        forwarded_allow_ips=serving.trusted_proxies,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     # uvicorn raises the signal again after its shutdown; by then there is nothing left to end.

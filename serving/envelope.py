@@ -7,6 +7,7 @@ request's id, never with the traceback.
 
 import asyncio
 import re
+from dataclasses import dataclass
 from time import perf_counter
 from uuid import uuid4
 
@@ -26,19 +27,27 @@ UNKNOWN_METHOD = "other"
 log = structlog.get_logger("serving")
 
 
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How long a body may be, and how long it may take; each with its setting's name."""
+
+    max_bytes: int
+    seconds: float
+    bytes_setting: str = "MAX_BODY_SIZE"
+    seconds_setting: str = "DEFAULT_TIMEOUT"
+
+
 class Envelope:
     """ASGI middleware around the whole application.
 
-    A body that is too long is answered 413, one that has not arrived after `body_seconds` 408.
+    A body that is too long is answered 413, one that does not arrive in time 408. `limits` hold
+    unless the guard put others into the request's state under `body_limits`.
     Takes `X-Request-Id` when it is plain (64 letters, digits, `._-`), makes one otherwise, and
     puts it on every answer.
     """
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, max_body_bytes: int, body_seconds: float = 30.0
-    ) -> None:
-        self._app, self._metrics = app, metrics
-        self._max_body_bytes, self._body_seconds = max_body_bytes, body_seconds
+    def __init__(self, app: ASGIApp, metrics: Metrics, limits: BodyLimits) -> None:
+        self._app, self._metrics, self._limits = app, metrics, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +58,7 @@ class Envelope:
         answer = _Answer(send, request_id)
         started = perf_counter()
         try:
-            await self._app(scope, self._limited(receive), answer.send)
+            await self._app(scope, self._limited(scope, receive), answer.send)
         except Exception:
             log.exception("bug", path=scope["path"], request_id=request_id)
             if answer.status is not None:
@@ -60,24 +69,27 @@ class Envelope:
         finally:
             self._count(scope, answer.status, perf_counter() - started)
 
-    def _limited(self, receive: Receive) -> Receive:
-        left, is_whole = self._max_body_bytes, False
-        deadline = asyncio.get_running_loop().time() + self._body_seconds
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        read, is_whole, state = 0, False, scope["state"]
+        started = asyncio.get_running_loop().time()
 
         async def limited() -> Message:
-            nonlocal left, is_whole
+            nonlocal read, is_whole
             if is_whole:  # what comes now is the caller hanging up, whenever that is
                 return await receive()
+            limits: BodyLimits = state.get("body_limits", self._limits)
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(started + limits.seconds):
                     message = await receive()
             except TimeoutError:
-                late = f"the body has not arrived after {self._body_seconds:g} s (DEFAULT_TIMEOUT)"
+                named = f"{limits.seconds:g} s ({limits.seconds_setting})"
+                late = f"the body has not arrived after {named}"
                 raise HTTPException(408, late, headers={"Connection": "close"}) from None
-            left -= len(message.get("body", b""))
-            if left < 0:
-                limit = f"the body is longer than {self._max_body_bytes} bytes (MAX_BODY_SIZE)"
-                raise HTTPException(413, limit, headers={"Connection": "close"})
+            read += len(message.get("body", b""))
+            if read > limits.max_bytes:
+                named = f"{limits.max_bytes} bytes ({limits.bytes_setting})"
+                long = f"the body is longer than {named}"
+                raise HTTPException(413, long, headers={"Connection": "close"})
             is_whole = not message.get("more_body", False)
             return message
 

@@ -23,6 +23,10 @@ from registry import errors
 
 # The first family that an error belongs to gives its status.
 STATUS: tuple[tuple[type[errors.MLEngineError], int], ...] = (
+    (errors.UnauthenticatedError, 401),
+    (errors.ForbiddenError, 403),
+    (errors.HostNotAllowedError, 403),
+    (errors.TooManyRequestsError, 429),
     (errors.NotFoundError, 404),
     (errors.ConflictError, 409),
     (errors.InvalidInputError, 422),
@@ -87,8 +91,10 @@ async def _deliberate(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.MLEngineError)
     status = status_of(error)
     headers = None
-    if status == 503:
+    if status in (429, 503):
         headers = {"Retry-After": str(getattr(error, "retry_after_seconds", 5))}
+    if status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
     return response(status, code_of(error), str(error), vars(error), headers)
 
 

@@ -13,6 +13,7 @@ from serving.follower import Follower
 from serving.history import History
 from serving.metrics import Metrics
 from serving.models import Models
+from serving.security import Security
 from serving.settings import ServingSettings
 
 
@@ -30,15 +31,18 @@ class Service:
     engine: Engine
     follower: Follower
     writing: Executor
+    security: Security
 
     def start(self) -> None:
-        """Begin to follow the registry; returns at once."""
+        """Begin to follow the registry and the keys; returns at once."""
+        self.security.keys.start()
         self.follower.start()
 
     def close(self) -> None:
         """Stop following, finish what has begun, write the prediction log out."""
         try:
             self.follower.close()
+            self.security.keys.close()
             self.engine.close()
             self.writing.close()
             self.log.close()

@@ -22,6 +22,33 @@ class ServingSettings(BaseSettings):
         default="127.0.0.1", description="Address to listen on; 0.0.0.0 opens it to the network."
     )
     ml_engine_port: int = Field(default=8400, ge=0, le=65535, description="Port to listen on.")
+    allowed_hosts: str = Field(
+        default="",
+        description=(
+            "Host names that requests may be sent to, separated by commas, beside localhost, "
+            "this machine's name, ML_ENGINE_HOST and plain addresses."
+        ),
+    )
+    allowed_origins: str = Field(
+        default="",
+        description=(
+            "Origins of web pages that may call, such as https://desk.example, separated by "
+            "commas; any other foreign Origin is refused."
+        ),
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description=(
+            "Addresses of proxies whose X-Forwarded headers are believed, separated by commas."
+        ),
+    )
+    first_key_file: str = Field(
+        default="",
+        description=(
+            "Secret file with a key ID.SECRET that gets every right at start, unless its id is "
+            "known already."
+        ),
+    )
     log_level: LogLevel = Field(default="INFO", description="Least severe line that is written.")
     metrics_enabled: bool = Field(
         default=True, description="Whether GET /metrics answers; false makes it 404."
@@ -38,6 +65,12 @@ class ServingSettings(BaseSettings):
     )
     max_body_size: Bytes = Field(
         default=ByteSize(16_000_000), description="Most bytes in one request body (413 beyond)."
+    )
+    max_upload_size: Bytes = Field(
+        default=ByteSize(1_000_000_000), description="Most bytes in one uploaded file."
+    )
+    upload_timeout: float = Field(
+        default=600.0, gt=0, description="Seconds until an upload must have arrived."
     )
     max_waiting: int = Field(
         default=256, ge=1, description="Most predictions that may wait or run at once (503 beyond)."

@@ -8,6 +8,14 @@ was found, what to do. Errors know nothing of HTTP: `serving/errors.py` holds th
 One file per family here; everything is imported from this package: `from registry.errors import X`.
 """
 
+from registry.errors.access import (
+    AccessError,
+    ForbiddenError,
+    HostNotAllowedError,
+    NoKeysError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+)
 from registry.errors.artifacts import (
     DamagedFileError,
     DigestMismatchError,
@@ -63,6 +71,7 @@ from registry.errors.invalid_input import (
 )
 from registry.errors.not_found import (
     JobNotFoundError,
+    KeyNotFoundError,
     ModelNotFoundError,
     NoHistoryError,
     RunNotFoundError,
@@ -81,6 +90,7 @@ from registry.errors.unavailable import (
 )
 
 __all__ = [
+    "AccessError",
     "ArtifactError",
     "BackendUnavailableError",
     "BarsError",
@@ -94,12 +104,15 @@ __all__ = [
     "DriftDisagreementError",
     "FingerprintMismatchError",
     "FitError",
+    "ForbiddenError",
     "ForeignTrackingError",
     "GateRefusedError",
     "GoldenRowsError",
     "HorizonError",
+    "HostNotAllowedError",
     "InvalidInputError",
     "JobNotFoundError",
+    "KeyNotFoundError",
     "MLEngineError",
     "MissingArtifactError",
     "MissingColumnsError",
@@ -107,6 +120,7 @@ __all__ = [
     "ModelNotFoundError",
     "ModelNotLoadedError",
     "NoHistoryError",
+    "NoKeysError",
     "NoPreviousVersionError",
     "NotFoundError",
     "OverloadedError",
@@ -126,6 +140,8 @@ __all__ = [
     "TimeLimitError",
     "TooFewSymbolsError",
     "TooLittleHistoryError",
+    "TooManyRequestsError",
+    "UnauthenticatedError",
     "UnavailableError",
     "UnevaluatedPackageError",
     "UnfitRowsError",

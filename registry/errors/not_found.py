@@ -45,3 +45,11 @@ class JobNotFoundError(NotFoundError):
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(f"no job {job_id!r} in the engine database")
+
+
+class KeyNotFoundError(NotFoundError):
+    """No key of this id."""
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+        super().__init__(f"no key {key_id!r}; list them with python -m serving.keys list")

@@ -2,24 +2,19 @@
 
 import asyncio
 from time import perf_counter
-from typing import Annotated
 
-from fastapi import APIRouter, Body, Request
+from fastapi import Request
 
 from pipelines.data.sources.store import AppendReport
 from registry.errors import MLEngineError, TimeLimitError
 from serving import examples
 from serving.bar_frames import frame_of
-from serving.routes import errors
+from serving.route_table import Example, Route, Scope
 from serving.schemas import BarsRequest, BarsResponse
 from serving.service import Service, service_of
 
-router = APIRouter(tags=["bars"])
-BODY = Body(openapi_examples={"two daily bars": {"value": examples.BARS}})
 
-
-@router.post("/bars", responses=errors(400, 408, 409, 413, 415, 422, 500, 503, 504))
-async def post_bars(body: Annotated[BarsRequest, BODY], request: Request) -> BarsResponse:
+async def post_bars(body: BarsRequest, request: Request) -> BarsResponse:
     """Keep bars.
 
     When one bar breaks a rule, none is kept and the message names it. Sending the same bars again
@@ -55,3 +50,16 @@ def _count(service: Service, report: AppendReport) -> None:
     bars.labels("accepted").inc(report.accepted)
     bars.labels("duplicate").inc(report.duplicates)
     bars.labels("conflict").inc(len(report.conflicts))
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/bars",
+        Scope.PREDICT,
+        post_bars,
+        tag="bars",
+        errors=(409, 503, 504),
+        examples=(Example("two daily bars", body=examples.BARS),),
+    ),
+)

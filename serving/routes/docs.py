@@ -8,13 +8,12 @@ import json
 from html import escape
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi import Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from serving.pages import page, table
-from serving.routes import errors
-
-router = APIRouter()
+from serving.route_table import Route, Scope, openapi_of
 
 JSON_HEADER = "Content-Type: application/json"
 Node = dict[str, Any]
@@ -22,11 +21,20 @@ Node = dict[str, Any]
 SCHEMAS = "#/components/schemas/"
 
 
-@router.get("/docs", include_in_schema=False, responses=errors(500))
 async def docs(request: Request) -> HTMLResponse:
     """Show every address with its bodies, answers and examples."""
     address = str(request.base_url).rstrip("/")
-    return HTMLResponse(render(request.app.openapi(), address))
+    return HTMLResponse(render(openapi_of(request.app), address))
+
+
+async def openapi(request: Request) -> JSONResponse:
+    """Describe every address for programs."""
+    return JSONResponse(openapi_of(request.app))
+
+
+async def swagger(request: Request) -> HTMLResponse:
+    """Show every address, to try it out in a browser."""
+    return get_swagger_ui_html(openapi_url="/openapi.json", title=request.app.title)
 
 
 def render(openapi: Node, address: str) -> str:
@@ -143,3 +151,10 @@ def _prose(text: str) -> str:
 def _code(text: str) -> str:
     parts = text.split("`")
     return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
+
+
+ROUTES = (
+    Route("GET", "/docs", Scope.OPEN, docs, is_page=True, response_class=HTMLResponse),
+    Route("GET", "/openapi.json", Scope.OPEN, openapi, is_page=True),
+    Route("GET", "/swagger", Scope.OPEN, swagger, is_page=True, response_class=HTMLResponse),
+)

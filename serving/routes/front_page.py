@@ -3,16 +3,14 @@
 import asyncio
 from html import escape
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from pipelines.templates import TEMPLATES
 from serving.pages import page, table
-from serving.routes import errors
+from serving.route_table import Route, Scope
 from serving.routes.models import ModelLine, model_lines
 from serving.service import service_of
-
-router = APIRouter()
 
 ADDRESSES = (
     ("/docs", "/docs", "the API: every address with bodies, answers, examples"),
@@ -26,7 +24,6 @@ ADDRESSES = (
 HEADS = ("model", "template", "serves", "aliases", "versions", "may trade", "problem")
 
 
-@router.get("/", include_in_schema=False, responses=errors(500))
 async def front_page(request: Request) -> HTMLResponse:
     """Show the addresses and the models."""
     service = service_of(request)
@@ -69,3 +66,6 @@ def _may_trade(line: ModelLine) -> str:
     if line.template in TEMPLATES and not TEMPLATES.get(line.template).is_action:
         return "answers are no actions"
     return "yes" if line.may_trade else "no: trade lock shut"
+
+
+ROUTES = (Route("GET", "/", Scope.OPEN, front_page, is_page=True, response_class=HTMLResponse),)

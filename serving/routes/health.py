@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from registry.database import reading
+from serving.route_table import Example, Route, Scope
 from serving.service import Service, service_of
 
-router = APIRouter(tags=["watch"])
 CHECK_SECONDS = 2.0
 
 
@@ -34,12 +34,12 @@ class Health(BaseModel):
     status: Literal["ok", "degraded", "starting"]
     live: Literal[True] = True
     ready: bool
+    access: str = Field(description="Whether a key is needed.")
     dependencies: dict[str, Dependency]
     loaded: dict[str, int] = Field(description="Model -> version that answers.")
     problems: dict[str, str] = Field(description="Model -> why its alias names another version.")
 
 
-@router.get("/health", responses={503: {"model": Health, "description": "Starting."}})
 async def health(request: Request, response: Response) -> Health:
     """Tell whether this process can serve: 503 while it starts, 200 from then on.
 
@@ -63,6 +63,7 @@ async def health(request: Request, response: Response) -> Health:
     return Health(
         status="starting" if not is_ready else "ok" if is_whole else "degraded",
         ready=is_ready,
+        access=service.security.access,
         dependencies=dependencies,
         loaded=loaded,
         problems={name: problem.reason for name, problem in problems.items()},
@@ -97,3 +98,16 @@ def _registry(service: Service) -> Dependency:
 def _log(service: Service) -> Dependency:
     dropped = service.log.dropped
     return Dependency(ok=dropped == 0, detail=f"{dropped} predictions dropped")
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/health",
+        Scope.OPEN,
+        health,
+        tag="watch",
+        examples=(Example("how it is"),),
+        responses={503: {"model": Health, "description": "Starting."}},
+    ),
+)

@@ -7,7 +7,7 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.contract import ModelContract
@@ -15,10 +15,8 @@ from registry.errors import ModelNotFoundError
 from registry.promotion import Deployment
 from registry.versions import Version
 from serving.loading import LoadedVersion
-from serving.routes import errors
+from serving.route_table import Example, Route, Scope
 from serving.service import Service, service_of
-
-router = APIRouter(tags=["models"])
 
 
 class _Answer(BaseModel):
@@ -108,14 +106,12 @@ class ModelFacts(_Answer):
     versions: list[VersionFacts]
 
 
-@router.get("/models", responses=errors(500, 503))
 async def list_models(request: Request) -> ModelList:
     """List every registered model; `problem` says why one is not served."""
     service = service_of(request)
     return ModelList(models=await asyncio.to_thread(model_lines, service))
 
 
-@router.get("/models/{model_id}", responses=errors(404, 422, 500, 503))
 async def get_model(model_id: str, request: Request) -> ModelFacts:
     """Show a model's versions with contract and gates, and the loaded ones with latencies."""
     return await asyncio.to_thread(_facts, service_of(request), model_id)
@@ -230,3 +226,25 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
         "generation": deployment.generation,
         "started_at": deployment.started_at,
     }
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/models",
+        Scope.READ,
+        list_models,
+        tag="models",
+        errors=(503,),
+        examples=(Example("every model"),),
+    ),
+    Route(
+        "GET",
+        "/models/{model_id}",
+        Scope.READ,
+        get_model,
+        tag="models",
+        errors=(404, 422, 503),
+        examples=(Example("one model", path={"model_id": "volatility_forecast"}),),
+    ),
+)

@@ -1,25 +1,14 @@
 """POST /predict: answers of a model, from rows, from bars, or from the bars held."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Body, Request
+from fastapi import Request
 
 from serving import examples
-from serving.routes import errors
+from serving.route_table import Example, Route, Scope
 from serving.schemas import PredictRequest, PredictResponse
 from serving.service import service_of
 
-router = APIRouter(tags=["predict"])
-BODY = Body(
-    openapi_examples={
-        name: {"summary": name.capitalize(), "value": value}
-        for name, value in examples.PREDICT.items()
-    }
-)
 
-
-@router.post("/predict", responses=errors(400, 404, 408, 413, 415, 422, 500, 503, 504))
-async def predict(body: Annotated[PredictRequest, BODY], request: Request) -> PredictResponse:
+async def predict(body: PredictRequest, request: Request) -> PredictResponse:
     """Ask a model.
 
     A request has one form: `rows` (features, or a table's columns), `bars` (the caller's own
@@ -29,3 +18,16 @@ async def predict(body: Annotated[PredictRequest, BODY], request: Request) -> Pr
     read, even when all entries are errors. Nothing of a request is stored.
     """
     return await service_of(request).engine.predict(body, request.state.request_id)
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/predict",
+        Scope.PREDICT,
+        predict,
+        tag="predict",
+        errors=(404, 503, 504),
+        examples=tuple(Example(title, body=body) for title, body in examples.PREDICT.items()),
+    ),
+)

@@ -117,7 +117,7 @@ class Client:
 
     def __init__(self, app, portal) -> None:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://test")
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
         self._portal = portal
 
     def request(self, method: str, url: str) -> httpx.Response:

@@ -20,7 +20,7 @@ FAMILIES = [
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda kind: kind.__name__)
 def test_every_error_has_a_status(family):
     error = family.__new__(family)
-    assert status_of(error) in {404, 409, 422, 500, 503, 504}
+    assert status_of(error) in {401, 403, 404, 409, 422, 429, 500, 503, 504}
 
 
 def test_codes_are_made_from_class_names():
@@ -132,9 +132,9 @@ def test_a_time_that_files_of_bars_cannot_hold_is_422(client, time):
 
 
 def test_a_body_that_never_arrives_is_408(app, running):
-    from serving.envelope import Envelope
+    from serving.envelope import BodyLimits, Envelope
 
-    patient = Envelope(app, app.state.service.metrics, max_body_bytes=100, body_seconds=0.05)
+    patient = Envelope(app, app.state.service.metrics, BodyLimits(100, 0.05))
     patient.router, patient.state = app.router, app.state
     sent: list[dict] = []
 
@@ -149,7 +149,11 @@ def test_a_body_that_never_arrives_is_408(app, running):
         "method": "POST",
         "path": "/predict",
         "query_string": b"",
-        "headers": [(b"content-type", b"application/json"), (b"content-length", b"9")],
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"9"),
+        ],
     }
     asyncio.run(patient(scope, never, send))
     assert sent[0]["status"] == 408
@@ -157,9 +161,9 @@ def test_a_body_that_never_arrives_is_408(app, running):
 
 
 def test_a_body_beyond_the_limit_is_413(app, running, loaded):
-    from serving.envelope import Envelope
+    from serving.envelope import BodyLimits, Envelope
 
-    small = Envelope(app, app.state.service.metrics, max_body_bytes=100)
+    small = Envelope(app, app.state.service.metrics, BodyLimits(100, 30.0))
     small.router, small.state = app.router, app.state
     with running(small) as client:
         answer = client.post("/predict", content=b'{"a": "' + b"x" * 200 + b'"}', headers=JSON)

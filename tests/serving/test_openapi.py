@@ -3,13 +3,15 @@ import pytest
 from serving import examples
 from serving.schemas import BarsRequest, PredictRequest
 
-ROUTES = {
-    ("/health", "get"): {"200", "503"},
-    ("/models", "get"): {"200", "500", "503"},
-    ("/models/{model_id}", "get"): {"200", "404", "422", "500", "503"},
-    ("/predict", "post"): {"200", "400", "404", "408", "413", "415", "422", "500", "503", "504"},
-    ("/bars", "post"): {"200", "400", "408", "409", "413", "415", "422", "500", "503", "504"},
-    ("/metrics", "get"): {"200", "404", "500"},
+KEYED = {"401", "403", "429", "500"}
+BODY = {"400", "408", "413", "415", "422"}
+DECLARED = {
+    ("/health", "get"): {"200", "500", "503"},
+    ("/models", "get"): {"200", "503"} | KEYED,
+    ("/models/{model_id}", "get"): {"200", "404", "422", "503"} | KEYED,
+    ("/predict", "post"): {"200", "404", "503", "504"} | KEYED | BODY,
+    ("/bars", "post"): {"200", "409", "503", "504"} | KEYED | BODY,
+    ("/metrics", "get"): {"200", "404"} | KEYED,
 }
 
 
@@ -24,14 +26,14 @@ def test_every_route_declares_every_status(openapi):
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     }
-    assert found == ROUTES
+    assert {route: found[route] for route in DECLARED} == DECLARED
 
 
 def test_every_error_is_declared_in_the_one_shape(openapi):
     for path, methods in openapi["paths"].items():
         for operation in methods.values():
             for status, declared in operation["responses"].items():
-                if status == "200" or path == "/health":
+                if status == "200" or (path, status) == ("/health", "503"):
                     continue
                 schema = declared["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/ErrorResponse"}, (path, status)

@@ -180,7 +180,7 @@ def test_rows_are_answered_by_number_or_by_symbol(client, loaded):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("NaN", "nan"), ("Infinity", "inf"), ("1e39", "1e+39"), ('"x"', "'x'"), ("true", "True")],
+    [("1e999", "inf"), ("1e39", "1e+39"), ('"x"', "'x'"), ("true", "True")],
 )
 def test_a_bad_value_in_a_row_names_row_and_column(client, loaded, value, text):
     n_features = len(loaded.contract.feature_names)

@@ -1,0 +1,192 @@
+"""The route table: one `Route` per method and path, and the application built from it.
+
+Who may call, what is answered and what is shown stand in one place. OpenAPI, the table of
+docs/api.md and the tests read the same rows (`serving.routes.ROUTES`).
+"""
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
+
+from serving.schemas import ErrorResponse
+from serving.strict_json import StrictRequest
+
+MEANINGS = {
+    400: "The body is not JSON, or the Host is not served here.",
+    401: "No key, or one that is not valid (any more).",
+    403: "The key's scopes or models do not allow it.",
+    404: "No such thing.",
+    405: "The address does not take this method.",
+    408: "The body has not arrived within DEFAULT_TIMEOUT.",
+    409: "The recorded state does not allow it.",
+    413: "The body is longer than its limit.",
+    415: "The body is not of a type that is taken here.",
+    422: "The request does not fit; the message names the field and what was expected.",
+    429: "The key's requests of this minute are used up; try again after Retry-After seconds.",
+    500: "A bug; the log says more under the request id.",
+    503: "Not loaded or not available now; try again after Retry-After seconds.",
+    504: "The answer took longer than DEFAULT_TIMEOUT.",
+}
+GUARD_STATUSES = (401, 403, 429)
+BODY_STATUSES = (400, 408, 413, 415, 422)
+WITH_BODY = ("POST", "PUT", "PATCH")
+
+
+class Scope(StrEnum):
+    """What a caller must be allowed to do. Scopes do not include one another."""
+
+    OPEN = "open"
+    PREDICT = "predict"
+    READ = "read"
+    MANAGE = "manage"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request that works: shown in OpenAPI, and sent by a test.
+
+    `path` fills the path's parameters, `body` is sent as JSON, `content` as it is.
+    """
+
+    title: str
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    content: bytes = b""
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address.
+
+    Args:
+        scope: what the caller's key must allow.
+        endpoint: FastAPI function; its docstring is the description.
+        errors: statuses beyond those that follow from scope and method.
+        examples: at least one, except for pages.
+        responses: declarations of answers that are not in the one error shape.
+        open_on_loopback: needs no key where the server listens on loopback only.
+        is_upload: the body is a file, with MAX_UPLOAD_SIZE and UPLOAD_TIMEOUT as its limits.
+        is_page: for people; not part of OpenAPI.
+    """
+
+    method: str
+    path: str
+    scope: Scope
+    endpoint: Callable[..., Any]
+    tag: str = ""
+    errors: tuple[int, ...] = ()
+    examples: tuple[Example, ...] = ()
+    status: int = 200
+    responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
+    response_class: type[Response] | None = None
+    open_on_loopback: bool = False
+    is_upload: bool = False
+    is_page: bool = False
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        """Every status of an error answer, sorted."""
+        guard = () if self.scope is Scope.OPEN else GUARD_STATUSES
+        body = BODY_STATUSES if self.method in WITH_BODY else ()
+        return tuple(sorted({*guard, *body, *self.errors, 500}))
+
+    def summary(self) -> str:
+        """Return the first sentence of the description."""
+        first, _, _ = (self.endpoint.__doc__ or "").strip().partition("\n")
+        return first.rstrip(".")
+
+
+Guard = Callable[[Route, Connection], Coroutine[Any, Any, None]]
+"""Called before anything of a request's body is read; raises to refuse it."""
+
+
+def add_routes(app: FastAPI, routes: Sequence[Route], guard: Guard) -> None:
+    """Add every route to the application, each behind the guard."""
+    for route in routes:
+        app.router.add_api_route(
+            route.path,
+            route.endpoint,
+            methods=[route.method],
+            status_code=route.status,
+            tags=[route.tag] if route.tag else None,
+            summary=f"{route.method} {route.path}",
+            responses=dict(_declared(route)),
+            response_class=route.response_class or app.router.default_response_class,
+            include_in_schema=not route.is_page,
+            openapi_extra=_shown(route),
+            route_class_override=_class_of(route, guard),
+        )
+
+
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "ID.SECRET"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def openapi_of(app: FastAPI) -> dict[str, Any]:
+    """Return the application's OpenAPI document, with the ways to send a key."""
+    document = app.openapi()
+    document["components"].setdefault("securitySchemes", SECURITY_SCHEMES)
+    return document
+
+
+def markdown(routes: Sequence[Route]) -> str:
+    """Return the table of docs/api.md."""
+    lines = ["| address | scope | what it does |", "|---|---|---|"]
+    lines += [
+        f"| `{route.method} {route.path}` | {route.scope} | {route.summary()} |"
+        for route in routes
+        if not route.is_page
+    ]
+    return "\n".join(lines)
+
+
+def _class_of(route: Route, guard: Guard) -> type[APIRoute]:
+    class GuardedRoute(APIRoute):
+        """FastAPI's route behind the guard, with strict JSON."""
+
+        async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
+            await guard(route, scope)
+            await super().handle(scope, receive, send)
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            answer = super().get_route_handler()
+
+            async def strictly(request: Request) -> Response:
+                return await answer(StrictRequest(request.scope, request.receive))
+
+            return strictly
+
+    return GuardedRoute
+
+
+def _declared(route: Route) -> Iterator[tuple[int | str, dict[str, Any]]]:
+    for status in route.statuses:
+        yield status, {"model": ErrorResponse, "description": MEANINGS[status]}
+    yield from route.responses.items()
+
+
+def _shown(route: Route) -> dict[str, Any]:
+    """Return what OpenAPI says beyond the types: the scope, and the examples of the body."""
+    shown: dict[str, Any] = {"x-scope": str(route.scope)}
+    if route.scope is not Scope.OPEN:
+        shown["security"] = [{"bearer": []}, {"header": []}]
+    bodies = {
+        example.title: {"summary": example.title.capitalize(), "value": example.body}
+        for example in route.examples
+        if example.body is not None
+    }
+    if bodies:
+        shown["requestBody"] = {"content": {"application/json": {"examples": bodies}}}
+    return shown
