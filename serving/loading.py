@@ -19,7 +19,7 @@ from pipelines.method.agreement import difference
 from pipelines.recipes.inputs import kind_of
 from pipelines.templates import TEMPLATES, Template
 from registry import gates
-from registry.backends import BACKENDS, Backend, Predictor, measure
+from registry.backends import BACKENDS, NEVER_ANSWERS, Backend, Predictor, measure
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.errors import (
@@ -32,8 +32,6 @@ from registry.errors import (
 from registry.flavors import Artifact, parity
 from registry.version_files import GOLDEN_FILE, VersionFiles
 from serving.router import Option
-
-VERIFIES = "a reference interpreter verifies artifacts and never answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +163,7 @@ def _load(
     Raises:
         BackendUnavailableError: the backend is not here, or only verifies artifacts.
     """
-    reason = VERIFIES if backend.is_reference else backend.unavailable_reason()
+    reason = NEVER_ANSWERS if backend.is_reference else backend.unavailable_reason()
     if reason:
         raise BackendUnavailableError(backend.name, reason)
     content = files.read_artifact(artifact)

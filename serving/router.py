@@ -7,9 +7,11 @@ the backend asked for is absent, the fastest one answers and the answer says so.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.backends import BACKENDS, LatencyCurve, Predictor
+from registry.backends import LatencyCurve, Predictor, absence
 from registry.errors import BackendUnavailableError
 from registry.flavors import Artifact
+
+NO_FLAVOR = "this version has no flavor for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,14 @@ def choose(
 
     Raises:
         BackendUnavailableError: `strict`, and no option runs on `backend`.
+        UnknownNameError: no hardware is called `backend`.
     """
     if backend is None:
         return Route(_fastest(options, n_rows))
     wanted = [option for option in options if option.backend == backend]
     if wanted:
         return Route(_fastest(wanted, n_rows))
-    absent = BackendUnavailableError(backend, _reason(backend))
+    absent = BackendUnavailableError(backend, absence(backend) or NO_FLAVOR)
     if strict:
         raise absent
     return Route(_fastest(options, n_rows), str(absent))
@@ -63,9 +66,3 @@ def _fastest(options: Sequence[Option], n_rows: int) -> Option:
     if any(option.curve is None for option in options):
         return options[0]
     return min(options, key=lambda o: o.curve.latency_at(n_rows) if o.curve else 0.0)
-
-
-def _reason(backend: str) -> str:
-    if backend not in BACKENDS:
-        return f"this engine has {', '.join(BACKENDS)}"
-    return BACKENDS.get(backend).unavailable_reason() or "this version has no flavor for it"

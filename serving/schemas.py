@@ -49,6 +49,8 @@ Name = Annotated[str, Field(strict=True, pattern=NAME_PATTERN)]
 Label = Annotated[str, Field(strict=True, max_length=200)]
 Horizon = Annotated[str, Field(strict=True, max_length=32)]
 PriceBasis = Literal["adjusted", "raw", "mid", "unknown"]
+ANY_HARDWARE = ("auto", "hybrid")
+"""Values of `hardware` that leave the choice to the latency curves."""
 
 
 class _Body(BaseModel):
@@ -218,7 +220,11 @@ class PredictRequest(_Body):
         default=None, description="With `portfolio`: any other than the version's is refused."
     )
     hardware: Name | None = Field(
-        default=None, description="Backend wanted (cpu, ...); absent or auto: the fastest."
+        default=None,
+        description=(
+            "Hardware wanted: cpu, neural_engine, metal_gpu or cuda_gpu; absent, auto or hybrid: "
+            "whichever is fastest."
+        ),
     )
     backend: Name | None = Field(default=None, description="The same as `hardware`.")
     strict: Annotated[bool, Field(strict=True)] = Field(
@@ -283,7 +289,7 @@ class PredictRequest(_Body):
     def wanted_backend(self) -> str | None:
         """Backend asked for; None when the fastest will do."""
         wanted = self.hardware or self.backend
-        return None if wanted == "auto" else wanted
+        return None if wanted in ANY_HARDWARE else wanted
 
 
 class ErrorEntry(BaseModel):

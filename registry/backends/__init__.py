@@ -14,6 +14,7 @@ Guarantees of every backend:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 
 from registry.catalog import Catalog
 from registry.contract import ModelContract
+from registry.errors import UnknownNameError
 from registry.flavors import Artifact
 
 BATCH_SIZES = (1, 16, 256, 2048)
 MAX_SECONDS_PER_POINT = 0.15
+NEVER_ANSWERS = "a reference interpreter verifies artifacts and never answers"
 
 
 class Predictor(Protocol):
@@ -117,3 +120,26 @@ BACKENDS: Catalog[Backend] = Catalog(
         "cpu": "registry.backends.cpu:BACKEND",
     },
 )
+
+NOT_BUILT: Mapping[str, str] = MappingProxyType(
+    {
+        "cuda_gpu": "this engine has no backend for NVIDIA GPUs yet",
+        "metal_gpu": "this engine has no backend for Apple's GPU yet",
+        "neural_engine": "this engine has no backend for Apple's Neural Engine yet",
+    }
+)
+"""Hardware that callers may ask for by name and that nothing executes -> the reason."""
+
+
+def absence(name: str) -> str | None:
+    """Return the reason why nothing answers on the hardware of this name; None when it can.
+
+    Raises:
+        UnknownNameError: no hardware is called so.
+    """
+    if name not in BACKENDS and name in NOT_BUILT:
+        return NOT_BUILT[name]
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, {*BACKENDS, *NOT_BUILT})
+    backend = BACKENDS.get(name)
+    return NEVER_ANSWERS if backend.is_reference else backend.unavailable_reason()

@@ -213,7 +213,7 @@ def test_a_bad_value_in_a_row_names_row_and_column(client, loaded, value, text):
         ({"symbols": ["AAPL"], "version": 1, "alias": "staging"}, 422, "not both"),
         ({"symbols": ["AAPL"], "version": 99}, 404, "volatility_forecast"),
         ({"symbols": ["AAPL"], "alias": "nightly"}, 404, "has no alias 'nightly'"),
-        ({"symbols": ["AAPL"], "hardware": "neural_engine", "strict": True}, 503, "cpu"),
+        ({"symbols": ["AAPL"], "hardware": "neural_engine", "strict": True}, 503, "no backend"),
         ({"symbols": ["AAPL"], "timestamp": "2007-01-03T21:00:00Z"}, 422, "price_data with it"),
         ({"rows": [[0.0] * N], "prediction_horizon": "1d"}, 422, "available: 5d"),
     ],

@@ -1,7 +1,7 @@
 import pytest
 
 from registry.backends import LatencyCurve
-from registry.errors import BackendUnavailableError
+from registry.errors import BackendUnavailableError, UnknownNameError
 from registry.flavors import Artifact
 from serving.router import Option, choose
 
@@ -41,5 +41,10 @@ def test_an_absent_backend_falls_back_and_says_why():
 
 
 def test_strict_makes_an_absent_backend_an_error():
-    with pytest.raises(BackendUnavailableError, match="cpu"):
+    with pytest.raises(BackendUnavailableError, match="no backend for Apple"):
         choose((QUICK_FOR_ONE,), 1, backend="neural_engine", strict=True)
+
+
+def test_a_name_that_no_hardware_has_is_an_error_although_not_strict():
+    with pytest.raises(UnknownNameError, match="known: coreml_reference, cpu, cuda_gpu, metal"):
+        choose((QUICK_FOR_ONE,), 1, backend="abacus")
