@@ -33,6 +33,7 @@ MEANINGS = {
     503: "Not loaded or not available now; try again after Retry-After seconds.",
     504: "The answer took longer than DEFAULT_TIMEOUT.",
 }
+TABLE_HEAD = "| address | scope | what it does |"
 GUARD_STATUSES = (401, 403, 429)
 BODY_STATUSES = (400, 408, 413, 415, 422)
 WITH_BODY = ("POST", "PUT", "PATCH")
@@ -77,6 +78,9 @@ class Route:
         open_on_loopback: needs no key where the server listens on loopback only.
         is_upload: the body is a file, with MAX_UPLOAD_SIZE and UPLOAD_TIMEOUT as its limits.
         is_page: for people; not part of OpenAPI.
+
+    Raises:
+        ValueError: no scope, or no example. Raised at import, so that nothing starts.
     """
 
     method: str
@@ -92,6 +96,12 @@ class Route:
     open_on_loopback: bool = False
     is_upload: bool = False
     is_page: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scope, Scope):
+            raise ValueError(f"{self.method} {self.path}: {self.scope!r} is not a valid Scope")  # noqa: TRY004 (a value of the table is wrong)
+        if not self.examples and not self.is_page:
+            raise ValueError(f"{self.method} {self.path} has no example")
 
     @property
     def statuses(self) -> tuple[int, ...]:
@@ -143,7 +153,7 @@ def openapi_of(app: FastAPI) -> dict[str, Any]:
 
 def markdown(routes: Sequence[Route]) -> str:
     """Return the table of docs/api.md."""
-    lines = ["| address | scope | what it does |", "|---|---|---|"]
+    lines = [TABLE_HEAD, "|---|---|---|"]
     lines += [
         f"| `{route.method} {route.path}` | {route.scope} | {route.summary()} |"
         for route in routes

@@ -113,6 +113,13 @@ class KeyRing:
         """Read the keys now."""
         self._keys = {key.id: key for key in list_keys(self._engine)}
 
+    def refresh(self) -> None:
+        """Read the keys now; keep those known when the database does not answer."""
+        try:
+            self.load()
+        except sa.exc.SQLAlchemyError as exc:
+            log.warning("keys not read", error=str(exc).partition("\n")[0])
+
     def start(self) -> None:
         """Begin to follow the database; returns at once."""
         self._thread.start()
@@ -125,10 +132,7 @@ class KeyRing:
 
     def _run(self) -> None:
         while not self._stop.wait(KEY_POLL_SECONDS):
-            try:
-                self.load()
-            except sa.exc.SQLAlchemyError as exc:
-                log.warning("keys not read", error=str(exc).partition("\n")[0])
+            self.refresh()
 
 
 class RateLimits:

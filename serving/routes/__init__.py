@@ -1,7 +1,7 @@
 """The HTTP API, one file per heading; each has its rows of the route table as `ROUTES`."""
 
 from serving.route_table import Route
-from serving.routes import bars, docs, front_page, health, metrics, models, predict
+from serving.routes import bars, docs, front_page, health, keys, metrics, models, predict
 
 ROUTES: tuple[Route, ...] = (
     *front_page.ROUTES,
@@ -11,5 +11,6 @@ ROUTES: tuple[Route, ...] = (
     *models.ROUTES,
     *predict.ROUTES,
     *bars.ROUTES,
+    *keys.ROUTES,
 )
 """Every address. A path with a parameter stands after the fixed paths that it would take."""

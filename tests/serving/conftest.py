@@ -119,9 +119,10 @@ class Client:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
         self._portal = portal
+        self.app = app
 
-    def request(self, method: str, url: str) -> httpx.Response:
-        return self._portal.call(lambda: self._http.request(method, url))
+    def request(self, method: str, url: str, **arguments) -> httpx.Response:
+        return self._portal.call(lambda: self._http.request(method, url, **arguments))
 
     def get(self, url: str, **arguments) -> httpx.Response:
         return self._portal.call(lambda: self._http.get(url, **arguments))
@@ -131,6 +132,9 @@ class Client:
 
     def put(self, url: str, **arguments) -> httpx.Response:
         return self._portal.call(lambda: self._http.put(url, **arguments))
+
+    def delete(self, url: str, **arguments) -> httpx.Response:
+        return self._portal.call(lambda: self._http.delete(url, **arguments))
 
 
 @contextmanager
