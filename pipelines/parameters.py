@@ -279,7 +279,7 @@ def _json_object(name: str, text: str) -> dict[str, Json]:
         return {}
     try:
         changed = json.loads(text)
-    except json.JSONDecodeError as exc:
+    except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits
         raise ParameterError(name, text, "a JSON object") from exc
     if not isinstance(changed, dict):
         raise ParameterError(name, text, "a JSON object")

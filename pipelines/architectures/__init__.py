@@ -18,6 +18,8 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.architectures.hyperparameters import defaults
+from pipelines.architectures.spaces import space_of
 from registry.catalog import Catalog
 from registry.contract import Json
 from registry.errors import ShapeError, ValueRangeError
@@ -141,8 +143,8 @@ class Architecture(Protocol):
     empty where any number does."""
 
     def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the default parameters, all JSON values."""
-        ...
+        """Return the default parameters, all JSON values: those of `spaces`."""
+        return defaults(space_of(self.name, objective.loss))
 
     def choose(
         self, rows: TrainingRows, objective: Objective, parameters: Mapping[str, Json], seed: int

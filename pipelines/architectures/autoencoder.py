@@ -25,15 +25,9 @@ from pipelines.architectures import (
     Objective,
     TrainingRows,
 )
-from pipelines.architectures.hyperparameters import (
-    Choice,
-    Number,
-    Space,
-    defaults,
-    integer,
-    resolve,
-)
-from pipelines.architectures.networks import TRAINING, Scaling, built, check_inputs, plan_of
+from pipelines.architectures.hyperparameters import integer, resolve
+from pipelines.architectures.networks import Scaling, built, check_inputs, plan_of
+from pipelines.architectures.spaces import space_of
 from pipelines.architectures.torch_nets import clusters
 from pipelines.architectures.torch_nets.clusters import Clusters
 from pipelines.architectures.torch_nets.torch_estimator import TorchEstimator
@@ -43,18 +37,6 @@ from registry.errors import ParameterError
 
 ERROR_FLOOR = 1e-6
 """Added to a mean squared error before its log: an input rebuilt exactly scores -13.8."""
-
-CODING: Space = {
-    "hidden": Number(32, 1, 4096, is_integer=True),
-    "latent": Number(4, 1, 512, is_integer=True),
-    **TRAINING,
-    "epochs": Number(10, 1, 1000, is_integer=True),
-}
-CLUSTERING: Space = {
-    "clustering": Choice("kmeans", clusters.METHODS),
-    "n_states": Number(0, 0, clusters.MOST_STATES, is_integer=True),
-}
-"""Parameters for `states` only; `n_states` 0 leaves the number to the data."""
 
 
 class Coder(nn.Module):
@@ -197,10 +179,6 @@ class Autoencoder(Architecture):
     native_format: str = "torch-export"
     objectives: tuple[Loss, ...] = ("novelty", "states")
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults; those of the clustering for `states` only."""
-        return defaults(_space(objective))
-
     def fit(
         self,
         rows: TrainingRows,
@@ -217,7 +195,7 @@ class Autoencoder(Architecture):
             ValueRangeError: a NaN or infinite feature.
             FitError: too few rows, a loss that is not finite, or too few dense clusters.
         """
-        chosen = resolve(_space(objective), parameters)
+        chosen = resolve(space_of(self.name, objective.loss), parameters)
         n_threads = integer(chosen, "nthread")
         if objective.loss != "states":
             network = self._train(rows, objective, chosen, seed, context)
@@ -241,7 +219,7 @@ class Autoencoder(Architecture):
         seed: int,
     ) -> dict[str, Json]:
         """Return the parameters with a number of states, chosen from these rows if it was 0."""
-        chosen = resolve(_space(objective), parameters)
+        chosen = resolve(space_of(self.name, objective.loss), parameters)
         if objective.loss != "states" or _wanted_states(chosen, objective):
             return chosen
         network = self._train(rows, objective, chosen, seed, QUIET)
@@ -268,10 +246,6 @@ class Autoencoder(Architecture):
         network.scaling.learn(rows.X[: split_in_time(len(rows.X), plan).train_end])
         fit(self.name, network, rows, Objective("novelty"), plan, seed, context)
         return network
-
-
-def _space(objective: Objective) -> Space:
-    return {**CODING, **CLUSTERING} if objective.loss == "states" else CODING
 
 
 def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Module:

@@ -21,20 +21,16 @@ from pipelines.architectures import (
     TrainingRows,
 )
 from pipelines.architectures.array_estimator import ArrayEstimator
-from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import fit_preprocessing
+from pipelines.architectures.spaces import SPACES
 from pipelines.architectures.threads import limited_threads
 from pipelines.architectures.torch_nets import clusters
 from registry.contract import Json
 from registry.errors import ParameterError
 from registry.flavors.arrays.clusters import NOBODY, ClusterStates
 from registry.flavors.arrays.preprocessing import Preprocessing
-
-SPACE: Space = {
-    "n_states": Number(0, 0, clusters.MOST_STATES, is_integer=True),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
 
 
 class Clustering(Architecture):
@@ -47,10 +43,6 @@ class Clustering(Architecture):
     def __init__(self, name: Literal["kmeans", "dbscan"]) -> None:
         self.name: str = name
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults; `n_states` 0 leaves the number to `choose`."""
-        return defaults(SPACE)
-
     def choose(
         self, rows: TrainingRows, objective: Objective, parameters: Mapping[str, Json], seed: int
     ) -> dict[str, Json]:
@@ -59,7 +51,7 @@ class Clustering(Architecture):
         Raises:
             as `fit`.
         """
-        chosen = resolve(SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         if chosen["n_states"] == 1:
             raise ParameterError("n_states", 1, "0 (chosen from the rows) or at least 2")

@@ -8,17 +8,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from pipelines.architectures.hyperparameters import Number, Space, integer, real
-from pipelines.architectures.networks import TRAINING, Body, CausalBlock, Network
+from pipelines.architectures.hyperparameters import integer, real
+from pipelines.architectures.networks import Body, CausalBlock, Network
+from pipelines.architectures.spaces import SPACES
 from registry.contract import Json
-
-SPACE: Space = {
-    "hidden": Number(24, 1, 512, is_integer=True),
-    "layers": Number(4, 1, 10, is_integer=True),
-    "kernel": Number(3, 2, 16, is_integer=True),
-    "dropout": Number(0.0, 0.0, 0.9),
-    **TRAINING,
-}
 
 
 class Convolutions(Body):
@@ -46,4 +39,4 @@ def _build(n_features: int, _window: int, chosen: Mapping[str, Json]) -> Body:
     return Convolutions(n_features, hidden, n_layers, kernel, real(chosen, "dropout"))
 
 
-TCN = Network("tcn", 32, SPACE, _build)
+TCN = Network("tcn", 32, SPACES["tcn"], _build)

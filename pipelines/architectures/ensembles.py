@@ -27,32 +27,14 @@ from pipelines.architectures import (
     TrainingRows,
 )
 from pipelines.architectures.array_estimator import ArrayEstimator
-from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
 from pipelines.architectures.rows import checked_rows
+from pipelines.architectures.spaces import SPACES
 from pipelines.architectures.threads import limited_threads
 from pipelines.architectures.tree_arrays import Tree, boosted_tree, forest_of, library_tree
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors.arrays.forest import IDENTITY, LOG, Forest
-
-FOREST_SPACE: Space = {
-    "n_estimators": Number(200, 1, 10_000, is_integer=True),
-    "max_depth": Number(8, 1, 32, is_integer=True),
-    "min_samples_leaf": Number(20, 1, 1_000_000, is_integer=True),
-    "max_features": Number(0.5, 0.01, 1.0),
-    "max_samples": Number(0.7, 0.01, 1.0),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
-BOOSTING_SPACE: Space = {
-    "rounds": Number(200, 1, 10_000, is_integer=True),
-    "learning_rate": Number(0.05, 1e-4, 1.0),
-    "max_leaf_nodes": Number(15, 2, 4096, is_integer=True),
-    "min_samples_leaf": Number(50, 1, 1_000_000, is_integer=True),
-    "l2_regularization": Number(1.0, 0.0),
-    "max_features": Number(0.7, 0.01, 1.0),
-    "max_bins": Number(255, 2, 255, is_integer=True),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
 
 
 class RandomForest(Architecture):
@@ -62,10 +44,6 @@ class RandomForest(Architecture):
     native_format = "arrays"
     default_window = 1
     objectives: tuple[Loss, ...] = ("softmax", "squared")
-
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults, which are the same for every objective."""
-        return defaults(FOREST_SPACE)
 
     def fit(
         self,
@@ -87,7 +65,7 @@ class RandomForest(Architecture):
             ValueRangeError: a target outside the objective's domain, or an infinite feature.
             FitError: scikit-learn refuses the rows.
         """
-        chosen = resolve(FOREST_SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         settings = {**chosen, "n_jobs": chosen["nthread"], "random_state": seed}
         del settings["nthread"]
@@ -114,10 +92,6 @@ class GradientBoosting(Architecture):
     default_window = 1
     objectives: tuple[Loss, ...] = ("gamma", "softmax", "squared")
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults, which are the same for every objective."""
-        return defaults(BOOSTING_SPACE)
-
     def fit(
         self,
         rows: TrainingRows,
@@ -134,7 +108,7 @@ class GradientBoosting(Architecture):
             ValueRangeError: a target outside the objective's domain, or an infinite feature.
             FitError: one class only, or scikit-learn refuses the rows.
         """
-        chosen = resolve(BOOSTING_SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         settings = {**chosen, "early_stopping": False, "random_state": seed}
         settings["max_iter"] = settings.pop("rounds")

@@ -54,9 +54,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Any text: a column's name, a folder."""
+    """Any text: a column's name, a folder.
+
+    `is_path` marks what is opened: a caller from outside may not choose it.
+    """
 
     default: str = ""
+    is_path: bool = False
 
     def check(self, name: str, value: Json) -> Json:
         """Return the value, or raise ParameterError."""

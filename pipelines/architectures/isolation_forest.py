@@ -22,19 +22,14 @@ from pipelines.architectures import (
     TrainingRows,
 )
 from pipelines.architectures.array_estimator import ArrayEstimator
-from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import weighted_moments
+from pipelines.architectures.spaces import SPACES
 from pipelines.architectures.tree_arrays import Tree, forest_of
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors.arrays.forest import ISOLATION
-
-SPACE: Space = {
-    "n_estimators": Number(200, 1, 10_000, is_integer=True),
-    "max_samples": Number(256, 2, 1_000_000, is_integer=True),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
 
 
 class Isolation(Architecture):
@@ -44,10 +39,6 @@ class Isolation(Architecture):
     native_format = "arrays"
     default_window = 1
     objectives: tuple[Loss, ...] = ("novelty",)
-
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults."""
-        return defaults(SPACE)
 
     def fit(
         self,
@@ -66,7 +57,7 @@ class Isolation(Architecture):
             ValueRangeError: an infinite feature, a weight that is not above 0.
             FitError: a single row.
         """
-        chosen = resolve(SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         if len(rows.X) < 2:
             raise FitError(self.name, "1 row", "give at least 2 rows")

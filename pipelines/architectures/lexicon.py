@@ -20,7 +20,8 @@ from pipelines.architectures import (
     TrainingRows,
     check_rows,
 )
-from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
+from pipelines.architectures.spaces import SPACES
 from pipelines.data.texts.lexicon import FEATURE_NAMES
 from registry.contract import Json
 from registry.errors import FitError, ShapeError
@@ -29,10 +30,6 @@ from registry.flavors.arrays import save_arrays
 from registry.flavors.arrays.linear import Linear
 from registry.flavors.arrays.preprocessing import Preprocessing
 
-SPACE: Space = {
-    "sharpness": Number(4.0, 0.1, 50.0),
-    "neutral": Number(1.0, -10.0, 10.0),
-}
 N_FEATURES, N_SCORES = len(FEATURE_NAMES), 3
 TONE = FEATURE_NAMES.index("tone")
 LARGEST = np.float32(1e6)
@@ -71,10 +68,6 @@ class Lexicon(Architecture):
     objectives: tuple[Loss, ...] = ("softmax",)
     text_encoder = "lexicon"
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return `sharpness` s and `neutral` n."""
-        return defaults(SPACE)
-
     def fit(
         self,
         rows: TrainingRows,
@@ -90,7 +83,7 @@ class Lexicon(Architecture):
             ShapeError: other columns than the lexicon's.
             FitError: another objective than three classes.
         """
-        chosen = resolve(SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         check_rows(rows, objective)
         if rows.X.shape[1:] != (N_FEATURES,):
             raise ShapeError("lexicon rows", f"(n, {N_FEATURES}) of its own", str(rows.X.shape))

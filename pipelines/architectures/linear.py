@@ -25,30 +25,14 @@ from pipelines.architectures import (
     TrainingRows,
 )
 from pipelines.architectures.array_estimator import ArrayEstimator
-from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import Scaling, fit_preprocessing
+from pipelines.architectures.spaces import SPACES
 from pipelines.architectures.threads import limited_threads
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors.arrays.linear import SHORTEST, Linear
-
-_COMMON: Space = {
-    "scaling": Choice("standard", ("standard", "idf", "none")),
-    "max_iter": Number(5000, 1, 1_000_000, is_integer=True),
-    "tol": Number(1e-6, 1e-12, 1.0),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
-SPACES: dict[str, Space] = {
-    "ridge": {"alpha": Number(1e-3, 0.0), **_COMMON},
-    "lasso": {"alpha": Number(1e-3, 0.0), **_COMMON},
-    "elastic_net": {
-        "alpha": Number(1e-3, 0.0),
-        "l1_ratio": Number(0.5, 0.0, 1.0),
-        **_COMMON,
-    },
-    "logistic": {"alpha": Number(1e-3, 1e-12), **_COMMON},
-}
 
 
 class LinearArchitecture(Architecture):
@@ -60,10 +44,6 @@ class LinearArchitecture(Architecture):
     def __init__(self, name: str, objectives: tuple[Loss, ...]) -> None:
         self.name = name
         self.objectives = objectives
-
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults."""
-        return defaults(SPACES[self.name])
 
     def fit(
         self,

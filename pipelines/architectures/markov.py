@@ -27,9 +27,10 @@ from pipelines.architectures import (
     TrainingRows,
 )
 from pipelines.architectures.array_estimator import ArrayEstimator
-from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.scaling import fit_preprocessing
+from pipelines.architectures.spaces import MOST_STATES, SPACES
 from pipelines.architectures.threads import limited_threads
 from pipelines.architectures.torch_nets.clusters import STABLE
 from registry.contract import Json
@@ -37,20 +38,8 @@ from registry.errors import FitError
 from registry.flavors.arrays.markov import MarkovFilter
 from registry.flavors.arrays.preprocessing import Preprocessing
 
-MOST_STATES = 4
 LEAST_PROBABILITY = 1e-10
 """Least probability of a transition: one that training never saw is rare, not impossible."""
-
-SPACE: Space = {
-    "n_states": Number(0, 0, MOST_STATES, is_integer=True),
-    "covariance": Choice("full", ("full", "diag")),
-    "restarts": Number(3, 1, 100, is_integer=True),
-    "max_iter": Number(300, 1, 100_000, is_integer=True),
-    "tol": Number(1e-4, 1e-12, 1.0),
-    # expectation maximisation walks every row some hundred times from every start
-    "newest_rows": Number(10_000, 100, 100_000_000, is_integer=True),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +58,6 @@ class HiddenMarkov(Architecture):
     default_window = 32
     objectives: tuple[Loss, ...] = ("states",)
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults; `n_states` 0 leaves the number to `choose`."""
-        return defaults(SPACE)
-
     def choose(
         self, rows: TrainingRows, objective: Objective, parameters: Mapping[str, Json], seed: int
     ) -> dict[str, Json]:
@@ -85,7 +70,7 @@ class HiddenMarkov(Architecture):
         Raises:
             as `fit`.
         """
-        chosen = resolve(SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         if chosen["n_states"] != 0:
             return chosen

@@ -6,17 +6,10 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from pipelines.architectures.hyperparameters import Number, Space, integer, real
-from pipelines.architectures.networks import TRAINING, Body, Network
+from pipelines.architectures.hyperparameters import integer, real
+from pipelines.architectures.networks import Body, Network
+from pipelines.architectures.spaces import SPACES
 from registry.contract import Json
-
-SPACE: Space = {
-    "hidden": Number(64, 1, 4096, is_integer=True),
-    "layers": Number(2, 1, 8, is_integer=True),
-    "dropout": Number(0.0, 0.0, 0.9),
-    **TRAINING,
-    "epochs": Number(8, 1, 1000, is_integer=True),
-}
 
 
 class Perceptron(Body):
@@ -42,4 +35,4 @@ def _build(n_features: int, _window: int, chosen: Mapping[str, Json]) -> Body:
     return Perceptron(n_features, *sizes, real(chosen, "dropout"))
 
 
-MLP = Network("mlp", 1, SPACE, _build)
+MLP = Network("mlp", 1, SPACES["mlp"], _build)

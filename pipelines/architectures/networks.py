@@ -26,7 +26,7 @@ from pipelines.architectures import (
     Objective,
     TrainingRows,
 )
-from pipelines.architectures.hyperparameters import Number, Space, defaults, integer, real, resolve
+from pipelines.architectures.hyperparameters import Space, integer, real, resolve
 from pipelines.architectures.rows import checked_rows
 from pipelines.architectures.torch_nets.training_loop import Plan, fit, split_in_time
 from pipelines.method.rows import newest_step
@@ -34,19 +34,6 @@ from registry.contract import Json
 from registry.errors import ValueRangeError
 
 SQUASH = 5.0
-
-TRAINING: Space = {
-    "epochs": Number(4, 1, 1000, is_integer=True),
-    "patience": Number(2, 1, 1000, is_integer=True),
-    "batch_size": Number(512, 8, 65_536, is_integer=True),
-    "learning_rate": Number(0.003, 1e-6, 1.0),
-    "weight_decay": Number(0.01, 0.0, 10.0),
-    "clip_norm": Number(1.0, 1e-3),
-    # steps of small networks are too short for two threads: on a busy machine they wait for each
-    # other many times longer than they compute
-    "nthread": Number(1, 1, 64, is_integer=True),
-}
-"""Parameters of the training loop, the same for every network."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -139,10 +126,6 @@ class Network(Architecture):
     build: Callable[[int, int, Mapping[str, Json]], Body]
     native_format: str = "torch-export"
     objectives: tuple[Loss, ...] = ("gamma", "softmax", "squared")
-
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults, which are the same for every objective."""
-        return defaults(self.space)
 
     def fit(
         self,

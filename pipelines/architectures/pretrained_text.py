@@ -25,7 +25,8 @@ from pipelines.architectures import (
     TrainingRows,
     check_rows,
 )
-from pipelines.architectures.hyperparameters import Number, Space, Text, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
+from pipelines.architectures.spaces import SPACES
 from pipelines.data.texts.text_encoders import TOKENIZER_FILE, padding_number
 from registry.contract import Json
 from registry.errors import FitError, MissingPackageError, ParameterError, ShapeError
@@ -34,11 +35,6 @@ from registry.flavors import NativeModel
 if TYPE_CHECKING:
     from torch import nn
 
-SPACE: Space = {
-    "directory": Text(),
-    "labels": Text(),
-    "max_tokens": Number(128, 8, 4096, is_integer=True),
-}
 CLASSES = ("negative", "neutral", "positive")
 CONFIG_FILE = "config.json"
 BATCH_ROWS = 32
@@ -84,10 +80,6 @@ class PretrainedText(Architecture):
     objectives: tuple[Loss, ...] = ("softmax",)
     text_encoder = "tokens"
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return `directory`, `labels` (empty: the folder's own) and `max_tokens`."""
-        return defaults(SPACE)
-
     def fit(
         self,
         rows: TrainingRows,
@@ -103,7 +95,7 @@ class PretrainedText(Architecture):
             ParameterError: the folder is no sequence classifier of these three classes.
             FitError: another objective than three classes.
         """
-        chosen = resolve(SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         check_rows(rows, objective)
         if objective != Objective("softmax", len(CLASSES)):
             problem = f"{objective.loss} with {objective.n_scores} scores"

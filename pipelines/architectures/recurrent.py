@@ -9,15 +9,10 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from pipelines.architectures.hyperparameters import Number, Space, integer
-from pipelines.architectures.networks import TRAINING, Body, Network
+from pipelines.architectures.hyperparameters import integer
+from pipelines.architectures.networks import Body, Network
+from pipelines.architectures.spaces import SPACES
 from registry.contract import Json
-
-SPACE: Space = {
-    "hidden": Number(32, 1, 1024, is_integer=True),
-    "layers": Number(1, 1, 4, is_integer=True),
-    **TRAINING,
-}
 
 Cells = Callable[..., nn.RNNBase]
 
@@ -39,11 +34,11 @@ def _build(cells: Cells, n_features: int, _window: int, chosen: Mapping[str, Jso
     return Recurrence(cells, n_features, integer(chosen, "hidden"), integer(chosen, "layers"))
 
 
-RNN = Network("rnn", 32, SPACE, partial(_build, nn.RNN))
+RNN = Network("rnn", 32, SPACES["rnn"], partial(_build, nn.RNN))
 """Elman 1990, tanh."""
 
-LSTM = Network("lstm", 32, SPACE, partial(_build, nn.LSTM))
+LSTM = Network("lstm", 32, SPACES["lstm"], partial(_build, nn.LSTM))
 """Hochreiter & Schmidhuber 1997."""
 
-GRU = Network("gru", 32, SPACE, partial(_build, nn.GRU))
+GRU = Network("gru", 32, SPACES["gru"], partial(_build, nn.GRU))
 """Cho et al. 2014."""

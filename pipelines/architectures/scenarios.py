@@ -33,7 +33,8 @@ from pipelines.architectures import (
     TrainingRows,
     check_rows,
 )
-from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import Space, resolve
+from pipelines.architectures.spaces import SPACES
 from pipelines.architectures.volatility_filters import Ewma, Flat, VolatilityFilter, run
 from registry.contract import Json
 from registry.errors import ShapeError, TooLittleHistoryError, ValueRangeError
@@ -42,12 +43,6 @@ from registry.flavors.arrays import save_arrays
 from registry.flavors.arrays.scenarios import Scenarios
 
 Array = NDArray[np.float64]
-
-WINDOW = Number(1000, 100, 100_000, is_integer=True)
-PATHS = Number(2000, 100, 1_000_000, is_integer=True)
-RULE = Choice("simulate", ("simulate", "square_root"))
-DECAY = Number(0.94, 0.5, 0.9999)
-ON_FAILURE = Choice("error", ("error", "ewma"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +147,6 @@ class ScenarioArchitecture(Architecture):
     default_window: int = 1
     objectives: tuple[Loss, ...] = ("scenarios",)
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults."""
-        return defaults(self.space)
-
     def fit(
         self,
         rows: TrainingRows,
@@ -232,9 +223,7 @@ def _student_t(residuals: Array, n_rows: int, seed: int, context: FitContext) ->
     return draw(fit_student_t(residuals), n_rows, seed, context.device)
 
 
-_SHARED: Space = {"window": WINDOW, "paths": PATHS, "horizon_rule": RULE}
-
-HISTORICAL = ScenarioArchitecture("historical", _SHARED, _flat)
-EWMA_FHS = ScenarioArchitecture("ewma_fhs", {**_SHARED, "decay": DECAY}, _ewma)
-GJR_GARCH_FHS = ScenarioArchitecture("gjr_garch_fhs", {**_SHARED, "on_failure": ON_FAILURE}, _gjr)
-STUDENT_T_MC = ScenarioArchitecture("student_t_mc", {**_SHARED, "decay": DECAY}, _ewma, _student_t)
+HISTORICAL = ScenarioArchitecture("historical", SPACES["historical"], _flat)
+EWMA_FHS = ScenarioArchitecture("ewma_fhs", SPACES["ewma_fhs"], _ewma)
+GJR_GARCH_FHS = ScenarioArchitecture("gjr_garch_fhs", SPACES["gjr_garch_fhs"], _gjr)
+STUDENT_T_MC = ScenarioArchitecture("student_t_mc", SPACES["student_t_mc"], _ewma, _student_t)

@@ -11,18 +11,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pipelines.architectures.hyperparameters import Number, Space, integer, real
-from pipelines.architectures.networks import TRAINING, Body, Network
+from pipelines.architectures.hyperparameters import integer, real
+from pipelines.architectures.networks import Body, Network
+from pipelines.architectures.spaces import SPACES
 from registry.contract import Json
 from registry.errors import ParameterError
-
-SPACE: Space = {
-    "hidden": Number(32, 1, 1024, is_integer=True),
-    "heads": Number(4, 1, 64, is_integer=True),
-    "layers": Number(1, 1, 12, is_integer=True),
-    "dropout": Number(0.0, 0.0, 0.9),
-    **TRAINING,
-}
 
 POSITION_DEVIATION = 0.02
 """Standard deviation of the initial position vectors, that of BERT and GPT-2."""
@@ -90,4 +83,4 @@ def _build(n_features: int, window: int, chosen: Mapping[str, Json]) -> Body:
     return Encoder(n_features, window, width, n_heads, n_layers, real(chosen, "dropout"))
 
 
-TRANSFORMER = Network("transformer", 32, SPACE, _build)
+TRANSFORMER = Network("transformer", 32, SPACES["transformer"], _build)

@@ -24,6 +24,7 @@ from pipelines.architectures import (
     TrainingRows,
 )
 from pipelines.architectures.hyperparameters import defaults, resolve
+from pipelines.architectures.spaces import SPACES, space_of
 from pipelines.data.bars import parse_interval
 from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows, OutOfFold, concatenate
@@ -42,6 +43,54 @@ Options do where they differ from their defaults; `Recipe.digest` writes them it
 """
 LARGEST_SEED = 2**32 - 1
 """The largest seed that every library here takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for, checked without the algorithm's library; defaults are filled in."""
+
+    template: Template
+    architecture: str
+    parameters: Mapping[str, Json]
+    options: Mapping[str, Json]
+
+    @classmethod
+    def of(cls, wanted: RecipeParameters) -> "Asked":
+        """Return what these names ask for.
+
+        Raises:
+            UnknownNameError: a name that no catalog has.
+            ParameterError: a pair that does not go together, an unknown parameter or option, a
+                value out of its range, or a seed or `recent_bars` that no fit can use.
+        """
+        template = TEMPLATES.get(wanted.template)
+        name = wanted.architecture or template.architectures[0]
+        if name not in ARCHITECTURES:
+            ARCHITECTURES.get(name)
+        if name not in template.architectures:
+            expected = f"one of {', '.join(template.architectures)} for {template.name}"
+            raise ParameterError("architecture", name, expected)
+        if wanted.seed > LARGEST_SEED:
+            raise ParameterError("seed", wanted.seed, f"at most {LARGEST_SEED}")
+        if wanted.recent_bars == 1:
+            raise ParameterError("recent_bars", 1, "0 for all bar times, or at least 2")
+        parameters = _parameters(template, name, wanted.changed_parameters())
+        options = resolve(template.options, wanted.changed_options())
+        return cls(template, name, parameters, options)
+
+
+def _parameters(template: Template, name: str, changed: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the defaults of architecture and template, overlaid with the changed parameters."""
+    objective = template.objective({})
+    space = space_of(name, objective.loss) if name in SPACES else {}
+    own = dict(template.parameters.get(name, {}))
+    known = (defaults(space) if space else ARCHITECTURES.get(name).parameters(objective)) | own
+    if unknown := sorted(set(changed) - set(known)):
+        raise ParameterError("parameters", unknown[0], f"one of {', '.join(sorted(known))}")
+    for parameter, value in changed.items():
+        if parameter in space:
+            space[parameter].check(parameter, value)
+    return known | changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +115,11 @@ class Recipe:
         """Return the recipe for these names; defaults come from template and architecture.
 
         Raises:
-            UnknownNameError: a name that no catalog has.
-            ParameterError: a pair that does not go together, an unknown parameter, or a seed or
-                `recent_bars` that no fit can use.
+            UnknownNameError, ParameterError: as `Asked.of`.
         """
-        template = TEMPLATES.get(wanted.template)
-        name = wanted.architecture or template.architectures[0]
-        if name not in ARCHITECTURES:
-            ARCHITECTURES.get(name)
-        if name not in template.architectures:
-            expected = f"one of {', '.join(template.architectures)} for {template.name}"
-            raise ParameterError("architecture", name, expected)
-        architecture = ARCHITECTURES.get(name)
-        if wanted.seed > LARGEST_SEED:
-            raise ParameterError("seed", wanted.seed, f"at most {LARGEST_SEED}")
-        if wanted.recent_bars == 1:
-            raise ParameterError("recent_bars", 1, "0 for all bar times, or at least 2")
-        own = template.parameters.get(architecture.name, {})
-        known = architecture.parameters(template.objective({})) | dict(own)
-        changed = wanted.changed_parameters()
-        if unknown := sorted(set(changed) - set(known)):
-            raise ParameterError("parameters", unknown[0], f"one of {', '.join(sorted(known))}")
-        options = resolve(template.options, wanted.changed_options())
-        return cls._of(wanted, template, architecture, known | changed, options)
+        asked = Asked.of(wanted)
+        architecture = ARCHITECTURES.get(asked.architecture)
+        return cls._of(wanted, asked.template, architecture, asked.parameters, asked.options)
 
     @classmethod
     def of_contract(cls, contract: ModelContract) -> "Recipe":

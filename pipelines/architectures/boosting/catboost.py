@@ -26,24 +26,14 @@ from pipelines.architectures import (
 )
 from pipelines.architectures.boosting import first_line, shap_importance
 from pipelines.architectures.boosting.devices import fit_on_best
-from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
 from pipelines.architectures.rows import checked_rows
+from pipelines.architectures.spaces import SPACES
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors import NativeModel
 from registry.flavors.trees.catboost import catboost_features
 
-SPACE: Space = {
-    "rounds": Number(200, 1, 10_000, is_integer=True),
-    "depth": Number(4, 1, 16, is_integer=True),
-    "learning_rate": Number(0.05, 1e-4, 1.0),
-    "l2_leaf_reg": Number(3.0, 0.0),
-    "subsample": Number(0.5, 0.01, 1.0),
-    "rsm": Number(0.7, 0.01, 1.0),
-    "random_strength": Number(1.0, 0.0),
-    "border_count": Number(254, 1, 65_535, is_integer=True),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
 _LOSSES = {"softmax": "MultiClass", "squared": "RMSE"}
 _FIXED: dict[str, Json] = {
     "bootstrap_type": "Bernoulli",
@@ -124,10 +114,6 @@ class CatBoostTrees(Architecture):
     takes_missing = True
     # not categories: its own treatment of them is a hash that no other format carries
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults, which are the same for every objective."""
-        return defaults(SPACE)
-
     def fit(
         self,
         rows: TrainingRows,
@@ -146,7 +132,7 @@ class CatBoostTrees(Architecture):
             ValueRangeError: a target outside the objective's domain, or an infinite feature.
             FitError: a class without rows, or CatBoost refuses the rows.
         """
-        chosen = resolve(SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         _check_classes(rows, objective)
         n_threads = int(str(chosen.pop("nthread")))

@@ -21,27 +21,12 @@ from pipelines.architectures import (
 )
 from pipelines.architectures.boosting import first_line, shap_importance
 from pipelines.architectures.boosting.devices import fit_on_best
-from pipelines.architectures.hyperparameters import Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
 from pipelines.architectures.rows import checked_rows
+from pipelines.architectures.spaces import SPACES
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors import NativeModel
-
-SPACE: Space = {
-    "rounds": Number(200, 1, 10_000, is_integer=True),
-    "num_leaves": Number(15, 2, 4096, is_integer=True),
-    "max_depth": Number(-1, -1, 64, is_integer=True),
-    "learning_rate": Number(0.05, 1e-4, 1.0),
-    "min_data_in_leaf": Number(50, 1, 1_000_000, is_integer=True),
-    "min_sum_hessian_in_leaf": Number(1e-3, 0.0),
-    "bagging_fraction": Number(0.5, 0.01, 1.0),
-    "feature_fraction": Number(0.7, 0.01, 1.0),
-    "lambda_l2": Number(1.0, 0.0),
-    "lambda_l1": Number(0.0, 0.0),
-    "min_gain_to_split": Number(0.0, 0.0),
-    "max_bin": Number(255, 2, 4096, is_integer=True),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
 
 _OBJECTIVES = {"gamma": "gamma", "softmax": "multiclass", "squared": "regression"}
 _FIXED: dict[str, Json] = {
@@ -90,10 +75,6 @@ class LightGBM(Architecture):
     takes_missing = True
     takes_categories = True
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults, which are the same for every objective."""
-        return defaults(SPACE)
-
     def fit(
         self,
         rows: TrainingRows,
@@ -112,7 +93,7 @@ class LightGBM(Architecture):
             ValueRangeError: a target outside the objective's domain, or an infinite feature.
             FitError: LightGBM refuses the rows.
         """
-        chosen = resolve(SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         n_rounds = int(str(chosen.pop("rounds")))
         n_threads = int(str(chosen.pop("nthread")))

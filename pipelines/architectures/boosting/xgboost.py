@@ -23,26 +23,12 @@ from pipelines.architectures import (
 )
 from pipelines.architectures.boosting import first_line, shap_importance
 from pipelines.architectures.boosting.devices import fit_on_best
-from pipelines.architectures.hyperparameters import Choice, Number, Space, defaults, resolve
+from pipelines.architectures.hyperparameters import resolve
 from pipelines.architectures.rows import checked_rows
+from pipelines.architectures.spaces import SPACES
 from registry.contract import Json
 from registry.errors import FitError
 from registry.flavors import NativeModel
-
-SPACE: Space = {
-    "rounds": Number(200, 1, 10_000, is_integer=True),
-    "max_depth": Number(4, 1, 16, is_integer=True),
-    "eta": Number(0.05, 1e-4, 1.0),
-    "subsample": Number(0.5, 0.01, 1.0),
-    "colsample_bytree": Number(0.7, 0.01, 1.0),
-    "min_child_weight": Number(50.0, 0.0),
-    "lambda": Number(1.0, 0.0),
-    "alpha": Number(0.0, 0.0),
-    "gamma": Number(0.0, 0.0),
-    "max_bin": Number(256, 2, 4096, is_integer=True),
-    "tree_method": Choice("hist", ("hist",)),
-    "nthread": Number(2, 1, 64, is_integer=True),
-}
 
 _OBJECTIVES = {"gamma": "reg:gamma", "softmax": "multi:softprob", "squared": "reg:squarederror"}
 
@@ -88,10 +74,6 @@ class XGBoost(Architecture):
     objectives: tuple[Loss, ...] = ("gamma", "softmax", "squared")
     takes_missing = True
 
-    def parameters(self, objective: Objective) -> dict[str, Json]:
-        """Return the defaults, which are the same for every objective."""
-        return defaults(SPACE)
-
     def fit(
         self,
         rows: TrainingRows,
@@ -110,7 +92,7 @@ class XGBoost(Architecture):
             ValueRangeError: a target outside the objective's domain, or an infinite feature.
             FitError: XGBoost refuses the rows.
         """
-        chosen = resolve(SPACE, parameters)
+        chosen = resolve(SPACES[self.name], parameters)
         rows = checked_rows(self, rows, objective)
         n_rounds = chosen.pop("rounds")
         settings = chosen | _objective(objective) | {"seed": seed, "verbosity": 0}

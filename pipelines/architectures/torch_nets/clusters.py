@@ -18,10 +18,9 @@ from sklearn.cluster import DBSCAN, KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
+from pipelines.architectures.spaces import MOST_CLUSTERS
 from registry.errors import FitError
 
-METHODS = ("kmeans", "dbscan")
-MOST_STATES = 6
 STABLE = 0.6
 """A number of states is stable from this adjusted Rand index between the halves' clusterings."""
 
@@ -141,8 +140,8 @@ def choose_n_states(
     """
     if method == "dbscan":
         seen = _spread(points, DBSCAN_POINTS)
-        return min(max(len(_dense(seen, _eps(seen, EPS_QUANTILES[0]))) + 1, 2), MOST_STATES)
-    counts = range(2, MOST_STATES + 1)
+        return min(max(len(_dense(seen, _eps(seen, EPS_QUANTILES[0]))) + 1, 2), MOST_CLUSTERS)
+    counts = range(2, MOST_CLUSTERS + 1)
     stability = {k: _stability(points, weight, k, seed) for k in counts}
     stable = [k for k in counts if stability[k] >= STABLE]
     if not stable:

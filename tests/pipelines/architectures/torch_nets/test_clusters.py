@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
+from pipelines.architectures.spaces import CLUSTERINGS
 from pipelines.architectures.torch_nets import clusters
 from registry.errors import FitError
 
@@ -17,7 +18,7 @@ TWO = [(-1.0, -1.0), (1.0, 1.0)]
 THREE = [(-1.2, 0.0), (1.2, 0.0), (0.0, 1.5)]
 
 
-@pytest.mark.parametrize("method", clusters.METHODS)
+@pytest.mark.parametrize("method", CLUSTERINGS)
 @pytest.mark.parametrize("centres", [TWO, THREE])
 def test_finds_the_blobs_and_orders_them_by_variance(method, centres):
     points, truth = blobs(centres)
