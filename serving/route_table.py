@@ -37,6 +37,16 @@ TABLE_HEAD = "| address | scope | what it does |"
 GUARD_STATUSES = (401, 403, 429)
 BODY_STATUSES = (400, 408, 413, 415, 422)
 WITH_BODY = ("POST", "PUT", "PATCH")
+ENQUEUES = 202
+"""Status of every route that enqueues a job (`serving.enqueueing`)."""
+ENQUEUE_STATUSES = (409, 422, 503)
+LOCATION = {"description": "The job's address.", "schema": {"type": "string"}}
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key and request get the same job; another request with it gets 409.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 
 
 class Scope(StrEnum):
@@ -108,7 +118,8 @@ class Route:
         """Every status of an error answer, sorted."""
         guard = () if self.scope is Scope.OPEN else GUARD_STATUSES
         body = BODY_STATUSES if self.method in WITH_BODY else ()
-        return tuple(sorted({*guard, *body, *self.errors, 500}))
+        enqueues = ENQUEUE_STATUSES if self.status == ENQUEUES else ()
+        return tuple(sorted({*guard, *body, *enqueues, *self.errors, 500}))
 
     def summary(self) -> str:
         """Return the first sentence of the description."""
@@ -174,7 +185,10 @@ def _class_of(route: Route, guard: Guard) -> type[APIRoute]:
             answer = super().get_route_handler()
 
             async def strictly(request: Request) -> Response:
-                return await answer(StrictRequest(request.scope, request.receive))
+                response = await answer(StrictRequest(request.scope, request.receive))
+                if route.status == ENQUEUES:
+                    response.headers["Location"] = request.state.location
+                return response
 
             return strictly
 
@@ -184,6 +198,8 @@ def _class_of(route: Route, guard: Guard) -> type[APIRoute]:
 def _declared(route: Route) -> Iterator[tuple[int | str, dict[str, Any]]]:
     for status in route.statuses:
         yield status, {"model": ErrorResponse, "description": MEANINGS[status]}
+    if route.status == ENQUEUES:
+        yield ENQUEUES, {"headers": {"Location": LOCATION}}
     yield from route.responses.items()
 
 
@@ -197,6 +213,8 @@ def _shown(route: Route) -> dict[str, Any]:
         for example in route.examples
         if example.body is not None
     }
+    if route.status == ENQUEUES:
+        shown["parameters"] = [IDEMPOTENCY_KEY]
     if bodies:
         shown["requestBody"] = {"content": {"application/json": {"examples": bodies}}}
     return shown

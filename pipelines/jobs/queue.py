@@ -20,19 +20,23 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
 
+from registry import events
 from registry.contract import Json
 from registry.database import insert_for, reading
-from registry.errors import JobNotFoundError, StaleLeaseError
+from registry.errors import IdempotencyConflictError, JobNotFoundError, StaleLeaseError
 from registry.tables import jobs, schedules
 
 STATES = ("queued", "leased", "done", "failed", "cancelled")
 OPEN_STATES = ("queued", "leased")
 LEASE_SECONDS = 30.0
 RETRY_SECONDS = 5.0
+MAX_ATTEMPTS = 3
+SHORT_ENTRY_POINTS = frozenset({"advance", "drift", "refit", "schedule", "validate"})
+"""What never waits behind a training; every other entry point counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,69 +71,105 @@ class Job:
     ended_at: datetime | None
 
 
+class Options(TypedDict, total=False):
+    """What may be said about a job beyond what it runs.
+
+    model_id: the model that it is about; at most one training of a model runs at a time.
+    actor: who asked for it; then its enqueueing and its end are events too.
+    idempotency_key: at most 64 characters; a second job with the same key is not added.
+    request_sha256: digest of the request that the key stands for; None compares nothing.
+    priority: higher goes first; 0 unless said.
+    is_short: whether it may use the slots kept for short jobs; None: as its entry point does.
+    due_at: not before this time; None means now.
+    max_attempts: how often it is tried; 3 unless said.
+    """
+
+    model_id: str | None
+    actor: str | None
+    idempotency_key: str | None
+    request_sha256: str | None
+    priority: int
+    is_short: bool | None
+    due_at: datetime | None
+    max_attempts: int
+
+
 def enqueue(
-    engine: sa.Engine,
-    entry_point: str,
-    payload: Mapping[str, Json],
-    *,
-    model_id: str | None = None,
-    idempotency_key: str | None = None,
-    due_at: datetime | None = None,
-    max_attempts: int = 3,
+    engine: sa.Engine, entry_point: str, payload: Mapping[str, Json], **options: Unpack[Options]
 ) -> Job:
     """Add a job, or return the one that has this idempotency key already, whatever its state.
 
     Args:
         entry_point: MLproject entry point that the worker runs.
         payload: that entry point's parameters.
-        due_at: not before this time; None means now.
+
+    Raises:
+        IdempotencyConflictError: the key was used for another request.
     """
     with engine.begin() as connection:
-        return enqueue_in(
-            connection,
-            entry_point,
-            payload,
-            model_id=model_id,
-            idempotency_key=idempotency_key,
-            due_at=due_at,
-            max_attempts=max_attempts,
-        )
+        return enqueue_in(connection, entry_point, payload, **options)
 
 
 def enqueue_in(
     connection: sa.Connection,
     entry_point: str,
     payload: Mapping[str, Json],
-    *,
-    model_id: str | None = None,
-    idempotency_key: str | None = None,
-    due_at: datetime | None = None,
-    max_attempts: int = 3,
+    **options: Unpack[Options],
 ) -> Job:
     """Add a job inside the caller's transaction; otherwise as `enqueue`."""
-    now = datetime.now(UTC)
-    values = {
-        "id": uuid.uuid4().hex,
-        "kind": entry_point,
-        "model_id": model_id,
-        "payload": dict(payload),
-        "idempotency_key": idempotency_key,
-        "state": "queued",
-        "due_at": due_at or now,
-        "fence": 0,
-        "max_attempts": max_attempts,
-        "created_at": now,
-    }
     added = connection.execute(
         insert_for(connection, jobs)
-        .values(values)
+        .values(_new_row(entry_point, payload, options))
         .on_conflict_do_nothing(index_elements=["idempotency_key"])
         .returning(jobs)
     ).one_or_none()
     if added is None:
-        known = sa.select(jobs).where(jobs.c.idempotency_key == idempotency_key)
-        added = connection.execute(known).one()
-    return _job(added)
+        return _known(connection, options)
+    job = _job(added)
+    if job.actor is not None:
+        _append_event(connection, job, "job_enqueued", job.actor, "asked for")
+    return job
+
+
+def _new_row(entry_point: str, payload: Mapping[str, Json], options: Options) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    is_short = options.get("is_short")
+    return {
+        "id": uuid.uuid4().hex,
+        "kind": entry_point,
+        "model_id": options.get("model_id"),
+        "payload": dict(payload),
+        "idempotency_key": options.get("idempotency_key"),
+        "request_sha256": options.get("request_sha256"),
+        "actor": options.get("actor"),
+        "priority": options.get("priority", 0),
+        "is_short": entry_point in SHORT_ENTRY_POINTS if is_short is None else is_short,
+        "state": "queued",
+        "due_at": options.get("due_at") or now,
+        "fence": 0,
+        "max_attempts": options.get("max_attempts", MAX_ATTEMPTS),
+        "created_at": now,
+    }
+
+
+def _known(connection: sa.Connection, options: Options) -> Job:
+    """Return the job that has the key already, if it was made by the same request."""
+    key, digest = options.get("idempotency_key"), options.get("request_sha256")
+    known = _job(connection.execute(sa.select(jobs).where(jobs.c.idempotency_key == key)).one())
+    if digest is not None and known.request_sha256 != digest:
+        raise IdempotencyConflictError(known.id)
+    return known
+
+
+def _append_event(connection: sa.Connection, job: Job, kind: str, actor: str, reason: str) -> None:
+    events.append(
+        connection,
+        kind,
+        actor=actor,
+        reason=reason,
+        model_id=job.model_id,
+        facts={"job_id": job.id, "entry_point": job.entry_point},
+    )
 
 
 def enqueue_once(engine: sa.Engine, entry_point: str) -> None:

@@ -34,6 +34,7 @@ from registry.errors.artifacts import (
 )
 from registry.errors.conflict import (
     GateRefusedError,
+    IdempotencyConflictError,
     NoPreviousVersionError,
     PriceBasisConflictError,
     PromotionConflictError,
@@ -110,6 +111,7 @@ __all__ = [
     "GoldenRowsError",
     "HorizonError",
     "HostNotAllowedError",
+    "IdempotencyConflictError",
     "InvalidInputError",
     "JobNotFoundError",
     "KeyNotFoundError",

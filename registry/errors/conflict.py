@@ -75,3 +75,14 @@ class StaleLeaseError(ConflictError):
     def __init__(self, job_id: str, owner: str) -> None:
         self.job_id, self.owner = job_id, owner
         super().__init__(f"job {job_id} is no longer leased to {owner}; its report is discarded")
+
+
+class IdempotencyConflictError(ConflictError):
+    """An idempotency key that stands for another request."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"this Idempotency-Key was sent before with another request, which made job {job_id}; "
+            "send a new key with a new request"
+        )

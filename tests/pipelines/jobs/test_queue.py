@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.jobs import queue
-from registry.errors import JobNotFoundError, StaleLeaseError
+from registry import events
+from registry.errors import IdempotencyConflictError, JobNotFoundError, StaleLeaseError
 
 LATER = timedelta(minutes=10)
 
@@ -111,6 +112,31 @@ def test_cancelling_an_ended_job_changes_nothing(engine):
     job = queue.enqueue(engine, "main", {})
     done = queue.finish(engine, queue.claim(engine, "a"), {})
     assert queue.cancel(engine, job.id) == done
+
+
+def test_a_key_that_stands_for_another_request_is_a_conflict(engine):
+    first = queue.enqueue(engine, "main", {}, idempotency_key="k", request_sha256="a")
+    same = queue.enqueue(engine, "main", {}, idempotency_key="k", request_sha256="a")
+    assert same == first
+    with pytest.raises(IdempotencyConflictError, match=first.id):
+        queue.enqueue(engine, "main", {}, idempotency_key="k", request_sha256="b")
+
+
+def test_what_a_person_asks_for_is_an_event_once_and_the_rest_is_none(engine):
+    queue.enqueue(engine, "drift", {})
+    for _ in range(2):
+        job = queue.enqueue(engine, "main", {}, model_id="m", actor="ada", idempotency_key="k")
+    (event,) = events.read(engine)
+    assert (event.kind, event.actor, event.model_id) == ("job_enqueued", "ada", "m")
+    assert event.facts == {"job_id": job.id, "entry_point": "main"}
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "said", "is_short"),
+    [("main", None, False), ("drift", None, True), ("validate", None, True), ("main", True, True)],
+)
+def test_a_job_is_short_as_its_entry_point_is_unless_said(engine, entry_point, said, is_short):
+    assert queue.enqueue(engine, entry_point, {}, is_short=said).is_short is is_short
 
 
 def test_an_unknown_job_is_named(engine):
