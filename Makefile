@@ -25,7 +25,8 @@ $(STAMP): requirements.lock
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	touch $(STAMP)
 
-up: install  ## start MLflow, serving and a worker; Ctrl-C stops all three
+up: install  ## start MLflow, serving and a worker, with a key in var/key; Ctrl-C stops all three
+	python -m serving.keys make --label "make up" --file $${DATA_DIR:-var}/key
 	honcho start
 
 demo: install  ## walk the closed loop on real bars (DEMO_EXIT=1 stops at the end)

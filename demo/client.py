@@ -35,10 +35,11 @@ class StepFailedError(UnavailableError):
 class Client:
     """One connection to the running platform."""
 
-    def __init__(self, url: str, settings: PlatformSettings) -> None:
+    def __init__(self, url: str, settings: PlatformSettings, key: str) -> None:
         self.url, self.settings = url, settings
         self.engine = open_engine(settings)
-        self._http = httpx.Client(base_url=url, timeout=60)
+        headers = {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, timeout=60, headers=headers)
 
     def __enter__(self) -> Self:
         return self

@@ -18,9 +18,11 @@ from demo.market import Replay
 from demo.processes import ROOT, running, wait_for
 from demo.records import follow_retraining, refused_challenger
 from demo.report import report
+from registry.database import opened_engine
 from registry.errors import MLEngineError
 from registry.settings import PlatformSettings, read_settings
 from registry.tracking_server import address, check_port
+from serving.keys import ALL_RIGHTS, key_in
 from serving.settings import ServingSettings
 
 MODEL = "volatility_forecast"
@@ -87,13 +89,21 @@ def main() -> None:
         print(f"starting MLflow, serving and a worker; their output is in {data_dir / 'log'}")
         wait_for(f"{settings.mlflow_tracking_uri}/health", 90, processes, data_dir / "log")
         wait_for(f"{url}/health", 60, processes, data_dir / "log")
-        with Client(url, settings) as client:
+        with Client(url, settings, make_key(settings, data_dir / "key")) as client:
             walk(client, Replay.of_sample())
         print(f"\nfinished after {time.monotonic() - STARTED:.0f} s")
         if stop_at_end:
             return
         print("everything keeps running until Ctrl-C", flush=True)
         signal.pause()
+
+
+def make_key(settings: PlatformSettings, path: Path) -> str:
+    """Make the key that this demo's requests carry, and say where it is."""
+    with opened_engine(settings) as engine:
+        key, text = key_in(engine, path, ALL_RIGHTS, label="make demo", actor="demo")
+    print(f"key {key.id} with every right is in {path}")
+    return text
 
 
 def fresh_data_dir() -> Path:

@@ -32,6 +32,7 @@ from registry.settings import PlatformSettings, read_settings
 from registry.versions import Registry
 from serving import errors
 from serving.batch import OnlineStore
+from serving.connections import BoundedProtocol, allow_many_files
 from serving.engine import Engine
 from serving.envelope import BodyLimits, Envelope
 from serving.executor import Executor
@@ -155,6 +156,7 @@ def main() -> int:
     try:
         serving = read_settings(ServingSettings)
         configure_logging(serving.log_level)
+        allow_many_files()
         listener = listen(serving.ml_engine_host, serving.ml_engine_port)
         app = create_app(
             read_settings(PlatformSettings), serving, read_settings(PredictionLogSettings)
@@ -165,6 +167,7 @@ def main() -> int:
     config = uvicorn.Config(
         app,
         log_level=serving.log_level.lower(),
+        http=BoundedProtocol,
         access_log=False,
         proxy_headers=bool(serving.trusted_proxies),
         forwarded_allow_ips=serving.trusted_proxies,

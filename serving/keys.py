@@ -89,25 +89,33 @@ def make_key(engine: sa.Engine, rights: Rights, *, label: str = "", actor: str) 
     return find_key(engine, key_id), f"{key_id}.{secret}"
 
 
+def key_in(
+    engine: sa.Engine, path: Path, rights: Rights, *, label: str = "", actor: str
+) -> tuple[Key, str]:
+    """Return the key that a file holds, and its text; write the file where there is none.
+
+    A key that the database does not know is registered with `rights`; a known one keeps its own.
+
+    Raises:
+        ParameterError: the file cannot be read, or does not hold `ID.SECRET` of 256 bits.
+    """
+    if not path.exists():
+        write_secret(path, f"{secrets.token_hex(ID_BYTES)}.{secrets.token_urlsafe(SECRET_BYTES)}")
+    key_id, secret = _read_secret(path)
+    with engine.begin() as connection:
+        _insert(connection, key_id, secret, rights, label, actor)
+    return find_key(engine, key_id), f"{key_id}.{secret}"
+
+
 def take_first_key(engine: sa.Engine, path: Path) -> Key:
     """Register the key that a secret file holds, with every right; a known one is left as it is.
 
     Raises:
         ParameterError: the file cannot be read, or does not hold `ID.SECRET` of 256 bits.
     """
-    wanted = "a readable file with one line ID.SECRET, the secret at least 43 letters long"
-    try:
-        key_id, dot, secret = path.read_text().strip().partition(".")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ParameterError("FIRST_KEY_FILE", str(path), wanted) from exc
-    is_plain = key_id.isascii() and key_id.isalnum() and len(key_id) <= 16
-    if not dot or not is_plain or len(secret) < SECRET_CHARS or not secret.isprintable():
-        raise ParameterError("FIRST_KEY_FILE", str(path), wanted)
-    with engine.begin() as connection:
-        known = connection.scalar(sa.select(_KEYS.c.id).where(_KEYS.c.id == key_id))
-        if known is None:
-            _insert(connection, key_id, secret, ALL_RIGHTS, f"from {path.name}", "serving")
-    return find_key(engine, key_id)
+    _read_secret(path)  # which must be there: a server writes no secret of its own
+    key, _ = key_in(engine, path, ALL_RIGHTS, label=f"from {path.name}", actor="serving")
+    return key
 
 
 def list_keys(engine: sa.Engine) -> list[Key]:
@@ -149,6 +157,31 @@ def revoke_key(engine: sa.Engine, key_id: str, *, actor: str, reason: str) -> Ke
 def sha256_of(secret: str) -> str:
     """Return what the database keeps of a secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read.
+
+    Raises:
+        FileExistsError: there is one already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{text}\n")
+
+
+def _read_secret(path: Path) -> tuple[str, str]:
+    """Return id and secret of a key file."""
+    wanted = "a readable file with one line ID.SECRET, the secret at least 43 letters long"
+    try:
+        key_id, dot, secret = path.read_text().strip().partition(".")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ParameterError("key file", str(path), wanted) from exc
+    is_plain = key_id.isascii() and key_id.isalnum() and len(key_id) <= 16
+    if not dot or not is_plain or len(secret) < SECRET_CHARS or not secret.isprintable():
+        raise ParameterError("key file", str(path), wanted)
+    return key_id, secret
 
 
 def _insert(
@@ -196,32 +229,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _make(engine: sa.Engine, wanted: argparse.Namespace) -> None:
-    if wanted.file and wanted.file.exists():
-        print(f"the key is in {wanted.file}")
-        return
     rights = Rights(
         tuple(dict.fromkeys(wanted.scope or SCOPES)),
         tuple(wanted.model) if wanted.model else None,
         wanted.requests_per_minute,
     )
-    key, text = make_key(engine, rights, label=wanted.label, actor=wanted.actor)
+    said = {"label": wanted.label, "actor": wanted.actor}
     if not wanted.file:
-        print(text)
+        print(make_key(engine, rights, **said)[1])
         return
-    write_secret(wanted.file, text)
-    print(f"key {key.id} ({', '.join(sorted(key.scopes))}) is in {wanted.file}")
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read.
-
-    Raises:
-        FileExistsError: there is one already.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{text}\n")
+    key, _ = key_in(engine, wanted.file, rights, **said)
+    state = "" if key.revoked_at is None else ", but is revoked: remove the file for a new one"
+    print(f"key {key.id} ({', '.join(sorted(key.scopes))}) is in {wanted.file}{state}")
 
 
 def _print(keys: Iterable[Key]) -> None:
@@ -249,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("--requests-per-minute", type=int, help="limit of each serving process")
     make.add_argument("--label", default="", help="what the key is for")
     make.add_argument(
-        "--file", type=Path, help="write the key here instead; nothing is made when it is there"
+        "--file", type=Path, help="write the key here, or register the one that is here already"
     )
     commands.add_parser("list", help="list every key, without secrets")
     revoke = commands.add_parser("revoke", help="revoke a key for good")

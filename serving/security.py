@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import structlog
 from fastapi import Request
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import Scope as Connection
 
 from registry.errors import (
@@ -204,6 +205,8 @@ class Security:
         state["principal"] = principal = self._principal(route, headers)
         if "model_id" in connection.get("path_params", {}):
             principal.check_model(connection["path_params"]["model_id"])
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise HTTPException(415, "send the body as it is, without Content-Encoding")
         if route.is_upload:
             state["body_limits"] = self._upload_limits
 

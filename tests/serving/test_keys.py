@@ -19,6 +19,7 @@ from serving.keys import (
     sha256_of,
     take_first_key,
 )
+from serving.security import KeyRing
 
 
 @pytest.fixture
@@ -110,6 +111,20 @@ def test_a_key_file_is_readable_by_its_owner_alone_and_made_once(command, engine
     assert len(list_keys(engine)) == 1
 
 
+def test_a_key_file_that_outlived_its_database_is_registered_again(
+    command, engine, settings, tmp_path
+):
+    path = tmp_path / "key"
+    command("make", "--file", str(path), "--scope", "read")
+    with engine.begin() as connection:
+        connection.execute(sa.delete(tables.api_keys))
+    command("make", "--file", str(path), "--scope", "read")
+    text = path.read_text().strip()
+    assert KeyRing(engine).find(text).scopes == {"read"}
+    revoke_key(engine, text.partition(".")[0], actor="me", reason="x")
+    assert "revoked" in command("make", "--file", str(path))
+
+
 def test_a_first_key_comes_from_a_secret_file_once_and_with_every_right(engine, tmp_path):
     path = tmp_path / "secret"
     path.write_text(f"first.{'s' * 43}\n")
@@ -131,7 +146,7 @@ def test_a_secret_file_without_a_strong_key_is_refused_without_showing_it(
 ):
     path = tmp_path / "secret"
     path.write_text(content)
-    with pytest.raises(ParameterError, match="FIRST_KEY_FILE") as refused:
+    with pytest.raises(ParameterError, match="key file") as refused:
         take_first_key(engine, path)
     assert "sss" not in str(refused.value)
     with pytest.raises(ParameterError):

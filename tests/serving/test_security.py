@@ -1,5 +1,6 @@
 """Nothing is answered without the right key, whichever way a path is written."""
 
+import gzip
 import time
 
 import pytest
@@ -333,3 +334,13 @@ def test_keys_stay_valid_while_the_database_is_away(engine, tmp_path, capsys):
     ring.refresh()
     assert ring.find(text) is not None
     assert "keys not read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "identity, gzip", "x"])
+def test_a_compressed_body_is_415_and_is_not_unpacked(client, encoding):
+    headers = {"content-encoding": encoding, "content-type": "application/json"}
+    bomb = gzip.compress(b"[" + b"0," * 5_000_000 + b"0]")
+    for path in ("/predict", "/bars"):
+        answer = client.post(path, content=bomb, headers=headers)
+        assert answer.status_code == 415
+        assert answer.json()["error"]["code"] == "unsupported_media_type"
