@@ -20,6 +20,7 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from monitoring.prediction_log import PredictionLog
 from monitoring.settings import PredictionLogSettings
@@ -164,7 +165,18 @@ def main() -> int:
     except MLEngineError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
-    config = uvicorn.Config(
+    config = server_config(app, serving)
+    # uvicorn raises the signal again after its shutdown; by then there is nothing left to end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def server_config(app: ASGIApp, serving: ServingSettings) -> uvicorn.Config:
+    """Return how the application is served."""
+    return uvicorn.Config(
         app,
         log_level=serving.log_level.lower(),
         http=BoundedProtocol,
@@ -173,12 +185,6 @@ def main() -> int:
         forwarded_allow_ips=serving.trusted_proxies,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    # uvicorn raises the signal again after its shutdown; by then there is nothing left to end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])
-    return 0
 
 
 def listen(host: str, port: int) -> socket.socket:

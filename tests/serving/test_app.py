@@ -1,15 +1,20 @@
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
+import httpx
 import pytest
+import uvicorn
 
 from registry.errors import PortInUseError, SettingValueError
-from serving.app import REGISTRY_PATIENCE, listen, main
+from serving.app import REGISTRY_PATIENCE, listen, main, server_config
+from serving.settings import ServingSettings
 
 HEAVY = (
     "torch",
@@ -115,3 +120,28 @@ def test_a_port_in_use_and_a_foreign_address_are_different_errors():
         listen("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(SettingValueError, match="ML_ENGINE_HOST"):
         listen("203.0.113.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "sees"),
+    [("", "http 127.0.0.1"), ("127.0.0.1", "https 192.0.2.7"), ("192.0.2.1", "http 127.0.0.1")],
+)
+def test_forwarded_headers_are_believed_from_configured_proxies_alone(trusted, sees):
+    async def echo(scope, receive, send):
+        text = f"{scope['scheme']} {scope['client'][0]}".encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": text})
+
+    config = server_config(echo, ServingSettings(trusted_proxies=trusted, log_level="ERROR"))
+    config.lifespan = "off"
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None
+    with listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+        answer = httpx.get(address, headers=headers)
+        server.should_exit = True
+        thread.join()
+    assert answer.text == sees
