@@ -63,6 +63,11 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._write_out, name="prediction-log", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Rows that were handed over and are not being written yet."""
+        return len(self._pending)
+
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand rows over and return at once.
 

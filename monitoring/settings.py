@@ -65,3 +65,21 @@ class MonitoringSettings(BaseSettings):
     retrain_floor_days: float = Field(
         default=0.0, ge=0, description="Retrain at least this often without any drift; 0 is never."
     )
+
+
+class HardwareSettings(BaseSettings):
+    """Whether and how often the serving process looks at the machine it runs on."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    hardware_monitoring: bool = Field(
+        default=True,
+        description="Whether processor, memory, disk and GPUs are sampled; false samples nothing.",
+    )
+    monitoring_interval: float = Field(
+        default=10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds between two samples of the hardware; more where a sample would cost "
+        "over 0.5 % of a core.",
+    )

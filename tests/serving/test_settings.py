@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from monitoring.settings import MonitoringSettings, PredictionLogSettings
+from monitoring.settings import HardwareSettings, MonitoringSettings, PredictionLogSettings
 from pipelines.jobs.worker import WorkerSettings
 from registry.settings import PlatformSettings
 from serving.settings import ServingSettings
@@ -13,6 +13,7 @@ KINDS = (
     PlatformSettings,
     ServingSettings,
     PredictionLogSettings,
+    HardwareSettings,
     WorkerSettings,
     MonitoringSettings,
 )
