@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from monitoring.prediction_log import PredictionLog
-from monitoring.settings import PredictionLogSettings
+from monitoring.settings import HardwareSettings, PredictionLogSettings
 from pipelines.data.sources.store import BarStore
 from registry.artifacts import ArtifactCache
 from registry.database import open_engine
@@ -38,6 +38,7 @@ from serving.engine import Engine
 from serving.envelope import BodyLimits, Envelope
 from serving.executor import Executor
 from serving.follower import Follower, Stores
+from serving.gauges import SystemGauges
 from serving.history import History
 from serving.keys import take_first_key
 from serving.metrics import Metrics
@@ -49,6 +50,7 @@ from serving.security import KeyRing, Security
 from serving.service import Service
 from serving.settings import LogLevel, ServingSettings
 from serving.steps import Steps
+from serving.system import make_system
 
 DESCRIPTION = """Predictions of registered models: from rows, from bars of the request, from the
 bars that this engine holds, from texts, or for a portfolio. Every error has one shape:
@@ -62,15 +64,20 @@ def create_app(
     platform: PlatformSettings,
     serving: ServingSettings,
     logged: PredictionLogSettings,
+    hardware: HardwareSettings | None = None,
 ) -> FastAPI:
     """Return the application; its parts start with its lifespan and end with it.
+
+    Args:
+        hardware: None reads them from the environment.
 
     Raises:
         UnavailableError: the engine database does not answer or is not migrated.
         NoKeysError: it would listen beyond loopback, and no valid key exists.
         ParameterError: FIRST_KEY_FILE cannot be used.
     """
-    service = _service(platform, serving, logged)
+    sampled = hardware or read_settings(HardwareSettings)
+    service = _service(platform, serving, logged, sampled)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -102,7 +109,10 @@ def create_app(
 
 
 def _service(
-    platform: PlatformSettings, serving: ServingSettings, logged: PredictionLogSettings
+    platform: PlatformSettings,
+    serving: ServingSettings,
+    logged: PredictionLogSettings,
+    sampled: HardwareSettings,
 ) -> Service:
     database = open_engine(platform)
     try:
@@ -127,8 +137,17 @@ def _service(
         "Predictions that wait or run now.",
         lambda: engine.predicting.waiting,
     )
+    counted.watch(
+        "ml_engine_prediction_log_waiting",
+        "Answered rows that are not on disk yet.",
+        lambda: log.waiting,
+    )
     registry = Registry(platform, database)
     stores = Stores(registry, ModelStore(platform.mlflow_tracking_uri), cache, database)
+    follower = Follower(stores, loaded, counted, serving)
+    shown = (serving, logged)
+    system = make_system(database, history, counted.traffic, platform, sampled, shown)
+    counted.add(SystemGauges(system, follower))
     return Service(
         settings=serving,
         database=database,
@@ -138,9 +157,10 @@ def _service(
         history=history,
         log=log,
         engine=engine,
-        follower=Follower(stores, loaded, counted, serving),
+        follower=follower,
         writing=Executor("bars", serving.max_waiting),
         security=security,
+        system=system,
     )
 
 

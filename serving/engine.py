@@ -123,6 +123,7 @@ class Engine:
         metrics, model, option = self._metrics, version.model_id, route.option
         labels = (model, str(version.number), option.flavor, option.backend)
         metrics.predictions.labels(*labels).inc(n_answers)
+        metrics.traffic.count_predictions(n_answers)
         metrics.predict_seconds.labels(model).observe(seconds)
         for error in errors.values():
             metrics.prediction_errors.labels(model, code_of(error)).inc()

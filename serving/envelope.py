@@ -100,6 +100,7 @@ class Envelope:
         method = scope["method"] if scope["method"] in METHODS else UNKNOWN_METHOD
         self._metrics.requests.labels(route, method, status or 499).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.traffic.count_request(route, status or 499)
 
 
 class _Answer:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from serving.traffic import Traffic
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 LATENCY_BUCKETS = (
@@ -21,6 +24,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.traffic = Traffic()
         self.requests = Counter(
             "ml_engine_requests", "Answers sent.", ["route", "method", "status"], registry=registry
         )
@@ -86,6 +90,10 @@ class Metrics:
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read when it is asked for."""
         Gauge(name, text, registry=self.registry).set_function(read)
+
+    def add(self, collector: Collector) -> None:
+        """Add gauges that are read together when they are asked for."""
+        self.registry.register(collector)
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

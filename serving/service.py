@@ -15,6 +15,7 @@ from serving.metrics import Metrics
 from serving.models import Models
 from serving.security import Security
 from serving.settings import ServingSettings
+from serving.system import System
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,12 @@ class Service:
     follower: Follower
     writing: Executor
     security: Security
+    system: System
 
     def start(self) -> None:
         """Begin to follow the registry and the keys; returns at once."""
         self.security.keys.start()
+        self.system.start()
         self.follower.start()
 
     def close(self) -> None:
@@ -43,6 +46,7 @@ class Service:
         try:
             self.follower.close()
             self.security.keys.close()
+            self.system.close()
             self.engine.close()
             self.writing.close()
             self.log.close()

@@ -1,13 +1,14 @@
 """The HTTP API, one file per heading; each has its rows of the route table as `ROUTES`."""
 
 from serving.route_table import Route
-from serving.routes import bars, docs, front_page, health, keys, metrics, models, predict
+from serving.routes import bars, docs, front_page, health, keys, metrics, models, predict, status
 
 ROUTES: tuple[Route, ...] = (
     *front_page.ROUTES,
     *docs.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
+    *status.ROUTES,
     *models.ROUTES,
     *predict.ROUTES,
     *bars.ROUTES,

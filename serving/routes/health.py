@@ -1,19 +1,16 @@
-"""GET /health: whether this process answers, and what it depends on."""
+"""GET /health and /health/ready: whether this process answers, and what it depends on."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime
+from time import perf_counter
 from typing import Literal
 
-import sqlalchemy as sa
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from registry.database import reading
+from serving.dependencies import Answer, masked
 from serving.route_table import Example, Route, Scope
 from serving.service import Service, service_of
-
-CHECK_SECONDS = 2.0
 
 
 class Dependency(BaseModel):
@@ -32,67 +29,86 @@ class Health(BaseModel):
     """
 
     status: Literal["ok", "degraded", "starting"]
+    healthy: bool = Field(description="Whether `status` is ok.")
     live: Literal[True] = True
     ready: bool
     access: str = Field(description="Whether a key is needed.")
     dependencies: dict[str, Dependency]
     loaded: dict[str, int] = Field(description="Model -> version that answers.")
     problems: dict[str, str] = Field(description="Model -> why its alias names another version.")
+    response_time_ms: float = Field(description="How long this answer took to make.")
+
+
+class Readiness(BaseModel):
+    """Whether requests may be sent here."""
+
+    ready: bool
 
 
 async def health(request: Request, response: Response) -> Health:
     """Tell whether this process can serve: 503 while it starts, 200 from then on.
 
-    Serving goes on while MLflow is away; `dependencies` says so.
+    Serving goes on while MLflow is away; `dependencies` says so. A dependency that hangs delays
+    this answer by half a second at most.
     """
-    service = service_of(request)
-    database, store = await asyncio.gather(
-        _checked(lambda: _ask_database(service)), _checked(lambda: _ask_store(service))
-    )
-    dependencies = {
-        "mlflow": _registry(service),
-        "database": database,
-        "store": store,
-        "prediction_log": _log(service),
-    }
+    service, started = service_of(request), perf_counter()
+    dependencies = await ask_dependencies(service)
     loaded = {name: version.number for name, version in service.models.production().items()}
     problems = service.models.problems()
     is_ready = service.follower.is_ready
     is_whole = not problems and all(d.ok is not False for d in dependencies.values())
+    status = _status(is_ready, is_whole)
     response.status_code = 200 if is_ready else 503
     return Health(
-        status="starting" if not is_ready else "ok" if is_whole else "degraded",
+        status=status,
+        healthy=status == "ok",
         ready=is_ready,
         access=service.security.access,
         dependencies=dependencies,
         loaded=loaded,
         problems={name: problem.reason for name, problem in problems.items()},
+        response_time_ms=round((perf_counter() - started) * 1e3, 3),
     )
 
 
-async def _checked(ask: Callable[[], str]) -> Dependency:
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            return Dependency(ok=True, detail=await asyncio.to_thread(ask))
-    except (OSError, sa.exc.SQLAlchemyError) as exc:
-        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        return Dependency(ok=False, detail=reason)
+async def ready(request: Request, response: Response) -> Readiness:
+    """Tell a balancer whether to send requests here: 200, or 503 while the process starts.
+
+    It asks nobody, so it answers at once whatever hangs. The database and MLflow do not count:
+    predictions go on without them.
+    """
+    is_ready = service_of(request).follower.is_ready
+    response.status_code = 200 if is_ready else 503
+    return Readiness(ready=is_ready)
 
 
-def _ask_database(service: Service) -> str:
-    with reading(service.database) as connection:
-        connection.execute(sa.text("SELECT 1"))
-    return service.database.url.render_as_string(hide_password=True)
+async def ask_dependencies(service: Service) -> dict[str, Dependency]:
+    """Return the state of everything this process uses; waits half a second at most."""
+    system = service.system
+    database, store = await asyncio.gather(system.database.answer(), system.store.answer())
+    return {
+        "mlflow": _registry(service),
+        "database": _of(database),
+        "store": _of(store),
+        "prediction_log": _log(service),
+    }
 
 
-def _ask_store(service: Service) -> str:
-    held = {name: len(service.history.symbols(name)) for name in service.history.intervals()}
-    return ", ".join(f"{n} symbols at {name}" for name, n in held.items()) or "no bars yet"
+def _status(is_ready: bool, is_whole: bool) -> Literal["ok", "degraded", "starting"]:
+    if not is_ready:
+        return "starting"
+    return "ok" if is_whole else "degraded"
+
+
+def _of(answer: Answer[str]) -> Dependency:
+    if answer.problem is not None:
+        return Dependency(ok=False, detail=answer.problem, checked_at=answer.at)
+    return Dependency(ok=True, detail=answer.value or "", checked_at=answer.at)
 
 
 def _registry(service: Service) -> Dependency:
     status = service.follower.registry_status
-    return Dependency(ok=status.is_reachable, detail=status.detail, checked_at=status.at)
+    return Dependency(ok=status.is_reachable, detail=masked(status.detail), checked_at=status.at)
 
 
 def _log(service: Service) -> Dependency:
@@ -109,5 +125,14 @@ ROUTES = (
         tag="watch",
         examples=(Example("how it is"),),
         responses={503: {"model": Health, "description": "Starting."}},
+    ),
+    Route(
+        "GET",
+        "/health/ready",
+        Scope.OPEN,
+        ready,
+        tag="watch",
+        examples=(Example("whether to send requests here"),),
+        responses={503: {"model": Readiness, "description": "Starting."}},
     ),
 )

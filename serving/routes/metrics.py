@@ -1,5 +1,7 @@
 """GET /metrics: the process in Prometheus' text format."""
 
+import asyncio
+
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
@@ -13,6 +15,8 @@ async def metrics(request: Request) -> Response:
     service = service_of(request)
     if not service.settings.metrics_enabled:
         raise HTTPException(404)
+    system = service.system
+    await asyncio.gather(system.database.answer(), system.store.answer(), system.backlog.answer())
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 

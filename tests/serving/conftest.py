@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from monitoring.settings import PredictionLogSettings
+from monitoring.settings import HardwareSettings, PredictionLogSettings
 from pipelines.data.features import FEATURE_SETS, fingerprint
 from registry.contract import ModelContract
 from registry.decoder import Decoder
@@ -172,9 +172,14 @@ def serving_settings() -> ServingSettings:
 
 
 @pytest.fixture
-def app(settings, serving_settings):
+def hardware_settings() -> HardwareSettings:
+    return HardwareSettings(hardware_monitoring=False)
+
+
+@pytest.fixture
+def app(settings, serving_settings, hardware_settings):
     platform = settings.model_copy(update={"mlflow_tracking_uri": DEAD_MLFLOW})
-    return create_app(platform, serving_settings, PredictionLogSettings())
+    return create_app(platform, serving_settings, PredictionLogSettings(), hardware_settings)
 
 
 @pytest.fixture
