@@ -53,6 +53,10 @@ class Principal:
     scopes: frozenset[str]
     model_ids: frozenset[str] | None = None
 
+    def may(self, scope: Scope) -> bool:
+        """Return whether it may do what a scope allows."""
+        return scope in self.scopes
+
     def allows(self, model_id: str | None) -> bool:
         """Return whether it may see and use a model; what belongs to no model needs all of them."""
         return self.model_ids is None or model_id in self.model_ids
@@ -211,20 +215,25 @@ class Security:
             state["body_limits"] = self._upload_limits
 
     def _principal(self, route: Route, headers: Headers) -> Principal:
-        if route.scope is Scope.OPEN or (route.open_on_loopback and self.is_loopback):
-            return LOCAL if self._is_open else ANYBODY
         text = _key_text(headers)
-        if text is None and self._is_open and route.scope in OPEN_ON_LOOPBACK:
-            return LOCAL
+        if text is None and (without := self._without_key(route)):
+            return without
         if text is None:
             raise UnauthenticatedError("no key")
         key = self.keys.find(text)
         if key is None:
             raise UnauthenticatedError("the key is not valid")
         self._limits.take(key)
-        if route.scope not in key.scopes:
+        if route.scope not in key.scopes and not self._without_key(route):
             raise ForbiddenError(f"scope {route.scope}", key.scopes)
         return Principal(key.id, key.scopes, key.model_ids)
+
+    def _without_key(self, route: Route) -> Principal | None:
+        """Return who calls without a key; None where one is needed."""
+        if self._is_open and route.scope in LOCAL.scopes:
+            return LOCAL
+        is_open = route.scope is Scope.OPEN or (route.open_on_loopback and self.is_loopback)
+        return ANYBODY if is_open else None
 
     def _check_source(self, headers: Headers) -> None:
         """Refuse other hosts (DNS rebinding) and pages of other sites."""

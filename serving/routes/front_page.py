@@ -10,6 +10,7 @@ from pipelines.templates import TEMPLATES
 from serving.pages import page, table
 from serving.route_table import Route, Scope
 from serving.routes.models import ModelLine, model_lines
+from serving.security import principal_of
 from serving.service import service_of
 
 ADDRESSES = (
@@ -21,28 +22,31 @@ ADDRESSES = (
     ("GET /metrics", "/metrics", "counters and latencies for Prometheus"),
     ("/openapi.json", "/openapi.json", "the API for programs"),
 )
+WITH_A_KEY = "<p>Shown to keys with the scope <code>read</code>.</p>"
 HEADS = ("model", "template", "serves", "aliases", "versions", "may trade", "problem")
 
 
 async def front_page(request: Request) -> HTMLResponse:
     """Show the addresses and the models."""
-    service = service_of(request)
-    lines = await asyncio.to_thread(model_lines, service)
+    shown = await _models(request) if principal_of(request).may(Scope.READ) else WITH_A_KEY
     links: list[tuple[str, ...]] = [
         (f'<a href="{href}"><code>{name}</code></a>', text) for name, href, text in ADDRESSES
     ]
-    models = (
-        table(HEADS, [_row(line) for line in lines])
-        if lines
-        else "<p>None yet: run <code>make demo</code>, or train one as README shows.</p>"
-    )
     return HTMLResponse(
         page(
             "Nautilus ML Engine",
             "<h1>Nautilus ML Engine</h1><p>Serving: answers of registered models.</p>"
-            f"{table(('address', 'what it is'), links)}<h2>Models</h2>{models}",
+            f"{table(('address', 'what it is'), links)}<h2>Models</h2>{shown}",
         )
     )
+
+
+async def _models(request: Request) -> str:
+    found = await asyncio.to_thread(model_lines, service_of(request))
+    lines = [line for line in found if principal_of(request).allows(line.model_id)]
+    if not lines:
+        return "<p>None yet: run <code>make demo</code>, or train one as README shows.</p>"
+    return table(HEADS, [_row(line) for line in lines])
 
 
 def _row(line: ModelLine) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from serving import examples
+from serving.keys import Rights, make_key
 from serving.routes.docs import render
 from serving.routes.front_page import _may_trade
 from serving.routes.models import ModelLine
@@ -93,3 +94,15 @@ def test_the_front_page_says_why_a_model_does_not_trade(template, may_trade, sho
         problem=None,
     )
     assert _may_trade(line) == shown
+
+
+def test_the_front_page_shows_models_to_those_who_may_read(client):
+    database, keys = client.app.state.service.database, client.app.state.service.security.keys
+    assert "None yet" in client.get("/").text  # open: no key was ever made
+    _, text = make_key(database, Rights(("read",)), actor="x")
+    _, other = make_key(database, Rights(("predict",)), actor="x")
+    keys.load()
+    assert "scope <code>read</code>" in client.get("/").text
+    assert "scope <code>read</code>" in client.get("/", headers={"x-api-key": other}).text
+    assert "None yet" in client.get("/", headers={"x-api-key": text}).text
+    assert client.get("/", headers={"x-api-key": f"{text}x"}).status_code == 401
