@@ -20,6 +20,7 @@ from pipelines.parameters import parse
 from pipelines.recipes.inputs import kind_of
 from pipelines.stage import exit_with
 from pipelines.templates import TEMPLATES
+from registry import managed_models
 from registry.database import opened_engine, reading
 from registry.settings import PlatformSettings, read_settings
 from registry.tables import aliases, retraining_cycles, versions
@@ -43,8 +44,9 @@ def enqueue_due(engine: sa.Engine, platform: PlatformSettings) -> list[str]:
 def enqueue_drift(engine: sa.Engine, platform: PlatformSettings) -> None:
     """Enqueue `drift` for each production model with new predictions, then `advance` if needed.
 
-    New means: logged after the model's newest drift job was created. `advance` is needed when any
-    retraining cycle is open; after the drift jobs the worker adds it by itself.
+    Models that people set to `watched: false`, and archived ones, are left out. New means: logged
+    after the model's newest drift job was created. `advance` is needed when any retraining cycle
+    is open; after the drift jobs the worker adds it by itself.
     """
     with reading(engine) as connection:
         served = sa.select(aliases.c.model_id).where(
@@ -55,7 +57,7 @@ def enqueue_drift(engine: sa.Engine, platform: PlatformSettings) -> None:
             retraining_cycles.c.closed_at.is_(None)
         )
         is_open = connection.execute(open_cycle.limit(1)).first() is not None
-    for model_id in models:
+    for model_id in sorted(set(models) - managed_models.unwatched(engine)):
         latest = queue.list_jobs(engine, entry_point=DRIFT, model_id=model_id, limit=1)
         if latest and latest[0].state in queue.OPEN_STATES:
             continue
@@ -67,7 +69,10 @@ def enqueue_drift(engine: sa.Engine, platform: PlatformSettings) -> None:
 
 
 def enqueue_refits(engine: sa.Engine) -> None:
-    """Enqueue `refit` for each production model that is fitted anew every day, unless one waits."""
+    """Enqueue `refit` for each production model that is fitted anew every day, unless one waits.
+
+    Whether a model is watched changes nothing: its answers age all the same.
+    """
     query = sa.select(aliases.c.model_id, versions.c.contract).join(
         versions,
         sa.and_(versions.c.model_id == aliases.c.model_id, versions.c.number == aliases.c.number),

@@ -33,6 +33,7 @@ from pipelines.stage import (
 from pipelines.templates import TEMPLATES
 from pipelines.train import train
 from pipelines.validate import validate
+from registry import managed_models
 from registry.database import opened_engine
 from registry.flavors.conversion import conversion
 from registry.gates import Lock
@@ -69,6 +70,7 @@ def make_version(
     with stage_run("main", wanted.model_id, *groups) as run_id, opened_engine(settings) as engine:
         started = perf_counter()
         registry = Registry(settings, engine)
+        managed_models.check_not_archived(engine, wanted.model_id)
         if judgement.champion:  # refused before the training, not after it
             registry.get(wanted.model_id, judgement.champion)
         with TemporaryDirectory() as folder, conversion(flavors.libraries()) as writing:

@@ -19,11 +19,11 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from registry import events
+from registry.alias_rows import PRODUCTION, STAGING
 from registry.database import opened_engine
 from registry.errors import MLEngineError
 from registry.gates import refusals
 from registry.model_store import ModelStore
-from registry.promotion import PRODUCTION, STAGING
 from registry.settings import PlatformSettings, read_settings
 from registry.versions import Registry, Version
 

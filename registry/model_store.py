@@ -51,6 +51,8 @@ PACKAGED_FILES = (
     *("requirements.txt", "python_env.yaml", "conda.yaml"),
 )
 """Files that are written for MLflow beside those of the version."""
+MODELS_PER_CALL = 1000
+"""The most that MLflow gives in one answer."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag that MLflow's UI shows as the description of a logged model."""
 
@@ -140,6 +142,24 @@ class ModelStore:
             found = self._unless_absent(self._client.get_registered_model, model_id)
         return {} if found is None else {a: int(n) for a, n in found.aliases.items()}
 
+    def all_aliases(self) -> dict[str, dict[str, int]]:
+        """Return model -> alias -> version number of every model, in one look.
+
+        One call for every `MODELS_PER_CALL` models. Models that come or go between two calls may
+        be missing.
+        """
+        found: dict[str, dict[str, int]] = {}
+        token = None
+        with self._answering():
+            while True:
+                page = self._client.search_registered_models(
+                    max_results=MODELS_PER_CALL, page_token=token
+                )
+                found |= {m.name: {a: int(n) for a, n in m.aliases.items()} for m in page}
+                token = page.token
+                if not token:
+                    return found
+
     def has_version(self, model_id: str, number: int) -> bool:
         """Return whether MLflow still has the version; somebody may have deleted it there."""
         with self._answering():
@@ -150,6 +170,11 @@ class ModelStore:
         """Point the alias at a version."""
         with self._answering():
             self._client.set_registered_model_alias(model_id, alias, str(number))
+
+    def delete_alias(self, model_id: str, alias: str) -> None:
+        """Take an alias away; one that is gone already is fine."""
+        with self._answering():
+            self._unless_absent(self._client.delete_registered_model_alias, model_id, alias)
 
     def delete_version(self, model_id: str, number: int) -> None:
         """Delete a registered version; one that is gone already is fine."""

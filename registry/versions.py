@@ -14,19 +14,32 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from registry import events, promotion, tables
+from registry import (
+    alias_rows,
+    deployments,
+    events,
+    managed_models,
+    outside_moves,
+    promotion,
+    tables,
+)
+from registry.alias_rows import PRODUCTION, STAGING, AliasState
 from registry.contract import ModelContract
 from registry.database import reading
+from registry.deployments import Deployment
 from registry.errors import (
     GateRefusedError,
+    ModelArchivedError,
     ModelNotFoundError,
     NoPreviousVersionError,
     NotFoundError,
+    NothingToWithdrawError,
     ParameterError,
     PromotionConflictError,
     UnmeasuredArtifactError,
@@ -35,8 +48,9 @@ from registry.errors import (
     VersionNotFoundError,
 )
 from registry.gates import GateRow, Lock, Record, refusals, unmeasured_artifacts
+from registry.managed_models import ManagedModel
 from registry.model_store import ModelStore, VersionContent
-from registry.promotion import PRODUCTION, STAGING, AliasState, Deployment, Move
+from registry.promotion import Move
 from registry.settings import PlatformSettings
 from registry.version_card import describe, version_tags
 from registry.version_files import artifacts, digest_directory
@@ -77,6 +91,17 @@ class Version:
         """Return one line per gate that keeps a lock shut, as `registry.gates.refusals` does."""
         carried = artifacts(self.digests)
         return refusals(self.record, lock, self.contract.template, champion, tuple(carried))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The aliases of every registered model, from one look at MLflow.
+
+    `states` are those of `production`; `aliases` are alias -> number as MLflow has them.
+    """
+
+    states: Mapping[str, AliasState]
+    aliases: Mapping[str, Mapping[str, int]]
 
 
 class Registry:
@@ -180,11 +205,11 @@ class Registry:
 
     def find_deployment(self, model_id: str) -> Deployment | None:
         """Return the deployment that serves the model, None when nothing was promoted yet."""
-        return promotion.find_deployment(self._engine, model_id)
+        return deployments.find_open(self._engine, model_id)
 
     def alias_state(self, model_id: str, alias: str = PRODUCTION) -> AliasState:
         """Return the state of the alias in the engine database, without asking MLflow."""
-        return promotion.state(self._engine, model_id, alias)
+        return alias_rows.find(self._engine, model_id, alias)
 
     def resolve_alias(self, model_id: str, alias: str = PRODUCTION) -> AliasState:
         """Return the version to serve under an alias, following MLflow where that is allowed.
@@ -196,11 +221,21 @@ class Registry:
         Raises:
             RegistryUnavailableError: MLflow does not answer.
         """
+        judge = partial(self._why_not, alias)
+        return outside_moves.observe(self._engine, self._store, model_id, alias, judge)
 
-        def judge(number: int) -> tuple[str, ...]:
-            return self._why_not(model_id, number, alias)
+    def look(self) -> Look:
+        """Return where the aliases of all models stand: `resolve_alias` of each, in one look.
 
-        return promotion.observe(self._engine, self._store, model_id, alias, judge)
+        Raises:
+            RegistryUnavailableError: MLflow does not answer.
+        """
+        pointed = self._store.all_aliases()
+        judge, model_ids = partial(self._why_not, PRODUCTION), self.model_ids()
+        states = outside_moves.observe_all(
+            self._engine, self._store, model_ids, PRODUCTION, pointed, judge
+        )
+        return Look(states, {m: pointed.get(m, {}) for m in model_ids})
 
     def set_alias_staging(
         self,
@@ -235,8 +270,9 @@ class Registry:
     ) -> Version:
         """Move an alias to a version whose serve lock is open.
 
-        Where another version serves, the record must hold a comparison with that version. A
-        version that serves already is returned as it is. A refusal appends `promotion_refused`.
+        Where another version serves, or was withdrawn last, the record must hold a comparison
+        with that version. A version that serves already is returned as it is. A refusal appends
+        `promotion_refused`.
 
         Args:
             expected_generation: the alias's generation that the caller decided on (from
@@ -246,41 +282,35 @@ class Registry:
         Raises:
             GateRefusedError: the serve lock is shut; each gate with its value and limit.
             PromotionConflictError: the alias moved since, or another promotion is under way.
+            ModelArchivedError: the model is archived.
             NotFoundError: as `get`.
             RegistryUnavailableError: MLflow does not answer. When it stopped answering in the
                 middle, the promotion stays pending until `reconcile`.
         """
         version = self.get(model_id, number)
-        if (model_id, alias) in promotion.abandoned(self._engine):
-            promotion.settle(self._engine, self._store, model_id, alias)
-        found = self.resolve_alias(model_id, alias)
-        wanted = found.generation if expected_generation is None else expected_generation
-        if found.pending is not None or found.generation != wanted:
-            raise PromotionConflictError(model_id, alias, wanted)
+        found = self._settled(model_id, alias, expected_generation)
         if found.number == number and found.outside is None and not found.refusals:
             return version
         move = Move(model_id, alias, number, actor, reason, run_id)
-        champion = None if found.number == number else found.number
-        self._check_serve_lock(version, move, champion)
-        return self._move(version, move, wanted)
+        champion = self._champion(found)
+        self._check_serve_lock(version, move, None if champion == number else champion)
+        return self._move(version, move, found.generation)
 
-    def roll_back(self, model_id: str, *, actor: str, reason: str) -> Version:
+    def roll_back(
+        self, model_id: str, *, actor: str, reason: str, expected_generation: int | None = None
+    ) -> Version:
         """Return `production` to the champion before the present one.
 
-        Versions that were themselves rolled back or deleted are passed over.
+        Versions that were themselves rolled back, withdrawn or deleted are passed over.
 
         Raises:
             NoPreviousVersionError: there is none.
             GateRefusedError: its serve lock is shut under today's limits.
             PromotionConflictError, RegistryUnavailableError: as `promote`.
         """
-        if (model_id, PRODUCTION) in promotion.abandoned(self._engine):
-            promotion.settle(self._engine, self._store, model_id, PRODUCTION)
-        found = self.resolve_alias(model_id, PRODUCTION)
-        if found.pending is not None:
-            raise PromotionConflictError(model_id, PRODUCTION, found.generation)
+        found = self._settled(model_id, PRODUCTION, expected_generation)
         known = {version.number: version for version in self.list_versions(model_id)}
-        earlier = promotion.earlier_champions(self._engine, model_id)
+        earlier = deployments.earlier_champions(self._engine, model_id)
         usable = (known[n] for n in earlier if n != found.number and n in known)
         version = next((v for v in usable if self._store.has_version(model_id, v.number)), None)
         if version is None:
@@ -290,6 +320,31 @@ class Registry:
         )
         self._check_serve_lock(version, move, champion=None)
         return self._move(version, move, found.generation)
+
+    def withdraw(
+        self,
+        model_id: str,
+        *,
+        actor: str,
+        reason: str,
+        alias: str = PRODUCTION,
+        expected_generation: int | None = None,
+    ) -> int | None:
+        """Take an alias away and return the version that it named; nothing serves under it then.
+
+        Raises:
+            NothingToWithdrawError: the alias names no version.
+            PromotionConflictError, RegistryUnavailableError: as `promote`.
+        """
+        found = self._settled(model_id, alias, expected_generation)
+        if found.number is None and found.outside is None:
+            raise NothingToWithdrawError(model_id, alias)
+        move = Move(
+            *(model_id, alias, None, actor, reason, None, "withdrawing", "withdrawn"), found.number
+        )
+        claimed = promotion.begin(self._engine, move, found.generation)
+        promotion.finish(self._engine, self._store, move, claimed)
+        return found.number
 
     def delete(self, model_id: str, number: int, *, actor: str, reason: str) -> None:
         """Delete a version that no alias points at; its record stays in the event log.
@@ -309,6 +364,19 @@ class Registry:
             self._store.delete_version(model_id, number)
             _append(connection, "deleted", version, actor, reason)
 
+    def archive(self, model_id: str, *, actor: str, reason: str) -> ManagedModel:
+        """Archive a model that nothing but `staging` names; `managed_models.restore` undoes it.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            ModelInUseError: an alias or an open deployment names it; withdraw it first.
+            RegistryUnavailableError: MLflow does not answer.
+        """
+        managed_models.check_exists(self._engine, model_id)
+        self._store.probe()
+        named = self._store.aliases(model_id)
+        return managed_models.archive(self._engine, model_id, named, actor=actor, reason=reason)
+
     def reconcile(self) -> list[tuple[str, str]]:
         """Finish the history of every move whose process died; serving calls it at every look.
 
@@ -322,6 +390,27 @@ class Registry:
         """
         waiting = promotion.abandoned(self._engine)
         return [w for w in waiting if promotion.settle(self._engine, self._store, *w)]
+
+    def _settled(self, model_id: str, alias: str, expected_generation: int | None) -> AliasState:
+        """Return where an alias stands, with no move under way.
+
+        Raises:
+            PromotionConflictError: a move is under way, or another generation was expected.
+        """
+        if (model_id, alias) in promotion.abandoned(self._engine):
+            promotion.settle(self._engine, self._store, model_id, alias)
+        found = self.resolve_alias(model_id, alias)
+        wanted = found.generation if expected_generation is None else expected_generation
+        if found.pending is not None or found.generation != wanted:
+            raise PromotionConflictError(model_id, alias, wanted)
+        return found
+
+    def _champion(self, found: AliasState) -> int | None:
+        """Return the version that another one must be compared with: it serves, or did last."""
+        if found.number is not None or found.alias != PRODUCTION:
+            return found.number
+        registered = [version.number for version in self.list_versions(found.model_id)]
+        return deployments.withdrawn_champion(self._engine, found.model_id, registered)
 
     def _move(self, version: Version, move: Move, generation: int) -> Version:
         self._check_in_mlflow(version)
@@ -353,13 +442,15 @@ class Registry:
             )
         raise GateRefusedError(version.model_id, version.number, "serve", lines)
 
-    def _why_not(self, model_id: str, number: int, alias: str) -> tuple[str, ...]:
+    def _why_not(self, alias: str, model_id: str, number: int) -> tuple[str, ...]:
         try:
             version = self.get(model_id, number)
         except NotFoundError:
             return (f"digests: version {number} was not registered by this engine",)
         if alias == STAGING:
             return ()
+        if managed_models.is_archived(self._engine, model_id):
+            return (str(ModelArchivedError(model_id)),)
         return version.refusals("serve")
 
     def _aliases_using(self, connection: sa.Connection, model_id: str, number: int) -> set[str]:

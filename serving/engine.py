@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.prediction_log import PredictionLog
+from registry.alias_rows import PRODUCTION
 from registry.errors import MLEngineError, TimeLimitError, ValueRangeError
-from registry.promotion import PRODUCTION
 from serving.batch import Batch, OnlineStore, gather
 from serving.errors import code_of, entry_of
 from serving.executor import Executor

@@ -15,11 +15,11 @@ from time import monotonic
 import sqlalchemy as sa
 import structlog
 
-from registry import events
+from registry import events, managed_models
+from registry.alias_rows import PRODUCTION, AliasState
 from registry.artifacts import ArtifactCache
 from registry.errors import MLEngineError, RegistryUnavailableError, UnavailableError
 from registry.model_store import ModelStore
-from registry.promotion import PRODUCTION, AliasState
 from registry.versions import Registry
 from serving.loading import LoadedVersion, load
 from serving.metrics import Metrics
@@ -67,6 +67,7 @@ class Follower:
         self._failed: dict[tuple[str, int], float] = {}  # (model, number) -> when to try again
         self._remembered: Mapping[str, Mapping[str, int]] = {}
         self._ready, self._stop = threading.Event(), threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self.registry_status = RegistryStatus()
 
@@ -79,9 +80,14 @@ class Follower:
         """Begin; returns at once."""
         self._thread.start()
 
+    def wake(self) -> None:
+        """Look now instead of after the poll interval; returns at once."""
+        self._wake.set()
+
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Stop; a look that hangs is left behind after the time-out (the thread is a daemon)."""
         self._stop.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
 
@@ -94,9 +100,12 @@ class Follower:
         self._ready.set()
         for model_id, number in unfinished:
             self._take(model_id, number, self._loads(model_id, number))
-        while not self._stop.is_set():
+        while True:
+            self._wake.clear()  # before the question whether to stop, which wakes too
+            if self._stop.is_set():
+                return
             self._look()
-            self._stop.wait(self._settings.alias_poll_interval)
+            self._wake.wait(self._settings.alias_poll_interval)
 
     # At start: what was served last, from the cache --------------------------------------------
 
@@ -108,11 +117,15 @@ class Follower:
         self._remembered = self._cache.last_known_aliases()
         if not self._remembered:
             return []
-        self._models.learn(self._remembered)
+        archived = managed_models.archived(self._database)
+        self._models.learn(self._remembered, archived)
         unfinished = []
         for model_id, aliases in self._remembered.items():
-            recorded = self._registry.alias_state(model_id).number
-            for number in dict.fromkeys((recorded, aliases.get(PRODUCTION))):
+            recorded = self._registry.alias_state(model_id)
+            is_withdrawn = recorded.number is None and recorded.generation > 0
+            if is_withdrawn or model_id in archived:
+                continue
+            for number in dict.fromkeys((recorded.number, aliases.get(PRODUCTION))):
                 if number is None:
                     continue
                 versions = self._loads(model_id, number, is_measured=False)
@@ -137,13 +150,16 @@ class Follower:
     def _follow_aliases(self) -> None:
         self._store.probe()  # fails at once, without importing MLflow
         self._registry.reconcile()
-        states = {m: self._registry.resolve_alias(m) for m in self._registry.model_ids()}
-        aliases = {m: self._registry.aliases(m) for m in states}
+        look, managed = self._registry.look(), managed_models.list_models(self._database)
         self._set_status(True, self._store.uri)
-        self._models.learn({m: _known(aliases[m], state.number) for m, state in states.items()})
-        for model_id, state in states.items():
-            self._follow(model_id, state)
-        self._remember(aliases)
+        known: dict[str, dict[str, int]] = {m: {} for m in managed}
+        known |= {m: _known(look.aliases[m], state.number) for m, state in look.states.items()}
+        archived = frozenset(m for m, model in managed.items() if model.archived_at is not None)
+        self._models.learn(known, archived)
+        serving = self._models.production()
+        for model_id in look.states.keys() - archived:
+            self._follow(model_id, look.states[model_id], serving.get(model_id))
+        self._remember(look.aliases)
 
     def _set_status(self, is_reachable: bool, detail: str) -> None:
         if self.registry_status.is_reachable is not is_reachable:
@@ -151,8 +167,7 @@ class Follower:
             say("registry answers" if is_reachable else "registry does not answer", detail=detail)
         self.registry_status = RegistryStatus(is_reachable, detail, datetime.now(UTC))
 
-    def _follow(self, model_id: str, state: AliasState) -> None:
-        serving = self._models.production().get(model_id)
+    def _follow(self, model_id: str, state: AliasState, serving: LoadedVersion | None) -> None:
         number = state.number
         if number is None:
             self._models.withdraw(model_id, _no_version(state))

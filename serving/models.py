@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 
+from registry.alias_rows import PRODUCTION
 from registry.artifacts import ArtifactCache
 from registry.errors import ModelNotFoundError, ModelNotLoadedError, VersionNotFoundError
-from registry.promotion import PRODUCTION
 from serving.loading import LoadedVersion, load
 from serving.metrics import Metrics
 
@@ -48,18 +48,28 @@ class Models:
         self._on_demand: OrderedDict[tuple[str, int], LoadedVersion] = OrderedDict()
         self._aliases: dict[str, dict[str, int]] = {}
         self._has_aliases = False
+        self._archived: frozenset[str] = frozenset()
         self._problems: dict[str, Problem] = {}
 
     # What the registry says, brought by the follower --------------------------------------------
 
-    def learn(self, aliases: Mapping[str, Mapping[str, int]]) -> None:
-        """Take the registry's models and aliases; production of a vanished model is dropped."""
+    def learn(
+        self,
+        aliases: Mapping[str, Mapping[str, int]],
+        archived: frozenset[str] = frozenset(),
+    ) -> None:
+        """Take the registry's models and aliases.
+
+        Production of a model that has vanished or is archived is dropped; of an archived one
+        nothing answers.
+        """
         with self._lock:
             self._aliases = {model_id: dict(found) for model_id, found in aliases.items()}
-            self._has_aliases = True
-            for model_id in set(self._production) - set(self._aliases):
+            self._has_aliases, self._archived = True, archived
+            kept = set(self._aliases) - archived
+            for model_id in set(self._production) - kept:
                 self._count(self._production.pop(model_id), PRODUCTION, 0)
-            for model_id in set(self._problems) - set(self._aliases):
+            for model_id in set(self._problems) - kept:
                 del self._problems[model_id]
 
     def serve(self, version: LoadedVersion) -> None:
@@ -128,7 +138,7 @@ class Models:
             VersionNotFoundError: the model has no such alias.
         """
         with self._lock:
-            if model_id not in self._aliases:
+            if model_id not in self._aliases or model_id in self._archived:
                 raise self._absent(model_id)
             known = self._aliases[model_id]
             if alias not in known:
@@ -144,7 +154,7 @@ class Models:
         """
         with self._lock:
             serving = self._production.get(model_id)
-            if number is None and serving is None:
+            if (number is None and serving is None) or model_id in self._archived:
                 raise self._absent(model_id)
             if serving is not None and number in (None, serving.number):
                 return serving
@@ -183,10 +193,14 @@ class Models:
             self._count(oldest, "on_demand", 0)
 
     def _absent(self, model_id: str) -> ModelNotFoundError | ModelNotLoadedError:
+        if model_id in self._archived:
+            return ModelNotLoadedError(model_id, "it is archived")
         if model_id in self._problems:
             return ModelNotLoadedError(model_id, self._problems[model_id].reason)
         if model_id in self._aliases:
-            return ModelNotLoadedError(model_id, "it is being loaded")
+            has_version = bool(self._aliases[model_id])
+            reason = "it is being loaded" if has_version else "it has no version yet"
+            return ModelNotLoadedError(model_id, reason)
         if not self._has_aliases:
             return ModelNotLoadedError(model_id, "the registry has not answered yet")
         return ModelNotFoundError(model_id, self._aliases)

@@ -37,6 +37,44 @@ class VersionInUseError(ConflictError):
         )
 
 
+class ModelExistsError(ConflictError):
+    """A model of this name was made before."""
+
+    def __init__(self, model_id: str) -> None:
+        self.model_id = model_id
+        super().__init__(
+            f"model {model_id!r} exists already; train it, restore it if it is archived, or choose "
+            "another name"
+        )
+
+
+class ModelArchivedError(ConflictError):
+    """An archived model is neither trained nor promoted."""
+
+    def __init__(self, model_id: str) -> None:
+        self.model_id = model_id
+        super().__init__(f"model {model_id!r} is archived; restore it first (archived: false)")
+
+
+class ModelInUseError(ConflictError):
+    """A model that an alias or an open deployment names cannot be archived."""
+
+    def __init__(self, model_id: str, aliases: Iterable[str]) -> None:
+        self.model_id, self.aliases = model_id, tuple(sorted(aliases))
+        super().__init__(
+            f"model {model_id!r} is in use as {listed(self.aliases)}; withdraw it first "
+            f"(POST /models/{model_id}/withdraw)"
+        )
+
+
+class NothingToWithdrawError(ConflictError):
+    """An alias that names no version."""
+
+    def __init__(self, model_id: str, alias: str) -> None:
+        self.model_id, self.alias = model_id, alias
+        super().__init__(f"model {model_id!r} has no alias {alias!r}: nothing to withdraw")
+
+
 class NoPreviousVersionError(ConflictError):
     """There is no earlier champion to roll back to."""
 

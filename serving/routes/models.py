@@ -11,8 +11,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.contract import ModelContract
+from registry.deployments import Deployment
 from registry.errors import ModelNotFoundError
-from registry.promotion import Deployment
 from registry.versions import Version
 from serving.loading import LoadedVersion
 from serving.route_table import Example, Route, Scope

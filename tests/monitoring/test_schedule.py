@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from monitoring.schedule import enqueue_drift, main, newest_prediction
 from pipelines.jobs import queue
+from registry import managed_models
 from registry.tables import aliases, retraining_cycles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,18 @@ def test_drift_is_not_enqueued_again_until_something_new_is_logged(engine, setti
     os.utime(path, (later, later))
     enqueue_drift(engine, settings)
     assert len(queue.list_jobs(engine)) == 2
+
+
+def test_drift_is_not_enqueued_for_a_model_that_is_not_watched(engine, settings):
+    for name in ("watched", "left_alone"):
+        serve(engine, name)
+        log_prediction(settings, name)
+    managed_models.describe(engine, "left_alone", {"watched": False}, actor="ada")
+    enqueue_drift(engine, settings)
+    assert [job.model_id for job in queue.list_jobs(engine)] == ["watched"]
+    managed_models.describe(engine, "left_alone", {"watched": True}, actor="ada")
+    enqueue_drift(engine, settings)
+    assert {job.model_id for job in queue.list_jobs(engine)} == {"watched", "left_alone"}
 
 
 def test_advance_is_enqueued_once_while_a_cycle_is_open(engine, settings):

@@ -6,9 +6,17 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from registry import events, promotion, tables, versions
+from registry import events, managed_models, model_store, promotion, tables, versions
 from registry.database import connect
-from registry.errors import PromotionConflictError, RegistryUnavailableError
+from registry.errors import (
+    GateRefusedError,
+    ModelArchivedError,
+    ModelInUseError,
+    NoPreviousVersionError,
+    NothingToWithdrawError,
+    PromotionConflictError,
+    RegistryUnavailableError,
+)
 from registry.model_store import ModelStore
 from registry.promotion import Move
 from registry.settings import PlatformSettings
@@ -250,6 +258,145 @@ def test_mlflow_lost_in_the_middle_leaves_a_pending_move(
     assert serving_one.find_deployment(MODEL).champion == 1
     serving_one.reconcile()
     assert kinds(engine)[-1] == "promotion_abandoned"
+
+
+# Withdrawn ---------------------------------------------------------------------------------------
+
+
+def test_a_withdrawn_alias_is_gone_everywhere_and_its_deployment_is_closed(serving_one, engine):
+    taken = serving_one.withdraw(MODEL, actor="ada", reason="obsolete")
+    assert taken == 1
+    assert serving_one.aliases(MODEL) == {}
+    assert serving_one.find_deployment(MODEL) is None
+    state = serving_one.resolve_alias(MODEL)
+    assert (state.number, state.generation, state.refusals) == (None, 2, ())
+    begun, ended = events.read(engine)[-2:]
+    assert (begun.kind, ended.kind, ended.number) == ("withdrawing", "withdrawn", 1)
+    assert (ended.actor, ended.reason) == ("ada", "obsolete")
+    with pytest.raises(NothingToWithdrawError, match="nothing to withdraw"):
+        serving_one.withdraw(MODEL, actor="ada", reason="again")
+
+
+def test_what_was_withdrawn_may_come_back_but_another_needs_the_comparison_with_it(
+    serving_one, register, record
+):
+    register(record)
+    serving_one.withdraw(MODEL, actor="ada", reason="look")
+    with pytest.raises(GateRefusedError, match="needs exactly one comparison"):
+        serving_one.promote(MODEL, 3, actor="ada", reason="past the champion")
+    serving_one.promote(MODEL, 2, actor="ada", reason="compared with version 1")
+    serving_one.withdraw(MODEL, actor="ada", reason="look")
+    serving_one.promote(MODEL, 2, actor="ada", reason="back")
+    assert serving_one.find_deployment(MODEL).champion == 2
+
+
+def test_a_roll_back_does_not_return_to_what_was_withdrawn(serving_one):
+    serving_one.promote(MODEL, 2, actor="ada", reason="next")
+    serving_one.withdraw(MODEL, actor="ada", reason="errors")
+    assert serving_one.roll_back(MODEL, actor="ada", reason="back").number == 1
+    serving_one.withdraw(MODEL, actor="ada", reason="obsolete")
+    with pytest.raises(NoPreviousVersionError):
+        serving_one.roll_back(MODEL, actor="ada", reason="back")
+
+
+def test_a_withdrawal_decided_on_an_older_generation_is_told(serving_one):
+    with pytest.raises(PromotionConflictError):
+        serving_one.withdraw(MODEL, actor="ada", reason="late", expected_generation=0)
+    assert serving_one.aliases(MODEL) == {"production": 1}
+
+
+@pytest.mark.parametrize(
+    ("has_moved", "kind", "number"),
+    [(True, "withdrawn", None), (False, "promotion_abandoned", 1)],
+)
+def test_a_crashed_withdrawal_is_settled_by_where_the_alias_points(
+    serving_one, engine, monkeypatch, long_after, has_moved, kind, number
+):
+    with monkeypatch.context() as dying:
+        delete = ModelStore.delete_alias
+        steps = (lambda *a: (delete(*a), crash())) if has_moved else crash
+        dying.setattr(ModelStore, "delete_alias", steps)
+        with pytest.raises(ProcessDiedError):
+            serving_one.withdraw(MODEL, actor="ada", reason="obsolete")
+    assert serving_one.reconcile() == [(MODEL, "production")]
+    settled = events.read(engine)[-1]
+    assert (settled.kind, settled.number, settled.actor) == (kind, 1, "ada")
+    assert serving_one.resolve_alias(MODEL).number == number
+    assert (serving_one.find_deployment(MODEL) is None) == has_moved
+    assert "alias_moved_outside" not in kinds(engine)
+
+
+# Archived ----------------------------------------------------------------------------------------
+
+
+def test_a_model_that_serves_is_archived_after_its_withdrawal_only(serving_one):
+    with pytest.raises(ModelInUseError, match="in use as production"):
+        serving_one.archive(MODEL, actor="ada", reason="obsolete")
+    serving_one.withdraw(MODEL, actor="ada", reason="obsolete")
+    assert serving_one.archive(MODEL, actor="ada", reason="obsolete").archived_at is not None
+    with pytest.raises(ModelArchivedError):
+        serving_one.promote(MODEL, 1, actor="ada", reason="again")
+
+
+def test_an_archived_model_does_not_serve_by_an_alias_set_by_hand(
+    serving_one, engine, tracking_uri
+):
+    serving_one.withdraw(MODEL, actor="ada", reason="obsolete")
+    serving_one.archive(MODEL, actor="ada", reason="obsolete")
+    move_by_hand(tracking_uri, 1)
+    state = serving_one.look().states[MODEL]
+    assert (state.number, state.outside) == (None, 1)
+    assert "is archived" in state.refusals[0]
+    managed_models.restore(engine, MODEL, actor="ada")
+    with pytest.raises(ModelInUseError):
+        serving_one.archive(MODEL, actor="ada", reason="it has an alias again")
+    serving_one.withdraw(MODEL, actor="ada", reason="not by hand")
+    assert serving_one.aliases(MODEL) == {}
+
+
+# One look at all models --------------------------------------------------------------------------
+
+
+def test_one_look_says_of_every_model_what_each_alone_says(
+    serving_one, register, record, tracking_uri, engine, monkeypatch
+):
+    register(record, model_id="other")
+    register(record, model_id="third")
+    serving_one.set_alias_staging("other", 1)
+    client_of(tracking_uri).set_registered_model_alias("third", "production", "1")
+    monkeypatch.setattr(model_store, "MODELS_PER_CALL", 2)  # more than one page
+    look = serving_one.look()
+    assert look.aliases == {
+        MODEL: {"production": 1},
+        "other": {"staging": 1},
+        "third": {"production": 1},
+    }
+    assert {m: s.number for m, s in look.states.items()} == {MODEL: 1, "other": None, "third": 1}
+    assert look.states == {m: serving_one.resolve_alias(m) for m in look.states}
+    assert kinds(engine).count("alias_moved_outside") == 1
+
+
+def test_a_look_asks_mlflow_once_however_many_models_there_are(
+    serving_one, register, record, monkeypatch
+):
+    register(record, model_id="other")
+    monkeypatch.setattr(ModelStore, "aliases", crash)
+    assert serving_one.look().states.keys() == {MODEL, "other"}
+
+
+def test_a_promotion_that_ends_during_a_look_is_not_taken_for_a_move_by_hand(
+    serving_one, engine, monkeypatch
+):
+    all_aliases = ModelStore.all_aliases
+
+    def before_the_promotion(store):
+        found = all_aliases(store)
+        serving_one.promote(MODEL, 2, actor="ada", reason="meanwhile")
+        return found
+
+    monkeypatch.setattr(ModelStore, "all_aliases", before_the_promotion)
+    assert serving_one.look().states[MODEL].number == 2
+    assert "alias_moved_outside" not in kinds(engine)
 
 
 # Moved by hand in the MLflow UI ------------------------------------------------------------------

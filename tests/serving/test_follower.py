@@ -43,9 +43,11 @@ class Installation:
     def promote(self, number):
         self.registry.promote(MODEL, number, actor="test", reason="test")
 
-    def app(self, **changes):
+    def app(self, alias_poll_interval=0.05, **changes):
         platform = self.platform.model_copy(update=changes)
-        serving = ServingSettings(alias_poll_interval=0.05, auto_hardware_routing=False)
+        serving = ServingSettings(
+            alias_poll_interval=alias_poll_interval, auto_hardware_routing=False
+        )
         return create_app(platform, serving, PredictionLogSettings())
 
     def kinds(self):
@@ -158,6 +160,44 @@ def test_an_alias_removed_by_hand_is_told_and_the_version_goes_on(installation, 
         installation.promote(1)
         wait_for(lambda: problem(app) == "")
     assert installation.kinds().count("alias_moved_outside") == 1
+
+
+def test_a_withdrawn_model_stops_answering_also_after_a_restart_without_mlflow(
+    installation, running, make
+):
+    installation.register(is_first=True)
+    installation.promote(1)
+    app = installation.app()
+    with running(app) as client:
+        wait_for(lambda: serving_version(app) == 1)
+        post_history(client, make)
+        wait_for(lambda: (installation.platform.cache_dir / "aliases.json").exists())
+    installation.registry.withdraw(MODEL, actor="test", reason="obsolete")
+    restarted = installation.app(mlflow_tracking_uri=DEAD_MLFLOW)
+    with running(restarted) as client:
+        wait_for(lambda: client.get("/health").status_code == 200)
+        assert ask(client).status_code == 503
+        assert restarted.state.service.models.production() == {}
+    again = installation.app()
+    with running(again) as client:
+        wait_for(lambda: "promote one" in problem(again))
+        assert ask(client, version=1).status_code == 200
+        installation.registry.archive(MODEL, actor="test", reason="obsolete")
+        wait_for(lambda: problem(again) == "")
+        refused = ask(client, version=1)
+        assert refused.status_code == 503
+        assert "it is archived" in refused.json()["error"]["message"]
+        assert client.get("/health").json()["status"] == "ok"
+
+
+def test_a_follower_that_is_woken_does_not_wait_for_its_interval(installation, running):
+    installation.register(is_first=True)
+    app = installation.app(alias_poll_interval=60)
+    with running(app):
+        wait_for(lambda: "promote one" in problem(app))
+        installation.promote(1)
+        app.state.service.follower.wake()
+        wait_for(lambda: serving_version(app) == 1)
 
 
 def test_following_goes_on_after_a_look_that_could_not_be_remembered(

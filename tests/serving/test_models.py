@@ -84,3 +84,24 @@ def test_a_model_that_left_the_registry_stops_answering(models, loaded):
     models.learn({})
     with pytest.raises(ModelNotFoundError):
         models.find(MODEL)
+
+
+def test_of_an_archived_model_nothing_answers_and_it_is_no_problem(models, loaded):
+    models.serve(loaded)
+    models.set_problem(MODEL, "corrupt", 2)
+    models.learn({MODEL: {"staging": 2}}, frozenset({MODEL}))
+    for number in (None, 1, 2):
+        with pytest.raises(ModelNotLoadedError, match="it is archived"):
+            models.find(MODEL, number)
+    with pytest.raises(ModelNotLoadedError, match="it is archived"):
+        models.number_of(MODEL, "staging")
+    assert models.problems() == {}
+    models.learn({MODEL: {"staging": 2}})
+    assert models.number_of(MODEL, "staging") == 2
+
+
+def test_a_model_without_a_version_is_known_and_says_so(models):
+    models.learn({"planned": {}})
+    with pytest.raises(ModelNotLoadedError, match="it has no version yet"):
+        models.find("planned")
+    assert models.problems() == {}
