@@ -38,13 +38,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="each process once, under a minute")
     quick = parser.parse_args().quick
     with TemporaryDirectory() as folder:
-        figures = list(_measure(1 if quick else REPEATS, _environment(Path(folder)), Path(folder)))
+        figures = list(
+            _measure(1 if quick else REPEATS, environment_of(Path(folder)), Path(folder))
+        )
     report("loop", figures, {"quick": quick})
 
 
 def _measure(repeats: int, environment: dict[str, str], folder: Path) -> Iterator[Figure]:
     tracking = environment["MLFLOW_TRACKING_URI"]
-    with _process("registry.tracking_server", environment, folder, f"{tracking}/health"):
+    with process("registry.tracking_server", environment, folder, f"{tracking}/health"):
         yield _median("main_s", repeats, lambda: _mlflow_run("main", MAIN, environment))
         replay = Replay.of_sample()
         with _serving(environment, folder) as client:
@@ -133,18 +135,19 @@ def _mlflow_run(entry_point: str, parameters: dict[str, str], environment: dict[
 def _serving(environment: dict[str, str], folder: Path) -> Iterator[httpx.Client]:
     url = f"http://127.0.0.1:{environment['ML_ENGINE_PORT']}"
     with (
-        _process("serving.app", environment, folder, f"{url}/health"),
+        process("serving.app", environment, folder, f"{url}/health"),
         httpx.Client(base_url=url, timeout=60) as client,
     ):
         yield client
 
 
 @contextmanager
-def _process(
+def process(
     module: str, environment: dict[str, str], folder: Path, ready_url: str
 ) -> Iterator[None]:
+    """Run a module until the work ends, from when its page answers."""
     with (folder / f"{module}.log").open("wb") as log:
-        process = subprocess.Popen(
+        started = subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=ROOT,
             env=environment,
@@ -153,13 +156,14 @@ def _process(
             start_new_session=True,
         )
     try:
-        wait_for(ready_url, 90, {module: process}, folder)
+        wait_for(ready_url, 90, {module: started}, folder)
         yield
     finally:
-        stop({module: process})
+        stop({module: started})
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the environment of an installation of its own, on free ports."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {
         "PATH": path,
