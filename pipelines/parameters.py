@@ -21,17 +21,27 @@ from registry.flavors import FLAVORS, Artifact
 P = TypeVar("P")
 
 
-def described(default: Any, text: str) -> Any:
-    """Return a field with a default and the line that `--help` shows."""
-    return field(default=default, metadata={"help": text})
+def described(default: Any, text: str, *, is_path: bool = False) -> Any:
+    """Return a field with a default and the line that `--help` shows.
+
+    Args:
+        is_path: whether the value is opened or written to; a caller from outside may not choose it.
+    """
+    return field(default=default, metadata={"help": text, "is_path": is_path})
 
 
 @dataclass(frozen=True, slots=True)
 class SourceParameters:
     """Which bars to use."""
 
-    source: str = described("sample", "where bars come from: sample, files, store, synthetic")
-    path: str = described("", "file, folder or glob (files), bars folder (store)")
+    source: str = described(
+        "sample", "where the data come from: sample, files, store, synthetic, data (uploaded)"
+    )
+    path: str = described(
+        "",
+        "file, folder or glob (files), bars folder (store), name of an upload (data)",
+        is_path=True,
+    )
     columns: str = described("", "our_name=file_name or our_name=position, comma separated")
     symbols: str = described("", "comma separated; empty means all that the source has")
     start: str = described("", "first bar, ISO date or time; empty means the earliest")

@@ -46,7 +46,9 @@ NAME_ENDING = "_SYN"
 class SynthesisParameters:
     """What to write."""
 
-    out: str = described("", "file ending in .synthetic.parquet; empty means below DATA_DIR")
+    out: str = described(
+        "", "file ending in .synthetic.parquet; empty means below DATA_DIR", is_path=True
+    )
     bars: int = described(0, "bars per symbol; 0 means as many as the real ones")
     epochs: int = described(15, "passes of the critic over the real windows")
     seed: int = described(0, "seed of every random choice")
@@ -121,9 +123,7 @@ def _path(
 def _read(
     source: SourceParameters, wanted: SynthesisParameters, settings: PlatformSettings
 ) -> Bars:
-    query = source.query(wanted.seed)
-    if source.source == "store" and query.path is None:
-        query = replace(query, path=settings.bars_dir)
+    query = replace(source.query(wanted.seed), platform=settings)
     return SOURCES.get(source.source).read(query)
 
 

@@ -170,6 +170,7 @@ def contract_of(
             n_bars=len(data.frame),
             note=data.note,
             parameters=changed_from_defaults(source),
+            file_sha256=data.file_sha256,
         ),
         trained_until=from_microseconds(int(fitted.t1.max())).isoformat(),
         git_commit=manifest.git_commit(),

@@ -27,7 +27,8 @@ class DataSpan:
     """The data a version was made from: their digest, first and last time (ISO 8601, UTC).
 
     `n_bars` counts rows where there are no bars. `parameters` are those of the source that are not
-    its defaults: where to find the data again.
+    its defaults: where to find the data again. `file_sha256` is of the uploaded file that was
+    read; empty where none was.
     """
 
     source: str
@@ -37,6 +38,7 @@ class DataSpan:
     n_bars: int
     note: str = ""
     parameters: Mapping[str, Json] = field(default_factory=dict)
+    file_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,11 @@ class PlatformSettings(BaseSettings):
         return self.data_dir / "checkpoints"
 
     @property
+    def uploads_dir(self) -> Path:
+        """Tables, texts and bars that people uploaded."""
+        return self.data_dir / "data"
+
+    @property
     def predictions_dir(self) -> Path:
         """Parquet files of the prediction log."""
         return self.data_dir / "predictions"

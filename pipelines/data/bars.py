@@ -11,7 +11,7 @@ Times are UTC. A daily bar is labelled with 00:00 UTC of its date.
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -78,7 +78,7 @@ class Bars:
 
     `interval` is `1d`, `1h`, `5m`, ...; `price_basis` is `adjusted`, `raw`, `mid` or `unknown`;
     `note` is a warning that every report repeats (survivorship bias); `repairs` are one line per
-    kind of repair that the policy allowed.
+    kind of repair that the policy allowed; `file_sha256` is of the upload they were read from.
     """
 
     frame: pl.DataFrame
@@ -87,6 +87,7 @@ class Bars:
     source: str
     note: str = ""
     repairs: tuple[str, ...] = ()
+    file_sha256: str = ""
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -105,14 +106,7 @@ class Bars:
             keep = keep & (pl.col("timestamp") >= start)
         if end is not None:
             keep = keep & (pl.col("timestamp") <= end)
-        return Bars(
-            self.frame.filter(keep),
-            self.interval,
-            self.price_basis,
-            self.source,
-            self.note,
-            self.repairs,
-        )
+        return replace(self, frame=self.frame.filter(keep))
 
     def span(self) -> tuple[datetime, datetime]:
         """Return the first and the last bar close.

@@ -30,7 +30,8 @@ LIBRARIES = (
 class Manifest:
     """Where a fit came from; plain JSON values.
 
-    `data` holds source, sha256, start, end and n_bars; `threads` is what OpenMP libraries start.
+    `data` holds source, sha256, file_sha256, start, end and n_bars; `threads` is what OpenMP
+    libraries start.
     Fields with a default are missing from manifests of release 0.1.0.
     """
 
@@ -78,7 +79,10 @@ def collect(source: Any, recipe: Any, contract: ModelContract) -> Manifest:
         accelerator=accelerator(),
         threads=threads(),
         seed=contract.seed,
-        data={name: data[name] for name in ("source", "sha256", "start", "end", "n_bars")},
+        data={
+            name: data[name]
+            for name in ("source", "sha256", "file_sha256", "start", "end", "n_bars")
+        },
         feature_fingerprint=contract.feature_fingerprint,
         label_spec=dict(contract.label_spec),
         cost_spec=dict(contract.cost_spec),

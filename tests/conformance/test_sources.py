@@ -10,6 +10,9 @@ import pytest
 from pipelines.data.bars import SCHEMA, check_bars, infer_interval
 from pipelines.data.sources import SOURCES, BarQuery, Source
 from pipelines.data.sources.store import BarStore
+from pipelines.data.upload_checks import Contents
+from pipelines.data.uploads import Uploads
+from registry.database import opened_engine
 from registry.errors import UnknownSymbolError
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "sources.md"
@@ -17,13 +20,20 @@ TAKES_ANY_SYMBOL = {"synthetic"}
 
 
 @pytest.fixture(scope="module")
-def queries(tmp_path_factory) -> dict[str, BarQuery]:
+def queries(tmp_path_factory, new_installation) -> dict[str, BarQuery]:
     """What to ask of the sources that cannot answer the empty query."""
     bars = SOURCES.get("synthetic").read(BarQuery(symbols=("A", "B"), seed=5))
     folder = tmp_path_factory.mktemp("bars")
     bars.frame.write_parquet(folder / "bars.parquet")
     BarStore(folder / "store").append(bars.frame, bars.interval, bars.price_basis)
+    platform = new_installation(folder / "installation")
+    with opened_engine(platform) as engine:
+        uploads = Uploads(engine, platform.uploads_dir, reserve_bytes=0)
+        with uploads.arriving("bars", "parquet") as arriving:
+            arriving.write((folder / "bars.parquet").read_bytes())
+            uploads.keep("bars", arriving, Contents("bars", "parquet", 1, ()), "test")
     return {
+        "data": BarQuery(path=Path("bars"), platform=platform),
         "files": BarQuery(path=folder / "bars.parquet"),
         "store": BarQuery(path=folder / "store"),
     }

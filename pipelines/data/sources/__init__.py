@@ -17,6 +17,7 @@ from typing import Protocol
 
 from pipelines.data.bars import Bars
 from registry.catalog import Catalog
+from registry.settings import PlatformSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,14 @@ class BarQuery:
     Args:
         symbols: empty means all (for `sample`: the 20 stocks).
         start, end: first and last bar close wanted, both included; None leaves a side open.
-        path: file, folder or glob (`files`), bars folder (`store`).
+        path: file, folder or glob (`files`), bars folder (`store`), name of uploaded data (`data`).
         columns: our column name -> the file's name, or its position for a headerless file.
         interval: `1d`, `1h`, ...; empty means: read it off the data.
         timezone: IANA zone of times written without one.
         policy: `strict` (any problem is an error) or `repair` (duplicates dropped, disorder sorted,
             bad rows removed, each reported).
         seed: for `synthetic`.
+        platform: where `store` and `data` are; None means as the environment says.
     """
 
     symbols: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class BarQuery:
     timezone: str = "UTC"
     policy: str = "strict"
     seed: int = 0
+    platform: PlatformSettings | None = None
 
 
 class Source(Protocol):
@@ -69,5 +72,6 @@ SOURCES: Catalog[Source] = Catalog(
         "files": "pipelines.data.sources.files:SOURCE",
         "store": "pipelines.data.sources.store:SOURCE",
         "synthetic": "pipelines.data.sources.synthetic:SOURCE",
+        "data": "pipelines.data.sources.uploaded:SOURCE",
     },
 )

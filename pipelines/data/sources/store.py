@@ -292,7 +292,7 @@ class Store:
 
     def read(self, query: BarQuery) -> Bars:
         """Return the bars held; `path` is the bars folder, by default the platform's."""
-        directory = query.path or read_settings(PlatformSettings).bars_dir
+        directory = query.path or (query.platform or read_settings(PlatformSettings)).bars_dir
         bars = BarStore(directory).read(query.interval, query.symbols, query.start, query.end)
         if bars.frame.is_empty():
             raise BarsError("there are no bars in the time asked for", str(directory))

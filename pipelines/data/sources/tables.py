@@ -109,7 +109,7 @@ def _read_text(path: Path) -> Table:
     frame = _parse(lines, separator, len(cells), path.name)
     if has_header:
         names = [cell or f"unnamed_{i}" for i, cell in enumerate(cells)]
-        repeated = sorted({n for n in names if names.count(n) > 1})
+        repeated = sorted(n for n, count in Counter(names).items() if count > 1)
         if repeated:
             raise BarsError(f"two columns are called {', '.join(repeated)}", path.name)
         header_row = frame["row"][0]

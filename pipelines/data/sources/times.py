@@ -76,6 +76,19 @@ def parse_times(column: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
     return _parse_texts(texts, rows, where)
 
 
+def check_timezone(name: str) -> None:
+    """Refuse a time zone that does not exist.
+
+    Raises:
+        ParameterError: no such time zone.
+    """
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        expected = "an IANA time zone like America/New_York"
+        raise ParameterError("timezone", name, expected) from exc
+
+
 def to_utc(frame: pl.DataFrame, timezone: str) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Read the naive `timestamp` of a frame (with `symbol`) as wall-clock time of `timezone`.
 
@@ -86,11 +99,7 @@ def to_utc(frame: pl.DataFrame, timezone: str) -> tuple[pl.DataFrame, pl.DataFra
     Raises:
         ParameterError: no such time zone.
     """
-    try:
-        ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
-        expected = "an IANA time zone like America/New_York"
-        raise ParameterError("timezone", timezone, expected) from exc
+    check_timezone(timezone)
     stamp = pl.col("timestamp")
     if timezone == "UTC" or _is_midnight(frame["timestamp"]):
         return frame.with_columns(stamp.dt.replace_time_zone("UTC")), frame.clear(), 0

@@ -34,6 +34,7 @@ class RowData:
     """Rows sorted by `timestamp` (UTC); the other columns are the file's own.
 
     There are no bars behind them, so `interval`, `price_basis` and `symbols` are empty.
+    `file_sha256` is of the upload they were read from.
     """
 
     frame: pl.DataFrame
@@ -43,6 +44,7 @@ class RowData:
     interval: str = ""
     price_basis: str = ""
     symbols: tuple[str, ...] = ()
+    file_sha256: str = ""
 
     def digest(self) -> str:
         """Return the SHA-256 of times, names and values, whatever file they came from."""
@@ -79,14 +81,7 @@ def read_rows(query: BarQuery, time: str) -> RowData:
         ParameterError: no path, a parameter that belongs to bars, no such time column.
         TableError, BarsError: files that cannot be read, that differ, or with too few rows.
     """
-    of_bars = {
-        "symbols": ",".join(query.symbols),
-        "columns": ",".join(f"{ours}={theirs}" for ours, theirs in query.columns.items()),
-        "interval": query.interval,
-    }
-    for name, value in of_bars.items():
-        if value:
-            raise ParameterError(name, value, "nothing, because it is for bars only")
+    refuse_bar_parameters(query)
     paths = paths_of(query.path)
     tables = [read_table(path) for path in paths]
     first = tables[0]
@@ -106,6 +101,22 @@ def read_rows(query: BarQuery, time: str) -> RowData:
         problem = f"there are {len(data.frame)} rows"
         raise TableError(problem, where, f"at least {FEWEST_ROWS} are needed")
     return data
+
+
+def refuse_bar_parameters(query: BarQuery) -> None:
+    """Refuse parameters that say how bars are read.
+
+    Raises:
+        ParameterError: one is there.
+    """
+    of_bars = {
+        "symbols": ",".join(query.symbols),
+        "columns": ",".join(f"{ours}={theirs}" for ours, theirs in query.columns.items()),
+        "interval": query.interval,
+    }
+    for name, value in of_bars.items():
+        if value:
+            raise ParameterError(name, value, "nothing, because it is for bars only")
 
 
 def timed(

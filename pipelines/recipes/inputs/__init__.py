@@ -15,7 +15,7 @@ Guarantees of every kind:
 - `load` of a version gives the fingerprint that `describe` gave when it was made.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,7 +43,7 @@ class Data(Protocol):
 
     `frame` has a column `timestamp` (UTC). `interval`, `price_basis` and `symbols` are empty where
     there are no bars. `note` is a warning that every report repeats, `repairs` are one line per
-    kind of repair.
+    kind of repair, `file_sha256` is empty where no upload was read.
     """
 
     @property
@@ -60,6 +60,8 @@ class Data(Protocol):
     def repairs(self) -> tuple[str, ...]: ...
     @property
     def symbols(self) -> tuple[str, ...]: ...
+    @property
+    def file_sha256(self) -> str: ...
 
     def digest(self) -> str:
         """Return the SHA-256 of what the data say."""
@@ -126,6 +128,9 @@ class InputKind(Protocol):
     """One kind of input; inherit from it, most of what follows has a default.
 
     Facts:
+        sources: names of the sources that it reads.
+        uploaded_as: kind of uploaded data that it reads.
+        feature_sets: names that `feature_set` may have.
         has_times: whether a row has a time of its own. Rows without one are logged as they come,
             watched in that order, and new labels are looked for in the files they came from.
         has_outcomes: whether the bars that this engine receives show what became of an answer.
@@ -136,6 +141,9 @@ class InputKind(Protocol):
     """
 
     name: str
+    sources: Iterable[str]
+    uploaded_as: str
+    feature_sets: Iterable[str]
     has_times: bool = True
     has_outcomes: bool = False
     may_miss: bool = False

@@ -40,6 +40,7 @@ class BarInputs(FromBars):
     """Rows of features of single bars, or of windows of bars."""
 
     name = "bars"
+    feature_sets = FEATURE_SETS
     has_outcomes = True
 
     def check(self, recipe: Recipe) -> None:

@@ -1,6 +1,6 @@
 """Origins: where the data of a kind come from; kinds that read bars share one, files another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, cast
@@ -9,6 +9,7 @@ import polars as pl
 
 from pipelines.data.bars import Bars, BarSeries
 from pipelines.data.sources import SOURCES
+from pipelines.data.sources.uploaded import held
 from pipelines.data.tables.row_data import RowData, read_rows
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.inputs import Data, InputKind
@@ -20,13 +21,14 @@ from registry.settings import PlatformSettings
 class FromBars(InputKind, Protocol):
     """A kind made of bars, from any source of them."""
 
+    sources: Iterable[str] = SOURCES
+    uploaded_as: str = "bars"
+
     def read(
         self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
     ) -> Bars:
         """Read the bars; source `store` without a path reads those this engine has received."""
-        query = source.query(wanted.seed)
-        if source.source == "store" and query.path is None:
-            query = replace(query, path=settings.bars_dir)
+        query = replace(source.query(wanted.seed), platform=settings)
         return SOURCES.get(source.source).read(query)
 
     def repeated(self, contract: ModelContract, end: datetime) -> dict[str, Json]:
@@ -48,8 +50,7 @@ class FromFiles(InputKind, Protocol):
     """A kind made of the lines of files, which have no times that a request could name."""
 
     has_times: bool = False
-    sources: str
-    """What this kind can be read from, as an error says it."""
+    sources: Iterable[str] = ("files", "data")
 
     def read(
         self, source: SourceParameters, wanted: RecipeParameters, settings: PlatformSettings
@@ -57,12 +58,18 @@ class FromFiles(InputKind, Protocol):
         """Read files; other sources hold bars.
 
         Raises:
-            ParameterError: another source than `files`.
+            ParameterError: another source than `files` and `data`.
             TableError, BarsError: files that cannot be used.
         """
-        if source.source != "files":
-            raise ParameterError("source", source.source, self.sources)
-        return read_rows(source.query(), str(wanted.changed_options().get("time", "")))
+        query = replace(source.query(), platform=settings)
+        time = str(wanted.changed_options().get("time", ""))
+        if source.source == "files":
+            return read_rows(query, time)
+        if source.source != "data":
+            raise ParameterError("source", source.source, f"one of {', '.join(self.sources)}")
+        with held(query, self.uploaded_as) as (file, located):
+            rows = read_rows(located, time)
+        return replace(rows, file_sha256=file.sha256)
 
     def repeated(self, contract: ModelContract, end: datetime) -> dict[str, Json]:
         """Return the source of the version's rows; new labels are appended to those files."""

@@ -40,6 +40,7 @@ class PortfolioInputs(FromBars):
     """
 
     name = "portfolio"
+    feature_sets = ("portfolio_returns",)
     is_watched = False
     is_refitted_daily = True
 

@@ -48,8 +48,9 @@ class TableInputs(FromFiles):
     """Rows of the columns of a table."""
 
     name = "table"
+    uploaded_as = "table"
+    feature_sets = LAYOUTS
     may_miss = True
-    sources = "files (a CSV or Parquet file, path=...)"
 
     def check(self, recipe: Recipe) -> None:
         """Refuse a layout that does not exist."""

@@ -23,6 +23,7 @@ from pipelines.data.tables.table_columns import cleaned
 from pipelines.data.texts import sample_texts
 from pipelines.data.texts.text_encoders import (
     DEFAULT,
+    ENCODERS,
     N_LEXICON,
     TOKENIZER_FILE,
     WORDS_FILE,
@@ -55,8 +56,10 @@ class TextInputs(FromFiles):
     """Rows of encoded texts; hashed words have a column per word, most of which no text has."""
 
     name = "texts"
+    sources = ("files", "data", "sample")
+    uploaded_as = "texts"
+    feature_sets = ENCODERS
     may_be_constant = True
-    sources = "files or sample: texts come from these"
 
     def check(self, recipe: Recipe) -> None:
         """Refuse an encoder that does not exist, or that the architecture cannot take."""
@@ -68,7 +71,7 @@ class TextInputs(FromFiles):
         """Read files, or the sample sentences.
 
         Raises:
-            ParameterError: another source than `files` and `sample`.
+            ParameterError: another source than `files`, `data` and `sample`.
             TableError, BarsError: files that cannot be used.
         """
         return sample() if source.source == "sample" else super().read(source, wanted, settings)
