@@ -38,7 +38,8 @@ from registry.errors import GateRefusedError, ParameterError, PromotionConflictE
 from registry.settings import PlatformSettings, read_settings
 from registry.tracking_server import check_reachable
 from registry.version_files import REFERENCE_FILE
-from registry.versions import Registry, Version
+from registry.version_rows import Version
+from registry.versions import Registry
 
 MOST_MOVES = 12
 

@@ -40,7 +40,8 @@ from registry.flavors.native import NATIVE, PROGRAMS, native_path
 from registry.flavors.parity import gate_name, limit
 from registry.gates import COMMON, GateRow
 from registry.version_files import CURVES_FILE, RECORD_FILE, digest_directory
-from registry.versions import Registry, Version
+from registry.version_rows import Version
+from registry.versions import Registry
 
 N_PARITY_ROWS = 2048
 CLASSES = ("softmax", "states")

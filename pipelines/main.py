@@ -40,7 +40,8 @@ from registry.gates import Lock
 from registry.settings import PlatformSettings
 from registry.version_card import describe
 from registry.version_files import artifacts
-from registry.versions import Registry, Version
+from registry.version_rows import Version
+from registry.versions import Registry
 
 GROUPS = (
     SourceParameters,

@@ -22,10 +22,9 @@ from registry import events
 from registry.alias_rows import PRODUCTION, STAGING
 from registry.database import opened_engine
 from registry.errors import MLEngineError
-from registry.gates import refusals
 from registry.model_store import ModelStore
 from registry.settings import PlatformSettings, read_settings
-from registry.versions import Registry, Version
+from registry.versions import Registry
 
 Command = Callable[[Registry, argparse.Namespace], None]
 MOVING = ("promote", "roll-back", "delete")
@@ -38,7 +37,7 @@ def list_versions(registry: Registry, wanted: argparse.Namespace) -> None:
         named = {a: registry.alias_state(model_id, a).number for a in (PRODUCTION, STAGING)}
         for version in registry.list_versions(model_id):
             aliases = ", ".join(alias for alias, n in named.items() if n == version.number)
-            shut = len(_serve_refusals(version))
+            shut = len(version.refusals("serve"))
             lock = "open" if not shut else f"shut by {shut}"
             made = f"{version.created_at:%Y-%m-%d %H:%M}"
             print(f"{model_id:24} {version.number:4} {made}  serve lock {lock:12} {aliases}")
@@ -50,7 +49,7 @@ def show(registry: Registry, wanted: argparse.Namespace) -> None:
     for row in version.record:
         verdict = "passed" if row.passed else "failed" if row.applicable else "n/a"
         print(f"{verdict:7} {row.gate:26} {row.measured:>14}  needs {row.needed}  {row.note}")
-    for line in _serve_refusals(version):
+    for line in version.refusals("serve"):
         print(f"serve lock: {line}")
     print(f"may trade: {'yes' if version.may_trade else 'no'}; run {version.run_id}")
 
@@ -101,10 +100,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if wanted.command in MOVING:
             ModelStore(settings.mlflow_tracking_uri).probe()  # MLflow itself retries for minutes
         COMMANDS[wanted.command](Registry(settings, engine), wanted)
-
-
-def _serve_refusals(version: Version) -> tuple[str, ...]:
-    return refusals(version.record, "serve", version.contract.template)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -160,6 +160,8 @@ COMMON = TemplateGates(
 )
 BETTER = Requirement("champion.better", "<", 0.1)
 NON_INFERIOR = Requirement("champion.non_inferior")  # the margin is the template's
+COMPARISONS = (BETTER.gate, NON_INFERIOR.gate)
+"""Gates of a comparison with the champion."""
 DEFLATED_SHARPE = Requirement("edge.dsr", ">=", 0.95)
 OVERFITTING = Requirement("edge.pbo", "<", 0.5)
 SKILL = Requirement("quality.skill", "<", SIGNIFICANT)
@@ -304,7 +306,7 @@ def _parity_requirement(gate: str, *, may_be_absent: bool) -> Requirement:
 
 
 def _comparison_refusals(record: Record, champion: int) -> list[str]:
-    rows = [row for row in record if row.gate in (BETTER.gate, NON_INFERIOR.gate)]
+    rows = [row for row in record if row.gate in COMPARISONS]
     if len(rows) != 1:
         found = ", ".join(row.gate for row in rows) or "none"
         return [

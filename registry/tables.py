@@ -56,6 +56,22 @@ versions = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
+# What was measured of a version after its registration, on newer data or against a champion.
+validations = sa.Table(
+    "validations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model_id", sa.String(200), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("run_id", sa.String(32), nullable=False),
+    sa.Column("champion", sa.Integer),
+    sa.Column("data_sha256", sa.String(64), nullable=False),
+    sa.Column("data_end", UtcDateTime, nullable=False),
+    sa.Column("record", Facts, nullable=False),  # list of gate rows
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("ix_validations_model_id_number", "model_id", "number"),
+)
+
 # What people say about a model, and the recipe that makes its next version. A model that a stage
 # made gets its row when somebody first says something about it.
 models = sa.Table(

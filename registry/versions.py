@@ -6,17 +6,16 @@ only in MLflow (somebody registered it there) is not a version of this engine an
 
 Looking up needs the engine database alone and works while MLflow is down; moving an alias needs
 both. Laws: numbers come from MLflow and never repeat; `get(m, n)` returns what `register`
-returned, for ever; of two promotions at once one wins and the other is refused.
+returned, for ever, and beside it what was measured later; of two promotions at once one wins and
+the other is refused.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,35 +27,33 @@ from registry import (
     outside_moves,
     promotion,
     tables,
+    version_rows,
 )
 from registry.alias_rows import PRODUCTION, STAGING, AliasState
 from registry.contract import ModelContract
-from registry.database import reading
 from registry.deployments import Deployment
 from registry.errors import (
     GateRefusedError,
     ModelArchivedError,
-    ModelNotFoundError,
     NoPreviousVersionError,
     NotFoundError,
     NothingToWithdrawError,
     ParameterError,
     PromotionConflictError,
     UnmeasuredArtifactError,
-    VersionExistsError,
     VersionInUseError,
     VersionNotFoundError,
 )
-from registry.gates import GateRow, Lock, Record, refusals, unmeasured_artifacts
+from registry.gates import Record, unmeasured_artifacts
 from registry.managed_models import ManagedModel
 from registry.model_store import ModelStore, VersionContent
 from registry.promotion import Move
 from registry.settings import PlatformSettings
 from registry.version_card import describe, version_tags
 from registry.version_files import artifacts, digest_directory
+from registry.version_rows import Version
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
-_VERSIONS = tables.versions
 
 
 def check_model_id(model_id: str) -> None:
@@ -68,29 +65,6 @@ def check_model_id(model_id: str) -> None:
     if not NAME.fullmatch(model_id):
         shown = model_id if len(model_id) <= 200 else f"{model_id[:40]}... ({len(model_id)} long)"
         raise ParameterError("model_name", shown, "1 to 200 letters, digits, '_' and '-'")
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One registered version.
-
-    `digests` are relative path -> SHA-256 of every file; `record` is the gate record it was
-    registered with; `may_trade` says whether its trade lock is open.
-    """
-
-    model_id: str
-    number: int
-    run_id: str
-    contract: ModelContract
-    digests: Mapping[str, str]
-    record: tuple[GateRow, ...]
-    may_trade: bool
-    created_at: datetime
-
-    def refusals(self, lock: Lock, champion: int | None = None) -> tuple[str, ...]:
-        """Return one line per gate that keeps a lock shut, as `registry.gates.refusals` does."""
-        carried = artifacts(self.digests)
-        return refusals(self.record, lock, self.contract.template, champion, tuple(carried))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +132,7 @@ class Registry:
             may_trade,
             datetime.now(UTC),
         )
-        self._record(version)
+        version_rows.record(self._engine, version)
         return version
 
     def get(self, model_id: str, number: int) -> Version:
@@ -168,13 +142,7 @@ class Registry:
             ModelNotFoundError: no version of this model was registered.
             VersionNotFoundError: the model has no such version.
         """
-        key = (_VERSIONS.c.model_id == model_id) & (_VERSIONS.c.number == number)
-        with reading(self._engine) as connection:
-            row = connection.execute(sa.select(_VERSIONS).where(key)).mappings().one_or_none()
-        if row is None:
-            known = [str(version.number) for version in self.list_versions(model_id)]
-            raise VersionNotFoundError(model_id, f"version {number}", known)
-        return _version(row)
+        return version_rows.get(self._engine, model_id, number)
 
     def list_versions(self, model_id: str) -> list[Version]:
         """Return the model's versions, oldest first.
@@ -182,18 +150,11 @@ class Registry:
         Raises:
             ModelNotFoundError: no version of this model was registered.
         """
-        query = sa.select(_VERSIONS).where(_VERSIONS.c.model_id == model_id)
-        with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(_VERSIONS.c.number)).mappings().all()
-        if not rows:
-            raise ModelNotFoundError(model_id, self.model_ids())
-        return [_version(row) for row in rows]
+        return version_rows.list_versions(self._engine, model_id)
 
     def model_ids(self) -> list[str]:
         """Return the registered models' names in alphabetical order."""
-        query = sa.select(_VERSIONS.c.model_id).distinct().order_by(_VERSIONS.c.model_id)
-        with reading(self._engine) as connection:
-            return list(connection.scalars(query))
+        return version_rows.model_ids(self._engine)
 
     def aliases(self, model_id: str) -> dict[str, int]:
         """Return alias -> version number as MLflow has them now.
@@ -359,10 +320,8 @@ class Registry:
             using = self._aliases_using(connection, model_id, number)
             if using:
                 raise VersionInUseError(model_id, number, using)
-            key = (_VERSIONS.c.model_id == model_id) & (_VERSIONS.c.number == number)
-            connection.execute(sa.delete(_VERSIONS).where(key))
             self._store.delete_version(model_id, number)
-            _append(connection, "deleted", version, actor, reason)
+            version_rows.remove(connection, version, actor, reason)
 
     def archive(self, model_id: str, *, actor: str, reason: str) -> ManagedModel:
         """Archive a model that nothing but `staging` names; `managed_models.restore` undoes it.
@@ -397,6 +356,7 @@ class Registry:
         Raises:
             PromotionConflictError: a move is under way, or another generation was expected.
         """
+        self._store.probe()  # MLflow itself retries for minutes
         if (model_id, alias) in promotion.abandoned(self._engine):
             promotion.settle(self._engine, self._store, model_id, alias)
         found = self.resolve_alias(model_id, alias)
@@ -405,11 +365,17 @@ class Registry:
             raise PromotionConflictError(model_id, alias, wanted)
         return found
 
+    def champion(self, model_id: str) -> int | None:
+        """Return the version that a new one must be compared with, None where there is none.
+
+        It serves, or was withdrawn last.
+        """
+        return self._champion(self.alias_state(model_id))
+
     def _champion(self, found: AliasState) -> int | None:
-        """Return the version that another one must be compared with: it serves, or did last."""
         if found.number is not None or found.alias != PRODUCTION:
             return found.number
-        registered = [version.number for version in self.list_versions(found.model_id)]
+        registered = version_rows.numbers(self._engine, found.model_id)
         return deployments.withdrawn_champion(self._engine, found.model_id, registered)
 
     def _move(self, version: Version, move: Move, generation: int) -> Version:
@@ -459,54 +425,3 @@ class Registry:
         query = sa.select(table.c.alias).where(table.c.model_id == model_id, points)
         in_mlflow = {a for a, n in self._store.aliases(model_id).items() if n == number}
         return in_mlflow | set(connection.scalars(query))
-
-    def _record(self, version: Version) -> None:
-        values = {
-            "model_id": version.model_id,
-            "number": version.number,
-            "run_id": version.run_id,
-            "contract": asdict(version.contract),
-            "digests": dict(version.digests),
-            "record": [row.to_json() for row in version.record],
-            "may_trade": version.may_trade,
-            "created_at": version.created_at,
-        }
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(sa.insert(_VERSIONS).values(values))
-                _append(connection, "registered", version, "main", "a candidate was made")
-        except sa.exc.IntegrityError as exc:
-            raise VersionExistsError(version.model_id, version.number) from exc
-
-
-def _append(
-    connection: sa.Connection, kind: str, version: Version, actor: str, reason: str
-) -> None:
-    events.append(
-        connection,
-        kind,
-        actor=actor,
-        reason=reason,
-        model_id=version.model_id,
-        number=version.number,
-        run_id=version.run_id,
-        facts={
-            "may_trade": version.may_trade,
-            "record": [row.to_json() for row in version.record],
-            "digests": dict(version.digests),
-        },
-    )
-
-
-def _version(row: sa.RowMapping) -> Version:
-    facts: dict[str, Any] = dict(row)
-    return Version(
-        facts["model_id"],
-        facts["number"],
-        facts["run_id"],
-        ModelContract.from_json(json.dumps(facts["contract"])),
-        facts["digests"],
-        tuple(GateRow.from_json(gate) for gate in facts["record"]),
-        facts["may_trade"],
-        facts["created_at"],
-    )

@@ -29,6 +29,20 @@ def job_columns() -> tuple[sa.Column[object], ...]:
 
 def upgrade() -> None:
     op.create_table(
+        "validations",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("model_id", sa.String(length=200), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.String(length=32), nullable=False),
+        sa.Column("champion", sa.Integer()),
+        sa.Column("data_sha256", sa.String(length=64), nullable=False),
+        sa.Column("data_end", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("record", Facts, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_validations"),
+    )
+    op.create_index("ix_validations_model_id_number", "validations", ["model_id", "number"])
+    op.create_table(
         "models",
         sa.Column("model_id", sa.String(length=200), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
@@ -95,5 +109,5 @@ def downgrade() -> None:
     with op.batch_alter_table("jobs") as jobs:
         for column in reversed(job_columns()):
             jobs.drop_column(column.name)
-    for table in ("workers", "outcomes", "data_files", "api_keys", "models"):
+    for table in ("workers", "outcomes", "data_files", "api_keys", "models", "validations"):
         op.drop_table(table)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from registry.contract import ModelContract
 from registry.deployments import Deployment
 from registry.errors import ModelNotFoundError
-from registry.versions import Version
+from registry.version_rows import Version
 from serving.loading import LoadedVersion
 from serving.route_table import Example, Route, Scope
 from serving.service import Service, service_of

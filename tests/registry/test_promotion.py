@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from registry import events, managed_models, model_store, promotion, tables, versions
+from registry import events, managed_models, model_store, promotion, tables, version_rows
 from registry.database import connect
 from registry.errors import (
     GateRefusedError,
@@ -457,7 +457,7 @@ def test_promoting_takes_an_alias_back_that_would_be_followed_under_todays_limit
     register(failing)
     move_by_hand(tracking_uri, 3)
     assert serving_one.resolve_alias(MODEL).outside == 3
-    monkeypatch.setattr(versions, "refusals", lambda *_: ())
+    monkeypatch.setattr(version_rows, "refusals", lambda *_: ())
     serving_one.promote(MODEL, 1, actor="ada", reason="take it back")
     assert serving_one.aliases(MODEL) == {"production": 1}
 
