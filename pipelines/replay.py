@@ -135,7 +135,7 @@ def train_run_of(run_id: str) -> str:
     except MlflowException as exc:
         raise RunNotFoundError(run_id, "train run") from exc
     if named := run.data.tags.get("train_run_id"):
-        return str(named)
+        return train_run_of(str(named))  # of a version validated again: the run that made it
     if run.data.tags.get("stage") != "main":
         return run_id
     below = f"tags.mlflow.parentRunId = '{run_id}' and tags.stage = 'train'"

@@ -2,12 +2,16 @@
 
 Computes each gate's value and writes it beside its limit; `registry.gates` decides what the rows
 mean. The record is `validation.json` in the run and, later, in the version.
+
+A registered version can be validated again, on newer data or against a champion. What is measured
+then is kept beside its record (`registry/validations.py`).
 """
 
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,18 +27,20 @@ from pipelines.recipes.challenge import Challenge, challenge
 from pipelines.recipes.combinatorial import judge_paths
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.recipe import fit_decoders
+from pipelines.recipes.registered import registered_candidate
 from pipelines.recipes.rivals import with_rivals
 from pipelines.recipes.selection_bias import TrialFamily, among_trials
 from pipelines.report import Evidence, pictures
 from pipelines.report.gathering import gather, log_report
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.templates import Evaluation
-from registry import trials
+from registry import managed_models, trials, validations, version_rows
 from registry.artifacts import ArtifactCache
 from registry.database import opened_engine
 from registry.errors import ParameterError
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
+from registry.validations import Validation
 from registry.version_files import GOLDEN_FILE, RECORD_FILE
 
 TRAIN_RUN_TAG = "train_run_id"
@@ -53,9 +59,14 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class ValidateParameters:
-    """Which candidate to validate."""
+    """What to validate: the candidate of a train run, or a registered version."""
 
     train_run: str = described("", "id of the finished train run")
+    model_name: str = described("", "registered model, to validate one of its versions again")
+    version: int = described(0, "number of that version")
+    read_from: str = described(
+        "", "where its newest data are: empty means in its own source, store means in the bars held"
+    )
 
 
 GROUPS = (ValidateParameters, JudgementParameters)
@@ -169,15 +180,63 @@ def _contest(
     return challenge(candidate, champion, wanted.trigger, wanted.challenge_bars)
 
 
+def validate_version(
+    which: ValidateParameters,
+    wanted: JudgementParameters,
+    settings: PlatformSettings,
+    engine: sa.Engine,
+) -> Judgement:
+    """Judge a registered version again, and keep the judgement beside its record.
+
+    Raises:
+        NotFoundError: no such model, version or champion.
+        ModelArchivedError: the model is archived.
+        ParameterError: it would be compared with itself.
+        MLEngineError: as `validate` and `registered_candidate`.
+    """
+    version = version_rows.get(engine, which.model_name, which.version)
+    managed_models.check_not_archived(engine, which.model_name)
+    if wanted.champion == which.version:
+        raise ParameterError("champion", wanted.champion, "another version than the validated one")
+    if wanted.champion:  # refused before the fits, not after them
+        version_rows.get(engine, which.model_name, wanted.champion)
+    files = ArtifactCache(settings, engine).fetch(which.model_name, which.version)
+    candidate = registered_candidate(files, version.run_id, which.read_from, settings)
+    judgement = validate(candidate, wanted, settings, engine)
+    data = candidate.dataset.data
+    later = Validation(
+        version.model_id,
+        version.number,
+        judgement.run_id,
+        wanted.champion or None,
+        data.digest(),
+        data.span()[1],
+        judgement.record,
+        datetime.now(UTC),
+    )
+    judged = replace(version, validations=(*version.validations, later))
+    validations.keep(engine, later, judged.refusals("serve", wanted.champion or None))
+    return judgement
+
+
+def _check_one_thing(which: ValidateParameters) -> None:
+    is_version = bool(which.model_name and which.version)
+    if bool(which.train_run) == is_version or (which.train_run and which.read_from):
+        expected = "the id of a finished train run, or model_name and version of a registered one"
+        raise ParameterError("train_run", which.train_run, expected)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
     which, wanted = parse(argv, __doc__, *GROUPS)
-    if not which.train_run:
-        raise ParameterError("train_run", "", "the id of a finished train run")
+    _check_one_thing(which)
     settings = platform_settings()
     with opened_engine(settings) as engine, TemporaryDirectory() as folder:
-        candidate = load_candidate(which.train_run, settings, Path(folder))
-        judgement = validate(candidate, wanted, settings, engine)
+        if which.train_run:
+            candidate = load_candidate(which.train_run, settings, Path(folder))
+            judgement = validate(candidate, wanted, settings, engine)
+        else:
+            judgement = validate_version(which, wanted, settings, engine)
     for row in judgement.record:
         print(("passed  " if row.passed else "refused ") + row.line())
     print(f"run {judgement.run_id}", flush=True)
