@@ -23,6 +23,7 @@ from pipelines.recipes.checks import native_predictor
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.parity import Labels, Parity, parity_of
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.templates.answer_fields import as_json
 from pipelines.validate import TRAIN_RUN_TAG
 from registry.backends import BACKENDS, LatencyCurve, measure
 from registry.contract import ModelContract
@@ -165,7 +166,7 @@ def _signal(
     decoder, contract = candidate.decoder, candidate.contract
     decode = candidate.recipe.template.decode
     answers = decode(scores, newest_step(rows), {}, decoder, contract, ())
-    return np.array([answer["signal"] for answer in answers])
+    return np.array([as_json(answer)["signal"] for answer in answers])
 
 
 def _best_class(_: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.intp]:

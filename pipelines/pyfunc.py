@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipelines.method.rows import newest_step
 from pipelines.recipes.inputs import kind_of
 from pipelines.templates import TEMPLATES
+from pipelines.templates.answer_fields import as_json
 from registry.backends import BACKENDS, Backend
 from registry.contract import ModelContract
 from registry.decoder import ARRAYS_FILE, JSON_FILE, Decoder
@@ -89,9 +90,10 @@ class DecodedModel:
             name = self._contract.feature_names[first[-1]]
             raise ValueRangeError(f"row {first[0]}, {name}", float(X[tuple(first)]))
         scores = self._predictor(X)
-        return self._template.decode(
+        answers = self._template.decode(
             scores, newest_step(X), context, self._decoder, self._contract, self._refusals
         )
+        return [as_json(answer) for answer in answers]
 
     def _split(
         self, frame: "pd.DataFrame"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from serving import rows
 from serving.history import History
 from serving.loading import LoadedVersion
 from serving.panels import Panels
-from serving.schemas import PredictRequest
+from serving.schemas import PredictRequest, PredictResponse
 from serving.steps import Steps
 
 
@@ -69,6 +70,8 @@ class OnlineStore:
 
 
 Gather = Callable[[PredictRequest, LoadedVersion, OnlineStore, int], Batch]
+Predictions = Mapping[str, Mapping[str, Any]]
+"""Key -> answer, as callers get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,15 @@ class Form:
 
     `gather` takes the request, the version, what is held and the most rows. `own_fields` are the
     fields of a request that no other kind takes. `rows_are_features` says that `rows` are numbers,
-    one per feature of the contract.
+    one per feature of the contract. `response` is the class of the answers; `beside` gives what it
+    has beside the predictions.
     """
 
     gather: Gather
     own_fields: tuple[str, ...] = ()
     rows_are_features: bool = False
+    response: type[PredictResponse] = PredictResponse
+    beside: Callable[[Predictions], dict[str, Any]] = lambda _: {}
 
 
 FORMS: Catalog[Form] = Catalog(

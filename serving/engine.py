@@ -6,7 +6,6 @@ prediction log never delays an answer.
 """
 
 import asyncio
-import math
 from time import perf_counter
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.prediction_log import PredictionLog
+from pipelines.templates.answer_fields import as_json
 from registry.alias_rows import PRODUCTION
 from registry.errors import MLEngineError, TimeLimitError, ValueRangeError
-from serving.batch import Batch, OnlineStore, gather
+from serving.batch import FORMS, Batch, OnlineStore, gather
 from serving.errors import code_of, entry_of
 from serving.executor import Executor
 from serving.loading import LoadedVersion
@@ -24,7 +24,7 @@ from serving.metrics import Metrics
 from serving.models import Models
 from serving.predictions import log_rows
 from serving.router import Route, choose
-from serving.schemas import ErrorEntry, Prediction, PredictRequest, PredictResponse
+from serving.schemas import ErrorEntry, PredictRequest, PredictResponse
 from serving.settings import ServingSettings
 
 
@@ -97,11 +97,14 @@ class Engine:
         shared = {"request_id": request_id, "latency_ms": took_ms}
         logged = log_rows(batch, scores, answers, version, route.option)
         self._log.append([row | shared for row in logged])
-        return PredictResponse(
+        form = FORMS.get(version.template.inputs)
+        return form.response(
             model_id=version.model_id,
             model_type=version.contract.template,
             model_version=version.number,
-            predictions={key: Prediction(**answer) for key, answer in answers.items()},
+            model_version_label=f"v{version.number}",
+            predictions=answers,
+            **form.beside(answers),
             errors={key: ErrorEntry(**entry_of(error)) for key, error in errors.items()},
             ignored=list(batch.ignored),
             warnings=_warnings(batch, version),
@@ -178,22 +181,9 @@ def _decoded(
     answers = {}
     for i, answer in zip(rows, decoded, strict=True):
         source = batch.provenance[i]
-        answers[batch.keys[i]] = _without_nan(answer) | {
+        answers[batch.keys[i]] = as_json(answer) | {
             "as_of": source.as_of,
             "history_end": source.history_end,
             "price_basis": source.price_basis,
         }
     return answers, errors
-
-
-def _without_nan(answer: Any) -> Any:
-    """Return the answer with None in place of every number that is not finite."""
-    if isinstance(answer, dict):
-        return {name: _without_nan(value) for name, value in answer.items()}
-    if isinstance(answer, list | tuple):
-        return [_without_nan(value) for value in answer]
-    if isinstance(answer, np.generic):
-        return _without_nan(answer.item())
-    if isinstance(answer, float) and not math.isfinite(answer):
-        return None
-    return answer

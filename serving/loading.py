@@ -18,6 +18,7 @@ from pipelines.data.texts.text_encoders import TextEncoder
 from pipelines.method.agreement import difference
 from pipelines.recipes.inputs import kind_of
 from pipelines.templates import TEMPLATES, Template
+from pipelines.templates.answer_fields import Answer
 from registry import gates
 from registry.backends import BACKENDS, NEVER_ANSWERS, Backend, Predictor, measure
 from registry.contract import ModelContract
@@ -189,7 +190,7 @@ def _used_columns(version: LoadedVersion, scores: NDArray[np.float32]) -> frozen
 
     def answer(
         features: NDArray[np.float32], context: Mapping[str, NDArray[np.float64]]
-    ) -> list[dict[str, Any]]:
+    ) -> Sequence[Answer]:
         return version.template.decode(
             scores, features, context, version.decoder, version.contract, version.refusals
         )

@@ -7,6 +7,7 @@ whole portfolio is one answer, so an error of one position is an error of the re
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,17 @@ from registry.errors import (
     ValueRangeError,
     WeightsError,
 )
-from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct
+from serving.batch import (
+    Batch,
+    Form,
+    OnlineStore,
+    Predictions,
+    Provenance,
+    check_horizon,
+    distinct,
+)
 from serving.loading import LoadedVersion
-from serving.schemas import Position, PredictRequest
+from serving.schemas import PortfolioResponse, Position, PredictRequest, RiskAssessment
 
 KEY = "portfolio"
 """The name of the one answer."""
@@ -61,6 +70,13 @@ def gather(
     X[0, [contract.symbols.index(symbol) for symbol in symbols]] = weights
     context = {name: np.ones(1) for name in names}
     return Batch((KEY,), X, context, (source,), {}, ignored, "portfolio")
+
+
+def assessment(predictions: Predictions) -> dict[str, Any]:
+    """Return what stands beside `predictions.portfolio`: its usual measures and its interval."""
+    answer = predictions.get(KEY, {})
+    measures = {name: answer.get(name) for name in RiskAssessment.model_fields}
+    return {"risk_assessment": measures, "confidence_interval": answer.get("interval")}
 
 
 def _weights(
@@ -119,4 +135,4 @@ def _utc(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-FORM = Form(gather, own_fields=("portfolio",))
+FORM = Form(gather, ("portfolio",), response=PortfolioResponse, beside=assessment)

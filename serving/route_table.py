@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
+from serving.answer_schemas import with_answers
 from serving.schemas import ErrorResponse
 from serving.strict_json import StrictRequest
 
@@ -156,10 +157,10 @@ SECURITY_SCHEMES = {
 
 
 def openapi_of(app: FastAPI) -> dict[str, Any]:
-    """Return the application's OpenAPI document, with the ways to send a key."""
+    """Return the application's OpenAPI document, with ways to send a key, answers by template."""
     document = app.openapi()
     document["components"].setdefault("securitySchemes", SECURITY_SCHEMES)
-    return document
+    return with_answers(document)
 
 
 def markdown(routes: Sequence[Route]) -> str:

@@ -307,17 +307,22 @@ class ErrorResponse(BaseModel):
 
 
 class Prediction(BaseModel):
-    """One answer: the template's fields (see the examples) and the bars it was made from."""
+    """What every answer has beside the fields of its template: the bars it was made from."""
 
-    model_config = ConfigDict(extra="allow")
-
-    as_of: datetime | None = Field(description="Close of the newest bar used; null for rows.")
-    history_end: datetime | None = Field(description="Last bar held, or last of `bars`.")
-    price_basis: str | None
+    as_of: datetime | None = Field(
+        description="Close of the newest bar used; null for rows and texts."
+    )
+    history_end: datetime | None = Field(
+        description="Last bar held, or last of `bars`; null without bars."
+    )
+    price_basis: str | None = Field(description="Price basis of these bars; null without bars.")
 
 
 class PredictResponse(BaseModel):
-    """An answer or an error for each symbol (for each row number when there are no symbols)."""
+    """An answer or an error for each symbol (for each row number when there are no symbols).
+
+    The fields of an answer are the template's, which `model_type` names.
+    """
 
     model_config = ConfigDict(
         protected_namespaces=(), json_schema_extra={"examples": [examples.ANSWER]}
@@ -326,7 +331,10 @@ class PredictResponse(BaseModel):
     model_id: str
     model_type: str
     model_version: int
-    predictions: dict[str, Prediction]
+    model_version_label: str = Field(description="The version as text: `v` and its number.")
+    predictions: dict[str, dict[str, Any]] = Field(
+        description="Symbol, row number or id of a text -> its answer."
+    )
     errors: dict[str, ErrorEntry] = Field(description="Symbol -> why there is no answer for it.")
     ignored: list[str] = Field(description="Values of the request that this version does not use.")
     warnings: list[str] = Field(
@@ -343,3 +351,33 @@ class PredictResponse(BaseModel):
         description="Why another backend answered than the one asked for; null if it did not."
     )
     request_id: str
+
+
+class RiskAssessment(BaseModel):
+    """Five measures of `predictions.portfolio`; null for one that `risk_metrics` leaves out."""
+
+    var_95: float | None = Field(description="Value at risk, fraction of the portfolio's value.")
+    cvar_95: float | None = Field(description="Expected shortfall, likewise.")
+    max_drawdown: float | None = Field(description="Largest fall of the realised path, likewise.")
+    sharpe_ratio: float | None = Field(description="Of the realised path, annualised.")
+    beta: float | None = Field(description="Against the version's market.")
+
+
+class ConfidenceInterval(BaseModel):
+    """A central interval of the portfolio's return over the version's horizon.
+
+    Its ends are quantiles of the version's scenarios, so `lower` is minus the value at risk at 95.
+    """
+
+    lower: float
+    upper: float
+    level: float = Field(description="Share of the scenarios inside: 0.9.")
+
+
+class PortfolioResponse(PredictResponse):
+    """The answer about a portfolio; the five measures once more under names of their own."""
+
+    risk_assessment: RiskAssessment
+    confidence_interval: ConfidenceInterval | None = Field(
+        description="`predictions.portfolio.interval`; null with fewer than 20 scenarios."
+    )

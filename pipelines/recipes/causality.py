@@ -18,6 +18,7 @@ from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows, newest_step
 from pipelines.recipes.inputs import Data, Dataset, InputKind, Predictor
 from pipelines.recipes.recipe import Recipe
+from pipelines.templates.answer_fields import as_json
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.gates import COMMON, GateRow
@@ -128,7 +129,8 @@ def _decoded(
     rows: LabelledRows,
     scores: NDArray[np.float32],
 ) -> list[dict[str, Any]]:
-    return recipe.template.decode(scores, newest_step(rows.X), rows.context, decoder, contract)
+    found = recipe.template.decode(scores, newest_step(rows.X), rows.context, decoder, contract)
+    return [as_json(answer) for answer in found]
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, float]]:

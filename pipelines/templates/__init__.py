@@ -27,6 +27,7 @@ from pipelines.architectures import Estimator, Objective
 from pipelines.architectures.hyperparameters import Space
 from pipelines.data.bars import BarSeries
 from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.templates.answer_fields import Answer
 from registry.catalog import Catalog
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -83,6 +84,8 @@ class Template(Protocol):
     """Architecture -> its parameters that have another default here."""
     options: ClassVar[Space]
     """What a caller may choose about the label and the answer (`-P options='{...}'`)."""
+    answer_kinds: tuple[type[Answer], ...]
+    """The answers that `decode` gives; more than one where the label decides."""
     horizon_bars: int
     loss_margin: float
     """Non-inferiority margin on `loss` against a champion (0.01 QLIKE, 0.002 log loss)."""
@@ -149,8 +152,8 @@ class Template(Protocol):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
-        """Turn raw scores into answers, one per row.
+    ) -> Sequence[Answer]:
+        """Turn raw scores into answers, one per row, each of one of `answer_kinds`.
 
         Args:
             scores: (n, n_scores).

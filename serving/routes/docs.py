@@ -111,14 +111,17 @@ def _body(holder: Node) -> str:
 
 
 def _fields(schema: Node) -> str:
+    if choices := schema.get("oneOf"):
+        return f"<p>One of {', '.join(_type(choice) for choice in choices)}</p>"
     required = schema.get("required", ())
+    named = schema.get("properties", {}) | schema.get("patternProperties", {})
     rows: list[tuple[str, ...]] = [
         (
             f"<code>{escape(name)}</code>{' (required)' if name in required else ''}",
             _type(field),
             escape(field.get("description", "")),
         )
-        for name, field in schema.get("properties", {}).items()
+        for name, field in named.items()
     ]
     return table(("field", "type", "meaning"), rows) if rows else ""
 
@@ -128,8 +131,10 @@ def _type(schema: Node) -> str:
     if target := schema.get("$ref"):
         name = escape(target.removeprefix(SCHEMAS))
         return f'<a href="#{name}">{name}</a>'
-    if choices := schema.get("anyOf"):
+    if choices := schema.get("anyOf", schema.get("oneOf")):
         return " or ".join(_type(choice) for choice in choices)
+    if "const" in schema:
+        return f"<code>{escape(str(schema['const']))}</code>"
     if values := schema.get("enum"):
         return " or ".join(f"<code>{escape(str(value))}</code>" for value in values)
     json_type = schema.get("type", "any")

@@ -3,7 +3,9 @@
 `/predict/HARDWARE` is the same with `hardware` set by the address.
 """
 
-from fastapi import Request
+from typing import Any
+
+from fastapi import Request, Response
 
 from registry.errors import ParameterError
 from serving import examples
@@ -13,7 +15,7 @@ from serving.security import principal_of
 from serving.service import service_of
 
 
-async def predict(body: PredictRequest, request: Request) -> PredictResponse:
+async def predict(body: PredictRequest, request: Request) -> Response:
     """Ask a model.
 
     A request has one form: `rows` (features, or a table's columns), `bars` (the caller's own
@@ -23,10 +25,11 @@ async def predict(body: PredictRequest, request: Request) -> PredictResponse:
     read, even when all entries are errors. Nothing of a request is stored.
     """
     principal_of(request).check_model(body.model_id)
-    return await service_of(request).engine.predict(body, request.state.request_id)
+    answer = await service_of(request).engine.predict(body, request.state.request_id)
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def predict_neural_engine(body: PredictRequest, request: Request) -> PredictResponse:
+async def predict_neural_engine(body: PredictRequest, request: Request) -> Response:
     """Ask a model on Apple's Neural Engine.
 
     The body of /predict. Where the hardware is absent another one answers and `fallback` says why;
@@ -35,17 +38,17 @@ async def predict_neural_engine(body: PredictRequest, request: Request) -> Predi
     return await predict(_on("neural_engine", body), request)
 
 
-async def predict_metal_gpu(body: PredictRequest, request: Request) -> PredictResponse:
+async def predict_metal_gpu(body: PredictRequest, request: Request) -> Response:
     """Ask a model on Apple's GPU; see /predict/neural-engine."""
     return await predict(_on("metal_gpu", body), request)
 
 
-async def predict_cuda_gpu(body: PredictRequest, request: Request) -> PredictResponse:
+async def predict_cuda_gpu(body: PredictRequest, request: Request) -> Response:
     """Ask a model on an NVIDIA GPU; see /predict/neural-engine."""
     return await predict(_on("cuda_gpu", body), request)
 
 
-async def predict_hybrid(body: PredictRequest, request: Request) -> PredictResponse:
+async def predict_hybrid(body: PredictRequest, request: Request) -> Response:
     """Ask a model on whichever hardware is fastest for the size of the batch.
 
     That is also what /predict does when its body names no hardware.
@@ -67,6 +70,10 @@ def _on(hardware: str, body: PredictRequest) -> PredictRequest:
 
 
 ERRORS = (404, 503, 504)
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {"model": PredictResponse, "description": "An answer or an error for each symbol or row."}
+}
+"""Declared and not checked at run time: answers of a thousand rows are written as they are."""
 HARDWARE = {
     "/predict/neural-engine": predict_neural_engine,
     "/predict/metal-gpu": predict_metal_gpu,
@@ -81,6 +88,7 @@ ROUTES = (
         predict,
         tag="predict",
         errors=ERRORS,
+        responses=ANSWERED,
         examples=tuple(Example(title, body=body) for title, body in examples.PREDICT.items()),
     ),
     *(
@@ -91,6 +99,7 @@ ROUTES = (
             endpoint,
             tag="predict",
             errors=ERRORS,
+            responses=ANSWERED,
             examples=(Example("the bars held", body=examples.HELD),),
         )
         for path, endpoint in HARDWARE.items()

@@ -24,6 +24,7 @@ from pipelines.parameters import (
 )
 from pipelines.recipes.candidate import load_candidate
 from pipelines.templates import TEMPLATES
+from pipelines.templates.answer_fields import as_json
 from registry.database import open_engine
 from registry.gates import COMMON, GATES
 from registry.settings import PlatformSettings
@@ -168,4 +169,4 @@ def check_answers(version, settings: PlatformSettings, folder: Path) -> None:
         candidate.oof.scores[first], newest, context, candidate.decoder, candidate.contract
     )
     assert len(answers) == 3
-    json.dumps(answers, allow_nan=False)
+    json.dumps([as_json(answer) for answer in answers], allow_nan=False)

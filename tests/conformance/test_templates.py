@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import polars as pl
@@ -20,6 +23,7 @@ from pipelines.data.texts.lexicon import signals
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.recipes.selection_bias import TrialFamily, among_trials
 from pipelines.templates import TEMPLATES, Template
+from pipelines.templates.answer_fields import as_json
 from pipelines.templates.portfolio_risk import baselines
 from pipelines.templates.sentiment import read_labels
 from registry.contract import Json
@@ -345,8 +349,44 @@ def test_answers_are_json_and_the_same_after_the_decoder_was_saved(
 ):
     saved = Decoder.from_files(decoder.to_files())
     assert len(answers) == len(rows)
-    json.dumps(answers, allow_nan=False)
+    json.dumps([as_json(answer) for answer in answers], allow_nan=False)
     assert template.decode(oof.scores, rows.X, rows.context, saved, contract) == answers
+
+
+def is_of(value, annotation):
+    """Whether a value is of a type as a field of an answer declares it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return any(is_of(value, choice) for choice in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and all(is_of(item, arguments[0]) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(is_of(v, arguments[1]) for v in value.values())
+    if annotation is float:
+        return isinstance(value, float) and np.isfinite(value)
+    if hasattr(annotation, "__dataclass_fields__"):
+        return isinstance(value, annotation) and fits(value)
+    return type(value) is annotation
+
+
+def fits(answer):
+    """Whether every field of an answer is of its declared type, open ones by their names."""
+    hints = get_type_hints(type(answer))
+    return all(is_of(getattr(answer, name), kind) for name, kind in hints.items())
+
+
+def test_answers_are_of_the_declared_kinds_and_types(template, rows, oof, decoder, contract):
+    nothing = oof.take(np.zeros(0, dtype=np.intp))
+    early = template.fit_decoder(nothing, rows)
+    refusals = ("edge.dsr: 0.1, needs >= 0.95",)
+    for context in (rows.context, {}):
+        for fitted in (decoder, early):
+            for gates in ((), refusals):
+                found = template.decode(oof.scores, rows.X, context, fitted, contract, gates)
+                assert {type(answer) for answer in found} <= set(template.answer_kinds)
+                assert all(fits(answer) for answer in found[::10])
 
 
 def test_answers_are_independent_of_the_other_rows(template, rows, oof, decoder, contract, answers):
@@ -363,15 +403,15 @@ def test_extreme_scores_have_answers_and_finite_losses(case, rows, decoder, cont
     assert np.isfinite(template.loss(rows, scores, decoder)).all()
     few = rows.take(np.arange(0, len(rows), 20))
     answers = template.decode(scores[: len(few)], few.X, few.context, decoder, contract)
-    json.dumps(answers, allow_nan=False)
+    json.dumps([as_json(answer) for answer in answers], allow_nan=False)
 
 
 def test_unknown_context_gives_answers_without_what_needs_it(
     template, rows, oof, decoder, contract
 ):
     known = {name: array[:1] for name, array in rows.context.items()}
-    whole = template.decode(oof.scores[:1], rows.X[:1], known, decoder, contract)[0]
-    answer = template.decode(oof.scores[:1], rows.X[:1], {}, decoder, contract)[0]
+    whole = as_json(template.decode(oof.scores[:1], rows.X[:1], known, decoder, contract)[0])
+    answer = as_json(template.decode(oof.scores[:1], rows.X[:1], {}, decoder, contract)[0])
     json.dumps(answer, allow_nan=False)
     assert {name for name in answer if answer[name] != whole[name]} == {
         name for name in answer if answer[name] is None and whole[name] is not None
@@ -381,7 +421,7 @@ def test_unknown_context_gives_answers_without_what_needs_it(
 def test_a_shut_trade_lock_never_acts(template, rows, oof, decoder, contract):
     refusals = ("edge.dsr: 0.1, needs >= 0.95",)
     answers = template.decode(oof.scores, rows.X, rows.context, decoder, contract, refusals)
-    signals = {answer.get("signal") for answer in answers}
+    signals = {getattr(answer, "signal", None) for answer in answers}
     assert signals == ({"HOLD"} if template.is_action else {None})
 
 
@@ -389,8 +429,8 @@ def test_a_decoder_can_be_fitted_before_there_are_predictions(template, rows, oo
     nothing = oof.take(np.zeros(0, dtype=np.intp))
     early = template.fit_decoder(nothing, rows)
     answers = template.decode(oof.scores[:3], rows.X[:3], {}, early, contract)
-    json.dumps(answers, allow_nan=False)
-    assert all(answer.get("interval") is None for answer in answers)
+    json.dumps([as_json(answer) for answer in answers], allow_nan=False)
+    assert all(getattr(answer, "interval", None) is None for answer in answers)
 
 
 def test_a_decoder_ignores_labels_that_were_not_known_when_its_fit_was_made(template, rows, oof):

@@ -12,6 +12,7 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings, PredictionLogSettings
 from pipelines import main
+from pipelines.templates.answer_fields import as_json
 from registry.artifacts import ArtifactCache
 from registry.database import open_engine
 from registry.gates import refusals
@@ -51,7 +52,7 @@ def answers(loaded, **question):
     decoded = loaded.template.decode(
         scores, batch.newest_step, batch.context, loaded.decoder, loaded.contract
     )
-    found = dict(zip(batch.keys, decoded, strict=True))
+    found = dict(zip(batch.keys, map(as_json, decoded), strict=True))
     return found, log_rows(batch, scores, found, loaded, option)
 
 

@@ -83,7 +83,7 @@ def test_a_column_that_only_context_holds_is_used_when_the_answer_needs_it(loade
 
         def decode(self, scores, features, context, *others):
             (answer,) = loaded.template.decode(scores, features, context, *others)
-            return [answer | {"said": context[self.field][0]}]
+            return [(answer, context[self.field][0])]
 
     scores = np.zeros((1, 1), np.float32)
     needs, ignores = (replace(loaded, template=Wider(field)) for field in ("traded", "close"))

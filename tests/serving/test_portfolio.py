@@ -135,6 +135,42 @@ def test_without_measures_the_usual_ones_are_answered(ask) -> None:
     assert found["gross_exposure"] == pytest.approx(1.0)
 
 
+def test_five_measures_and_the_interval_stand_beside_the_answer(ask) -> None:
+    response = ask(*HALVES)
+    found, whole = answer_of(response), response.json()
+    names = ("var_95", "cvar_95", "max_drawdown", "sharpe_ratio", "beta")
+    assert whole["risk_assessment"] == {name: found[name] for name in names}
+    assert None not in whole["risk_assessment"].values()
+    interval = whole["confidence_interval"]
+    assert interval == found["interval"]
+    returns = -(0.5 * LOSSES[:, 0] + 0.5 * LOSSES[:, 2])
+    assert interval["level"] == 0.9
+    assert interval["lower"] == pytest.approx(np.quantile(returns, 0.05), rel=1e-5)
+    assert interval["lower"] == pytest.approx(-found["var_95"], rel=1e-6)
+    assert interval["upper"] == pytest.approx(np.quantile(returns, 0.95), rel=1e-5)
+
+
+def test_a_measure_that_was_not_asked_for_is_null_beside_the_answer(ask) -> None:
+    whole = ask(*HALVES, risk_metrics=["beta", "var_99"]).json()
+    beta = whole["predictions"]["portfolio"]["beta"]
+    nothing = dict.fromkeys(("var_95", "cvar_95", "max_drawdown", "sharpe_ratio"))
+    assert whole["risk_assessment"] == {"beta": beta, **nothing}
+    assert "var_95" not in whole["predictions"]["portfolio"]
+    assert whole["confidence_interval"]["level"] == 0.9
+
+
+def test_without_an_answer_everything_beside_it_is_null(ask, app, portfolio_version) -> None:
+    broken = replace(
+        portfolio_version.options[0], predictor=lambda X: np.full((len(X), 400), np.nan, np.float32)
+    )
+    app.state.service.models.serve(replace(portfolio_version, options=(broken,)))
+    whole = ask(*HALVES).json()
+    assert whole["predictions"] == {}
+    assert whole["errors"]["portfolio"]["code"] == "value_range"
+    assert set(whole["risk_assessment"].values()) == {None}
+    assert whole["confidence_interval"] is None
+
+
 def test_components_are_by_symbol_and_sum(ask) -> None:
     names = ["cvar_97.5", "component_cvar_97.5", "var_99", "component_var_99"]
     found = answer_of(ask(*HALVES, risk_metrics=names))

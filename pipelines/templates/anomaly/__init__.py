@@ -8,7 +8,7 @@ with a variance per group of scores). How it is judged: `pipelines/templates/ano
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from pipelines.method.statistics import conformal_quantile
 from pipelines.method.training_range import deviations, fit_range
 from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.anomaly import quality
+from pipelines.templates.anomaly.answers import AnomalyAnswer, p_values, verdict
 from pipelines.templates.anomaly.quality import AnomalyForecasts
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -37,8 +38,6 @@ PRIOR_ROWS = 20.0
 """Each group's variance is mixed with this many rows of the overall variance."""
 LARGEST_MOVE = 50.0
 """Returns are cut at this many sigmas, so that one bad price does not decide a comparison."""
-N_FEATURES = 3
-"""Most unusual features that an answer names."""
 
 
 class Anomaly(BarTemplate):
@@ -48,6 +47,7 @@ class Anomaly(BarTemplate):
     inputs = "bars"
     feature_set = "close_only"
     architectures: tuple[str, ...] = ("isolation_forest", "autoencoder", "lstm_autoencoder")
+    answer_kinds = (AnomalyAnswer,)
     options: ClassVar[Space] = {"false_alarm_rate": Number(FALSE_ALARM_RATE, 1e-4, 0.2)}
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 1
@@ -129,21 +129,13 @@ class Anomaly(BarTemplate):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
-        """Return one verdict per row.
-
-        Fields: `score` (larger is more unusual); `is_anomaly`, whether it exceeds `threshold`;
-        `p_value`, the share of earlier out-of-fold rows at least as unusual, this one counted in;
-        `false_alarm_rate`, the stated rate; `move_ratio`, the typical size of the next bar's move
-        after scores of this group relative to its usual size; `most_unusual_features`, up to three
-        with their distance from the training median in robust standard deviations. `is_anomaly`,
-        `threshold`, `p_value` and `move_ratio` are None without enough earlier rows.
-        """
+    ) -> list[AnomalyAnswer]:
+        """Return one verdict per row."""
         z = deviations(features, decoder.arrays)
         value = scores[:, 0].astype(np.float64)
         variance = _variance(value, decoder)
         return [
-            _verdict(float(s), float(v), decoder) | _unusual(row, contract.feature_names)
+            verdict(float(s), float(v), row, contract.feature_names, decoder)
             for s, v, row in zip(value, variance, z, strict=True)
         ]
 
@@ -181,7 +173,7 @@ class Anomaly(BarTemplate):
             baseline[of] = self.baseline_loss(rows, decoder)
             n_earlier[of] = cast(int, decoder.facts["n_calibration_rows"])
             if decoder.facts["threshold"] is not None:
-                p_value[of] = _p_values(oof.scores[of, 0].astype(np.float64), decoder)
+                p_value[of] = p_values(oof.scores[of, 0].astype(np.float64), decoder)
         rate = float(cast(float, spec["false_alarm_rate"]))
         forecasts = AnomalyForecasts(p_value, n_earlier, loss, baseline, _moves(oof.rows), rate)
         return quality.judge(oof.rows, forecasts)
@@ -210,47 +202,6 @@ def _move_variances(rows: LabelledRows, scores: Array, edges: Array, overall: fl
 def _variance(value: Array, decoder: Decoder) -> Array:
     group = np.searchsorted(decoder.arrays["edges"], value, side="left")
     return np.asarray(decoder.arrays["variance"][group], dtype=np.float64)
-
-
-def _p_values(value: Array, decoder: Decoder) -> Array:
-    """Return (1 + number of earlier scores at least as large) / (n + 1).
-
-    Law: p <= false_alarm_rate exactly where the score exceeds the conformal threshold.
-    """
-    earlier = decoder.arrays["scores"]
-    at_least = len(earlier) - np.searchsorted(earlier, value, side="left")
-    return np.asarray((1 + at_least) / (len(earlier) + 1), dtype=np.float64)
-
-
-# Answers ---------------------------------------------------------------------------------------
-
-
-def _verdict(score: float, variance: float, decoder: Decoder) -> dict[str, Any]:
-    facts = decoder.facts
-    threshold = cast(float | None, facts["threshold"])
-    known = threshold is not None
-    overall = float(cast(float, facts["move_variance"]))
-    return {
-        "score": score,
-        "is_anomaly": score > threshold if threshold is not None else None,
-        "threshold": threshold,
-        "p_value": float(_p_values(np.array([score]), decoder)[0]) if known else None,
-        "false_alarm_rate": facts["false_alarm_rate"],
-        "move_ratio": float(np.sqrt(variance / overall)) if known else None,
-    }
-
-
-def _unusual(z: Array, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the features farthest from their training median; those that are not known come last.
-
-    A distance is signed: above 0 the feature is larger than usual.
-    """
-    order = np.argsort(-np.nan_to_num(np.abs(z), nan=-1.0), kind="stable")[:N_FEATURES]
-    return {
-        "most_unusual_features": [
-            {"feature": names[i], "deviations": float(z[i])} for i in order if np.isfinite(z[i])
-        ]
-    }
 
 
 TEMPLATE = Anomaly()

@@ -9,7 +9,7 @@ per symbol (`pipelines/templates/market_regime/quality.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.market_regime import quality
+from pipelines.templates.market_regime.answers import MarketRegimeAnswer, regime
 from pipelines.templates.market_regime.quality import (
     RegimeForecasts,
     most_probable,
@@ -47,6 +48,7 @@ class MarketRegime(BarTemplate):
     inputs = "bars"
     feature_set = "returns"
     architectures: tuple[str, ...] = ("hmm", "kmeans", "dbscan", "autoencoder", "lstm_autoencoder")
+    answer_kinds = (MarketRegimeAnswer,)
     options: ClassVar[Space] = {}
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 1
@@ -126,19 +128,11 @@ class MarketRegime(BarTemplate):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
-        """Return one state per row.
-
-        Fields: `regime` (the most probable), `state` (its number, 0 is the calmest), `n_states`;
-        `probabilities` by regime, filtered; `volatility_annualised` of the next bar in that
-        regime and `expected_volatility_annualised` over all by their probabilities;
-        `expected_duration_bars` and `transition_probabilities` of the regime to the next bar's
-        (None before there are earlier out-of-fold rows); `same_day_action` False and `acts_from`
-        `next_bar`: a decision on this state can be filled in the next bar at the earliest.
-        """
+    ) -> list[MarketRegimeAnswer]:
+        """Return one state per row."""
         p = probabilities(scores)
         names = regime_names(p.shape[1])
-        return [_answer(row, names, decoder) for row in p]
+        return [regime(row, names, decoder) for row in p]
 
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return -log sum_k p_k N(r; m_k, v_k) of the next bar's log return r.
@@ -219,7 +213,7 @@ def _transitions(known: OutOfFold, p: Array) -> Array:
     return np.asarray(counts / counts.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-# Densities and answers -------------------------------------------------------------------------
+# Densities -------------------------------------------------------------------------------------
 
 
 def _log_softmax(scores: NDArray[np.float32]) -> Array:
@@ -236,35 +230,6 @@ def probabilities(scores: NDArray[np.float32]) -> Array:
 def _log_normal(value: Array, mean: Array, variance: Array) -> Array:
     square = (value - mean) ** 2 / variance
     return np.asarray(-0.5 * (LOG_2PI + np.log(variance) + square), dtype=np.float64)
-
-
-def _answer(p: Array, names: tuple[str, ...], decoder: Decoder) -> dict[str, Any]:
-    state = int(p.argmax())
-    answer: dict[str, Any] = {
-        "regime": names[state],
-        "state": state,
-        "n_states": len(names),
-        "probabilities": dict(zip(names, p.tolist(), strict=True)),
-        "volatility_annualised": None,
-        "expected_volatility_annualised": None,
-        "expected_duration_bars": None,
-        "transition_probabilities": None,
-        "same_day_action": False,
-        "acts_from": "next_bar",
-    }
-    if decoder.facts["n_states"] is None:
-        return answer
-    arrays, year = decoder.arrays, cast(float, decoder.facts["bars_per_year"])
-    mean, variance = arrays["mean"], arrays["variance"]
-    spread = float(p @ (variance + (mean - p @ mean) ** 2))
-    return answer | {
-        "volatility_annualised": float(np.sqrt(variance[state] * year)),
-        "expected_volatility_annualised": float(np.sqrt(spread * year)),
-        "expected_duration_bars": float(arrays["duration"][state]),
-        "transition_probabilities": dict(
-            zip(names, arrays["transition"][state].tolist(), strict=True)
-        ),
-    }
 
 
 TEMPLATE = MarketRegime()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class PortfolioRisk(Template):
     feature_set = "portfolio_returns"
     architectures: tuple[str, ...] = ("ewma_fhs", "historical", "gjr_garch_fhs", "student_t_mc")
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = MappingProxyType({})
+    answer_kinds = (answers.PortfolioRiskAnswer,)
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 1
     loss_margin = 1e-5
@@ -124,7 +125,7 @@ class PortfolioRisk(Template):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
+    ) -> list[answers.PortfolioRiskAnswer]:
         """Return the measures of each portfolio; see `pipelines.templates.portfolio_risk.answers`.
 
         Args:

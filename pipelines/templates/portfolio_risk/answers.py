@@ -10,26 +10,74 @@ the version, for a portfolio held at these weights all along. Every answer says 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.method import risk_measures as risk
+from pipelines.templates.answer_fields import Entry, Interval, Meaning, Open
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
 
 Array = NDArray[np.float64]
 
-LEVELLED = ("var", "cvar", "component_var", "marginal_var", "component_cvar")
-PLAIN = ("volatility", "max_drawdown", "sharpe_ratio", "beta")
+OF_VALUE = "fraction of the portfolio's value"
+PAST = "of the *realised* path of these constant weights over the newest `measures_window` returns"
+BY_SYMBOL = Mapping[str, float]
+MEASURES = Open(
+    {
+        "var_NN": Entry(
+            float,
+            Meaning(
+                "value at risk: the NN % quantile of the scenarios' losses (linear interpolation)",
+                OF_VALUE,
+            ),
+        ),
+        "cvar_NN": Entry(
+            float, Meaning("expected shortfall: mean of the losses at or beyond it", OF_VALUE)
+        ),
+        "component_var_NN": Entry(
+            BY_SYMBOL,
+            Meaning(
+                "by symbol; delta-normal with the scenarios' covariance, sums to `var_NN`", OF_VALUE
+            ),
+        ),
+        "marginal_var_NN": Entry(
+            BY_SYMBOL,
+            Meaning("by symbol: change of that value at risk per unit of weight", OF_VALUE),
+        ),
+        "component_cvar_NN": Entry(
+            BY_SYMBOL,
+            Meaning(
+                "by symbol: mean of weight times loss in the tail, sums to `cvar_NN`", OF_VALUE
+            ),
+        ),
+        "volatility": Entry(
+            float, Meaning("standard deviation of the scenarios, annualised", OF_VALUE)
+        ),
+        "max_drawdown": Entry(float, Meaning(f"largest fall from a peak {PAST}", OF_VALUE)),
+        "sharpe_ratio": Entry(
+            float | None,
+            Meaning(f"{PAST}, annualised, cash at 0", "ratio", "the path never moves"),
+        ),
+        "beta": Entry(
+            float | None,
+            Meaning(
+                "cov(r, m) / var(m) over the same returns, Ledoit-Wolf covariance",
+                "ratio",
+                "the market never moves",
+            ),
+        ),
+    }
+)
+"""What a request may ask for; NN is a level in percent, 50 to 99.99."""
+KNOWN = tuple(MEASURES.entries)
+LEVELLED = tuple(name.removesuffix("_NN") for name in KNOWN if name.endswith("_NN"))
+PLAIN = tuple(name for name in KNOWN if not name.endswith("_NN"))
 USUAL = ("var_95", "cvar_95", "var_99", "cvar_99", *PLAIN)
 """What an answer holds when the request names no measure."""
-KNOWN = (
-    *(f"{name}_NN" for name in LEVELLED),
-    *PLAIN,
-)
 LEVEL_PATTERN = re.compile(rf"({'|'.join(LEVELLED)})_([5-9]\d(?:\.\d{{1,2}})?)")
 METHODS = {
     "historical": "historical simulation",
@@ -37,6 +85,38 @@ METHODS = {
     "gjr_garch_fhs": "filtered historical simulation, GJR-GARCH(1,1) volatilities",
     "student_t_mc": "Monte Carlo, multivariate Student t with EWMA volatilities",
 }
+
+
+INTERVAL_LEVEL = 0.9
+FEWEST_FOR_INTERVAL = 20
+"""Scenarios without which no scenario lies beyond an end of the interval."""
+
+Measured = float | Mapping[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioRiskAnswer:
+    """What a portfolio may lose over the version's horizon."""
+
+    measures: Annotated[Mapping[str, Measured], MEASURES]
+    method: Annotated[str, Meaning("how the losses were made")]
+    bases: Annotated[
+        Mapping[str, str],
+        Meaning("measure (without level) -> the window and the method behind it, where it has one"),
+    ]
+    horizon: Annotated[str, Meaning("what the losses are over")]
+    gross_exposure: Annotated[
+        float, Meaning("sum of absolute weights; above 1 with short positions", "ratio")
+    ]
+    interval: Annotated[
+        Interval | None,
+        Meaning(
+            "of the portfolio's return over the horizon: the central 90 % of the scenarios, so "
+            "`lower` is -`var_95`",
+            OF_VALUE,
+            f"there are fewer than {FEWEST_FOR_INTERVAL} scenarios",
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +175,7 @@ def answer(
     names: Sequence[str],
     decoder: Decoder,
     contract: ModelContract,
-) -> dict[str, Any]:
+) -> PortfolioRiskAnswer:
     """Return the measures of one portfolio, and how they were computed.
 
     Args:
@@ -103,26 +183,34 @@ def answer(
         weights: (n_symbols,) in the order of `contract.symbols`.
     """
     measures = [parse_measure(name) for name in names]
-    found: dict[str, Any] = {
+    found = {
         m.name: _levelled(m, losses, weights, decoder, contract)
         if m.level is not None
         else _plain(m.statistic, losses, weights, decoder, contract)
         for m in measures
     }
     statistics = {m.statistic for m in measures}
-    bases = {s: text for s, text in _bases(decoder, contract).items() if s in statistics}
-    return {
-        **found,
-        "method": _method(len(losses), contract),
-        "bases": bases,
-        "horizon": contract.horizon,
-        "gross_exposure": float(np.abs(weights).sum()),
-    }
+    return PortfolioRiskAnswer(
+        measures=found,
+        method=_method(len(losses), contract),
+        bases={s: text for s, text in _bases(decoder, contract).items() if s in statistics},
+        horizon=contract.horizon,
+        gross_exposure=float(np.abs(weights).sum()),
+        interval=_interval(losses),
+    )
+
+
+def _interval(losses: Array) -> Interval | None:
+    if len(losses) < FEWEST_FOR_INTERVAL:
+        return None
+    tail = (1 - INTERVAL_LEVEL) / 2
+    lower, upper = -np.quantile(losses, (1 - tail, tail))
+    return Interval(float(lower), float(upper), INTERVAL_LEVEL)
 
 
 def _levelled(
     measure: Measure, losses: Array, weights: Array, decoder: Decoder, contract: ModelContract
-) -> Any:
+) -> Measured:
     level = cast(float, measure.level)
     if measure.statistic == "var":
         return float(risk.value_at_risk(losses, level))

@@ -8,7 +8,7 @@ judged: `pipelines/templates/return_forecast/quality.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from pipelines.method.coverage import Intervals, naive_band
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.return_forecast import quality
+from pipelines.templates.return_forecast.answers import LEVEL, ReturnForecastAnswer, forecast
 from pipelines.templates.return_forecast.quality import ReturnForecasts
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -28,11 +29,8 @@ from registry.errors import ParameterError
 
 Array = NDArray[np.float64]
 
-LEVEL = 0.9
 LARGEST_SCORE = 50.0
 """Targets are cut at this many sigmas of a bar before a fit, and scores when they are read."""
-LARGEST_LOG_RETURN = 50.0
-"""exp(50) times any price is still a number."""
 
 
 class ReturnForecast(BarTemplate):
@@ -46,6 +44,7 @@ class ReturnForecast(BarTemplate):
         *("random_forest", "gradient_boosting"),
         *("mlp", "rnn", "lstm", "gru", "transformer", "tcn"),
     )
+    answer_kinds = (ReturnForecastAnswer,)
     options: ClassVar[Space] = {"interval": Choice("split", ("split", "adaptive"))}
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 5
@@ -132,22 +131,13 @@ class ReturnForecast(BarTemplate):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
-        """Return one forecast per row.
-
-        Fields: `expected_log_return` from the fill over the horizon and `expected_return`, the
-        same as a fraction of the price; `score`, the forecast in sigmas of a bar; `sigma`;
-        `direction` (`up`, `down`, `none`); `interval` (lower, upper, level, kind) of the log
-        return that will be realised; `target_price` and `price_interval`, those carried on from
-        the newest close; `fill` and `price_basis`. None where sigma or the close is not known, and
-        without earlier predictions to calibrate an interval on.
-        """
+    ) -> list[ReturnForecastAnswer]:
+        """Return one forecast per row."""
         unknown = np.full(len(scores), np.nan)
         sigma, close = context.get("sigma", unknown), context.get("close", unknown)
         half = _half_width(decoder)
-        terms = {"fill": contract.label_spec["fill"], "price_basis": contract.price_basis}
         return [
-            _answer(float(s), float(d), float(c), half, decoder) | terms
+            forecast(float(s), float(d), float(c), half, decoder, contract)
             for s, d, c in zip(_bounded(scores), sigma, close, strict=True)
         ]
 
@@ -219,39 +209,6 @@ def _half_width(decoder: Decoder) -> float | None:
     level = cast(float, facts["adapted_level" if is_adaptive else "level"])
     half = conformal.quantile(kept, level) if len(kept) else np.inf
     return float(half) if np.isfinite(half) else None
-
-
-def _answer(
-    score: float, sigma: float, close: float, half: float | None, decoder: Decoder
-) -> dict[str, Any]:
-    expected = score * sigma
-    answer: dict[str, Any] = {
-        "expected_log_return": _finite(expected),
-        "expected_return": _finite(_growth(expected) - 1),
-        "score": score,
-        "sigma": _finite(sigma),
-        "direction": "up" if score > 0 else "down" if score < 0 else "none",
-        "target_price": _finite(close * _growth(expected)),
-        "interval": None,
-        "price_interval": None,
-    }
-    if half is None or not np.isfinite(expected):
-        return answer
-    terms = {"level": LEVEL, "kind": decoder.facts["interval"]}
-    lower, upper = expected - half * sigma, expected + half * sigma
-    answer["interval"] = {"lower": lower, "upper": upper} | terms
-    if np.isfinite(close):
-        prices = {"lower": close * _growth(lower), "upper": close * _growth(upper)}
-        answer["price_interval"] = prices | terms
-    return answer
-
-
-def _growth(log_return: float) -> float:
-    return float(np.exp(np.clip(log_return, -LARGEST_LOG_RETURN, LARGEST_LOG_RETURN)))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 TEMPLATE = ReturnForecast()

@@ -8,7 +8,7 @@ guess. Judged by log loss against the class shares of the training slice
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import polars as pl
@@ -30,16 +30,21 @@ from pipelines.templates.classes.decoder import (
     shares,
 )
 from pipelines.templates.classes.quality import judge_classes
+from pipelines.templates.sentiment.answers import (
+    CLASSES,
+    NEGATIVE,
+    NEUTRAL,
+    POSITIVE,
+    SentimentAnswer,
+    opinion,
+)
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TableError
 
 Array = NDArray[np.float64]
 
-CLASSES = ("negative", "neutral", "positive")
-NEGATIVE, NEUTRAL, POSITIVE = range(3)
 FEWEST_OF_A_CLASS = 10
-NO_WORDS = "no_known_words"
 KNOWN_WORDS = FEATURE_NAMES.index("known_words")
 
 DEFAULTS: Mapping[str, Mapping[str, Json]] = MappingProxyType(
@@ -75,6 +80,7 @@ class Sentiment(Template):
         "mlp",
     )
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = DEFAULTS
+    answer_kinds = (SentimentAnswer,)
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 0
     loss_margin = 0.002
@@ -134,20 +140,13 @@ class Sentiment(Template):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
-        """Return one answer per text.
-
-        Fields: `score` in [-1, 1]; `class`, `confidence` (its calibrated probability),
-        `probabilities`, `ece` of the calibrator on texts it had not seen; `known_words` (of the
-        lexicon; None for a transformer) and `coverage` (share of the words that the model knows,
-        from the context of that name; None where nobody says); `abstained`: None, or
-        `no_known_words`, and then score, confidence and probabilities say nothing (0, None, None).
-        """
+    ) -> list[SentimentAnswer]:
+        """Return one answer per text; its `coverage` comes from the context of that name."""
         probabilities = calibrated(scores, decoder)
         known = _known_words(features, contract.feature_set)
         coverage = context.get("coverage", np.full(len(scores), np.nan))
         return [
-            _answer(row, share, count, decoder)
+            opinion(row, share, count, decoder)
             for row, share, count in zip(probabilities, coverage, known, strict=True)
         ]
 
@@ -207,21 +206,6 @@ def _known_words(features: NDArray[np.float32], feature_set: str) -> list[int | 
     if feature_set == "tokens":
         return [None] * len(features)
     return [int(count) for count in features[:, KNOWN_WORDS]]
-
-
-def _answer(row: Array, coverage: float, known: int | None, decoder: Decoder) -> dict[str, Any]:
-    knows = known is None or known > 0 or coverage != 0
-    best = int(row.argmax()) if knows else NEUTRAL
-    return {
-        "score": float(row[POSITIVE] - row[NEGATIVE]) if knows else 0.0,
-        "class": CLASSES[best],
-        "confidence": float(row[best]) if knows else None,
-        "probabilities": dict(zip(CLASSES, row.tolist(), strict=True)) if knows else None,
-        "ece": decoder.facts["ece"],
-        "known_words": known,
-        "coverage": None if np.isnan(coverage) else float(coverage),
-        "abstained": None if knows else NO_WORDS,
-    }
 
 
 TEMPLATE = Sentiment()

@@ -8,7 +8,7 @@ slice, numbers by squared error against its mean (docs/templates/tabular.md).
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import polars as pl
@@ -37,6 +37,13 @@ from pipelines.templates.classes.decoder import (
     shares,
 )
 from pipelines.templates.classes.quality import judge_classes, judge_numbers
+from pipelines.templates.tabular.answers import (
+    TabularAnswer,
+    TabularClassAnswer,
+    TabularNumberAnswer,
+    of_class,
+    of_number,
+)
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
@@ -75,6 +82,7 @@ class Tabular(Template):
         "mlp",
     )
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = MappingProxyType({})
+    answer_kinds = (TabularClassAnswer, TabularNumberAnswer)
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 0
     loss_margin = 0.002
@@ -142,21 +150,15 @@ class Tabular(Template):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
-        """Return one answer per row.
-
-        Classes: `class`, `confidence` (its calibrated probability), `probabilities`, `ece` of the
-        calibrator on rows it had not seen. A number: `value`, `interval` (lower, upper, level; None
-        before there are conformal scores), `baseline` (the training mean). Both: `missing`, the
-        features without a value (null, or a category never seen).
-        """
+    ) -> Sequence[TabularAnswer]:
+        """Return a class per row, or a number, and the features that have no value (NaN)."""
         spec, names = contract.label_spec, contract.feature_names
-        missing = [[names[i] for i in np.flatnonzero(row)] for row in np.isnan(features)]
+        gaps = [tuple(names[i] for i in np.flatnonzero(row)) for row in np.isnan(features)]
         if spec["kind"] == REGRESSION:
-            answers = _number_answers(_values(scores, spec), decoder)
-        else:
-            answers = _class_answers(calibrated(scores, decoder), class_names(spec), decoder)
-        return [answer | {"missing": gaps} for answer, gaps in zip(answers, missing, strict=True)]
+            values = _values(scores, spec).tolist()
+            return [of_number(v, gap, decoder) for v, gap in zip(values, gaps, strict=True)]
+        classes, rows = class_names(spec), calibrated(scores, decoder)
+        return [of_class(row, classes, gap, decoder) for row, gap in zip(rows, gaps, strict=True)]
 
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return log loss, or the squared error in units of the target's variance."""
@@ -193,23 +195,6 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-# Classes ---------------------------------------------------------------------------------------
-
-
-def _class_answers(
-    probabilities: Array, classes: Sequence[str], decoder: Decoder
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "class": classes[int(row.argmax())],
-            "confidence": float(row.max()),
-            "probabilities": dict(zip(classes, row.tolist(), strict=True)),
-            "ece": decoder.facts["ece"],
-        }
-        for row in probabilities
-    ]
-
-
 # Numbers ---------------------------------------------------------------------------------------
 
 
@@ -230,24 +215,6 @@ def _values(scores: NDArray[np.float32], spec: Mapping[str, Json]) -> Array:
 
 def _squared(rows: LabelledRows, values: Array) -> Array:
     return np.asarray(((rows.y - values) / rows.context["scale"]) ** 2, dtype=np.float64)
-
-
-def _number_answers(values: Array, decoder: Decoder) -> list[dict[str, Any]]:
-    half = decoder.facts["half_width"]
-    return [
-        {
-            "value": value,
-            "interval": None
-            if half is None
-            else {
-                "lower": value - float(cast(float, half)),
-                "upper": value + float(cast(float, half)),
-                "level": decoder.facts["level"],
-            },
-            "baseline": float(decoder.arrays["mean"][0]),
-        }
-        for value in values.tolist()
-    ]
 
 
 def _judge_number(

@@ -12,7 +12,7 @@ secondary model that calls the side right. The answer names the one that was mis
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -31,7 +31,7 @@ from pipelines.method.rows import LabelledRows, OutOfFold, known_to, newest_step
 from pipelines.method.strategy import decisions
 from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.classes.decoder import calibrated
-from pipelines.templates.trading_signals.answers import signal_answers
+from pipelines.templates.trading_signals.answers import TradingSignalsAnswer, signal_answers
 from pipelines.templates.trading_signals.decoder import (
     LEVEL,
     class_shares,
@@ -72,6 +72,7 @@ class TradingSignals(BarTemplate):
         *("mlp", "rnn", "lstm", "gru", "transformer", "tcn"),
     )
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
+    answer_kinds = (TradingSignalsAnswer,)
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 1
     loss_margin = 0.002
@@ -148,18 +149,8 @@ class TradingSignals(BarTemplate):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
-        """Return one signal per row.
-
-        Fields: `signal`; `confidence`, the calibrated probability of that class; `probabilities`;
-        `meta_confidence`, P(the side earns more than it costs), None without meta-labels; `ece`
-        of the calibrator on rows it had not seen; `target_price`, its split `interval` and
-        `adaptive_interval` (None without close or sigma, or before there are conformal scores);
-        `expected_log_return` from fill to exit; `sigma` per bar; `threshold`; `abstained` (None,
-        `no_edge`, `below_threshold`, `low_meta_confidence`, `out_of_distribution`) with `reason`
-        and `failed_gates`; `out_of_distribution` (score, limit, most extreme feature); `fill`,
-        `path`, `price_basis`.
-        """
+    ) -> list[TradingSignalsAnswer]:
+        """Return one signal per row."""
         sigma = context.get("sigma", np.full(len(scores), np.nan))
         reading = read_scores(scores, features, sigma, decoder)
         return signal_answers(reading, context, decoder, contract, refusals)

@@ -1,18 +1,121 @@
-"""Answers of trading signals: one dict per row, with the reason against a signal. Numpy only."""
+"""Answers of `trading_signals`: a signal, or HOLD with the reason against one. Numpy only."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Annotated, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.method.meta_label import ACCEPTED
+from pipelines.templates.answer_fields import Interval, Meaning
 from pipelines.templates.trading_signals.decoder import LEVEL, Reading, adaptive_width
 from pipelines.templates.trading_signals.quality import CLASSES
-from registry.contract import Json, ModelContract
+from registry.contract import ModelContract
 from registry.decoder import Decoder
 
 Array = NDArray[np.float64]
+
+Signal = Literal["SELL", "HOLD", "BUY"]
+Abstained = Literal["no_edge", "below_threshold", "low_meta_confidence", "out_of_distribution"]
+GIVEN = "the signal is another one"
+NO_PRICE = "the newest close is not known"
+NO_WIDTH = "close or sigma is not known, or there are no conformal scores yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Remoteness:
+    """How far the input lies from the training rows."""
+
+    score: Annotated[
+        float | None,
+        Meaning(
+            "largest distance of a feature from its training median",
+            "robust standard deviations",
+            "a feature is not known",
+        ),
+    ]
+    limit: Annotated[
+        float,
+        Meaning(
+            "the 99.9 % quantile of that over training rows; beyond it the signal is HOLD",
+            "robust standard deviations",
+        ),
+    ]
+    feature: Annotated[str, Meaning("the most extreme feature")]
+
+
+@dataclass(frozen=True, slots=True)
+class TradingSignalsAnswer:
+    """A signal, or HOLD with what was missing for one."""
+
+    signal: Annotated[Signal, Meaning("the decision; HOLD exactly where `abstained` is not null")]
+    confidence: Annotated[float, Meaning("calibrated probability of that class", "fraction")]
+    probabilities: Annotated[
+        Mapping[str, float], Meaning("calibrated, of SELL, HOLD and BUY", "fraction")
+    ]
+    meta_confidence: Annotated[
+        float | None,
+        Meaning(
+            "P(the side of the signal earns more than it costs)",
+            "fraction",
+            "the version has no meta-labels, or sigma is not known",
+        ),
+    ]
+    ece: Annotated[
+        float | None,
+        Meaning(
+            "calibration error of the calibrator over all classes, on a fold it had not seen",
+            "fraction",
+            "there is no such fold yet",
+        ),
+    ]
+    threshold: Annotated[
+        float | None,
+        Meaning(
+            "what |P(BUY) - P(SELL)| must exceed for a signal",
+            "fraction",
+            "no threshold earned anything net of costs on earlier rows",
+        ),
+    ]
+    abstained: Annotated[
+        Abstained | None,
+        Meaning(
+            "why the signal is HOLD; `no_edge`: the trade lock is shut, or there is no threshold",
+            null=GIVEN,
+        ),
+    ]
+    reason: Annotated[str | None, Meaning("the same in words, with its numbers", null=GIVEN)]
+    failed_gates: Annotated[tuple[str, ...], Meaning("gates that keep the trade lock shut")]
+    target_price: Annotated[
+        float | None,
+        Meaning("newest close times exp(`expected_log_return`)", "price", NO_PRICE),
+    ]
+    interval: Annotated[
+        Interval | None, Meaning("of the price at the exit, split conformal", "price", NO_WIDTH)
+    ]
+    adaptive_interval: Annotated[
+        Interval | None,
+        Meaning(
+            "the same at the level that adaptive conformal inference had reached when the version "
+            "was made",
+            "price",
+            f"{NO_WIDTH}, or that level is beyond every score",
+        ),
+    ]
+    expected_log_return: Annotated[
+        float, Meaning("from fill to exit: the classes' mean returns by probability", "log return")
+    ]
+    sigma: Annotated[
+        float | None,
+        Meaning("EWMA standard deviation of a bar's log return", "log return", "it is not known"),
+    ]
+    out_of_distribution: Annotated[
+        Remoteness, Meaning("how far the input lies from the training rows")
+    ]
+    fill: Annotated[str, Meaning("when a decision is filled: `next_open` or `next_close`")]
+    path: Annotated[str, Meaning("what the label looked at: `high_low` of each bar, or `close`")]
+    price_basis: Annotated[str, Meaning("prices that the version was made from")]
 
 
 def signal_answers(
@@ -21,62 +124,78 @@ def signal_answers(
     decoder: Decoder,
     contract: ModelContract,
     refusals: Sequence[str],
-) -> list[dict[str, Any]]:
+) -> list[TradingSignalsAnswer]:
     """Return the answer of each row of a reading; `context` as `Template.decode` takes it."""
     unknown = np.full(len(reading.edge), np.nan)
     close, sigma = context.get("close", unknown), context.get("sigma", unknown)
+    limit = float(decoder.arrays["novelty.limit"][0])
     found = []
     for i, p in enumerate(reading.probabilities):
-        distance = {
-            "score": _finite(reading.seen.score[i]),
-            "limit": float(decoder.arrays["novelty.limit"][0]),
-            "feature": contract.feature_names[reading.seen.feature[i]],
-        }
+        feature = contract.feature_names[reading.seen.feature[i]]
+        far = Remoteness(_finite(reading.seen.score[i]), limit, feature)
         meta = None if reading.meta is None else float(reading.meta[i])
-        verdict = _verdict(p, distance, meta, decoder.facts, refusals)
-        target = _target(p, float(close[i]), float(sigma[i]), decoder)
-        found.append(verdict | target | {"out_of_distribution": distance} | _terms(contract))
+        row = _Row(p, far, meta, float(close[i]), float(sigma[i]))
+        found.append(_answer(row, decoder, contract, refusals))
     return found
 
 
-def _verdict(
-    p: Array,
-    distance: Mapping[str, Any],
-    meta: float | None,
-    facts: Mapping[str, Json],
-    refusals: Sequence[str],
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of a reading with its newest close and sigma (NaN where not known)."""
+
+    probabilities: Array
+    far: Remoteness
+    meta: float | None
+    close: float
+    sigma: float
+
+
+def _answer(
+    row: _Row, decoder: Decoder, contract: ModelContract, refusals: Sequence[str]
+) -> TradingSignalsAnswer:
+    p, facts, spec = row.probabilities, decoder.facts, contract.label_spec
     threshold = cast(float | None, facts["threshold"])
     edge = float(p[2] - p[0])
-    abstained, reason = _abstention(edge, threshold, distance, meta, refusals)
-    signal = 1 if abstained else (2 if edge > 0 else 0)
-    return {
-        "signal": CLASSES[signal],
-        "confidence": float(p[signal]),
-        "probabilities": {name: float(v) for name, v in zip(CLASSES, p, strict=True)},
-        "meta_confidence": None if meta is None else _finite(meta),
-        "ece": facts["ece"],
-        "threshold": threshold,
-        "abstained": abstained,
-        "reason": reason,
-        "failed_gates": list(refusals),
-    }
+    abstained, reason = _abstention(edge, threshold, row.far, row.meta, refusals)
+    chosen = 1 if abstained else (2 if edge > 0 else 0)
+    expected = float(p @ decoder.arrays["class_return"])
+    price = _finite(row.close * np.exp(expected))
+    return TradingSignalsAnswer(
+        signal=cast(Signal, CLASSES[chosen]),
+        confidence=float(p[chosen]),
+        probabilities=dict(zip(CLASSES, p.tolist(), strict=True)),
+        meta_confidence=None if row.meta is None else _finite(row.meta),
+        ece=cast(float | None, facts["ece"]),
+        threshold=threshold,
+        abstained=abstained,
+        reason=reason,
+        failed_gates=tuple(refusals),
+        target_price=price,
+        interval=_interval(price, row.sigma, cast(float | None, facts["conformal"])),
+        adaptive_interval=_interval(price, row.sigma, adaptive_width(decoder)),
+        expected_log_return=expected,
+        sigma=_finite(row.sigma),
+        out_of_distribution=row.far,
+        fill=str(spec["fill"]),
+        path=str(spec["path"]),
+        price_basis=contract.price_basis,
+    )
 
 
 def _abstention(
     edge: float,
     threshold: float | None,
-    distance: Mapping[str, Any],
+    far: Remoteness,
     meta: float | None,
     refusals: Sequence[str],
-) -> tuple[str | None, str | None]:
+) -> tuple[Abstained | None, str | None]:
     """Return the code and the reason for HOLD; None twice when a signal may be given."""
-    far = _outside(distance)
+    outside = _outside(far)
     if refusals:
         shut = f"the trade lock is shut by {len(refusals)} gates"
-        return "no_edge", f"{shut}; {far}" if far else shut
-    if far:
-        return "out_of_distribution", far
+        return "no_edge", f"{shut}; {outside}" if outside else shut
+    if outside:
+        return "out_of_distribution", outside
     if threshold is None:
         return "no_edge", "no threshold earned anything net of costs on earlier out-of-fold rows"
     if meta is not None and not meta > ACCEPTED:
@@ -87,44 +206,22 @@ def _abstention(
     return None, None
 
 
-def _outside(distance: Mapping[str, Any]) -> str | None:
+def _outside(far: Remoteness) -> str | None:
     """Describe how far the input lies outside the training range; None when it does not."""
-    score, limit = distance["score"], distance["limit"]
-    if score is not None and score <= limit:
+    if far.score is not None and far.score <= far.limit:
         return None
-    shown = "unknown" if score is None else f"{score:.3g} spreads from its median"
-    where = f"{distance['feature']} is {shown}, limit {limit:.3g}"
+    shown = "unknown" if far.score is None else f"{far.score:.3g} spreads from its median"
+    where = f"{far.feature} is {shown}, limit {far.limit:.3g}"
     return f"the input lies outside the training range: {where}"
 
 
-def _target(p: Array, close: float, sigma: float, decoder: Decoder) -> dict[str, Any]:
-    """Return target price P*exp(sum p_k rbar_k) with its split and adaptive conformal intervals."""
-    expected = float(p @ decoder.arrays["class_return"])
-    price = _finite(close * np.exp(expected))
-    split = cast(float | None, decoder.facts["conformal"])
-    return {
-        "target_price": price,
-        "interval": _interval(price, sigma, split),
-        "adaptive_interval": _interval(price, sigma, adaptive_width(decoder)),
-        "expected_log_return": expected,
-        "sigma": _finite(sigma),
-    }
-
-
-def _interval(price: float | None, sigma: float, width: float | None) -> dict[str, float] | None:
+def _interval(price: float | None, sigma: float, width: float | None) -> Interval | None:
     if price is None or width is None or not np.isfinite(sigma):
         return None
     half = width * sigma
-    return {
-        "lower": price * float(np.exp(-half)),
-        "upper": price * float(np.exp(half)),
-        "level": LEVEL,
-    }
-
-
-def _terms(contract: ModelContract) -> dict[str, Any]:
-    spec = contract.label_spec
-    return {"fill": spec["fill"], "path": spec["path"], "price_basis": contract.price_basis}
+    return Interval(
+        lower=price * float(np.exp(-half)), upper=price * float(np.exp(half)), level=LEVEL
+    )
 
 
 def _finite(value: float) -> float | None:

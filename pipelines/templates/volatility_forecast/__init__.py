@@ -7,9 +7,8 @@ for what will be realised. Judged by ln f + rv/f against EWMA(0.94) of the same 
 a constant, HAR and GARCH: see `pipelines/templates/volatility_forecast/quality.py`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import polars as pl
@@ -25,6 +24,11 @@ from pipelines.method.statistics import conformal_quantile, hac_lags
 from pipelines.method.variance_models import HAR_BARS, fit_har, har_forecast
 from pipelines.templates import RIVAL, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.volatility_forecast import quality
+from pipelines.templates.volatility_forecast.answers import (
+    VolatilityForecastAnswer,
+    forecast,
+    number,
+)
 from pipelines.templates.volatility_forecast.quality import VarianceForecasts
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -57,6 +61,7 @@ class VolatilityForecast(BarTemplate):
         *("xgboost", "lightgbm", "catboost", "gradient_boosting"),
         *("mlp", "rnn", "lstm", "gru", "transformer", "tcn"),
     )
+    answer_kinds = (VolatilityForecastAnswer,)
     options: ClassVar[Space] = {"proxy": Choice("close_to_close", tuple(PROXIES))}
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 5
@@ -157,18 +162,12 @@ class VolatilityForecast(BarTemplate):
         decoder: Decoder,
         contract: ModelContract,
         refusals: Sequence[str] = (),
-    ) -> list[dict[str, Any]]:
-        """Return one forecast per row.
-
-        Fields: `forecast_variance` (mean squared log return per bar), `volatility_daily`,
-        `volatility_annualised` (its square root per day and per year), `interval` (lower, upper,
-        level) of the realised volatility over the horizon, annualised, and `baseline_volatility`
-        (EWMA, annualised). Volatilities are fractions: 0.2 is 20 %.
-        """
+    ) -> list[VolatilityForecastAnswer]:
+        """Return one forecast per row."""
         baseline = _baseline(features, context, contract.feature_names)
         growth = _growth(scores)
         return [
-            _answer(float(e), float(g), decoder.facts)
+            forecast(float(e), float(g), decoder.facts)
             for e, g in zip(baseline, growth, strict=True)
         ]
 
@@ -265,36 +264,6 @@ def _baseline(features: NDArray[np.float32], context: Arrays, names: tuple[str, 
     return np.where(np.isfinite(known), known, np.exp(logarithm))
 
 
-def _answer(ewma: float, growth: float, facts: Mapping[str, Json]) -> dict[str, Any]:
-    variance = growth * ewma
-    if not math.isfinite(variance):
-        names = ("forecast_variance", "volatility_daily", "volatility_annualised")
-        return dict.fromkeys((*names, "interval", "baseline_volatility"))
-    year, day = _number(facts, "bars_per_year"), _number(facts, "bars_per_day")
-    return {
-        "forecast_variance": variance,
-        "volatility_daily": math.sqrt(variance * day),
-        "volatility_annualised": math.sqrt(variance * year),
-        "interval": _interval(variance * year, facts),
-        "baseline_volatility": math.sqrt(ewma * year),
-    }
-
-
-def _interval(variance: float, facts: Mapping[str, Json]) -> dict[str, float] | None:
-    if facts["ratio_lower"] is None or facts["ratio_upper"] is None:
-        return None
-    lower, upper = _number(facts, "ratio_lower"), _number(facts, "ratio_upper")
-    return {
-        "lower": math.sqrt(variance * lower),
-        "upper": math.sqrt(variance * upper),
-        "level": _number(facts, "level"),
-    }
-
-
-def _number(facts: Mapping[str, Json], name: str) -> float:
-    return float(cast(float, facts[name]))
-
-
 def _bars_per_day(t0: NDArray[np.int64], per_year: float) -> float:
     """Return bars per date that has bars; below one a day, a year of 252 days is assumed."""
     times = np.unique(t0)
@@ -313,7 +282,7 @@ def _forecasts(oof: OutOfFold, decoders: Mapping[int, Decoder]) -> VarianceForec
     scaled, har = np.empty(len(rows)), np.empty(len(rows))
     for fold in np.unique(oof.fold):
         facts, of = decoders[int(fold)].facts, oof.fold == fold
-        scaled[of] = _number(facts, "ewma_scale") * baseline[of]
+        scaled[of] = number(facts, "ewma_scale") * baseline[of]
         line = np.asarray(facts["har"], dtype=np.float64)
         har[of] = har_forecast(line, means[of], baseline[of])
     others = prefixed(rows.outcome, RIVAL)
@@ -328,7 +297,7 @@ def _coverage(oof: OutOfFold, decoders: Mapping[int, Decoder], forecast: Array) 
         ratio = oof.rows.y[rows] / forecast[rows]
         share = None
         if facts["ratio_lower"] is not None and facts["ratio_upper"] is not None:
-            lower, upper = _number(facts, "ratio_lower"), _number(facts, "ratio_upper")
+            lower, upper = number(facts, "ratio_lower"), number(facts, "ratio_upper")
             share = float(((ratio >= lower) & (ratio <= upper)).mean())
         lines.append((int(fold), int(rows.sum()), share, LEVEL))
     schema = {

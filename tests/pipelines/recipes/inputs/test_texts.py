@@ -12,6 +12,7 @@ from pipelines.recipes.checks import data_checks
 from pipelines.recipes.dataset import read_dataset
 from pipelines.recipes.inputs import INPUT_KINDS
 from pipelines.recipes.inputs.texts import sample
+from pipelines.templates.answer_fields import as_json
 from registry.errors import ParameterError, TableError
 
 SAMPLE = SourceParameters(source="sample")
@@ -50,7 +51,8 @@ def _answers(found, texts):
     scores = found.recipe.fit(found.dataset.rows).predict(features)
 
     contract = SimpleNamespace(feature_set=layout.feature_set)
-    return found.recipe.template.decode(scores, features, known, found.decoder, contract)
+    answers = found.recipe.template.decode(scores, features, known, found.decoder, contract)
+    return [as_json(answer) for answer in answers]
 
 
 def test_words_follow_the_lexicons_columns():

@@ -69,8 +69,8 @@ def test_the_threshold_is_the_conformal_quantile_of_earlier_scores(contract_of):
     decoder = fitted(np.arange(1, 200), rate=0.05)
     assert decoder.facts["threshold"] == 190.0  # the ceil(200 * 0.95)-th smallest of 199
     low, high = answers([190.0, 191.0], decoder, contract_of)
-    assert (low["is_anomaly"], high["is_anomaly"]) == (False, True)
-    assert high["p_value"] == pytest.approx((1 + 9) / 200)
+    assert (low.is_anomaly, high.is_anomaly) == (False, True)
+    assert high.p_value == pytest.approx((1 + 9) / 200)
 
 
 @settings(max_examples=50, deadline=None)
@@ -79,22 +79,22 @@ def test_an_alarm_is_a_p_value_at_or_below_the_rate(seed, rate, contract_of):
     rng = np.random.default_rng(seed)
     decoder = fitted(rng.integers(0, 60, 150), rate)
     for answer in answers(rng.integers(0, 70, 40), decoder, contract_of):
-        assert answer["is_anomaly"] == (answer["p_value"] <= rate)
+        assert answer.is_anomaly == (answer.p_value <= rate)
 
 
 def test_too_few_earlier_rows_have_no_threshold(contract_of):
     decoder = fitted(np.arange(98))  # 99 are needed for 1 %
     answer = answers([500.0], decoder, contract_of)[0]
-    assert (answer["is_anomaly"], answer["threshold"], answer["p_value"]) == (None, None, None)
+    assert (answer.is_anomaly, answer.threshold, answer.p_value) == (None, None, None)
     assert fitted(np.arange(99)).facts["threshold"] is not None
 
 
 def test_the_answer_names_the_features_that_are_far_out(contract_of):
     decoder = fitted(np.arange(300))
     X = np.array([[0.0, -40.0, 7.0]], dtype=np.float32)
-    named = answers([1.0], decoder, contract_of, X)[0]["most_unusual_features"]
-    assert [found["feature"] for found in named] == ["second", "third", "first"]
-    assert named[0]["deviations"] < -20
+    named = answers([1.0], decoder, contract_of, X)[0].most_unusual_features
+    assert [found.feature for found in named] == ["second", "third", "first"]
+    assert named[0].deviations < -20
 
 
 def test_a_kept_promise_passes_and_alarms_foretell_moves():

@@ -99,8 +99,8 @@ def test_without_earlier_rows_the_density_is_the_baseline_and_a_state_means_noth
     np.testing.assert_array_equal(loss, baseline)
     contract = contract_of(TEMPLATE, ("move",), SPEC)
     answer = TEMPLATE.decode(scores[:1], rows.X[:1], {}, decoder, contract)[0]
-    assert answer["probabilities"]["calm"] == pytest.approx(0.9)
-    assert answer["expected_duration_bars"] is None
+    assert answer.probabilities["calm"] == pytest.approx(0.9)
+    assert answer.expected_duration_bars is None
 
 
 def test_answer_by_hand(contract_of):
@@ -114,14 +114,14 @@ def test_answer_by_hand(contract_of):
     scores = np.log([[0.25, 0.75]]).astype(np.float32)
     contract = contract_of(TEMPLATE, ("move",), SPEC)
     answer = TEMPLATE.decode(scores, np.zeros((1, 1), np.float32), {}, decoder, contract)[0]
-    assert answer["regime"] == "turbulent"
-    assert answer["state"] == 1
-    assert answer["volatility_annualised"] == pytest.approx(0.03 * 252**0.5)
+    assert answer.regime == "turbulent"
+    assert answer.state == 1
+    assert answer.volatility_annualised == pytest.approx(0.03 * 252**0.5)
     mixed = (0.25 * 1e-4 + 0.75 * 9e-4) ** 0.5
-    assert answer["expected_volatility_annualised"] == pytest.approx(mixed * 252**0.5, rel=1e-6)
-    assert answer["expected_duration_bars"] == 10.0
-    assert answer["transition_probabilities"] == {"calm": 0.1, "turbulent": 0.9}
-    assert (answer["same_day_action"], answer["acts_from"]) == (False, "next_bar")
+    assert answer.expected_volatility_annualised == pytest.approx(mixed * 252**0.5, rel=1e-6)
+    assert answer.expected_duration_bars == 10.0
+    assert answer.transition_probabilities == {"calm": 0.1, "turbulent": 0.9}
+    assert (answer.same_day_action, answer.acts_from) == (False, "next_bar")
 
 
 def test_states_that_tell_the_variance_pass():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.method.risk_measures import expected_shortfall, ledoit_wolf, value_at_risk
+from pipelines.templates.answer_fields import as_json
 from pipelines.templates.portfolio_risk import answers as answers
 from registry.contract import ModelContract
 from registry.decoder import Decoder
@@ -55,7 +56,8 @@ def contract() -> ModelContract:
 def ask(decoder, contract):
     def answer(*names, weights=WEIGHTS, **changes):
         losses = LOSSES.astype(np.float64) @ weights
-        return answers.answer(losses, weights, names, decoder, replace(contract, **changes))
+        changed = replace(contract, **changes)
+        return as_json(answers.answer(losses, weights, names, decoder, changed))
 
     return answer
 
@@ -143,3 +145,12 @@ def test_flags_of_the_context_choose_measures_row_by_row() -> None:
     assert answers.asked(context, 0) == ("var_95", "beta")
     assert answers.asked(context, 1) == ("beta",)
     assert answers.asked(context, 2) == answers.USUAL
+
+
+def test_too_few_scenarios_have_no_interval(decoder, contract):
+    few = LOSSES[:19].astype(np.float64) @ WEIGHTS
+    assert answers.answer(few, WEIGHTS, ("volatility",), decoder, contract).interval is None
+    enough = LOSSES[:20].astype(np.float64) @ WEIGHTS
+    found = answers.answer(enough, WEIGHTS, ("volatility",), decoder, contract).interval
+    assert found.lower == pytest.approx(-np.quantile(enough, 0.95))
+    assert found.upper == pytest.approx(-np.quantile(enough, 0.05))

@@ -88,15 +88,15 @@ def test_answer_by_hand(contract_of):
     contract = contract_of(TEMPLATE, ("move",), SPEC)
     scores, features = np.array([[2.0]], dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
     answer = TEMPLATE.decode(scores, features, context, decoder, contract)[0]
-    assert answer["expected_log_return"] == pytest.approx(0.02)
-    assert answer["target_price"] == pytest.approx(100 * math.exp(0.02))
-    assert answer["direction"] == "up"
-    assert answer["interval"]["lower"] == pytest.approx(0.02 - 18 * 0.01)
-    assert answer["price_interval"]["upper"] == pytest.approx(100 * math.exp(0.02 + 18 * 0.01))
+    assert answer.expected_log_return == pytest.approx(0.02)
+    assert answer.target_price == pytest.approx(100 * math.exp(0.02))
+    assert answer.direction == "up"
+    assert answer.interval.lower == pytest.approx(0.02 - 18 * 0.01)
+    assert answer.price_interval.upper == pytest.approx(100 * math.exp(0.02 + 18 * 0.01))
     adaptive = Decoder(facts | {"interval": "adaptive"}, decoder.arrays)
     answer = TEMPLATE.decode(scores, features, context, adaptive, contract)[0]
-    assert answer["interval"]["upper"] == pytest.approx(0.02 + 10 * 0.01)
-    assert answer["interval"]["kind"] == "adaptive"
+    assert answer.interval.upper == pytest.approx(0.02 + 10 * 0.01)
+    assert answer.interval.kind == "adaptive"
 
 
 def test_a_real_signal_passes_and_its_interval_covers():

@@ -12,6 +12,7 @@ from pipelines.method.costs import EQUITY
 from pipelines.method.rows import OutOfFold
 from pipelines.recipes.selection_bias import TrialFamily, among_trials
 from pipelines.templates import TEMPLATES
+from pipelines.templates.answer_fields import as_json
 from pipelines.templates.trading_signals.decoder import adaptive_width
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
@@ -123,14 +124,15 @@ def decode(contract_of):
     contract = contract_of(TEMPLATE, ("move", "range"), SPEC)
 
     def decoded(p, features=(0.0, 0.0), refusals=(), context=None, **facts):
-        return TEMPLATE.decode(
+        answers = TEMPLATE.decode(
             np.log([p]).astype(np.float32),
             np.array([features], dtype=np.float32),
             context or {},
             Decoder(FACTS | facts, ARRAYS),
             contract,
             refusals,
-        )[0]
+        )
+        return as_json(answers[0])
 
     return decoded
 
@@ -207,7 +209,7 @@ def test_a_low_or_unknown_meta_confidence_is_hold(contract_of):
     def answer(weight, context):
         arrays = ARRAYS | {f"meta.{k}": v for k, v in (meta | {"weight": weight}).items()}
         decoder = Decoder(FACTS | {"meta_label": True}, arrays)
-        return TEMPLATE.decode(scores, features, context, decoder, contract)[0]
+        return as_json(TEMPLATE.decode(scores, features, context, decoder, contract)[0])
 
     known = {"sigma": np.array([0.01])}
     for intercept, expected in ((-2.0, "low_meta_confidence"), (2.0, None)):

@@ -10,6 +10,7 @@ import pytest
 from pipelines.method import labels
 from pipelines.method.rows import OutOfFold
 from pipelines.templates import TEMPLATES
+from pipelines.templates.answer_fields import as_json
 from registry.decoder import Decoder
 from registry.errors import MissingColumnsError, ParameterError
 from tests.examples import make_labelled_rows
@@ -73,13 +74,13 @@ def test_answer_by_hand(contract_of):
         Decoder(FACTS),
         contract_of(TEMPLATE, ("move",)),
     )[0]
-    assert answer["forecast_variance"] == pytest.approx(4e-4, rel=1e-6)
-    assert answer["volatility_daily"] == pytest.approx(0.02, rel=1e-6)
-    assert answer["volatility_annualised"] == pytest.approx(0.02 * math.sqrt(252), rel=1e-6)
-    assert answer["baseline_volatility"] == pytest.approx(0.01 * math.sqrt(252), rel=1e-6)
-    assert answer["interval"]["lower"] == pytest.approx(0.01 * math.sqrt(252), rel=1e-6)
-    assert answer["interval"]["upper"] == pytest.approx(0.04 * math.sqrt(252), rel=1e-6)
-    assert answer["interval"]["level"] == 0.9
+    assert answer.forecast_variance == pytest.approx(4e-4, rel=1e-6)
+    assert answer.volatility_daily == pytest.approx(0.02, rel=1e-6)
+    assert answer.volatility_annualised == pytest.approx(0.02 * math.sqrt(252), rel=1e-6)
+    assert answer.baseline_volatility == pytest.approx(0.01 * math.sqrt(252), rel=1e-6)
+    assert answer.interval.lower == pytest.approx(0.01 * math.sqrt(252), rel=1e-6)
+    assert answer.interval.upper == pytest.approx(0.04 * math.sqrt(252), rel=1e-6)
+    assert answer.interval.level == 0.9
 
 
 def test_a_feature_row_alone_is_enough_when_it_holds_the_ewma(contract_of):
@@ -90,7 +91,7 @@ def test_a_feature_row_alone_is_enough_when_it_holds_the_ewma(contract_of):
     known = {"ewma_variance": np.array([1e-4]), "close": nothing}
     by_row = TEMPLATE.decode(scores, features, unknown, Decoder(FACTS), contract)[0]
     by_bars = TEMPLATE.decode(scores, features, known, Decoder(FACTS), contract)[0]
-    assert by_row["volatility_daily"] == pytest.approx(by_bars["volatility_daily"], rel=1e-5)
+    assert by_row.volatility_daily == pytest.approx(by_bars.volatility_daily, rel=1e-5)
     assert TEMPLATE.decode(scores, features, {}, Decoder(FACTS), contract)[0] == by_row
 
 
@@ -102,7 +103,7 @@ def test_without_any_ewma_the_fields_that_need_it_are_none(contract_of):
         Decoder(FACTS),
         contract_of(TEMPLATE, ("move",)),
     )[0]
-    assert set(answer.values()) == {None}
+    assert set(as_json(answer).values()) == {None}
 
 
 def test_interval_covers_its_level_on_later_rows():
