@@ -165,6 +165,8 @@ COMPARISONS = (BETTER.gate, NON_INFERIOR.gate)
 DEFLATED_SHARPE = Requirement("edge.dsr", ">=", 0.95)
 OVERFITTING = Requirement("edge.pbo", "<", 0.5)
 SKILL = Requirement("quality.skill", "<", SIGNIFICANT)
+EXCESS = Requirement("quality.loss_vs_baseline", "<", 0.0)
+"""Recorded for monitoring; no lock needs it, because SKILL implies it."""
 
 VOLATILITY_FORECAST = TemplateGates(
     serve=(

@@ -2,8 +2,8 @@
 
 Used by the templates whose rows stand alone (`sentiment`, `tabular`). A proper score is compared,
 on pooled out-of-fold rows, with that of the forecast that knows only the training slice's shares
-(or mean); the t is HAC, per time. The one gate is `quality.skill`; all other numbers are for
-reading.
+(or mean); the t is HAC, per time. The gate is `quality.skill`. `quality.loss_vs_baseline` stands
+beside it, as what the realised loss is compared with later; all other numbers are for reading.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from pipelines.method import metrics
 from pipelines.method.rows import LabelledRows
 from pipelines.method.statistics import diebold_mariano, hac_lags, mean_per_date
 from pipelines.templates import Evaluation
-from registry.gates import SKILL, GateRow
+from registry.gates import EXCESS, SKILL, GateRow
 
 Array = NDArray[np.float64]
 
@@ -43,6 +43,7 @@ def judge_classes(
     confidence = probabilities.max(axis=1)
     hit = (chosen == rows.y).astype(np.float64)
     skill, gate = _skill(rows, loss, rival, horizon, "log loss minus that of the class shares")
+    excess = _excess(rows, loss - rival)
     found = skill | {
         "log_loss": float(loss.mean()),
         "log_loss_prior": float(rival.mean()),
@@ -58,7 +59,7 @@ def judge_classes(
         error = metrics.calibration_error_interval(confidence, hit, rows.t0)
         found |= {"ece": error.estimate, "ece_lower": error.lower, "ece_upper": error.upper}
         tables["reliability"] = metrics.reliability_table(confidence, hit)
-    return Evaluation(found, (gate,), tables)
+    return Evaluation(found, (gate, excess), tables)
 
 
 def judge_numbers(
@@ -78,6 +79,7 @@ def judge_numbers(
     """
     loss, rival = (rows.y - forecast) ** 2, (rows.y - mean) ** 2
     skill, gate = _skill(rows, loss, rival, horizon, "squared error minus that of the mean")
+    excess = _excess(rows, (loss - rival) / rows.context["scale"] ** 2)
     total = float(rival.mean())
     found = skill | {
         "rmse": float(np.sqrt(loss.mean())),
@@ -95,7 +97,7 @@ def judge_numbers(
             "interval_level": level,
             "interval_width": float((upper - lower)[has_bounds].mean()),
         }
-    return Evaluation(found, (gate,), {"by_forecast": _by_forecast(rows.y, forecast)})
+    return Evaluation(found, (gate, excess), {"by_forecast": _by_forecast(rows.y, forecast)})
 
 
 def _skill(
@@ -112,6 +114,11 @@ def _skill(
     }
     gate = SKILL.row(t, note)
     return found if t is None else found | {"t_skill": t}, gate
+
+
+def _excess(rows: LabelledRows, excess: Array) -> GateRow:
+    """Return the mean of loss minus baseline loss, in the unit of `Template.loss`."""
+    return EXCESS.row(float(mean_per_date(excess, rows.t0).mean()), "mean per time, out of fold")
 
 
 def _per_class(y: Array, probabilities: Array, classes: Sequence[str]) -> pl.DataFrame:

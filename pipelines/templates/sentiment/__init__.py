@@ -41,6 +41,7 @@ from pipelines.templates.sentiment.answers import (
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TableError
+from registry.gates import EXCESS
 
 Array = NDArray[np.float64]
 
@@ -85,6 +86,7 @@ class Sentiment(Template):
     horizon_bars = 0
     loss_margin = 0.002
     is_action = False
+    excess_gate = EXCESS.gate
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:
         """Return log loss over three classes."""

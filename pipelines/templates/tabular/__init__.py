@@ -47,6 +47,7 @@ from pipelines.templates.tabular.answers import (
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
+from registry.gates import EXCESS
 
 Array = NDArray[np.float64]
 
@@ -87,6 +88,7 @@ class Tabular(Template):
     horizon_bars = 0
     loss_margin = 0.002
     is_action = False
+    excess_gate = EXCESS.gate
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:
         """Return log loss over the classes, or squared error of the standardised number."""

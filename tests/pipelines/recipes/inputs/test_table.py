@@ -45,6 +45,10 @@ def read(source, architecture="xgboost", **given):
     return read_dataset(source, wanted, None)
 
 
+def scale_of(found):
+    return found.dataset.label_spec["scale"]
+
+
 def test_classes_are_learned_from_earlier_rows_and_pass_the_gate(write, make):
     found = make(
         write(table_frame().drop("cost")),
@@ -53,8 +57,10 @@ def test_classes_are_learned_from_earlier_rows_and_pass_the_gate(write, make):
         parameters=SMALL,
         options=options(target="risk", time="day"),
     )
-    (gate,) = found.evaluation.gates
-    assert gate.gate == "quality.skill" and gate.passed
+    skill, excess = found.evaluation.gates
+    assert skill.gate == "quality.skill" and skill.passed
+    assert excess.gate == found.recipe.template.excess_gate
+    assert excess.value == pytest.approx(found.evaluation.metrics["loss_vs_baseline"])
     assert found.evaluation.metrics["accuracy"] > found.evaluation.metrics["accuracy_prior"] + 0.1
     assert found.dataset.label_spec["classes"] == ["high", "low"]
     assert data_checks(found.dataset, INPUT_KINDS.get("table")).passed
@@ -69,6 +75,8 @@ def test_numbers_get_intervals_that_hold_about_what_they_promise(write, make):
         options=options(target="cost"),
     )
     assert found.evaluation.gates[0].passed
+    in_variances = found.evaluation.metrics["loss_vs_baseline"] / scale_of(found) ** 2
+    assert found.evaluation.gates[1].value == pytest.approx(in_variances)
     assert found.evaluation.metrics["r2_oos"] > 0.6
     assert 0.8 < found.evaluation.metrics["interval_coverage"] < 0.98
     assert found.dataset.data.note.startswith("the rows have no time")
