@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from monitoring import outcomes, quality, reports
@@ -22,6 +23,7 @@ from monitoring.outcomes import latest, new_labelled_times, per_time, realised
 from monitoring.performance import realised_performance, validated_excess
 from monitoring.prediction_log import read_predictions
 from monitoring.references import References
+from monitoring.reported_outcomes import read_reported, realised_as_reported
 from monitoring.reports import DriftReport, Verdict
 from monitoring.retraining import Resources, advance
 from monitoring.row_labels import new_label_times
@@ -90,7 +92,7 @@ def _judge_span(
         raise VersionNotFoundError(wanted.model_name, "version under alias 'production'", ())
     version = ArtifactCache(platform, resources.engine).fetch(wanted.model_name, number)
     with stage_run("drift", wanted.model_name, wanted) as run_id:
-        watched = watch(version, platform, parse_time("end", wanted.end))
+        watched = watch(version, platform, resources.engine, parse_time("end", wanted.end))
         ends = _ends(wanted, watched, resources)
         run = DriftRun(run_id, wanted.model_name, number)
         found = [
@@ -105,7 +107,7 @@ def _judge_span(
 
 
 def watch(
-    version: VersionFiles, platform: PlatformSettings, end: datetime | None
+    version: VersionFiles, platform: PlatformSettings, engine: sa.Engine, end: datetime | None
 ) -> MonitoredVersion:
     """Gather what was logged for a version and what has become known since."""
     contract = version.contract
@@ -114,7 +116,7 @@ def watch(
     logged = latest(everything.filter(pl.col("version") == version.number))
     kind = kind_of(template)
     if not kind.has_times:
-        return _watch_rows(version, platform, logged)
+        return _watch_rows(version, platform, engine, logged)
     bars = _bars(version, BarStore(platform.bars_dir)) if kind.has_outcomes else None
     trained_until = datetime.fromisoformat(contract.trained_until)
     no_times = np.zeros(0, dtype=np.int64)
@@ -131,19 +133,20 @@ def watch(
 
 
 def _watch_rows(
-    version: VersionFiles, platform: PlatformSettings, logged: pl.DataFrame
+    version: VersionFiles, platform: PlatformSettings, engine: sa.Engine, logged: pl.DataFrame
 ) -> MonitoredVersion:
-    """Gather the logged rows of a version without times; their outcomes are not known.
+    """Gather the logged rows of a version without times, with the outcomes that users reported.
 
-    No label could find such a row by its time and symbol. New labels are counted in the files that
-    the version was made from.
+    New labels are counted in the files that the version was made from: a retraining run reads
+    those, and no reported outcome.
     """
+    reported = _reported(version, engine, logged)
     in_turn = logged.with_columns(pl.lit("").alias("symbol"))
     return MonitoredVersion(
         version,
         in_turn,
         tuple(in_turn["as_of"].unique().sort().to_list()),
-        pl.DataFrame(schema=outcomes.SCHEMA),
+        reported,
         new_label_times(version, platform),
         References(version),
     )
@@ -231,6 +234,14 @@ def _ends(
         end=parse_time("end", wanted.end),
         last_end=known[0].window_end if known else None,
     )
+
+
+def _reported(version: VersionFiles, engine: sa.Engine, logged: pl.DataFrame) -> pl.DataFrame:
+    first = logged["as_of"].min()
+    if not isinstance(first, datetime) or not kind_of(version.contract.template).is_reported:
+        return pl.DataFrame(schema=outcomes.SCHEMA)
+    told = read_reported(engine, version.model_id, first)
+    return realised_as_reported(logged, version, told)
 
 
 def _bars(version: VersionFiles, store: BarStore) -> Bars | None:

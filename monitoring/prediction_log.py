@@ -57,7 +57,8 @@ class PredictionLog:
         self.dropped = 0
         self._settings = settings or read_settings(PredictionLogSettings)
         self._pending: list[Mapping[str, Any]] = []
-        self._lock = threading.Lock()
+        self._writing: list[Mapping[str, Any]] = []
+        self._lock = threading.Lock()  # guards both above
         self._full = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._write_out, name="prediction-log", daemon=True)
@@ -67,6 +68,14 @@ class PredictionLog:
     def waiting(self) -> int:
         """Rows that were handed over and are not being written yet."""
         return len(self._pending)
+
+    def unwritten(self) -> list[Mapping[str, Any]]:
+        """Return the rows that were handed over and are not on disk yet, oldest first.
+
+        Law: a row that was handed over is here, or in a file that appeared before this returns.
+        """
+        with self._lock:
+            return [*self._writing, *self._pending]
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand rows over and return at once.
@@ -97,7 +106,10 @@ class PredictionLog:
             self._full.clear()
             with self._lock:
                 closing, rows, self._pending = self._closing, self._pending, []
+                self._writing = rows
             self._write(rows)
+            with self._lock:
+                self._writing = []
             if closing:
                 return
 
@@ -125,19 +137,26 @@ def read_predictions(
 
     None leaves a side open. A model without a log has no rows.
     """
-    first = None if start is None else to_microseconds(start)
-    last = None if end is None else to_microseconds(end)
-    frames = []
-    for path in sorted((directory / model_id).glob("*.parquet")):
-        low, high = (int(part) for part in path.stem.split("_")[:2])
-        if (first is None or high >= first) and (last is None or low <= last):
-            frames.append(pl.read_parquet(path, schema=SCHEMA))
+    paths = files_between(directory / model_id, start, end)
+    frames = [pl.read_parquet(path, schema=SCHEMA) for path in paths]
     if not frames:
         return pl.DataFrame(schema=SCHEMA)
     together = pl.concat(frames).sort("as_of", "symbol", "served_at")
     if start is not None:
         together = together.filter(pl.col("as_of") >= start)
     return together if end is None else together.filter(pl.col("as_of") <= end)
+
+
+def files_between(folder: Path, start: datetime | None, end: datetime | None) -> list[Path]:
+    """Return the files that may hold rows with start <= as_of <= end; None leaves a side open."""
+    first = None if start is None else to_microseconds(start)
+    last = None if end is None else to_microseconds(end)
+    found = []
+    for path in sorted(folder.glob("*.parquet")):
+        low, high = (int(part) for part in path.stem.split("_")[:2])
+        if (first is None or high >= first) and (last is None or low <= last):
+            found.append(path)
+    return found
 
 
 def _write_file(folder: Path, rows: pl.DataFrame) -> None:

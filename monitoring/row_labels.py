@@ -1,8 +1,9 @@
 """Row labels: how many labels are new where rows have no times.
 
-A version on a table or on texts was made from files. Nobody tells this engine what became of a row
-that it answered, but people who label rows may append them to those files. The files are read again
-as training read them, and the labels after the version's training are counted. A file that has
+A version on a table or on texts was made from files. People who label rows may append them to those
+files, and a retraining run reads them. So the files are read again as training read them, and the
+labels after the version's training are counted. Outcomes that were reported do not count here: no
+run would read them. A file that has
 moved or cannot be read counts as no new label, and the log says why.
 """
 

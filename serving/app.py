@@ -159,6 +159,7 @@ def _service(
         engine=engine,
         follower=follower,
         writing=Executor("bars", serving.max_waiting),
+        reporting=Executor("outcomes", serving.max_waiting),
         security=security,
         system=system,
     )

@@ -66,6 +66,18 @@ BARS: dict[str, Any] = {
     "interval": "1d",
     "price_basis": "adjusted",
 }
+OUTCOMES: dict[str, Any] = {
+    "outcomes": [
+        {
+            "model_id": "volatility_forecast",
+            "symbol": "AAPL",
+            "as_of": "2007-01-03T00:00:00Z",
+            "value": 0.00021,
+            "known_at": "2007-01-10T00:00:00Z",
+        },
+        {"request_id": "order-7731", "symbol": "n-17", "value": "negative"},
+    ]
+}
 ANSWER: dict[str, Any] = {
     "model_id": "trading_signals",
     "model_type": "trading_signals",

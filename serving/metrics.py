@@ -69,6 +69,12 @@ class Metrics:
         self.bars = Counter(
             "ml_engine_bars", "Bars posted, by outcome.", ["outcome"], registry=registry
         )
+        self.outcomes = Counter(
+            "ml_engine_outcomes",
+            "Outcomes posted, by what became of them; a late one is accepted too.",
+            ["outcome"],
+            registry=registry,
+        )
         self.poll_failures = Counter(
             "ml_engine_alias_poll_failures",
             "Looks at the registry that got no answer.",

@@ -32,6 +32,7 @@ class Service:
     engine: Engine
     follower: Follower
     writing: Executor
+    reporting: Executor
     security: Security
     system: System
 
@@ -49,6 +50,7 @@ class Service:
             self.system.close()
             self.engine.close()
             self.writing.close()
+            self.reporting.close()
             self.log.close()
         finally:
             self.database.dispose()

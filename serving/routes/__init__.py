@@ -1,7 +1,18 @@
 """The HTTP API, one file per heading; each has its rows of the route table as `ROUTES`."""
 
 from serving.route_table import Route
-from serving.routes import bars, docs, front_page, health, keys, metrics, models, predict, status
+from serving.routes import (
+    bars,
+    docs,
+    front_page,
+    health,
+    keys,
+    metrics,
+    models,
+    outcomes,
+    predict,
+    status,
+)
 
 ROUTES: tuple[Route, ...] = (
     *front_page.ROUTES,
@@ -12,6 +23,7 @@ ROUTES: tuple[Route, ...] = (
     *models.ROUTES,
     *predict.ROUTES,
     *bars.ROUTES,
+    *outcomes.ROUTES,
     *keys.ROUTES,
 )
 """Every address. A path with a parameter stands after the fixed paths that it would take."""

@@ -38,7 +38,7 @@ def made(installation):
         assert refusals(version.record, "serve", model_id) == ()
         files = ArtifactCache(installation, engine).fetch(model_id, 1)
         *_, loaded = load(files, model_id, 1, is_measured=False)
-        return SimpleNamespace(loaded=loaded, files=files, settings=installation)
+        return SimpleNamespace(loaded=loaded, files=files, settings=installation, engine=engine)
 
     yield make
     engine.dispose()
@@ -60,7 +60,7 @@ def watched(made, logged):
     log = PredictionLog(made.settings.predictions_dir, PredictionLogSettings())
     log.append([row | {"request_id": "r", "latency_ms": 1.0} for row in logged])
     log.close()
-    return watch(made.files, made.settings, None)
+    return watch(made.files, made.settings, made.engine, None)
 
 
 def table(n, seed):

@@ -23,13 +23,13 @@ WITHOUT_BARS = MonitoringSettings(retrain_min_new_bars=0)
 
 
 @pytest.fixture
-def judge(settings, version, world):
+def judge(settings, engine, version, world):
     """Judge the newest window of a replay of 30 days, its features changed by a function."""
 
     def make(change=lambda features: features, n_days: int = 30, wanted=SETTINGS):
         features = change(world.make_features(n_days, seed=5))
         world.log_predictions(settings.predictions_dir, features, world.start)
-        watched = watch(version, settings, None)
+        watched = watch(version, settings, engine, None)
         return judge_window(watched, world.start + (n_days - 1) * DAY, wanted)
 
     return make
@@ -63,20 +63,22 @@ def test_a_broken_feed_is_bad_data_and_not_drift(judge):
     assert report.verdict == "bad_data" and report.quality["unit"]["passed"] is False
 
 
-def test_a_window_of_one_symbol_is_held_against_that_symbol_alone(settings, version, world):
+def test_a_window_of_one_symbol_is_held_against_that_symbol_alone(settings, engine, version, world):
     features = world.make_features(30, seed=5)
     world.log_predictions(settings.predictions_dir, features[:, :1], world.start)
-    watched = watch(version, settings, None)
+    watched = watch(version, settings, engine, None)
     report = judge_window(watched, world.start + 29 * DAY, SETTINGS)
     assert report.n_rows == 21 and report.verdict == "no_drift"
     wider = [report.columns[n]["threshold"] for n in ("f0", "f1")]
     assert min(wider) > max(watched.references.profile.thresholds.values())
 
 
-def test_performance_is_that_of_labels_complete_by_the_windows_end(settings, version, world):
+def test_performance_is_that_of_labels_complete_by_the_windows_end(
+    settings, engine, version, world
+):
     world.store_bars(settings.bars_dir, 480)
     world.log_predictions(settings.predictions_dir, world.make_features(60, 5), world.start)
-    watched = watch(version, settings, None)
+    watched = watch(version, settings, engine, None)
     report = judge_window(watched, world.start + 49 * DAY, SETTINGS)
     assert report.performance["n_times"] == 45  # the last five labels are not complete
     assert report.performance["new_labelled_bars"] == 45

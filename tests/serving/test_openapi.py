@@ -10,6 +10,7 @@ DECLARED = {
     ("/models", "get"): {"200", "503"} | KEYED,
     ("/models/{model_id}", "get"): {"200", "404", "422", "503"} | KEYED,
     ("/predict", "post"): {"200", "404", "503", "504"} | KEYED | BODY,
+    ("/outcomes", "post"): {"200", "503", "504"} | KEYED | BODY,
     ("/bars", "post"): {"200", "409", "503", "504"} | KEYED | BODY,
     ("/metrics", "get"): {"200", "404"} | KEYED,
     ("/health/ready", "get"): {"200", "500", "503"},

@@ -21,6 +21,8 @@ CLASSIFICATION, REGRESSION = "classification", "regression"
 MOST_CLASSES = 100
 FEW_VALUES = 20
 """Whole numbers with at most this many different values are taken as classes by task=auto."""
+LARGEST_WHOLE = 2**53
+"""From here on a float64 does not tell whole numbers apart."""
 FEWEST_ROWS, FEWEST_OF_A_CLASS = 30, 10
 
 
@@ -114,6 +116,24 @@ def read_target(values: pl.Series, spec: Mapping[str, Json], where: str) -> Arra
     hint = f"not one of the classes before the first test ({', '.join(numbers_of)})"
     _refuse(values, names.is_not_null() & found.is_null(), where, hint)
     return np.asarray(found.fill_null(np.nan).to_numpy(), dtype=np.float64)
+
+
+def reported_target(value: float | str, spec: Mapping[str, Json]) -> float:
+    """Return the target of one value that a user reports, as `read_target` reads it in a column.
+
+    Raises:
+        TableError: no class of the spec, or a text where it is a number.
+    """
+    if spec["kind"] == REGRESSION:
+        if isinstance(value, str):
+            raise TableError("the target is a number", "", "send a number")
+        return float(value)
+    names = class_names(spec)
+    is_readable = isinstance(value, str) or abs(value) < LARGEST_WHOLE
+    name = as_names(pl.Series([value]))[0] if is_readable else None
+    if name not in names:
+        raise TableError("this is none of the classes", "", f"send one of {', '.join(names)}")
+    return float(names.index(name))
 
 
 def class_names(spec: Mapping[str, Json]) -> tuple[str, ...]:

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.templates import TEMPLATES, Template
+from pipelines.templates import TEMPLATES, Arrays, Template
 from registry.catalog import Catalog
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
+from registry.errors import TableError
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
 
@@ -134,6 +135,7 @@ class InputKind(Protocol):
         has_times: whether a row has a time of its own. Rows without one are logged as they come,
             watched in that order, and new labels are looked for in the files they came from.
         has_outcomes: whether the bars that this engine receives show what became of an answer.
+        is_reported: whether only users can tell what became of an answer (POST /outcomes).
         may_miss: whether a feature may be NaN, for architectures that take it.
         may_be_constant: whether a feature may have one value in all rows.
         is_watched: whether a drift of the inputs says anything.
@@ -146,6 +148,7 @@ class InputKind(Protocol):
     feature_sets: Iterable[str]
     has_times: bool = True
     has_outcomes: bool = False
+    is_reported: bool = False
     may_miss: bool = False
     may_be_constant: bool = False
     is_watched: bool = True
@@ -232,6 +235,18 @@ class InputKind(Protocol):
         None where rows cannot be cut into combinatorial paths.
         """
         return None
+
+    def reported(self, contract: ModelContract, value: float | str) -> float:
+        """Return the `y` of an outcome that a user reports; only of kinds that are reported.
+
+        Raises:
+            TableError: the template of this contract has no such outcome.
+        """
+        raise TableError("outcomes of this kind of input are computed, not reported", self.name)
+
+    def constants(self, spec: Mapping[str, Json], n_rows: int) -> Arrays:
+        """Return the context of rows that the label spec alone gives, (n_rows,) each."""
+        return {}
 
     def n_logged(self, contract: ModelContract) -> int:
         """Return the number of features, from the first on, that are logged and watched."""

@@ -50,6 +50,7 @@ class FromFiles(InputKind, Protocol):
     """A kind made of the lines of files, which have no times that a request could name."""
 
     has_times: bool = False
+    is_reported: bool = True
     sources: Iterable[str] = ("files", "data")
 
     def read(

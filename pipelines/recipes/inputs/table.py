@@ -5,7 +5,7 @@ The label spec says what each column is. A layout makes features of it that fit 
 numbers gets both; every other one gets indicators and medians.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -31,12 +31,13 @@ from pipelines.data.tables.table_columns import (
     laid_out,
     read_columns,
 )
-from pipelines.data.tables.table_target import read_target
+from pipelines.data.tables.table_target import read_target, reported_target
 from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
 from pipelines.recipes.inputs.origins import FromFiles
 from pipelines.recipes.recipe import Recipe
+from pipelines.templates import Arrays
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError, TableError
 from registry.gates import COMMON, GateRow
@@ -77,9 +78,7 @@ class TableInputs(FromFiles):
         t0 = microseconds(frame)
         t1 = label_ends(t0, int(cast(int, spec["horizon_bars"])), _ends(recipe, frame))
         place, known = place_in_time(t0), np.isfinite(y)
-        context = {
-            name: np.full(len(y), float(cast(float, spec[name]))) for name in ("center", "scale")
-        }
+        context = self.constants(spec, len(y))
         target, fit = recipe.template.target(y, context)
         rows = LabelledRows(
             X=X,
@@ -117,6 +116,15 @@ class TableInputs(FromFiles):
                 f"{len(cuts)} rows of the file against the same rows as a request",
             ),
         )
+
+    def reported(self, contract: ModelContract, value: float | str) -> float:
+        """Return the class number, or the number itself."""
+        return reported_target(value, contract.label_spec)
+
+    def constants(self, spec: Mapping[str, Json], n_rows: int) -> Arrays:
+        """Return center and scale of a number."""
+        names = ("center", "scale")
+        return {name: np.full(n_rows, float(cast(float, spec[name]))) for name in names}
 
     def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
         """Return the fingerprint of the contract's own columns, from a fixed row."""

@@ -40,8 +40,9 @@ from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
 from pipelines.recipes.inputs.origins import FromFiles
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates.sentiment import read_labels
+from pipelines.templates.sentiment.answers import CLASSES
 from registry.contract import Json, ModelContract
-from registry.errors import ParameterError
+from registry.errors import ParameterError, TableError
 from registry.gates import COMMON, GateRow
 from registry.settings import PlatformSettings
 
@@ -138,6 +139,18 @@ class TextInputs(FromFiles):
                 f"{len(texts)} texts: the encoder of training against the one that serving makes",
             ),
         )
+
+    def reported(self, contract: ModelContract, value: float | str) -> float:
+        """Return the class number of a class or of a score from -1 to 1."""
+        classes = ", ".join(CLASSES)
+        try:
+            y = float(read_labels(pl.Series("value", [value]), contract.label_spec, "")[0])
+        except TableError:
+            y = float("nan")
+        if not np.isfinite(y):
+            hint = f"send {classes}, or a score from -1 to 1"
+            raise TableError("this is no label", "", hint)
+        return y
 
     def n_logged(self, contract: ModelContract) -> int:
         """Return those of the lexicon's columns; none of tokens.
