@@ -29,6 +29,7 @@ from monitoring.retraining import Resources, advance
 from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings
 from monitoring.windows import window_ends, window_start
+from pipelines import progress
 from pipelines.data.bars import Bars, to_microseconds
 from pipelines.data.sources.store import BarStore
 from pipelines.parameters import described, parse, parse_time
@@ -91,13 +92,13 @@ def _judge_span(
     if number is None:
         raise VersionNotFoundError(wanted.model_name, "version under alias 'production'", ())
     version = ArtifactCache(platform, resources.engine).fetch(wanted.model_name, number)
-    with stage_run("drift", wanted.model_name, wanted) as run_id:
+    with stage_run("drift", wanted.model_name, wanted) as run_id, progress.part("drift"):
         watched = watch(version, platform, resources.engine, parse_time("end", wanted.end))
         ends = _ends(wanted, watched, resources)
         run = DriftRun(run_id, wanted.model_name, number)
         found = [
             report
-            for end in ends
+            for end in progress.steps(ends, "window")
             if (report := _judge_and_save(watched, end, resources, run, is_last=end == ends[-1]))
         ]
         run.finish(watched.references.profile.share_limit, resources.settings)

@@ -27,6 +27,7 @@ from monitoring.cycles import Cycle, State
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
 from monitoring.triggers import TRIGGERS, Finding, Level, VersionReports
+from pipelines import progress
 from pipelines.jobs import queue
 from pipelines.parameters import RecipeParameters, described, parse
 from pipelines.recipes.inputs import kind_of
@@ -380,7 +381,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         names = (
             [wanted.model_name] if wanted.model_name else cycles.models_with_work(resources.engine)
         )
-        for model_id in names:
+        for model_id in progress.steps(names, "model"):
             print(f"{model_id}: {advance(resources, model_id)}", flush=True)
     print(f"{len(names)} models at {datetime.now(UTC):%F %H:%M:%S} UTC", flush=True)
 

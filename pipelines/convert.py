@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import progress
 from pipelines.method.rows import newest_step
 from pipelines.parameters import FlavorParameters, PromotionParameters, described, parse
 from pipelines.recipes.candidate import Candidate, load_candidate, write_files
@@ -78,7 +79,10 @@ def convert(
     Raises:
         MLEngineError: the registry does not answer.
     """
-    with stage_run("convert", candidate.contract.model_id, promotion, wanted):
+    with (
+        stage_run("convert", candidate.contract.model_id, promotion, wanted),
+        progress.part("convert"),
+    ):
         rows, curves = write_flavors(candidate, wanted, writing)
         log_metrics(
             {f"latency_ms.{c.flavor}.{c.variant}.{c.backend}.1": c.latency_ms[0] for c in curves}
@@ -118,7 +122,7 @@ def write_flavors(
     parity = _parity(candidate, native)
     rows: list[GateRow] = []
     curves: list[LatencyCurve] = []
-    for artifact in wanted.artifacts():
+    for artifact in progress.steps(wanted.artifacts(), "artifact"):
         try:
             if artifact != NATIVE:
                 _check_wanted(artifact, wanted, {row.gate for row in rows if not row.applicable})

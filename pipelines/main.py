@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from pipelines import progress
 from pipelines.convert import convert
 from pipelines.parameters import (
     FlavorParameters,
@@ -51,6 +52,9 @@ GROUPS = (
     FlavorParameters,
 )
 
+TRAINED, VALIDATED, CONVERTED = 0.5, 0.7, 0.95
+"""Shares of the run after which each stage has ended, for its progress; the report is last."""
+
 
 def make_version(
     source: SourceParameters,
@@ -75,12 +79,15 @@ def make_version(
         if judgement.champion:  # refused before the training, not after it
             registry.get(wanted.model_id, judgement.champion)
         with TemporaryDirectory() as folder, conversion(flavors.libraries()) as writing:
-            candidate = train(source, wanted, settings, Path(folder))
+            with progress.part("", 0.0, TRAINED):
+                candidate = train(source, wanted, settings, Path(folder))
             writing.start()  # the converters are imported beside the validation
-            judged = validate(candidate, judgement, settings, engine)
-            version, outcome = convert(
-                candidate, judged.record, run_id, registry, promotion, flavors, writing
-            )
+            with progress.part("", TRAINED, VALIDATED):
+                judged = validate(candidate, judgement, settings, engine)
+            with progress.part("", VALIDATED, CONVERTED):
+                version, outcome = convert(
+                    candidate, judged.record, run_id, registry, promotion, flavors, writing
+                )
             tables = artifact_tables(version.record, candidate.directory)
         log_metrics(dict(judged.evaluation.metrics) | {"main_seconds": perf_counter() - started})
         mlflow.set_tags({"version": str(version.number), "outcome": outcome})

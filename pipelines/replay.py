@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import progress
 from pipelines.method.agreement import difference
 from pipelines.parameters import described, parse
 from pipelines.recipes import manifest
@@ -114,7 +115,8 @@ def replay(run_id: str, settings: PlatformSettings) -> Replay:
     with TemporaryDirectory() as folder:
         run = fetch_train_run(train_run_of(run_id), Path(folder))
         wanted = ReplayParameters(run_id)
-        with stage_run("replay", run.contract.model_id, wanted) as replay_id:
+        name = run.contract.model_id
+        with stage_run("replay", name, wanted) as replay_id, progress.part("replay"):
             done = _replay(replay_id, run, settings)
             _log(done, run)
     return done

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from pipelines import progress
 from registry.errors import MLEngineError
 from registry.settings import PlatformSettings, check_tracking_uri, read_settings
 from registry.tracking_server import check_reachable
@@ -113,7 +114,8 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
 def exit_with(work: Callable[[], object]) -> None:
     """Run a stage as a process: status 0, or 2 and one line on standard error."""
     try:
-        work()
+        with progress.shown():
+            work()
     except MLEngineError as exc:
         print(f"error: {exc}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines import progress
 from pipelines.architectures import FitContext
 from pipelines.data.bars import TIMESTAMP, Bars, check_bars, parse_interval
 from pipelines.data.sources import SOURCES
@@ -85,12 +86,16 @@ def synthesize(
     if 0 < wanted.bars <= stylised_facts.LEAST_PIECE:
         expected = f"0 for as many as the real ones, or more than {stylised_facts.LEAST_PIECE}"
         raise ParameterError("bars", wanted.bars, expected)
-    with stage_run("synthesize", MODEL_ID, source, wanted) as run_id:
+    with (
+        stage_run("synthesize", MODEL_ID, source, wanted) as run_id,
+        progress.part("synthesize"),
+    ):
         real = _read(source, wanted, settings)
         channels = _channels(real)
         context = FitContext("synthesize", report=lambda e, m: log_metrics(m, step=e), notice=print)
         plan = WganPlan(wanted.epochs, BATCH_SIZE, LEARNING_RATE, 1)
-        gan = series_gan.fit(_windows(list(channels.values())), plan, wanted.seed, context)
+        with progress.part("", 0.0, 0.9):
+            gan = series_gan.fit(_windows(list(channels.values())), plan, wanted.seed, context)
         note = f"synthetic, made by a GAN from {real.source} bars: {', '.join(real.symbols)}"
         made = _generate(gan, channels, real, note, wanted)
         _write(path, made, real, wanted)

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines import progress
 from pipelines.architectures import Estimator
 from pipelines.data.bars import TIMESTAMP, from_microseconds
 from pipelines.method.rows import LabelledRows, newest_step
@@ -64,6 +65,8 @@ GROUPS = (SourceParameters, RecipeParameters)
 
 N_GOLDEN_ROWS = 64
 N_IMPORTANCE_ROWS = 2000
+READ, FITTED = 0.05, 0.95
+"""Shares of the stage after which the data are read and everything is fitted, for its progress."""
 
 
 def train(
@@ -82,7 +85,11 @@ def train(
     """
     import mlflow
 
-    with stage_run("train", wanted.model_id, source, wanted) as run_id, ExitStack() as kept:
+    with (
+        stage_run("train", wanted.model_id, source, wanted) as run_id,
+        progress.part("train"),
+        ExitStack() as kept,
+    ):
         started = perf_counter()
         recipe, dataset = read_dataset(source, wanted, settings)
         check_trainable(recipe, dataset)
@@ -90,9 +97,12 @@ def train(
         kind = kind_of(recipe.template)
         print(_account(recipe, dataset), flush=True)
         context_of = kept.enter_context(kept_fits(settings, recipe, dataset))
-        oof = fit_folds(recipe, dataset.rows, dataset.folds, context_of)
+        until = _share_of_folds(len(dataset.folds))
+        with progress.part("", READ, until):
+            oof = fit_folds(recipe, dataset.rows, dataset.folds, context_of)
         rows = final_rows(recipe, dataset)
-        final = recipe.fit(rows, context_of("final"))
+        with progress.part("final fit", until, FITTED):
+            final = recipe.fit(rows, context_of("final"))
         decoder = recipe.template.complete(recipe.fit_decoder(oof, rows), final)
         contract = contract_of(recipe, dataset, source, final)
         importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))
@@ -123,6 +133,11 @@ def train(
         )
         pictures.log_pictures(of_fit(candidate), pictures.OF_A_FIT)
     return candidate
+
+
+def _share_of_folds(n_folds: int) -> float:
+    """Return the share of the stage after which the folds are fitted, the final fit being one."""
+    return READ + (FITTED - READ) * n_folds / (n_folds + 1)
 
 
 def _account(recipe: Recipe, dataset: Dataset) -> str:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import sqlalchemy as sa
 
+from pipelines import progress
 from pipelines.method.statistics import sharpe_ratio
 from pipelines.parameters import JudgementParameters, described, parse
 from pipelines.recipes import checks
@@ -85,17 +86,25 @@ def validate(
     """
     import mlflow
 
-    with stage_run("validate", candidate.contract.model_id, wanted) as run_id:
+    with (
+        stage_run("validate", candidate.contract.model_id, wanted) as run_id,
+        progress.part("validate"),
+    ):
         mlflow.set_tag(TRAIN_RUN_TAG, candidate.run_id)
-        evaluation = _with_paths(candidate, evaluate(candidate, engine), wanted.paths)
-        contest = _contest(candidate, wanted, settings, engine)
-        record = (
-            checks.data_checks(candidate.dataset, kind_of(candidate.recipe.template)),
-            *_recomputed(candidate),
-            checks.golden_rows(candidate, *_golden(candidate)),
-            *evaluation.gates,
-            *(contest.gates if contest else ()),
-        )
+        with progress.part("evaluation", 0.0, 0.3):
+            evaluation = evaluate(candidate, engine)
+        with progress.part("paths", 0.3, 0.5):
+            evaluation = _with_paths(candidate, evaluation, wanted.paths)
+        with progress.part("challenge", 0.5, 0.6):
+            contest = _contest(candidate, wanted, settings, engine)
+        with progress.part("checks", 0.6, 0.8):
+            record = (
+                checks.data_checks(candidate.dataset, kind_of(candidate.recipe.template)),
+                *_recomputed(candidate),
+                checks.golden_rows(candidate, *_golden(candidate)),
+                *evaluation.gates,
+                *(contest.gates if contest else ()),
+            )
         log_metrics(evaluation.metrics)
         mlflow.log_text(record_json(record), RECORD_FILE)
         evidence = gather(candidate, evaluation, record)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines import progress
 from pipelines.method.folds import CombinatorialFolds, Fold, combinatorial, purge
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold
@@ -63,7 +64,8 @@ def judge_paths(recipe: Recipe, dataset: Dataset, text: str, interval: str) -> P
         expected = f"nothing: {recipe.template.name} is over {kind.name}, which have no paths"
         raise ParameterError("paths", text, expected)
     cut = combinatorial(dataset.rows, *wanted, embargo)
-    predicted = [_predict(recipe, dataset.rows, fold, embargo) for fold in cut.folds]
+    folds = progress.steps(cut.folds, "fold")
+    predicted = [_predict(recipe, dataset.rows, fold, embargo) for fold in folds]
     decoders = {fold.number: p.decoder for fold, p in zip(cut.folds, predicted, strict=True)}
     lines = []
     for number, path in enumerate(cut.paths):

@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import progress
 from pipelines.architectures import (
     ARCHITECTURES,
     QUIET,
@@ -255,7 +256,7 @@ def fit_folds(
         context_of: name of a fit ("fold 3") -> where it reports.
     """
     parts: list[OutOfFold] = []
-    for fold in folds:
+    for fold in progress.steps(folds, "fold"):
         test = rows.take(fold.test)
         fitted = recipe.fit(rows.take(fold.train), context_of(f"fold {fold.number}"))
         scores = fold_scores(fitted, rows, test)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from pipelines import progress
 from pipelines.architectures import QUIET, FitContext
 from pipelines.architectures.torch_nets import devices
 from pipelines.architectures.torch_nets.torch_estimator import threads
@@ -66,12 +66,7 @@ def train(
         raise FitError(name, problem, "use more bars or a smaller batch_size")
     device = devices.choose(context.device)
     game = _Game(generator.to(device), critic.to(device), noise, plan, device)
-    label = f"{name} {context.name}"
-    with (
-        threads(plan.n_threads),
-        torch.random.fork_rng(devices=devices.seeded(device)),
-        tqdm(total=plan.epochs, desc=label, disable=None, leave=False) as progress,
-    ):
+    with threads(plan.n_threads), torch.random.fork_rng(devices=devices.seeded(device)):
         torch.manual_seed(seed)
         placed = real.to(device)
         for epoch in range(1, plan.epochs + 1):
@@ -82,8 +77,8 @@ def train(
             metrics = {"critic_loss": loss, "wasserstein": distance}
             if context.report is not None:
                 context.report(epoch, metrics)
-            progress.set_postfix(metrics, refresh=False)
-            progress.update()
+            what = f"epoch {epoch} of {plan.epochs} (wasserstein {distance:.4g})"
+            progress.report(epoch, plan.epochs, what)
     generator.cpu().eval()
     critic.cpu().eval()
 

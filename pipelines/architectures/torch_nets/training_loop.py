@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from pipelines import progress
 from pipelines.architectures import QUIET, FitContext, Objective, TrainingRows
 from pipelines.architectures.torch_nets import checkpoints, devices
 from pipelines.architectures.torch_nets.checkpoints import Checkpoint
@@ -94,17 +94,12 @@ def fit(
     training = _Training(name, module.to(device), plan, context, mark)
     data = _Data([_placed(a, device, context) for a in arrays], objective, device)
     split = split_in_time(len(rows.X), plan)
-    with (
-        threads(plan.n_threads),
-        torch.random.fork_rng(devices=devices.seeded(device)),
-        training.progress() as progress,
-    ):
+    with threads(plan.n_threads), torch.random.fork_rng(devices=devices.seeded(device)):
         while not training.is_over:
             torch.manual_seed(_seed_of(seed, training.epoch))
             train_loss = training.run_epoch(data, split.train_end)
             training.take(train_loss, training.validation_loss(data, split.validation_start))
-            progress.set_postfix(training.history[-1], refresh=False)
-            progress.update()
+            progress.report(training.epoch, plan.epochs, training.account())
     module.load_state_dict(training.best_weights)
     return TorchEstimator(module, objective.n_scores, rows.X.shape[1:], plan.n_threads)
 
@@ -189,11 +184,10 @@ class _Training:
         """Whether all epochs are done, or enough of them without a lower validation loss."""
         return self.epoch >= self._plan.epochs or self.stale >= self._plan.patience
 
-    def progress(self) -> "tqdm[Any]":
-        """Return a bar over the epochs on standard error; silent unless that is a terminal."""
-        label = f"{self._name} {self._context.name}"
-        total = self._plan.epochs
-        return tqdm(total=total, initial=self.epoch, desc=label, disable=None, leave=False)
+    def account(self) -> str:
+        """Return the last epoch and its losses in words."""
+        losses = ", ".join(f"{name} {loss:.4g}" for name, loss in self.history[-1].items())
+        return f"epoch {self.epoch} of {self._plan.epochs} ({losses})"
 
     def run_epoch(self, data: _Data, n_train: int) -> float:
         """Take one pass over the training rows in random order; return their mean loss."""
