@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import sqlalchemy as sa
 
-from pipelines.jobs.queue import STATES
+from pipelines.jobs.job import STATES
 from registry.database import reading
 from registry.tables import jobs, workers
 

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from pipelines.jobs import queue
+from pipelines.jobs import queue, schedules
+from pipelines.jobs.job import OPEN_STATES
 from pipelines.parameters import parse
 from pipelines.recipes.inputs import kind_of
 from pipelines.stage import exit_with
@@ -33,7 +34,7 @@ DRIFT, REFIT = "drift", "refit"
 
 def enqueue_due(engine: sa.Engine, platform: PlatformSettings) -> list[str]:
     """Claim the schedules that are due, enqueue their jobs, and return their names."""
-    due = queue.claim_schedules(engine)
+    due = schedules.claim_due(engine)
     if DRIFT in due:
         enqueue_drift(engine, platform)
     if REFIT in due:
@@ -59,7 +60,7 @@ def enqueue_drift(engine: sa.Engine, platform: PlatformSettings) -> None:
         is_open = connection.execute(open_cycle.limit(1)).first() is not None
     for model_id in sorted(set(models) - managed_models.unwatched(engine)):
         latest = queue.list_jobs(engine, entry_point=DRIFT, model_id=model_id, limit=1)
-        if latest and latest[0].state in queue.OPEN_STATES:
+        if latest and latest[0].state in OPEN_STATES:
             continue
         logged_at = newest_prediction(platform, model_id)
         if logged_at is not None and (not latest or logged_at > latest[0].created_at):
@@ -84,7 +85,7 @@ def enqueue_refits(engine: sa.Engine) -> None:
         if name not in TEMPLATES or not kind_of(name).is_refitted_daily:
             continue
         latest = queue.list_jobs(engine, entry_point=REFIT, model_id=model_id, limit=1)
-        if not latest or latest[0].state not in queue.OPEN_STATES:
+        if not latest or latest[0].state not in OPEN_STATES:
             queue.enqueue(engine, REFIT, {"model_name": model_id}, model_id=model_id)
 
 

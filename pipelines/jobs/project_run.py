@@ -12,13 +12,13 @@ import re
 import signal
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pipelines.jobs.process_tree import end_tree, kill_own_tree
 from registry.errors import RegistryUnavailableError
 from registry.tracking_server import check_reachable
 
@@ -53,9 +53,10 @@ class Outcome:
 
 
 class Launcher:
-    """Starts runs from a fork server that has MLflow loaded; one per worker process."""
+    """Starts runs from a fork server that has MLflow loaded; one per worker, safe for threads."""
 
     def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["mlflow.projects", "mlflow.projects.backend.local"])
 
@@ -68,7 +69,8 @@ class Launcher:
         entry.log_path.parent.mkdir(parents=True, exist_ok=True)
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_child, args=(entry, sender), daemon=False)
-        process.start()
+        with self._one_at_a_time:  # the fork server talks to one caller
+            process.start()
         sender.close()
         return ProjectRun(entry, process, receiver)
 
@@ -99,12 +101,7 @@ class ProjectRun:
 
         Asked, MLflow still marks the run as failed. Returns when no process of it is left.
         """
-        for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, 1.0)):
-            if not _signal_group(self.pid, number):
-                break
-            deadline = time.monotonic() + patience
-            while time.monotonic() < deadline and _signal_group(self.pid, 0):
-                time.sleep(0.02)
+        end_tree(self.pid, GRACE_SECONDS)
         self._process.join(1.0)
 
 
@@ -115,14 +112,6 @@ def last_error(log_path: Path) -> str:
     stage_errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     shown = stage_errors[-1:] or lines[-ERROR_LINES:] or ["it wrote nothing"]
     return f"{' | '.join(shown)} (output: {log_path})"
-
-
-def _signal_group(pid: int, number: int) -> bool:
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):  # gone, or a reused number of someone else's
-        return False
-    return True
 
 
 def _child(entry: Entry, sender: Connection) -> None:
@@ -167,4 +156,4 @@ def _follow_parent() -> None:
     worker = multiprocessing.parent_process()
     assert worker is not None
     worker.join()
-    os.killpg(0, signal.SIGKILL)
+    kill_own_tree()

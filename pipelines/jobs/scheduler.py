@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
-from pipelines.jobs import queue
+from pipelines.jobs import schedules
 from pipelines.jobs.project_run import Entry, Launcher, ProjectRun
 from registry.settings import PlatformSettings
 
@@ -46,7 +46,7 @@ class Scheduler:
         self._reap()
         if self._run is not None or time.monotonic() < self._not_before:
             return
-        if not queue.is_schedule_due(self._engine):
+        if not schedules.is_any_due(self._engine):
             return
         self._not_before = time.monotonic() + RETRY_SECONDS
         self._entry.log_path.unlink(missing_ok=True)  # that of the newest run is kept

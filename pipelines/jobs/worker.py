@@ -1,11 +1,11 @@
 """Worker: claims jobs and runs them as MLproject entry points (`python -m pipelines.jobs.worker`).
 
-It runs one job at a time, because training uses every core; more workers can be started beside it.
-While a job runs the worker renews its lease. If the lease is lost (cancelled, or taken over), it
-kills the run. It starts the entry point `schedule` beside the job whenever a schedule is due
-(DRIFT_INTERVAL, REFIT_INTERVAL; `pipelines/jobs/scheduler.py`), and enqueues `advance` after every
-`main` and `drift` job. The worker knows them by name only. SIGTERM and SIGINT stop it: the running
-job goes back to the queue and no process is left.
+It runs up to MAX_PARALLEL_JOBS jobs at a time, each supervised by a thread; one slot is kept for
+short jobs, so that watching never waits behind a training. More workers can be started beside it.
+It starts the entry point `schedule` beside the jobs whenever a schedule is due (DRIFT_INTERVAL,
+REFIT_INTERVAL; `pipelines/jobs/scheduler.py`), and enqueues `advance` after every `main` and
+`drift` job. The worker knows them by name only. SIGTERM and SIGINT stop it: the running jobs go
+back to the queue and no process is left.
 """
 
 import os
@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Annotated
 
@@ -21,17 +22,21 @@ import structlog
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pipelines.jobs import queue
-from pipelines.jobs.project_run import Entry, Launcher, ProjectRun
-from pipelines.jobs.queue import Job
+from pipelines.jobs import leases, queue, schedules, workers
+from pipelines.jobs.project_run import Launcher
 from pipelines.jobs.scheduler import Scheduler
+from pipelines.jobs.supervision import Supervision
 from registry.database import opened_engine
-from registry.errors import MLEngineError, RegistryUnavailableError, StaleLeaseError
+from registry.errors import MLEngineError, RegistryUnavailableError
 from registry.settings import PlatformSettings, read_settings
 from registry.tracking_server import check_reachable
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FOLLOWED_BY_ADVANCE = ("main", "drift")
+SHORT_SLOTS = 1
+"""Slots that no training takes."""
+SEEN_SECONDS = 5.0
+"""Pause between two notes that the worker is alive."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,10 +72,17 @@ class WorkerSettings(BaseSettings):
         "once a day each: seconds or 15m, 1d; 0 is never.",
     )
     job_lease_seconds: float = Field(
-        default=queue.LEASE_SECONDS, gt=0, description="A dead worker's job is free after this."
+        default=leases.LEASE_SECONDS, gt=0, description="A dead worker's job is free after this."
     )
     worker_poll_seconds: float = Field(
         default=0.5, gt=0, description="Pause between looks at an empty queue."
+    )
+    max_parallel_jobs: int = Field(
+        default=2,
+        ge=SHORT_SLOTS + 1,
+        le=64,
+        description="Jobs that a worker runs at once; one slot is kept for short jobs, which never "
+        "wait behind a training.",
     )
     mlproject_uri: str = Field(default=".", description="The MLproject whose entry points run.")
 
@@ -89,44 +101,84 @@ class Worker:
         uri = settings.mlproject_uri
         self._scheduler = Scheduler(engine, platform, self._launcher, uri)
         self._has_registry: bool | None = None
+        self._running: dict[Supervision, threading.Thread] = {}
         self._stopping = threading.Event()
+        self._ended = threading.Event()
+        """Set when a job has ended, so that its slot is filled at once."""
+        self._next_note = 0.0
 
     def stop(self) -> None:
-        """Make `run` return soon; the running job goes back to the queue."""
+        """Make `run` return soon; the running jobs go back to the queue."""
         self._stopping.set()
 
     def run(self) -> None:
         """Claim and run jobs until `stop`; a database that is away is waited for."""
-        queue.schedule(self._engine, "drift", self._settings.drift_interval)
-        queue.schedule(self._engine, "refit", self._settings.refit_interval)
+        schedules.keep(self._engine, "drift", self._settings.drift_interval)
+        schedules.keep(self._engine, "refit", self._settings.refit_interval)
         try:
             while not self._stopping.is_set():
-                if not self._run_once_or_wait():
-                    self._stopping.wait(self._settings.worker_poll_seconds)
+                if not self._look_or_wait():
+                    self._ended.wait(self._settings.worker_poll_seconds)
         finally:
-            self._scheduler.stop()
+            self._leave()
 
-    def _run_once_or_wait(self) -> bool:
+    def _look_or_wait(self) -> bool:
         try:
-            return self.run_once()
+            self._note_alive()
+            return self.look()
         except sa.exc.OperationalError as exc:
             log.warning("engine database does not answer", error=str(exc.orig))
             return False
 
-    def run_once(self) -> bool:
-        """Start the schedules that are due, then run the oldest job; False when there was none.
+    def _note_alive(self) -> None:
+        if time.monotonic() >= self._next_note:
+            self._next_note = time.monotonic() + SEEN_SECONDS
+            workers.note_alive(self._engine, self.owner, self._settings.max_parallel_jobs)
+
+    def look(self) -> bool:
+        """Start the schedules that are due and one job, if a slot is free; return whether it did.
 
         While MLflow does not answer everything waits: starting a job would only use up an attempt.
         """
-        is_job_due = queue.is_any_due(self._engine)
-        is_work = is_job_due or queue.is_schedule_due(self._engine)
+        self._ended.clear()
+        self._forget_ended()
+        is_job_due = self._has_slot() and leases.is_any_due(
+            self._engine, takes_training=self._takes_training()
+        )
+        is_work = is_job_due or schedules.is_any_due(self._engine)
         if is_work and not self._registry_answers():
             return False
         self._scheduler.look()
-        if not is_job_due:  # `claim` writes, and an idle worker must not lock the database
-            return False
-        lease_seconds = self._settings.job_lease_seconds
-        job = queue.claim(self._engine, self.owner, lease_seconds=lease_seconds)
+        # `claim` writes, and an idle worker must not lock the database
+        return is_job_due and self._claim()
+
+    def join(self) -> None:
+        """Wait until the jobs that run now have ended."""
+        for thread in list(self._running.values()):
+            thread.join()
+        self._forget_ended()
+
+    def _has_slot(self) -> bool:
+        """Return whether a job may be claimed.
+
+        Not while a lease of our own seems to have run out, as after a sleep of the machine or a
+        jump of its clock: the job's own thread renews it first.
+        """
+        now = datetime.now(UTC)
+        is_current = all(supervision.lease_until >= now for supervision in self._running)
+        return is_current and len(self._running) < self._settings.max_parallel_jobs
+
+    def _takes_training(self) -> bool:
+        n_trainings = sum(not supervision.job.is_short for supervision in self._running)
+        return n_trainings < self._settings.max_parallel_jobs - SHORT_SLOTS
+
+    def _claim(self) -> bool:
+        job = leases.claim(
+            self._engine,
+            self.owner,
+            takes_training=self._takes_training(),
+            lease_seconds=self._settings.job_lease_seconds,
+        )
         if job is None:
             return False
         log.info(
@@ -136,11 +188,28 @@ class Worker:
             model=job.model_id,
             attempt=job.fence,
         )
-        try:
-            self._run_job(job)
-        except StaleLeaseError as exc:
-            log.warning("job lost", job=job.id, error=str(exc))
+        supervision = Supervision(
+            job, self._engine, self._platform, self._settings.job_lease_seconds, self._stopping
+        )
+        thread = threading.Thread(target=self._supervise, args=(supervision,), name=job.id)
+        self._running[supervision] = thread
+        thread.start()
         return True
+
+    def _supervise(self, supervision: Supervision) -> None:
+        try:
+            supervision.run(self._launcher, self._settings.mlproject_uri)
+            is_followed = supervision.job.entry_point in FOLLOWED_BY_ADVANCE
+            if is_followed and not self._stopping.is_set():
+                queue.enqueue_once(self._engine, "advance")
+        except sa.exc.OperationalError as exc:
+            log.warning("advance not enqueued", error=str(exc.orig))
+        finally:
+            supervision.is_over = True
+            self._ended.set()
+
+    def _forget_ended(self) -> None:
+        self._running = {each: run for each, run in self._running.items() if not each.is_over}
 
     def _registry_answers(self) -> bool:
         try:
@@ -153,77 +222,15 @@ class Worker:
         self._has_registry = True
         return True
 
-    def _run_job(self, job: Job) -> None:
-        entry = Entry(
-            uri=self._settings.mlproject_uri,
-            entry_point=job.entry_point,
-            parameters=job.payload,
-            experiment=job.model_id or "operations",
-            environment=os.environ | {"MLFLOW_TRACKING_URI": self._platform.mlflow_tracking_uri},
-            log_path=self._platform.data_dir / "jobs" / f"{job.id}.log",
-        )
+    def _leave(self) -> None:
+        """Give every job back, end the schedules' run, and leave the list of workers."""
+        self._stopping.set()
+        self._scheduler.stop()
+        self.join()
         try:
-            run = self._launcher.start(entry)
-        except (EOFError, OSError) as exc:  # a signal to the whole group ends the fork server too
-            self._give_up(job, exc)
-            return
-        try:
-            self._attend(job, run)
-        finally:
-            run.kill()
-
-    def _give_up(self, job: Job, cause: Exception) -> None:
-        if self._stopping.is_set():
-            queue.release(self._engine, job)
-            log.info("job released", job=job.id)
-            return
-        queue.fail(self._engine, job, f"the run could not be started: {cause!r}")
-        log.error("job not started", job=job.id, error=repr(cause))
-
-    def _attend(self, job: Job, run: ProjectRun) -> None:
-        """Renew the lease until the run ends, then report; returns early when stopping.
-
-        Raises:
-            StaleLeaseError: the lease was lost; the caller kills the run.
-        """
-        every = self._settings.job_lease_seconds / 6
-        outcome, next_beat = None, 0.0
-        while outcome is None:
-            if time.monotonic() >= next_beat:
-                next_beat = time.monotonic() + every
-                self._beat(job)
-                self._look_at_schedules()
-            if self._stopping.is_set():
-                run.kill()
-                queue.release(self._engine, job)
-                log.info("job released", job=job.id)
-                return
-            outcome = run.wait(min(every, 0.2))
-        if outcome.succeeded:
-            queue.finish(self._engine, job, {"run_id": outcome.run_id, "status": "FINISHED"})
-        else:
-            queue.fail(self._engine, job, outcome.error)
-        log.info(
-            "job ended",
-            job=job.id,
-            entry_point=job.entry_point,
-            ok=outcome.succeeded,
-            error=outcome.error,
-        )
-        if job.entry_point in FOLLOWED_BY_ADVANCE:
-            queue.enqueue_once(self._engine, "advance")
-
-    def _look_at_schedules(self) -> None:
-        try:
-            self._scheduler.look()
+            workers.forget(self._engine, self.owner)
         except sa.exc.OperationalError as exc:
-            log.warning("schedules not looked at", error=str(exc.orig))
-
-    def _beat(self, job: Job) -> None:
-        try:
-            queue.heartbeat(self._engine, job, lease_seconds=self._settings.job_lease_seconds)
-        except sa.exc.OperationalError as exc:
-            log.warning("heartbeat missed", job=job.id, error=str(exc.orig))
+            log.warning("engine database does not answer", error=str(exc.orig))
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from monitoring.cycles import State
-from pipelines.jobs.queue import STATES
+from pipelines.jobs.job import STATES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 

@@ -300,7 +300,7 @@ def test_a_worker_is_known_by_host_pid_and_start():
 def test_backlog_counts_every_state_and_names_workers_of_a_day(engine):
     for _ in range(2):
         queue.enqueue(engine, "advance", {})
-    queue.cancel(engine, queue.enqueue(engine, "drift", {}).id)
+    queue.cancel(engine, queue.enqueue(engine, "drift", {}).id, actor="ada")
     now = datetime.now(UTC)
     rows = [
         {"owner": "a:1", "n_slots": 2, "started_at": now, "seen_at": now - timedelta(hours=1)},

@@ -14,7 +14,7 @@ from monitoring.retraining import Resources, advance
 from monitoring.schedule import enqueue_refits
 from monitoring.settings import MonitoringSettings
 from pipelines.data.sources.store import BarStore
-from pipelines.jobs import queue
+from pipelines.jobs import leases, queue
 from pipelines.main import GROUPS, make_version
 from pipelines.parameters import (
     FlavorParameters,
@@ -85,12 +85,12 @@ def champion(platform, engine, store, tracking_uri, monkeypatch):
 
 def run(job: queue.Job, platform, engine) -> None:
     """Do what a worker does with a job of `main`."""
-    claimed = queue.claim(engine, "w")
+    claimed = leases.claim(engine, "w")
     assert claimed is not None
     assert claimed.id == job.id
     argv = [f"--{name}={value}" for name, value in job.payload.items()]
     version, _ = make_version(*parse(argv, "", *GROUPS), platform)
-    queue.finish(engine, claimed, {"run_id": version.run_id, "status": "FINISHED"})
+    leases.finish(engine, claimed, {"run_id": version.run_id, "status": "FINISHED"})
 
 
 def test_newer_bars_lead_to_one_promoted_refit_a_day(
@@ -125,11 +125,11 @@ def test_a_failed_refit_is_rejected_and_tried_again_the_next_day(
     now = START + N_DAYS * DAY
     store.append(bars(N_DAYS + 2), "1d", "adjusted")
     refit(resources, platform, MODEL, now)
-    claimed = queue.claim(engine, "w")
+    claimed = leases.claim(engine, "w")
     for _ in range(claimed.max_attempts - 1):
-        queue.fail(engine, claimed, "the bars are gone")
-        claimed = queue.claim(engine, "w", now=datetime.now(UTC) + DAY)
-    queue.fail(engine, claimed, "the bars are gone")
+        leases.fail(engine, claimed, "the bars are gone")
+        claimed = leases.claim(engine, "w", now=datetime.now(UTC) + DAY)
+    leases.fail(engine, claimed, "the bars are gone")
     assert advance(resources, MODEL) is State.OBSERVE
     assert resources.registry.resolve_alias(MODEL).number == champion.number
     assert "job" in refit(resources, platform, MODEL, now + DAY)

@@ -7,7 +7,7 @@ from monitoring import cycles, reports
 from monitoring.cycles import State
 from monitoring.retraining import Resources, advance, idempotency_key, resume, run_parameters
 from monitoring.settings import MonitoringSettings
-from pipelines.jobs import queue
+from pipelines.jobs import leases, queue
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
 from pipelines.recipes.recipe import Recipe
 from registry import events
@@ -52,7 +52,7 @@ def kinds(engine) -> list[str]:
 
 
 def claim_and_finish(engine, run_id: str) -> None:
-    queue.finish(engine, queue.claim(engine, "w"), {"run_id": run_id, "status": "FINISHED"})
+    leases.finish(engine, leases.claim(engine, "w"), {"run_id": run_id, "status": "FINISHED"})
 
 
 @pytest.mark.parametrize("letters", ["", "....", "?????"])
@@ -166,9 +166,9 @@ def test_a_failed_run_is_rejected_and_cools_down_for_twice_as_long(make_resource
     judged("xx")
     resources = make_resources(retrain_cooldown_days=4)
     advance(resources, MODEL)
-    held = queue.claim(engine, "w")
+    held = leases.claim(engine, "w")
     assert advance(resources, MODEL) is State.TRAINING
-    queue.cancel(engine, held.id)
+    queue.cancel(engine, held.id, actor="ada")
     assert advance(resources, MODEL) is State.COOLDOWN
     (cycle,) = cycles.history(engine, MODEL)
     assert cycle.outcome == "rejected" and "training cancelled" in str(
@@ -182,7 +182,7 @@ def test_on_the_clock_of_windows_a_replay_outlives_its_cooldown(make_resources, 
     judged("xx")
     resources = make_resources(retrain_clock="as_of", retrain_cooldown_days=10)
     advance(resources, MODEL)
-    queue.cancel(engine, queue.list_jobs(engine)[0].id)
+    queue.cancel(engine, queue.list_jobs(engine)[0].id, actor="ada")
     assert advance(resources, MODEL) is State.COOLDOWN
     judged("...", first_day=30)  # 5, 10, 15 days on: the pause is 20
     assert advance(resources, MODEL) is State.COOLDOWN
@@ -194,7 +194,7 @@ def test_windows_that_were_decided_on_do_not_start_another_cycle(make_resources,
     judged("xx")
     resources = make_resources(retrain_cooldown_days=0)
     advance(resources, MODEL)
-    queue.cancel(engine, queue.list_jobs(engine)[0].id)
+    queue.cancel(engine, queue.list_jobs(engine)[0].id, actor="ada")
     assert [advance(resources, MODEL) for _ in range(3)] == [State.OBSERVE] * 3
     assert len(queue.list_jobs(engine)) == 1
 
@@ -206,7 +206,7 @@ def test_after_rejects_in_a_row_a_person_must_resume(make_resources, judged, eng
     for day in (20, 100):
         judged("xx", first_day=day)
         advance(resources, MODEL)
-        queue.cancel(engine, queue.list_jobs(engine)[0].id)
+        queue.cancel(engine, queue.list_jobs(engine)[0].id, actor="ada")
         state = advance(resources, MODEL)
     assert state is State.HOLD
     judged("xx", first_day=200)

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from monitoring.schedule import enqueue_drift, main, newest_prediction
-from pipelines.jobs import queue
+from pipelines.jobs import leases, queue, schedules
 from registry import managed_models
 from registry.tables import aliases, retraining_cycles
 
@@ -46,7 +46,7 @@ def test_drift_is_not_enqueued_again_until_something_new_is_logged(engine, setti
     serve(engine, "m")
     path = log_prediction(settings, "m")
     enqueue_drift(engine, settings)
-    queue.finish(engine, queue.claim(engine, "w"), {})
+    leases.finish(engine, leases.claim(engine, "w"), {})
     enqueue_drift(engine, settings)
     assert len(queue.list_jobs(engine)) == 1
     later = time.time() + 5
@@ -90,7 +90,7 @@ def due(engine, settings):
     """Both schedules are due, and a model that is served has been asked."""
     earlier = datetime.now(UTC) - timedelta(hours=2)
     for name in ("drift", "refit"):
-        queue.schedule(engine, name, 3600, now=earlier)
+        schedules.keep(engine, name, 3600, now=earlier)
     serve(engine, "watched")
     log_prediction(settings, "watched")
 
@@ -117,7 +117,7 @@ def test_the_entry_point_claims_what_is_due_enqueues_it_and_says_so(engine, sett
         main([])
     assert capsys.readouterr().out == "due: drift, refit\ndue: nothing\n"
     assert [job.entry_point for job in queue.list_jobs(engine)] == ["drift"]
-    assert not queue.is_schedule_due(engine)
+    assert not schedules.is_any_due(engine)
 
 
 @pytest.mark.integration
@@ -130,4 +130,4 @@ def test_two_processes_at_once_enqueue_once(engine, start):
     names = [name for line in claimed if line != "nothing" for name in line.split(", ")]
     assert sorted(names) == ["drift", "refit"]
     assert [job.entry_point for job in queue.list_jobs(engine)] == ["drift"]
-    assert not queue.is_schedule_due(engine)
+    assert not schedules.is_any_due(engine)

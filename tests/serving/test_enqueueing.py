@@ -79,7 +79,7 @@ def test_the_same_key_and_request_get_the_same_job_however_it_is_written(post, c
 
 def test_a_repeated_request_is_answered_with_the_state_that_its_job_has_now(post, database):
     job_id = post(key="one").json()["job_id"]
-    queue.cancel(database, job_id)
+    queue.cancel(database, job_id, actor="ada")
     assert post(key="one").json()["state"] == "cancelled"
 
 

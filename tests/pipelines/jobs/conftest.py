@@ -1,11 +1,13 @@
 """A tiny MLproject whose entry points leave their marks in the folder $OUT."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 from registry.settings import PlatformSettings
 
+ROOT = Path(__file__).parents[3]
 MLPROJECT = """
 name: tiny
 entry_points:
@@ -16,8 +18,27 @@ entry_points:
     command: "echo 'error: the bars are gone' >&2; exit 2"
   sleeping:
     command: "echo $$ > $OUT/pid; sleep 60"
+  drift:
+    command: "echo $$ > $OUT/drift_pid; sleep 60"
+  nested:
+    command: "setsid sleep 60 & (sleep 60; true) & echo $$ > $OUT/pid; wait"
+  telling:
+    command: "python tell.py"
   schedule:
     command: "SCHEDULE"
+"""
+TELL = f"""
+import os, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from pipelines import progress
+with progress.shown(), progress.part("train"):
+    print("connects to postgresql://ada:pw@db/x", flush=True)
+    for fold in progress.steps(range(4), "fold"):
+        if fold == 1:
+            open(os.environ["OUT"] + "/pid", "w").write(str(os.getpid()))
+            while not os.path.exists(os.environ["OUT"] + "/go on"):
+                time.sleep(0.05)
+                progress.report(1, 2, "epoch 1 of 2")
 """
 
 
@@ -30,6 +51,7 @@ def make_project(tmp_path, monkeypatch):
         folder = tmp_path / "project"
         folder.mkdir()
         (folder / "MLproject").write_text(MLPROJECT.replace("SCHEDULE", schedule))
+        (folder / "tell.py").write_text(TELL)
         return folder
 
     return make

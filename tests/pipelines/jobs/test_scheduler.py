@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from pipelines.jobs import queue, scheduler
+from pipelines.jobs import queue, scheduler, schedules
 from pipelines.jobs.project_run import Launcher
 from pipelines.jobs.scheduler import Scheduler
 from pipelines.jobs.worker import Worker, WorkerSettings
@@ -22,7 +22,7 @@ def due(engine):
     """Make a schedule due, now."""
 
     def make() -> None:
-        queue.schedule(engine, "watching", 3600, now=datetime.now(UTC) - timedelta(hours=2))
+        schedules.keep(engine, "watching", 3600, now=datetime.now(UTC) - timedelta(hours=2))
 
     return make
 
@@ -89,7 +89,7 @@ def test_a_failed_run_is_started_again_after_the_pause_and_what_was_due_stays_du
         chosen.look()
     (line,) = lines
     assert line["error"].startswith("no database (output: ")
-    assert queue.is_schedule_due(engine) and n_started() == 1
+    assert schedules.is_any_due(engine) and n_started() == 1
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + scheduler.RETRY_SECONDS)
     monkeypatch.setattr(scheduler, "time", later)
     chosen.look()
@@ -121,6 +121,6 @@ def test_while_mlflow_is_down_nothing_is_started(engine, settings, make_project,
     platform = settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
     worker = Worker(engine, platform, WorkerSettings(mlproject_uri=str(make_project(COUNTED))))
     due()
-    assert [worker.run_once() for _ in range(2)] == [False, False]
+    assert [worker.look() for _ in range(2)] == [False, False]
     assert n_started() == 0 and not (settings.data_dir / "jobs").exists()
-    assert queue.is_schedule_due(engine)
+    assert schedules.is_any_due(engine)

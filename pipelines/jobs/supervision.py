@@ -1,0 +1,174 @@
+"""Supervision of one claimed job: start its run, renew the lease, tell of it, report its end.
+
+Runs in a thread of its own, one per job. If the lease is lost (cancelled, or taken over) the run
+and everything that it started is killed. What the run tells (`pipelines/progress.py`) and the end
+of its output are written into the job's row with every heartbeat.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+import structlog
+
+from pipelines import progress
+from pipelines.jobs import leases
+from pipelines.jobs.job import Job, Told
+from pipelines.jobs.log_tail import LogTail, Redaction
+from pipelines.jobs.project_run import Entry, Launcher, Outcome, ProjectRun
+from registry.errors import StaleLeaseError
+from registry.settings import PlatformSettings
+
+BEAT_SECONDS = 1.0
+"""Longest time between two heartbeats: a cancelled job is killed within it."""
+LOOK_SECONDS = 0.2
+
+log = structlog.get_logger(__name__)
+
+
+class Supervision:
+    """One claimed job on its way to its end; `run` blocks until then, from any thread."""
+
+    def __init__(
+        self,
+        job: Job,
+        engine: sa.Engine,
+        platform: PlatformSettings,
+        lease_seconds: float,
+        stopping: threading.Event,
+    ) -> None:
+        self.job = job
+        self.lease_until = job.lease_until or datetime.now(UTC)
+        self.is_over = False
+        self._engine = engine
+        self._lease_seconds = lease_seconds
+        self._stopping = stopping
+        self._log_path = platform.data_dir / "jobs" / f"{job.id}.log"
+        self._progress_path = self._log_path.with_suffix(".progress")
+        self._tracking_uri = platform.mlflow_tracking_uri
+        self._redaction = Redaction.of(os.environ, {"DATA_DIR": platform.data_dir})
+        self._tail = LogTail(self._log_path, self._redaction)
+
+    def run(self, launcher: Launcher, mlproject_uri: str) -> None:
+        """Run the job to its end, and report that.
+
+        The job goes back to the queue when the worker stops. When the database does not answer for
+        as long as a lease, its end is not reported, and it runs again.
+        """
+        self._progress_path.unlink(missing_ok=True)
+        try:
+            self._start_and_attend(launcher, self._entry(mlproject_uri))
+        except StaleLeaseError as exc:
+            log.warning("job lost", job=self.job.id, error=str(exc))
+        except sa.exc.OperationalError as exc:
+            log.warning("end of job not reported", job=self.job.id, error=str(exc.orig))
+        except Exception:
+            log.exception("bug beside a job", job=self.job.id)
+        finally:
+            self._progress_path.unlink(missing_ok=True)
+
+    def _entry(self, mlproject_uri: str) -> Entry:
+        said = {
+            "MLFLOW_TRACKING_URI": self._tracking_uri,
+            progress.VARIABLE: str(self._progress_path),
+        }
+        return Entry(
+            uri=mlproject_uri,
+            entry_point=self.job.entry_point,
+            parameters=self.job.payload,
+            experiment=self.job.model_id or "operations",
+            environment=os.environ | said,
+            log_path=self._log_path,
+        )
+
+    def _start_and_attend(self, launcher: Launcher, entry: Entry) -> None:
+        if self._stopping.is_set():
+            self._release()
+            return
+        try:
+            run = launcher.start(entry)
+        except (EOFError, OSError) as exc:  # a signal to the whole group ends the fork server too
+            self._give_up(exc)
+            return
+        try:
+            outcome = self._attend(run)
+        finally:
+            run.kill()
+        if outcome is None:
+            self._release()
+        else:
+            self._end(outcome)
+
+    def _give_up(self, cause: Exception) -> None:
+        if self._stopping.is_set():
+            self._release()
+            return
+        error = f"the run could not be started: {cause!r}"
+        leases.fail(self._engine, self.job, error)
+        log.error("job not started", job=self.job.id, error=repr(cause))
+
+    def _attend(self, run: ProjectRun) -> Outcome | None:
+        """Renew the lease until the run ends; None when the worker stops before.
+
+        Raises:
+            StaleLeaseError: the lease was lost; the caller kills the run.
+        """
+        every = min(self._lease_seconds / 6, BEAT_SECONDS)
+        outcome, next_beat = None, 0.0
+        while outcome is None and not self._stopping.is_set():
+            if time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + every
+                self._beat()
+            outcome = run.wait(min(every, LOOK_SECONDS))
+        return outcome
+
+    def _beat(self) -> None:
+        try:
+            self.lease_until = leases.heartbeat(
+                self._engine, self.job, self._told(), lease_seconds=self._lease_seconds
+            )
+        except sa.exc.OperationalError as exc:
+            log.warning("heartbeat missed", job=self.job.id, error=str(exc.orig))
+
+    def _told(self) -> Told:
+        tail = self._tail.read()
+        if (reported := progress.read(self._progress_path)) is None:
+            return Told(None, None, tail)
+        return Told(reported.stage, reported.fraction, tail, reported.run_id)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._beat()  # what was told since the last one
+        error = self._redaction.apply(outcome.error)
+        result = {"run_id": outcome.run_id, "status": "FINISHED"}
+        if outcome.succeeded:
+            self._report(lambda: leases.finish(self._engine, self.job, result))
+        else:
+            self._report(lambda: leases.fail(self._engine, self.job, error, outcome.run_id))
+        log.info(
+            "job ended",
+            job=self.job.id,
+            entry_point=self.job.entry_point,
+            ok=outcome.succeeded,
+            error=error,
+        )
+
+    def _release(self) -> None:
+        self._report(lambda: leases.release(self._engine, self.job))
+        log.info("job released", job=self.job.id)
+
+    def _report(self, report: Callable[[], object]) -> None:
+        """Report an end; wait for a database that is away for as long as the lease may last."""
+        deadline = time.monotonic() + self._lease_seconds
+        while True:
+            try:
+                report()
+            except sa.exc.OperationalError as exc:
+                if self._stopping.is_set() or time.monotonic() >= deadline:
+                    raise
+                log.warning("job's end waits", job=self.job.id, error=str(exc.orig))
+                self._stopping.wait(BEAT_SECONDS)
+            else:
+                return
