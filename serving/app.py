@@ -34,6 +34,7 @@ from registry.versions import Registry
 from serving import errors
 from serving.batch import OnlineStore
 from serving.connections import BoundedProtocol, allow_many_files
+from serving.data_files import make_data_files
 from serving.engine import Engine
 from serving.envelope import BodyLimits, Envelope
 from serving.executor import Executor
@@ -162,6 +163,7 @@ def _service(
         reporting=Executor("outcomes", serving.max_waiting),
         security=security,
         system=system,
+        data_files=make_data_files(database, platform, serving),
     )
 
 

@@ -38,6 +38,13 @@ TABLE_HEAD = "| address | scope | what it does |"
 GUARD_STATUSES = (401, 403, 429)
 BODY_STATUSES = (400, 408, 413, 415, 422)
 WITH_BODY = ("POST", "PUT", "PATCH")
+UPLOAD_TYPES = {
+    "text/csv": "csv",
+    "application/vnd.apache.parquet": "parquet",
+    "application/x-parquet": "parquet",
+    "application/octet-stream": "parquet",
+}
+"""Content types of an uploaded file, and the format that each means."""
 ENQUEUES = 202
 """Status of every route that enqueues a job (`serving.enqueueing`)."""
 ENQUEUE_STATUSES = (409, 422, 503)
@@ -216,6 +223,9 @@ def _shown(route: Route) -> dict[str, Any]:
     }
     if route.status == ENQUEUES:
         shown["parameters"] = [IDEMPOTENCY_KEY]
+    if route.is_upload:
+        file = {"schema": {"type": "string", "format": "binary"}}
+        shown["requestBody"] = {"required": True, "content": dict.fromkeys(UPLOAD_TYPES, file)}
     if bodies:
         shown["requestBody"] = {"content": {"application/json": {"examples": bodies}}}
     return shown

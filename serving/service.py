@@ -7,6 +7,7 @@ from fastapi import Request
 
 from monitoring.prediction_log import PredictionLog
 from registry.versions import Registry
+from serving.data_files import DataFiles
 from serving.engine import Engine
 from serving.executor import Executor
 from serving.follower import Follower
@@ -35,11 +36,13 @@ class Service:
     reporting: Executor
     security: Security
     system: System
+    data_files: DataFiles
 
     def start(self) -> None:
         """Begin to follow the registry and the keys; returns at once."""
         self.security.keys.start()
         self.system.start()
+        self.data_files.start()
         self.follower.start()
 
     def close(self) -> None:
@@ -51,6 +54,7 @@ class Service:
             self.engine.close()
             self.writing.close()
             self.reporting.close()
+            self.data_files.close()
             self.log.close()
         finally:
             self.database.dispose()

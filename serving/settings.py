@@ -72,6 +72,13 @@ class ServingSettings(BaseSettings):
     upload_timeout: float = Field(
         default=600.0, gt=0, description="Seconds until an upload must have arrived."
     )
+    upload_check_memory: Bytes = Field(
+        default=ByteSize(4_000_000_000),
+        description=(
+            "Most bytes of memory that checking an uploaded file may take; a CSV takes about "
+            "twelve times its size."
+        ),
+    )
     max_waiting: int = Field(
         default=256, ge=1, description="Most predictions that may wait or run at once (503 beyond)."
     )

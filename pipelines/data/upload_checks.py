@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +85,16 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Upload:
     """What a file is said to be, and how its bars are read.
 
     `columns` and `timezone` are those of a bars file that training is to read with the same
     parameters (`BarQuery`).
     """
 
-    path: str
     kind: str
     format: str
-    columns: Mapping[str, str]
+    columns: Mapping[str, str] = field(default_factory=dict)
     timezone: str = "UTC"
 
 
@@ -137,7 +136,7 @@ def refuse_others(name: str, format: str, head: bytes) -> None:
         raise DataRefusedError(name, f"it is no CSV but {what}")
 
 
-def check(name: str, request: Request, limits: Limits) -> Contents:
+def check(name: str, path: Path, upload: Upload, limits: Limits) -> Contents:
     """Read a file as training does, in a process of its own, and return what was found.
 
     Raises:
@@ -147,7 +146,7 @@ def check(name: str, request: Request, limits: Limits) -> Contents:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.data.upload_checks"],
-            input=json.dumps(asdict(request) | {"memory_bytes": limits.memory_bytes}).encode(),
+            input=_asked(path, upload, limits),
             capture_output=True,
             timeout=limits.seconds,
             cwd=ROOT,
@@ -167,7 +166,12 @@ def check(name: str, request: Request, limits: Limits) -> Contents:
         ) from None
     if problem := answer.get("problem"):
         raise DataRefusedError(name, problem)
-    return Contents(request.kind, request.format, answer["n_rows"], tuple(answer["columns"]))
+    return Contents(upload.kind, upload.format, answer["n_rows"], tuple(answer["columns"]))
+
+
+def _asked(path: Path, upload: Upload, limits: Limits) -> bytes:
+    asked = {"path": str(path), "memory_bytes": limits.memory_bytes, "upload": asdict(upload)}
+    return json.dumps(asked).encode()
 
 
 def _environment() -> dict[str, str]:
@@ -182,7 +186,7 @@ def _known_as(head: bytes, known: tuple[tuple[int, bytes, str], ...]) -> str:
 
 def _model_of_fields(head: bytes) -> str:
     """Return what the layout of a model's first fields shows; empty for none."""
-    if len(head) > 3 and head[0] == 0x08 and head[1] < 0x20 and head[2] in (0x12, 0x1A, 0x22):
+    if len(head) > 2 and head[0] == 0x08 and head[1] < 0x20:  # field 1: a version
         return "an ONNX or Core ML model"
     if len(head) > 9 and int.from_bytes(head[:8], "little") < 2**32 and head[8:10] == b'{"':
         return "a safetensors file"
@@ -192,31 +196,29 @@ def _model_of_fields(head: bytes) -> str:
 # In the process of its own ---------------------------------------------------------------------
 
 
-def read(request: Request) -> Contents:
+def read(path: Path, upload: Upload) -> Contents:
     """Read a file with training's readers.
 
     Raises:
         MLEngineError: it cannot be read.
     """
-    path = Path(request.path)
-    if request.format == "csv":
+    if upload.format == "csv":
         _refuse_zero_bytes(path)
     else:
         _refuse_wide(path.name, len(pl.read_parquet_schema(path)))
     table = read_table(path)
     _check_columns(table)
-    if request.format == "csv":
+    if upload.format == "csv":
         _refuse_short_rows(path, table)
-    if request.kind == "bars":
-        query = BarQuery(
-            path=path, columns=request.columns, timezone=request.timezone, policy="repair"
+    if upload.kind == "bars":
+        FILES.read(
+            BarQuery(path=path, columns=upload.columns, timezone=upload.timezone, policy="repair")
         )
-        FILES.read(query)
-    if request.kind != "bars" and not table.has_header:
+    elif not table.has_header:
         raise DataRefusedError(path.name, "it has no header; name the columns in a first line")
-    if request.kind == "texts" and pl.String not in table.frame.dtypes[1:]:
+    if upload.kind == "texts" and pl.String not in table.frame.dtypes[1:]:
         raise DataRefusedError(path.name, "no column holds texts")
-    return Contents(request.kind, request.format, len(table.frame), tuple(table.columns))
+    return Contents(upload.kind, upload.format, len(table.frame), tuple(table.columns))
 
 
 def _refuse_zero_bytes(path: Path) -> None:
@@ -256,23 +258,22 @@ def _check_columns(table: Table) -> None:
 def main() -> None:
     """Answer one request of standard input with one line of standard output."""
     asked = json.loads(sys.stdin.buffer.read())
-    memory_bytes = asked.pop("memory_bytes")
     if sys.platform == "linux":  # macOS has no such limit
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    request = Request(**asked)
+        resource.setrlimit(resource.RLIMIT_AS, (asked["memory_bytes"], asked["memory_bytes"]))
+    path = Path(asked["path"])
     try:
-        found = read(request)
+        found = read(path, Upload(**asked["upload"]))
         answer: dict[str, Any] = {"n_rows": found.n_rows, "columns": found.columns}
     except DataRefusedError as exc:
         answer = {"problem": exc.problem}
     except (MLEngineError, pl.exceptions.PolarsError) as exc:
-        answer = {"problem": _plain(str(exc), request.path)}
+        answer = {"problem": _plain(str(exc), path)}
     print(json.dumps(answer))
 
 
-def _plain(text: str, path: str) -> str:
+def _plain(text: str, path: Path) -> str:
     """Return a reader's message as one line without the folder of the file."""
-    return " ".join(text.replace(path, Path(path).name).split())
+    return " ".join(text.replace(str(path), path.name).split())
 
 
 if __name__ == "__main__":

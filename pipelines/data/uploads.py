@@ -5,8 +5,8 @@ which file a name means, so a file without a row is not there. A name that is up
 the new file from the commit on; the old file goes when nobody reads it. What a killed process left
 (files that were arriving, files renamed and not committed) goes at the next upload or start.
 
-Locks: the folder's own, for a moment, around rename and commit, and around removing; a file's own,
-shared while it is read and exclusive while it arrives. This module looks at no content;
+Locks: the folder's own, for a moment, while files are made, renamed with the commit, or removed; a
+file's own, shared while it is read and exclusive while it arrives. This module looks at no content;
 `pipelines/data/upload_checks.py` does.
 """
 
@@ -15,14 +15,13 @@ import hashlib
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import IO
 
 import sqlalchemy as sa
 
@@ -38,6 +37,8 @@ from registry.errors import (
     DataNameTakenError,
     DataNotFoundError,
     DiskFullError,
+    StoreBusyError,
+    TooManyUploadsError,
 )
 from registry.tables import data_files, jobs, models, versions
 
@@ -47,10 +48,10 @@ SOURCE = "data"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ARRIVING = ".arriving"
-ABANDONED_SECONDS = 60.0
-"""A file younger than this may be one whose process has not locked it yet."""
 RESERVE_BYTES = 256_000_000
 """Room that an upload leaves on the disk, because database and bars are there too."""
+MOST_ARRIVING = 8
+"""Files that may arrive at once, because each takes room before it is known to be data."""
 READ_TRIES = 5
 
 
@@ -89,7 +90,7 @@ class Arriving:
 
     path: Path
     reserve_bytes: int
-    _file: IO[bytes]
+    _file: BufferedWriter
     n_bytes: int = 0
     _sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
@@ -115,9 +116,16 @@ class Arriving:
         self.n_bytes += len(content)
 
     def sync(self) -> None:
-        """Flush the bytes to disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Flush the bytes to disk, where others can read them.
+
+        Raises:
+            DiskFullError: the disk does not take them.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as exc:
+            raise DiskFullError(self.reserve_bytes) from exc
 
     def close(self) -> None:
         """Remove what is still here, and end the lock."""
@@ -154,14 +162,10 @@ class Uploads:
 
         Raises:
             DataNameError: the name cannot be one.
+            TooManyUploadsError: as many as may arrive at once do.
+            DiskFullError: there is no room for a file.
         """
-        check_name(name)
-        folder = self.directory / ARRIVING / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        path = folder / file_name(name, format)
-        file = path.open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        arriving = Arriving(path, self._reserve_bytes, file)
+        arriving = self._begin(check_name(name), format)
         try:
             yield arriving
         finally:
@@ -199,8 +203,8 @@ class Uploads:
             self._remove_stale(name)
         return Kept(file, is_new=held is None, is_changed=True)
 
-    def delete(self, name: str, actor: str) -> None:
-        """Forget a name; its file goes when nobody reads it any more.
+    def delete(self, name: str, actor: str) -> DataFile:
+        """Forget a name and return what it held; its file goes when nobody reads it any more.
 
         Raises:
             DataNameError, DataNotFoundError: no such name.
@@ -217,9 +221,10 @@ class Uploads:
                 reason = f"data {name} deleted"
                 events.append(connection, "data_deleted", actor=actor, reason=reason, facts=facts)
             self._remove_stale(name)
+        return file
 
     @contextmanager
-    def opened(self, name: str) -> Iterator[tuple[DataFile, IO[bytes], Path]]:
+    def opened(self, name: str) -> Iterator[tuple[DataFile, BufferedReader, Path]]:
         """Yield a name's newest file, open and held: it is not removed meanwhile.
 
         Raises:
@@ -246,8 +251,7 @@ class Uploads:
         if not self.directory.is_dir():
             return 0
         with self._locked():
-            arriving = [p for p in self.directory.glob(f"{ARRIVING}/*/*") if _is_old(p)]
-            n_removed = sum(_remove(path) for path in arriving)
+            n_removed = self._sweep_arriving()
             names = [p.name for p in self.directory.iterdir() if NAME.fullmatch(p.name)]
             return n_removed + sum(self._remove_stale(name) for name in names)
 
@@ -258,8 +262,34 @@ class Uploads:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.directory.mkdir(parents=True, exist_ok=True)
-        with SegmentFolder(self.directory).lock(exclusive=True):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(SegmentFolder(self.directory).lock(exclusive=True))
+            except StoreBusyError as exc:
+                raise StoreBusyError("the folder of uploads", exc.waited_seconds) from exc
             yield
+
+    def _begin(self, name: str, format: str) -> Arriving:
+        with self._locked():
+            self._sweep_arriving()
+            if len(list(self.directory.glob(f"{ARRIVING}/*"))) >= MOST_ARRIVING:
+                raise TooManyUploadsError(MOST_ARRIVING)
+            folder = self.directory / ARRIVING / uuid.uuid4().hex
+            try:
+                folder.mkdir(parents=True)
+                path = folder / file_name(name, format)
+                file = path.open("xb")
+            except OSError as exc:
+                raise DiskFullError(self._reserve_bytes) from exc
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return Arriving(path, self._reserve_bytes, file)
+
+    def _sweep_arriving(self) -> int:
+        """Remove files whose process is gone: nobody holds them."""
+        for folder in self.directory.glob(f"{ARRIVING}/*"):
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+        return sum(_remove(path) for path in self.directory.glob(f"{ARRIVING}/*/*"))
 
     def _find(self, name: str) -> DataFile | None:
         with reading(self._engine) as connection:
@@ -382,12 +412,6 @@ def _names(parameters: dict[str, Json], name: str) -> bool:
 def _is_same(held: DataFile, file: DataFile) -> bool:
     facts = ("kind", "format", "sha256")
     return all(getattr(held, fact) == getattr(file, fact) for fact in facts)
-
-
-def _is_old(path: Path) -> bool:
-    with suppress(FileNotFoundError):
-        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
-    return False
 
 
 def _remove(path: Path) -> bool:

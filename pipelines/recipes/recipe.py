@@ -85,13 +85,14 @@ def _parameters(template: Template, name: str, changed: Mapping[str, Json]) -> d
     objective = template.objective({})
     space = space_of(name, objective.loss) if name in SPACES else {}
     own = dict(template.parameters.get(name, {}))
-    known = (defaults(space) if space else ARCHITECTURES.get(name).parameters(objective)) | own
+    stated = defaults(space) if space else ARCHITECTURES.get(name).parameters(objective)
+    known = {**stated, **own}
     if unknown := sorted(set(changed) - set(known)):
         raise ParameterError("parameters", unknown[0], f"one of {', '.join(sorted(known))}")
     for parameter, value in changed.items():
         if parameter in space:
             space[parameter].check(parameter, value)
-    return known | changed
+    return {**known, **changed}
 
 
 @dataclass(frozen=True, slots=True)

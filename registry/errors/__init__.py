@@ -55,6 +55,7 @@ from registry.errors.data_files import (
     DataRefusedError,
     DiskFullError,
     ModelFileError,
+    TooManyUploadsError,
 )
 from registry.errors.families import (
     ArtifactError,
@@ -169,6 +170,7 @@ __all__ = [
     "TooFewSymbolsError",
     "TooLittleHistoryError",
     "TooManyRequestsError",
+    "TooManyUploadsError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnevaluatedPackageError",

@@ -89,3 +89,13 @@ class DiskFullError(UnavailableError):
             f"the disk is full: {reserve_bytes} bytes must stay free below DATA_DIR; "
             "delete data that no model needs, or make room"
         )
+
+
+class TooManyUploadsError(UnavailableError):
+    """As many files arrive as may at once."""
+
+    retry_after_seconds = 30
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} uploads arrive now, and no more may; try again")

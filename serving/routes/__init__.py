@@ -3,6 +3,7 @@
 from serving.route_table import Route
 from serving.routes import (
     bars,
+    data,
     docs,
     front_page,
     health,
@@ -24,6 +25,7 @@ ROUTES: tuple[Route, ...] = (
     *predict.ROUTES,
     *bars.ROUTES,
     *outcomes.ROUTES,
+    *data.ROUTES,
     *keys.ROUTES,
 )
 """Every address. A path with a parameter stands after the fixed paths that it would take."""

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from serving.pages import page, table
 from serving.route_table import Route, Scope, openapi_of
 
-JSON_HEADER = "Content-Type: application/json"
+JSON = "application/json"
 Node = dict[str, Any]
 """A node of the OpenAPI document."""
 SCHEMAS = "#/components/schemas/"
@@ -73,7 +73,7 @@ def _operation(method: str, path: str, operation: Node, address: str) -> str:
     return (
         f'<h2 id="{escape(path.strip("/"))}"><code>{escape(name)}</code></h2>'
         f"{_prose(operation.get('description', ''))}{_request(operation)}"
-        f"{_examples(operation, path, address)}"
+        f"{_examples(operation, method.upper(), address + path)}"
         f"{table(('status', 'answer', 'when'), statuses)}"
     )
 
@@ -83,16 +83,20 @@ def _request(operation: Node) -> str:
     return f"<p>Body: {_body(body)}</p>" if body else ""
 
 
-def _examples(operation: Node, path: str, address: str) -> str:
+def _examples(operation: Node, method: str, address: str) -> str:
     """Return one command per example, or the plain request of an address without a body."""
+    chosen = "" if method in ("GET", "POST") else f"-X {method} "
+    command = f"curl -s {chosen}{escape(address)}"
     if "requestBody" not in operation:
-        return f"<pre>curl -s {escape(address + path)}</pre>"
-    media = operation["requestBody"]["content"]["application/json"]
+        return f"<pre>{command}</pre>"
+    media = operation["requestBody"]["content"]
+    if JSON not in media:
+        return f"<pre>{command} -H 'Content-Type: {next(iter(media))}' --data-binary @FILE</pre>"
     return "".join(
         f"<p>{escape(example.get('summary', name))}:</p>"
-        f"<pre>curl -s {escape(address + path)} -H '{JSON_HEADER}' \\\n"
+        f"<pre>{command} -H 'Content-Type: {JSON}' \\\n"
         f"  -d '{escape(_json(example['value']))}'</pre>"
-        for name, example in media.get("examples", {}).items()
+        for name, example in media[JSON].get("examples", {}).items()
     )
 
 
@@ -107,7 +111,8 @@ def _json(value: Any) -> str:
 def _body(holder: Node) -> str:
     """Return the types that a request or an answer may have."""
     contents: Node = holder.get("content", {})
-    return " or ".join(_type(c["schema"]) for c in contents.values() if c.get("schema"))
+    types = (_type(c["schema"]) for c in contents.values() if c.get("schema"))
+    return " or ".join(dict.fromkeys(types))
 
 
 def _fields(schema: Node) -> str:
