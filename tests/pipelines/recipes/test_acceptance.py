@@ -217,7 +217,8 @@ PLAIN_PARAMETERS = {
     *("source", "columns", "symbols", "start", "end", "interval", "timezone", "policy"),
     *("template", "architecture", "feature_set", "first_test", "parameters", "options"),
     *("model_name", "trigger", "paths", "flavors", "compress"),
-    *("actor", "model_id", "train_run", "validate_run", "run_id", "run"),  # ids
+    *("actor", "model_id", "train_run", "validate_run", "run_id"),  # ids
+    "read_from",  # a source
 }
 
 
