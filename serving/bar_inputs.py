@@ -25,9 +25,9 @@ from serving import columns
 from serving.bar_frames import frame_of
 from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct, horizons_of
 from serving.columns import FormingStep
-from serving.history import History, StoredBars
+from serving.history import Look, StoredBars
 from serving.loading import LoadedVersion
-from serving.panels import Panel, newest_of, panel_of
+from serving.panels import Panel, Panels, newest_of, panel_of
 from serving.rows import FLOAT32_MAX
 from serving.schemas import PredictRequest
 from serving.steps import NewestStep, compute
@@ -66,9 +66,10 @@ def gather(
     if request.timestamp is not None and (request.features is None or not _has_price(given)):
         raise ParameterError("timestamp", request.timestamp.isoformat(), "price_data with it")
     horizons = horizons_of(request, symbols)
+    look = online.history.look(version.contract.interval)
     panel = None
     if isinstance(version.feature_set, PanelSet):
-        panel = _panel(request, version, online, given)
+        panel = _panel(request, version, online.panels, look, given)
     find = _finder(request, version, online, panel)
     errors = dict(given.errors)
     steps: dict[str, _Step] = {}
@@ -77,7 +78,7 @@ def gather(
             continue
         try:
             check_horizon(horizons[symbol], version)
-            held = _held(symbol, request, version, online.history)
+            held = _held(symbol, request, version, look)
             now = _Now(given.forming[symbol], request.timestamp)
             steps[symbol] = _step(held, now, version, find)
         except MLEngineError as error:
@@ -89,14 +90,18 @@ def gather(
 
 
 def _panel(
-    request: PredictRequest, version: LoadedVersion, online: OnlineStore, given: columns.Columns
+    request: PredictRequest,
+    version: LoadedVersion,
+    panels: Panels,
+    look: Look,
+    given: columns.Columns,
 ) -> Panel:
     """Return the panel of the version's whole universe, with the forming bars of the request."""
     every: dict[str, BarSeries] = {}
     is_held = request.bars is None
     for symbol in version.contract.symbols:
         try:
-            held = _held(symbol, request, version, online.history)
+            held = _held(symbol, request, version, look)
         except MLEngineError:  # named as missing, and the symbol's own error where it is asked for
             continue
         every[symbol] = held.series
@@ -105,7 +110,7 @@ def _panel(
             now = _Now(given.forming[symbol], request.timestamp)
             every[symbol] = _forming(held.series, now, version)
     if is_held:
-        return online.panels.of_held(every, version)
+        return panels.of_held(every, version)
     return panel_of(every, newest_of(every), version)
 
 
@@ -145,15 +150,13 @@ def _has_price(given: columns.Columns) -> bool:
     return any(forming.bar for forming in given.forming.values()) or bool(given.errors)
 
 
-def _held(
-    symbol: str, request: PredictRequest, version: LoadedVersion, history: History
-) -> StoredBars:
+def _held(symbol: str, request: PredictRequest, version: LoadedVersion, look: Look) -> StoredBars:
     """Return the bars to predict from: those of the request if it has bars, else those held."""
     interval, needed = version.contract.interval, _needed(version)
     if request.bars is None:
-        found = history.newest(symbol, interval, needed)
+        found = look.newest(symbol, needed)
         if found is None:
-            raise NoHistoryError(symbol, history.symbols(interval))
+            raise NoHistoryError(symbol, look.symbols)
         return found
     if symbol not in request.bars:
         raise NoHistoryError(symbol, request.bars)

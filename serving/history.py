@@ -1,18 +1,17 @@
 """The newest bars of every symbol as arrays, so that a prediction converts nothing twice.
 
 The store (`pipelines.data.sources.store`) holds the bars and follows what other processes append.
-`History` keeps the arrays of its newest bars and extends them by new ones. A stored bar never
-changes; bars are only inserted. So length, first and last time tell whether the arrays still are
-the store's newest bars. Only POST /bars appends here; predictions never do.
+`History` keeps the arrays of the newest bars of each of its frames, which never change, and extends
+them by new ones. A request takes one `Look`. Only POST /bars appends here; predictions never do.
 """
 
 from dataclasses import dataclass, fields
-from threading import Lock
 
 import numpy as np
 import polars as pl
 
 from pipelines.data.bars import BarSeries
+from pipelines.data.sources.held_bars import HeldBars
 from pipelines.data.sources.store import AppendReport, BarStore
 
 ARRAYS = tuple(f.name for f in fields(BarSeries) if f.name != "symbol")
@@ -26,38 +25,56 @@ class StoredBars:
     price_basis: str
 
 
+Arrays = dict[tuple[str, str, int], tuple[pl.DataFrame, BarSeries]]
+"""(interval, symbol, bars) -> the frame that was converted, and its arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The bars of one interval at one moment: whatever arrives later is not in it."""
+
+    interval: str
+    bars: HeldBars
+    arrays: Arrays
+
+    def newest(self, symbol: str, n_bars: int) -> StoredBars | None:
+        """Return the newest `n_bars` of a symbol (fewer if fewer are held), None without any.
+
+        Callers share the arrays and must not change them.
+        """
+        frame = self.bars.frames.get(symbol)
+        if frame is None:
+            return None
+        key = (self.interval, symbol, n_bars)
+        before = self.arrays.get(key)
+        if before is None or before[0] is not frame:
+            series = _brought_up_to(before and before[1], symbol, frame.tail(n_bars))
+            before = self.arrays[key] = (frame, series)
+        return StoredBars(before[1], self.bars.price_basis)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols held, sorted."""
+        return tuple(sorted(self.bars.frames))
+
+
 class History:
     """Bars this engine has received. Safe for threads.
 
-    Law: once `append` has returned, `newest` returns its bars.
+    Law: once `append` has returned, a look that is taken then has its bars.
     """
 
     def __init__(self, store: BarStore) -> None:
         self._store = store
-        self._lock = Lock()  # guards both below
-        self._arrays: dict[tuple[str, str, int], BarSeries] = {}
-        self._basis: dict[str, str] = {}  # an interval keeps the basis of its first bar
+        self._arrays: Arrays = {}
 
     def append(self, frame: pl.DataFrame, interval: str, price_basis: str) -> AppendReport:
         """Store bars durably; idempotent, see `BarStore.append` for its errors."""
         return self._store.append(frame, interval, price_basis)
 
-    def newest(self, symbol: str, interval: str, n_bars: int) -> StoredBars | None:
-        """Return the newest `n_bars` of a symbol (fewer if fewer are held), None without any.
-
-        Callers share the arrays and must not change them.
-        """
-        tail = self._store.tail(interval, symbol, n_bars)
-        if tail.is_empty():
-            return None
-        key = (interval, symbol, n_bars)
-        with self._lock:
-            before, basis = self._arrays.get(key), self._basis.get(interval)
-        series = _brought_up_to(before, symbol, tail)
-        basis = basis or self._store.price_basis(interval)
-        with self._lock:
-            self._arrays[key], self._basis[interval] = series, basis
-        return StoredBars(series, basis)
+    def look(self, interval: str) -> Look:
+        """Return the bars of an interval as they are now; a request takes one look."""
+        return Look(interval, self._store.held(interval), self._arrays)
 
     def symbols(self, interval: str) -> tuple[str, ...]:
         """Return the symbols held at this interval, sorted."""

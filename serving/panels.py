@@ -63,7 +63,7 @@ class Panels:
     def of_held(self, every: Mapping[str, BarSeries], version: LoadedVersion) -> Panel:
         """Return the newest panel of bars held; computed again only when a series changed.
 
-        `every` must come from `History.newest`.
+        `every` must come from `Look.newest`.
 
         Raises:
             TooFewSymbolsError: too few symbols have a bar at the panel's timestamp.

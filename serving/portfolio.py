@@ -105,12 +105,12 @@ def _of_shares(
     positions: Sequence[Position], version: LoadedVersion, online: OnlineStore
 ) -> tuple[NDArray[np.float64], Provenance]:
     """Return weights made of shares and the last closes held."""
-    interval = version.contract.interval
+    look = online.history.look(version.contract.interval)
     values, ends, bases = [], [], set()
     for position in positions:
-        held = online.history.newest(position.symbol, interval, 1)
+        held = look.newest(position.symbol, 1)
         if held is None:
-            raise NoHistoryError(position.symbol, online.history.symbols(interval))
+            raise NoHistoryError(position.symbol, look.symbols)
         values.append(float(position.shares or 0.0) * float(held.series.close[-1]))
         ends.append(int(held.series.timestamp[-1]))
         bases.add(held.price_basis)

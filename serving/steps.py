@@ -64,7 +64,7 @@ class Steps:
     def of_held(self, series: BarSeries, version: LoadedVersion) -> NewestStep:
         """Return the same as `compute(series, version)`, but compute new bars only.
 
-        `series` must come from `History.newest`. Equal to `compute` as a stream is to the batch
+        `series` must come from `Look.newest`. Equal to `compute` as a stream is to the batch
         (`pipelines.data.features.streaming`).
         """
         state = self._state_of(series.symbol, version)
@@ -76,7 +76,7 @@ class Steps:
     ) -> NewestStep:
         """Return the same as `compute(with_forming, version)`, by the stream of the bars held.
 
-        `held` must come from `History.newest`; `with_forming` has one more bar.
+        `held` must come from `Look.newest`; `with_forming` has one more bar.
         """
         state = self._state_of(held.symbol, version)
         with state.lock:

@@ -37,7 +37,7 @@ def from_store(store, symbol, n_bars):
 
 
 def test_nothing_is_held_before_the_first_bar(history):
-    assert history.newest("AAPL", "1d", 10) is None
+    assert history.look("1d").newest("AAPL", 10) is None
     assert history.symbols("1d") == ()
 
 
@@ -45,7 +45,7 @@ def test_newest_follows_every_append_bar_by_bar(history, store, make):
     frame = make.bars("AAPL", N)
     for i in range(N):
         append(history, frame[i : i + 1])
-        found = history.newest("AAPL", "1d", 10)
+        found = history.look("1d").newest("AAPL", 10)
         assert_same(found.series, from_store(store, "AAPL", 10))
         assert len(found.series) == min(i + 1, 10)
     assert found.price_basis == "adjusted"
@@ -55,26 +55,26 @@ def test_newest_follows_every_append_bar_by_bar(history, store, make):
 def test_a_bar_that_arrives_late_is_in_its_place(history, store, make, late):
     frame = make.bars("AAPL", N)
     append(history, pl.concat([frame[:late], frame[late + 1 :]]))
-    history.newest("AAPL", "1d", 10)
+    history.look("1d").newest("AAPL", 10)
     append(history, frame[late : late + 1])
-    assert_same(history.newest("AAPL", "1d", 10).series, from_store(store, "AAPL", 10))
+    assert_same(history.look("1d").newest("AAPL", 10).series, from_store(store, "AAPL", 10))
 
 
 def test_bars_of_another_process_are_seen(history, store, make):
     append(history, make.bars("AAPL", N)[:-1])
-    history.newest("AAPL", "1d", 10)
+    history.look("1d").newest("AAPL", 10)
     BarStore(store.directory).append(make.bars("AAPL", N)[-1:], "1d", "adjusted")
-    assert_same(history.newest("AAPL", "1d", 10).series, from_store(store, "AAPL", 10))
+    assert_same(history.look("1d").newest("AAPL", 10).series, from_store(store, "AAPL", 10))
 
 
 def test_unchanged_bars_are_the_same_object_and_computed_once(history, make, loaded):
     append(history, make.bars("AAPL"))
     steps, needed = Steps(), loaded.contract.min_history
-    first = steps.of_held(history.newest("AAPL", "1d", needed).series, loaded)
-    assert steps.of_held(history.newest("AAPL", "1d", needed).series, loaded) is first
+    first = steps.of_held(history.look("1d").newest("AAPL", needed).series, loaded)
+    assert steps.of_held(history.look("1d").newest("AAPL", needed).series, loaded) is first
     more = make.bars("AAPL")[-1:].with_columns(pl.col("timestamp") + timedelta(days=1))
     append(history, more)
-    series = history.newest("AAPL", "1d", needed).series
+    series = history.look("1d").newest("AAPL", needed).series
     second = steps.of_held(series, loaded)
     assert second is not first
     np.testing.assert_allclose(second.values, compute(series, loaded).values, rtol=1e-10)

@@ -59,7 +59,7 @@ def ask(symbols, version, online, **request):
 
 
 def expected_rows(online: OnlineStore, symbols=UNIVERSE) -> dict[str, np.ndarray]:
-    held = [online.history.newest(symbol, "1d", PANEL.min_history) for symbol in symbols]
+    held = [online.history.look("1d").newest(symbol, PANEL.min_history) for symbol in symbols]
     rows = compute_all(PANEL, [one.series for one in held])
     return {symbol: row[-1] for symbol, row in zip(symbols, rows, strict=True)}
 
@@ -131,7 +131,7 @@ def test_the_columns_a_panel_version_uses_are_found(version):
 def test_a_stream_of_steps_agrees_with_the_whole_window(loaded, online, bars):
     steps = Steps()
     for day in range(3):
-        series = online.history.newest("U00", "1d", 520).series
+        series = online.history.look("1d").newest("U00", 520).series
         found = steps.of_held(series, loaded)
         expected = FEATURE_SETS.get("close_only").compute(series)[-1:]
         np.testing.assert_allclose(found.values, expected, rtol=1e-8, atol=1e-10)

@@ -7,10 +7,12 @@ rewritten O(log n) times. After a crash between writing the merged file and remo
 are there twice; they are equal, and `load` keeps one.
 
 `lock` is advisory (`flock` on the folder itself) and works between processes and between threads.
-Readers share it, so that a merge never takes files away from under them.
+Writers hold it. Readers take no lock: files never change, and one that a merge took away is in the
+merged file, which a second look finds.
 """
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -19,11 +21,14 @@ from pathlib import Path
 
 import polars as pl
 
+from pipelines.data.bars import SCHEMA
 from registry.errors import StoreBusyError
 
 FAN_IN = 32
 LOCK_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.002
+TICK_NS = 50_000_000
+PARTS = "merged_from"
 
 KEY = ("symbol", "timestamp")
 
@@ -57,21 +62,51 @@ class SegmentFolder:
         finally:
             os.close(descriptor)
 
+    def changed_ns(self) -> int | None:
+        """Return when the folder's entries changed last, None where there is no folder.
+
+        The clock of a file system moves in ticks, so a change may carry the time of the one before.
+        A time within the last `TICK_NS` is therefore never the same as another: it is returned as
+        a negative number that differs at each call.
+        """
+        try:
+            changed = self.directory.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        now = time.time_ns()
+        return changed if abs(now - changed) > TICK_NS else -now
+
+    def listed(self) -> tuple[int, frozenset[str]]:
+        """Return `changed_ns` and the names of the whole segments, in this order."""
+        return self.changed_ns() or 0, self.names()
+
     def names(self) -> frozenset[str]:
-        """Return the names of the whole segments (hold the lock)."""
+        """Return the names of the whole segments."""
         return frozenset(n for n in os.listdir(self.directory) if n.endswith(".parquet"))  # noqa: PTH208 - names, not paths: called for every append
 
     def load(self, names: Iterable[str]) -> pl.DataFrame:
         """Return the rows of these segments, sorted and unique by symbol and time."""
         parts = [pl.read_parquet(self.directory / name) for name in sorted(names)]
+        if not parts:
+            return pl.DataFrame(schema=SCHEMA)
         return pl.concat(parts).unique(KEY, keep="first").sort(KEY)
 
-    def write(self, frame: pl.DataFrame, level: int = 0) -> str:
-        """Store the rows as a new segment and return its name (hold the exclusive lock)."""
+    def merged_from(self, name: str) -> frozenset[str]:
+        """Return the segments that one was merged from; none for one that was appended."""
+        facts = pl.read_parquet_metadata(self.directory / name)
+        return frozenset(json.loads(facts.get(PARTS, "[]")))
+
+    def write(self, frame: pl.DataFrame, level: int = 0, parts: Iterable[str] = ()) -> str:
+        """Store the rows as a new segment and return its name (hold the exclusive lock).
+
+        Args:
+            parts: the segments that it is merged from; a reader that has those need not read it.
+        """
         name = f"{level}-{time.time_ns():020d}-{os.getpid()}.parquet"
         partial = self.directory / f".{name}.partial"
         with partial.open("wb") as file:
-            frame.write_parquet(file, compression="zstd", statistics=False)
+            metadata = {PARTS: json.dumps(sorted(parts))}
+            frame.write_parquet(file, compression="zstd", statistics=False, metadata=metadata)
             file.flush()
             os.fsync(file.fileno())
         partial.rename(self.directory / name)
@@ -85,7 +120,7 @@ class SegmentFolder:
             names = [n for n in self.names() if n.startswith(f"{level}-")]
             if len(names) < FAN_IN:
                 return is_changed
-            self.write(self.load(names), level + 1)
+            self.write(self.load(names), level + 1, names)
             for name in names:
                 (self.directory / name).unlink()
             for partial in self.directory.glob(".*.partial"):  # left by a killed writer

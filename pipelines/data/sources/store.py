@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import polars as pl
 
 from pipelines.data.bars import SCHEMA, Bars, check_bars, parse_interval
 from pipelines.data.sources import BarQuery
+from pipelines.data.sources.held_bars import HeldBars, compare
 from pipelines.data.sources.segments import KEY, SegmentFolder, sync_folder
 from registry.errors import (
     BarsError,
@@ -29,7 +30,7 @@ from registry.settings import PlatformSettings, read_settings
 
 PRICE_BASES = ("adjusted", "raw", "mid", "unknown")
 FACTS_FILE = "interval.json"
-MAX_CHUNKS = 64
+NOTHING = HeldBars()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,15 @@ class BarStore:
     """Bars on disk with a copy in memory that follows what other processes append.
 
     Thread safe. Two stores on one folder, in one process or in several, see each other's bars.
+    A reader waits for no writer: it looks at the folder's time of change, and at the bars held when
+    nothing has changed.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._lock = threading.Lock()
-        self._held: dict[str, _IntervalBars] = {}
+        self._writing = threading.Lock()  # one append of this process at a time
+        self._swapping = threading.Lock()  # guards `_held`, for a moment
+        self._held: dict[str, HeldBars] = {}
 
     def intervals(self) -> tuple[str, ...]:
         """Return the intervals of which there are bars."""
@@ -58,7 +62,7 @@ class BarStore:
 
     def symbols(self, interval: str) -> tuple[str, ...]:
         """Return the symbols of which there are bars, in alphabetical order."""
-        return tuple(sorted(self._current(interval)))
+        return tuple(sorted(self.held(interval).frames))
 
     def append(self, frame: pl.DataFrame, interval: str, price_basis: str) -> AppendReport:
         """Store bars of any symbols, in any order; see the module for the laws.
@@ -80,16 +84,15 @@ class BarStore:
         fresh, duplicates, conflicts = _distinct(frame)
         folder = SegmentFolder(self.directory / interval)
         folder.directory.mkdir(parents=True, exist_ok=True)
-        with self._lock, folder.lock(exclusive=True):
+        with self._writing, folder.lock(exclusive=True):
             _fix_basis(folder.directory, interval, price_basis)
-            held = self._refreshed(interval, folder)
+            held = self.held(interval)
             if parse_interval(interval) >= timedelta(days=1):
                 held.check_days(fresh)
             accepted, known, differing = held.split(fresh)
             if not accepted.is_empty():
-                held.add(accepted, folder.write(accepted))
-                if folder.compact():
-                    held.names = folder.names()
+                self._take(interval, folder.write(accepted), accepted)
+                folder.compact()
         return AppendReport(len(accepted), duplicates + known, conflicts + differing)
 
     def read(
@@ -111,42 +114,50 @@ class BarStore:
             ParameterError: the store does not hold the interval.
         """
         interval = self._only_interval(interval)
-        frames = self._current(interval)
-        if not frames:
+        held = self.held(interval)
+        if not held.frames:
             raise self._empty()
-        wanted = tuple(dict.fromkeys(symbols)) or tuple(frames)
+        wanted = tuple(dict.fromkeys(symbols)) or tuple(held.frames)
         for symbol in wanted:
-            if symbol not in frames:
-                raise UnknownSymbolError(symbol, f"the bars store ({interval})", frames)
-        frame = pl.concat([frames[s] for s in sorted(wanted)])
-        return Bars(frame, interval, self.price_basis(interval), "store").between(start, end)
+            if symbol not in held.frames:
+                raise UnknownSymbolError(symbol, f"the bars store ({interval})", held.frames)
+        frame = pl.concat([held.frames[s] for s in sorted(wanted)])
+        return Bars(frame, interval, held.price_basis, "store").between(start, end)
 
     def tail(self, interval: str, symbol: str, n_bars: int) -> pl.DataFrame:
         """Return the newest `n_bars` bars of one symbol (fewer if there are fewer), by time."""
-        frame = self._current(interval).get(symbol)
+        frame = self.held(interval).frames.get(symbol)
         return pl.DataFrame(schema=SCHEMA) if frame is None else frame.tail(n_bars)
 
     def price_basis(self, interval: str) -> str:
         """Return the price basis of an interval that is held."""
-        facts = json.loads((self.directory / interval / FACTS_FILE).read_text())
-        return str(facts["price_basis"])
+        return _read_basis(self.directory / interval)
 
-    def _current(self, interval: str) -> dict[str, pl.DataFrame]:
+    def held(self, interval: str) -> HeldBars:
+        """Return the bars of an interval as they are now; none for one that is not held.
+
+        Costs one look at the folder while nothing is appended.
+        """
         folder = SegmentFolder(self.directory / interval)
-        if not folder.directory.is_dir():
-            return {}
-        with self._lock, folder.lock(exclusive=False):
-            return dict(self._refreshed(interval, folder).frames)
+        held = self._held.get(interval, NOTHING)
+        changed_ns = folder.changed_ns()
+        if changed_ns is None:
+            return NOTHING
+        if changed_ns == held.changed_ns:
+            return held
+        with self._swapping:  # one thread reads what is new, the others find it read
+            held = self._held.get(interval, NOTHING)
+            if folder.changed_ns() != held.changed_ns:
+                held = self._held[interval] = _caught_up(folder, held)
+            return held
 
-    def _refreshed(self, interval: str, folder: SegmentFolder) -> "_IntervalBars":
-        names = folder.names()
-        held = self._held.setdefault(interval, _IntervalBars())
-        if held.names - names:  # another process has merged segments
-            held = self._held[interval] = _IntervalBars()
-        if missing := names - held.names:
-            held.add(folder.load(missing))
-            held.names = names
-        return held
+    def _take(self, interval: str, name: str, rows: pl.DataFrame) -> None:
+        """Hold the rows of a segment just written, unless a reader has found it already."""
+        with self._swapping:
+            held = self._held[interval]
+            if name not in held.names:
+                names = held.names | {name}
+                self._held[interval] = replace(held.with_rows(rows), names=names)
 
     def _only_interval(self, interval: str) -> str:
         held = self.intervals()
@@ -160,70 +171,41 @@ class BarStore:
         return BarsError("the store holds no bars", str(self.directory), "post some to /bars")
 
 
-@dataclass(slots=True)
-class _IntervalBars:
-    """The bars of one interval in memory, per symbol, and the segments they came from."""
+def _caught_up(folder: SegmentFolder, held: HeldBars) -> HeldBars:
+    """Return the bars of the folder as it is now, reading only segments that are new.
 
-    names: frozenset[str] = frozenset()
-    frames: dict[str, pl.DataFrame] = field(default_factory=dict)
-    newest: dict[str, datetime] = field(default_factory=dict)
+    A merge puts many segments into one and removes them, maybe while they are read here; then the
+    folder is listed again.
+    """
+    while True:
+        changed_ns, names = folder.listed()
+        try:
+            held, missing = _missing(folder, held, names)
+            rows = folder.load(missing)
+        except FileNotFoundError:  # merged meanwhile
+            continue
+        basis = held.price_basis or (_read_basis(folder.directory) if names else "")
+        found = held if rows.is_empty() else held.with_rows(rows)
+        return replace(found, price_basis=basis, names=names, changed_ns=changed_ns)
 
-    def add(self, frame: pl.DataFrame, name: str = "") -> None:
-        """Take in rows that are sorted and unique."""
-        for (symbol,), rows in frame.partition_by("symbol", as_dict=True).items():
-            self._add_symbol(str(symbol), rows)
-        if name:
-            self.names |= {name}
 
-    def _add_symbol(self, symbol: str, rows: pl.DataFrame) -> None:
-        first, last = rows["timestamp"][0], rows["timestamp"][-1]
-        held = self.frames.get(symbol)
-        if held is None:
-            self.frames[symbol], self.newest[symbol] = rows, last
-            return
-        merged = pl.concat([held, rows], rechunk=held.n_chunks() >= MAX_CHUNKS)
-        if first <= self.newest[symbol]:
-            merged = merged.unique(KEY, keep="first").sort(KEY)
-        self.frames[symbol], self.newest[symbol] = merged, max(last, self.newest[symbol])
+def _missing(
+    folder: SegmentFolder, held: HeldBars, names: frozenset[str]
+) -> tuple[HeldBars, set[str]]:
+    """Return the bars to go on from, and the segments that they lack.
 
-    def check_days(self, fresh: pl.DataFrame) -> None:
-        """Refuse a second bar of a symbol's UTC day under another label.
-
-        A day labelled by its date in one feed and by its close in another would be held twice,
-        and every indicator would look back over half the days that it names.
-        """
-        stamps = fresh.select(KEY)
-        near = [
-            self.frames[s].select(KEY).filter(pl.col("timestamp").dt.date() >= first)
-            for s, first in stamps.group_by("symbol")
-            .agg(pl.col("timestamp").min().dt.date())
-            .rows()
-            if s in self.newest and self.newest[s].date() >= first
-        ]
-        both = pl.concat([stamps, *near]).unique().sort(KEY)
-        day = pl.struct("symbol", pl.col("timestamp").dt.date())
-        twice = both.filter(day.is_duplicated())
-        if not twice.is_empty():
-            symbol, first = twice.row(0)
-            label = twice["timestamp"][1]
-            problem = (
-                f"{symbol} has two bars of one day, at {first:%Y-%m-%d %H:%M} and {label:%H:%M} UTC"
-            )
-            raise BarsError(problem, "appended bars", "label every bar of a day alike")
-
-    def split(self, fresh: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
-        """Return the rows not held yet, how many are held alike, a line for each that differs."""
-        known = [
-            self.frames[s].filter(pl.col("timestamp").is_in(rows["timestamp"].implode()))
-            for (s,), rows in fresh.partition_by("symbol", as_dict=True).items()
-            if s in self.newest and rows["timestamp"][0] <= self.newest[s]
-        ]
-        known = [rows for rows in known if not rows.is_empty()]
-        if not known:
-            return fresh, 0, ()
-        held = pl.concat(known)
-        n_alike, conflicts = _compare(fresh, held)
-        return fresh.join(held, on=KEY, how="anti", maintain_order="left"), n_alike, conflicts
+    What vanished without a merge of known segments was taken away, or merged twice since the last
+    look: everything is read anew.
+    """
+    gone, missing = held.names - names, set(names - held.names)
+    if not gone:
+        return held, missing
+    for name in sorted(missing):
+        parts = folder.merged_from(name)
+        if parts and parts <= held.names:
+            missing.discard(name)
+            gone -= parts
+    return (NOTHING, set(names)) if gone else (held, missing)
 
 
 def _distinct(frame: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
@@ -239,7 +221,7 @@ def _distinct(frame: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
     if len(first) == len(frame):
         return checked, 0, ()
     rest = frame.with_row_index("at").filter(~pl.struct(KEY).is_first_distinct())
-    n_alike, conflicts = _compare(_as_bars(rest), checked)
+    n_alike, conflicts = compare(_as_bars(rest), checked)
     return checked, n_alike, conflicts
 
 
@@ -251,27 +233,11 @@ def _as_bars(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(columns)
 
 
-def _compare(offered: pl.DataFrame, held: pl.DataFrame) -> tuple[int, tuple[str, ...]]:
-    """Count the offered rows that equal the held row of their time; return a line per other one."""
-    both = offered.join(held, on=KEY, how="inner", suffix="_held", maintain_order="left")
-    values = [c for c in SCHEMA if c not in KEY]
-    alike = pl.all_horizontal(pl.col(c).eq_missing(pl.col(f"{c}_held")) for c in values)
-    differing = both.filter(~alike)
-    lines = []
-    for row in differing.iter_rows(named=True):
-        changed = next(c for c in values if row[c] != row[f"{c}_held"])
-        lines.append(
-            f"{row['symbol']} {row['timestamp']:%Y-%m-%d %H:%M} is held with {changed} "
-            f"{row[f'{changed}_held']}, not {row[changed]}; the held bar stands"
-        )
-    return len(both) - len(differing), tuple(lines)
-
-
 def _fix_basis(directory: Path, interval: str, price_basis: str) -> None:
     """Write the first price basis of an interval, refuse another (hold the exclusive lock)."""
     path = directory / FACTS_FILE
     if path.exists():
-        held = json.loads(path.read_text())["price_basis"]
+        held = _read_basis(directory)
         if held != price_basis:
             raise PriceBasisConflictError(interval, held, price_basis)
         return
@@ -283,6 +249,10 @@ def _fix_basis(directory: Path, interval: str, price_basis: str) -> None:
     partial.rename(path)
     for folder in (directory, directory.parent):
         sync_folder(folder)
+
+
+def _read_basis(directory: Path) -> str:
+    return str(json.loads((directory / FACTS_FILE).read_text())["price_basis"])
 
 
 class Store:

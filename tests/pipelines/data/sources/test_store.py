@@ -1,6 +1,7 @@
 """The bars store: durable, idempotent, safe for several processes."""
 
 import multiprocessing
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from pipelines.data.bars import SCHEMA
 from pipelines.data.sources import SOURCES, BarQuery
-from pipelines.data.sources.segments import FAN_IN, SegmentFolder
+from pipelines.data.sources.segments import FAN_IN, TICK_NS, SegmentFolder
 from pipelines.data.sources.store import BarStore
 from registry.errors import (
     BarsError,
@@ -203,3 +204,113 @@ def test_source_reads_the_platform_folder_by_default(tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     BarStore(tmp_path / "bars").append(make_bars(0, 4), "1d", "raw")
     assert len(SOURCES.get("store").read(BarQuery()).frame) == 4
+
+
+# What other processes do -----------------------------------------------------------------------
+
+
+def read_names(monkeypatch) -> list[str]:
+    """Return a list that gets the name of every segment read from now on."""
+    found: list[str] = []
+    load = SegmentFolder.load
+
+    def counting(folder, names):
+        found.extend(names)
+        return load(folder, names)
+
+    monkeypatch.setattr(SegmentFolder, "load", counting)
+    return found
+
+
+def test_a_reader_waits_for_no_writer(tmp_path):
+    store = BarStore(tmp_path)
+    store.append(make_bars(0, 3), "1d", "raw")
+    with SegmentFolder(tmp_path / "1d").lock(exclusive=True):  # as a writer in its fsync
+        began = time.monotonic()
+        assert len(store.read().frame) == 3
+        assert len(BarStore(tmp_path).read().frame) == 3
+        assert time.monotonic() - began < 1
+
+
+def test_unchanged_bars_are_the_same_object_and_read_once(tmp_path, monkeypatch):
+    store = BarStore(tmp_path)
+    store.append(make_bars(0, 3), "1d", "raw")
+    frame = store.held("1d").frames["ABC"]
+    read = read_names(monkeypatch)
+    for _ in range(3):
+        assert store.held("1d").frames["ABC"] is frame
+    time.sleep(2 * TICK_NS / 1e9)
+    settled = store.held("1d")
+    assert store.held("1d") is settled
+    assert read == []
+
+
+def test_a_look_does_not_change_under_its_reader(tmp_path):
+    store = BarStore(tmp_path)
+    store.append(make_bars(0, 3), "1d", "raw")
+    before = store.held("1d")
+    store.append(make_bars(3, 2), "1d", "raw")
+    store.append(make_bars(0, 1, "XYZ"), "1d", "raw")
+    assert (len(before.frames["ABC"]), set(before.frames)) == (3, {"ABC"})
+    assert len(store.held("1d").frames["ABC"]) == 5
+
+
+def test_appends_within_one_tick_of_the_clock_are_seen(tmp_path):
+    one, two = BarStore(tmp_path), BarStore(tmp_path)
+    for day in range(12):
+        one.append(make_bars(day, 1), "1d", "raw")
+        assert len(two.held("1d").frames["ABC"]) == day + 1
+
+
+def test_a_merge_of_known_segments_reads_nothing_again(tmp_path, monkeypatch):
+    writer, reader = BarStore(tmp_path), BarStore(tmp_path)
+    for day in range(FAN_IN - 1):
+        writer.append(make_bars(day, 1), "1d", "raw")
+    reader.held("1d")
+    folder = SegmentFolder(tmp_path / "1d")
+    parts = folder.names()
+    merged = folder.write(folder.load(parts), 1, parts)
+    for name in parts:
+        (folder.directory / name).unlink()
+    writer.append(make_bars(FAN_IN, 1, "XYZ"), "1d", "raw")
+    read = read_names(monkeypatch)
+    held = reader.held("1d")
+    assert merged not in read
+    assert len(read) == 1
+    assert {s: len(frame) for s, frame in held.frames.items()} == {"ABC": FAN_IN - 1, "XYZ": 1}
+
+
+def test_a_merge_of_segments_that_were_never_seen_is_read(tmp_path):
+    writer, reader = BarStore(tmp_path), BarStore(tmp_path)
+    writer.append(make_bars(0, 1), "1d", "raw")
+    reader.held("1d")
+    for day in range(1, FAN_IN + 2):
+        writer.append(make_bars(day, 1), "1d", "raw")
+    assert len(reader.held("1d").frames["ABC"]) == FAN_IN + 2
+
+
+def test_segments_that_were_taken_away_are_held_no_longer(tmp_path):
+    store = BarStore(tmp_path)
+    store.append(make_bars(0, 2), "1d", "raw")
+    store.append(make_bars(0, 2, "XYZ"), "1d", "raw")
+    newest = max(SegmentFolder(tmp_path / "1d").names())
+    (tmp_path / "1d" / newest).unlink()
+    assert set(store.held("1d").frames) == {"ABC"}
+    shutil.rmtree(tmp_path / "1d")
+    assert store.held("1d").frames == {}
+    store.append(make_bars(5, 1), "1d", "mid")
+    assert (len(store.read().frame), store.read().price_basis) == (1, "mid")
+
+
+def test_a_merge_while_segments_are_read_is_looked_at_again(tmp_path, monkeypatch):
+    store, load = BarStore(tmp_path), SegmentFolder.load
+    store.append(make_bars(0, 2), "1d", "raw")
+    failures = iter([FileNotFoundError("merged")])
+
+    def vanishing(folder, names):
+        for error in failures:
+            raise error
+        return load(folder, names)
+
+    monkeypatch.setattr(SegmentFolder, "load", vanishing)
+    assert len(BarStore(tmp_path).read().frame) == 2
