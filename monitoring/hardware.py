@@ -158,6 +158,10 @@ class Machine:
         self._is_first = False
         return sample
 
+    def close(self) -> None:
+        """Give back what reading holds open."""
+        self._nvidia.close()
+
     def _cpu(self) -> Cpu:
         cores = tuple(psutil.cpu_percent(percpu=True))  # since this thread's last call
         loads = psutil.getloadavg()

@@ -22,6 +22,8 @@ STEP_SECONDS = 5.0
 """Of the samples within one such step the first is kept in the history."""
 SECOND_LOOK_SECONDS = 1.0
 """Rates need two samples: the second one follows the first after this, or the interval."""
+SLOW_LOOK_SECONDS = 20.0
+"""What one look with the pause that it costs may take on a busy machine."""
 
 log = structlog.get_logger("monitoring.sampler")
 
@@ -73,8 +75,15 @@ class Sampler:
 
     @property
     def problem(self) -> str | None:
-        """Why the last look gave no sample; None when it did."""
+        """Why there is no new sample; None when all is well, or sampling is off."""
+        age = self.age_seconds
+        if self._problem is None and age is not None and age > self._overdue_seconds:
+            return f"no sample for {age:.0f} s: something that is read does not answer"
         return self._problem
+
+    @property
+    def _overdue_seconds(self) -> float:
+        return 3 * max(self.settings.monitoring_interval, SLOW_LOOK_SECONDS)
 
     def history(self) -> list[HistoryPoint]:
         """Return the points of the last hour, oldest first."""
@@ -113,6 +122,7 @@ class Sampler:
             due = next_due(due, monotonic(), pause, cost)
             pause = interval
             self._stop.wait(max(0.0, due - monotonic()))
+        self._machine.close()
 
     def _keep(self, taken: float, sample: HardwareSample) -> None:
         with self._lock:

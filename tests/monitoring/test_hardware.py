@@ -251,6 +251,26 @@ def test_what_was_missed_is_not_made_up_for():
     assert next_due(due=100.0, now=4000.0, pause=10.0, cost=0.0) == 4000.0
 
 
+def test_a_look_that_hangs_is_told(clock, machine):
+    kept = Sampler(machine, HardwareSettings(monitoring_interval=5))
+    kept.take()
+    assert kept.problem is None
+    clock.now += 61.0
+    assert kept.problem == "no sample for 61 s: something that is read does not answer"
+
+
+def test_the_thread_gives_nvml_back(tmp_path):
+    nvml = FakeNvml()
+    kept = Sampler(Machine(tmp_path, nvidia=Nvidia(lambda: nvml)), HardwareSettings())
+    kept.start()
+    until = time.monotonic() + 10
+    while kept.newest is None and time.monotonic() < until:
+        time.sleep(0.005)
+    assert nvml.opened == 1
+    kept.close()
+    assert nvml.opened == 0
+
+
 def test_the_thread_samples_and_ends(machine):
     kept = Sampler(machine, HardwareSettings(monitoring_interval=0.01))
     kept.start()

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from monitoring import logged_answers
 from monitoring.drift import judge_window, watch
 from monitoring.logged_answers import by_request, by_time
 from monitoring.outcome_reports import LATE_AFTER, OutcomeReport, Reporting
@@ -389,6 +390,19 @@ def test_two_writers_at_once_keep_one_value(settings, engine, take, log):
     assert len(held(engine)) == 50
 
 
+@pytest.mark.postgres
+def test_postgresql_keeps_the_first_value_too(postgres_engine):
+    told = [reported(i, value) for i, value in enumerate(["high", 0.5, "low"])]
+    with postgres_engine.begin() as connection:
+        added, held = keep(connection, told[:2])
+    assert (added, held) == ({each.key for each in told[:2]}, {})
+    with postgres_engine.begin() as connection:
+        added, held = keep(connection, [replace(each, value="other") for each in told])
+    assert added == {told[2].key}
+    assert held == {told[0].key: "high", told[1].key: 0.5}
+    assert read_reported(postgres_engine, "m", AT + STEP)[0] == told[1]
+
+
 def test_more_outcomes_than_one_statement_takes(take, log, engine):
     assert take(*(by_name(i) for i in range(1201))).accepted == 1201
     receipt = take(*(by_name(i, "low") for i in range(1201)))
@@ -422,6 +436,16 @@ def test_answers_are_found_on_disk_and_in_memory(written, log):
         "c": ["3"],
     }
     assert by_request(log, ["other"], {"a"}) == {}
+
+
+def test_a_search_ends(written, log, monkeypatch):
+    monkeypatch.setattr(logged_answers, "FILES_AT_ONCE", 1)
+    for i in range(4):
+        written(answer(i, request_id=f"r{i}"))
+    looks = iter([0.0, 1.0, 2.0, 99.0, 99.0])
+    monkeypatch.setattr(logged_answers, "monotonic", lambda: next(looks))
+    ids = {f"r{i}" for i in range(4)}
+    assert len(by_request(log, ["m"], ids)) == 2  # the rest is not looked for any more
 
 
 def test_of_a_request_id_used_twice_the_newest_counts(written, log):

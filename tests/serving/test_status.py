@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -120,6 +121,23 @@ def test_health_answers_while_the_database_hangs(client, app, release, monkeypat
     found = gauges_of(client.get("/metrics").text)
     assert found["dependency_up", "database"] == 0
     assert ("jobs", "queued") not in found
+
+
+def test_health_answers_while_mlflow_hangs(settings, serving_settings, hardware_settings, running):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # it takes connections and says nothing
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        platform = settings.model_copy(update={"mlflow_tracking_uri": uri})
+        app = create_app(platform, serving_settings, PredictionLogSettings(), hardware_settings)
+        with running(app) as client:
+            wait_for(lambda: app.state.service.follower.is_ready)
+            started = time.monotonic()
+            answer = client.get("/health")
+            assert time.monotonic() - started < 2 * dependencies.PATIENCE_SECONDS
+            assert answer.status_code == 200
+            assert client.get("/health/ready").status_code == 200
+            assert answer.json()["dependencies"]["mlflow"]["ok"] is not True
 
 
 def test_health_recovers_with_the_database(client, app, monkeypatch):
