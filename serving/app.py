@@ -37,6 +37,7 @@ from serving.connections import BoundedProtocol, allow_many_files
 from serving.data_files import make_data_files
 from serving.engine import Engine
 from serving.envelope import BodyLimits, Envelope
+from serving.event_streams import EventStreams
 from serving.executor import Executor
 from serving.follower import Follower, Stores
 from serving.gauges import SystemGauges
@@ -163,6 +164,7 @@ def _service(
         reporting=Executor("outcomes", serving.max_waiting),
         security=security,
         system=system,
+        streams=EventStreams(serving.max_event_streams),
         data_files=make_data_files(database, platform, serving),
     )
 
@@ -193,8 +195,21 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config, app.state.service.streams).run(sockets=[listener])
     return 0
+
+
+class Server(uvicorn.Server):
+    """A server whose shutdown does not wait for streams of events."""
+
+    def __init__(self, config: uvicorn.Config, streams: EventStreams) -> None:
+        super().__init__(config)
+        self._streams = streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then wait for the requests that have begun."""
+        self._streams.close()
+        await super().shutdown(sockets)
 
 
 def server_config(app: ASGIApp, serving: ServingSettings) -> uvicorn.Config:

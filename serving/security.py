@@ -114,6 +114,11 @@ class KeyRing:
         is_same = hmac.compare_digest(sha256_of(secret), expected)
         return key if key and is_same and key.revoked_at is None else None
 
+    def is_valid(self, key_id: str) -> bool:
+        """Return whether a key exists and is not revoked."""
+        key = self._keys.get(key_id)
+        return key is not None and key.revoked_at is None
+
     def load(self) -> None:
         """Read the keys now."""
         self._keys = {key.id: key for key in list_keys(self._engine)}
@@ -197,6 +202,10 @@ class Security:
     @property
     def _is_open(self) -> bool:
         return self.is_loopback and not self.keys.is_any_made
+
+    def is_valid(self, principal: Principal) -> bool:
+        """Return whether one that passed the guard may go on; an answer that stays open asks."""
+        return self._is_open if principal == LOCAL else self.keys.is_valid(principal.actor)
 
     async def guard(self, route: Route, connection: Connection) -> None:
         """Let a request pass, with its `Principal` and its limits in `connection["state"]`.

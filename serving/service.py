@@ -9,6 +9,7 @@ from monitoring.prediction_log import PredictionLog
 from registry.versions import Registry
 from serving.data_files import DataFiles
 from serving.engine import Engine
+from serving.event_streams import EventStreams
 from serving.executor import Executor
 from serving.follower import Follower
 from serving.history import History
@@ -36,6 +37,7 @@ class Service:
     reporting: Executor
     security: Security
     system: System
+    streams: EventStreams
     data_files: DataFiles
 
     def start(self) -> None:
@@ -48,6 +50,7 @@ class Service:
     def close(self) -> None:
         """Stop following, finish what has begun, write the prediction log out."""
         try:
+            self.streams.close()
             self.follower.close()
             self.security.keys.close()
             self.system.close()

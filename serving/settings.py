@@ -82,6 +82,9 @@ class ServingSettings(BaseSettings):
     max_waiting: int = Field(
         default=256, ge=1, description="Most predictions that may wait or run at once (503 beyond)."
     )
+    max_event_streams: int = Field(
+        default=64, ge=1, description="Most streams of events that are open at once (503 beyond)."
+    )
     default_timeout: float = Field(
         default=30.0,
         gt=0,

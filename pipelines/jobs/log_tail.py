@@ -16,7 +16,7 @@ SECRET_NAMES = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|API_?KEY|ACC
 SHORTEST_SECRET = 6
 """Shorter values (`false`, `1`) stand in every text."""
 SECRET_SHAPES = (
-    re.compile(r"(?<=://)[^\s/@]+:[^\s/@]+(?=@)"),  # user and password of an address
+    re.compile(r"(?<=://)\S*(?=@)"),  # user and password of an address; it may hold / and @
     re.compile(r"(?<=[Bb]earer )\S+"),
     re.compile(r"\b[0-9a-f]{12}\.[A-Za-z0-9_\-]{43}"),  # our own keys
 )

@@ -21,7 +21,7 @@ This module runs nothing; `pipelines/jobs/worker.py` does.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
@@ -172,9 +172,14 @@ def list_jobs(
     state: str | None = None,
     entry_point: str | None = None,
     model_id: str | None = None,
+    model_ids: Collection[str] | None = None,
     limit: int = 100,
 ) -> list[Job]:
-    """Return jobs, newest first; each filter that is given must match."""
+    """Return jobs, newest first; each filter that is given must match.
+
+    Args:
+        model_ids: only jobs of these models; None means all, those of no model included.
+    """
     query = sa.select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
     for column, wanted in (
         (jobs.c.state, state),
@@ -183,5 +188,7 @@ def list_jobs(
     ):
         if wanted is not None:
             query = query.where(column == wanted)
+    if model_ids is not None:
+        query = query.where(jobs.c.model_id.in_(model_ids))
     with reading(engine) as connection:
         return [job_of(row) for row in connection.execute(query)]

@@ -103,6 +103,7 @@ from registry.errors.unavailable import (
     RegistryUnavailableError,
     StoreBusyError,
     TimeLimitError,
+    TooManyStreamsError,
 )
 
 __all__ = [
@@ -170,6 +171,7 @@ __all__ = [
     "TooFewSymbolsError",
     "TooLittleHistoryError",
     "TooManyRequestsError",
+    "TooManyStreamsError",
     "TooManyUploadsError",
     "UnauthenticatedError",
     "UnavailableError",

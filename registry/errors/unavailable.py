@@ -37,6 +37,17 @@ class OverloadedError(UnavailableError):
         super().__init__(f"{waiting} requests are waiting already (MAX_WAITING={limit}); retry")
 
 
+class TooManyStreamsError(UnavailableError):
+    """More streams of events are open than the process takes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"{limit} streams of events are open already (MAX_EVENT_STREAMS); close one, or ask "
+            "again and again without a stream"
+        )
+
+
 class TimeLimitError(DeadlineError):
     """The answer was not ready in time; the request's work is given up."""
 

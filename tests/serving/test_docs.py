@@ -33,7 +33,7 @@ def test_every_status_is_in_the_page(client):
         for operation in methods.values()
         for status in operation["responses"]
     }
-    assert declared - {"200", "201", "202"} <= set(
+    assert {status for status in declared if not status.startswith("2")} <= set(
         re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE)
     )
 
