@@ -1,6 +1,7 @@
 """Tables and texts the whole way: a file, the stages, a registered version, answers, drift."""
 
 import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 
 from monitoring.drift import judge_window, watch
+from monitoring.outcome_reports import OutcomeReport, Reporting
 from monitoring.prediction_log import PredictionLog
 from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings, PredictionLogSettings
@@ -63,6 +65,19 @@ def watched(made, logged):
     return watch(made.files, made.settings, made.engine, None)
 
 
+def report_outcomes(made, logged, values):
+    """Report what became of logged rows, each known when it was answered."""
+    log = PredictionLog(made.settings.predictions_dir, PredictionLogSettings())
+    reports = [
+        OutcomeReport(value, request_id="r", symbol=row["symbol"], known_at=row["as_of"])
+        for row, value in zip(logged, values, strict=True)
+    ]
+    reporting = Reporting(made.engine, Registry(made.settings, made.engine), log)
+    receipt = reporting.take(reports, lambda _: True, "test", datetime.now(UTC))
+    log.close()
+    return receipt
+
+
 def table(n, seed):
     rng = np.random.default_rng(seed)
     age, city = rng.integers(18, 80, n), rng.choice(["Rome", "Oslo"], n)
@@ -86,6 +101,14 @@ def test_a_table(made, tmp_path):
     logged = answers(found.loaded, rows=same.drop("risk").to_dicts())[1]
     state = watched(found, logged)
     assert judge_window(state, state.times[-1], MonitoringSettings()).verdict == "no_drift"
+    assert report_outcomes(found, logged, same["risk"].to_list()).accepted == N
+    state = watch(found.files, found.settings, found.engine, None)
+    performance = judge_window(state, state.times[-1], MonitoringSettings()).performance
+    said = [json.loads(row["answer"])["probabilities"] for row in logged]
+    surprise = [-np.log(p[risk]) for p, risk in zip(said, same["risk"], strict=True)]
+    assert performance["loss"] == pytest.approx(np.mean(surprise[-63:]), rel=1e-5)
+    assert performance["loss"] < performance["baseline_loss"] and performance["fell"] is False
+    assert performance["expected_excess"] < 0
     logged = answers(found.loaded, rows=other.drop("risk").to_dicts())[1]
     state = watched(found, logged)
     report = judge_window(state, state.times[-1], MonitoringSettings())
