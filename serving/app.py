@@ -13,7 +13,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -52,7 +51,7 @@ from serving.security import KeyRing, Security
 from serving.service import Service
 from serving.settings import LogLevel, ServingSettings
 from serving.steps import Steps
-from serving.system import make_system
+from serving.system import engine_version, make_system
 
 DESCRIPTION = """Predictions of registered models: from rows, from bars of the request, from the
 bars that this engine holds, from texts, or for a portfolio. Every error has one shape:
@@ -91,7 +90,7 @@ def create_app(
 
     app = FastAPI(
         title="Nautilus ML Engine",
-        version=_installed_version(),
+        version=engine_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         openapi_url=None,
@@ -259,13 +258,6 @@ def configure_logging(level: LogLevel) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-def _installed_version() -> str:
-    try:
-        return version("nautilus-ml-engine")
-    except PackageNotFoundError:
-        return "0.0.0+source"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from serving.history import History
 from serving.traffic import Traffic
 
 ENGINE_PACKAGE = "nautilus-ml-engine"
+FROM_SOURCE = "0.0.0+source"
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "mlflow": ("mlflow", "mlflow-skinny"),
     "onnxruntime": ("onnxruntime",),
@@ -96,7 +97,12 @@ def versions() -> Mapping[str, str | None]:
     """Return what is installed, from the packages' metadata; nothing is imported for it."""
     libraries = {name: _first_installed(found) for name, found in PACKAGES.items()}
     python = {"python": python_platform.python_version()}
-    return {"engine": _first_installed((ENGINE_PACKAGE,)), **python, **libraries}
+    return {"engine": engine_version(), **python, **libraries}
+
+
+def engine_version() -> str:
+    """Return the version of this code; a checkout that is not installed has none of its own."""
+    return _first_installed((ENGINE_PACKAGE,)) or FROM_SOURCE
 
 
 def shown_settings(kinds: Iterable[BaseSettings]) -> dict[str, Json]:

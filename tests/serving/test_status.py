@@ -215,6 +215,7 @@ def test_status_names_versions_workers_and_queues(client, app):
         connection.execute(workers.insert(), [row | {"seen_at": now - timedelta(seconds=40)}])
     body = client.get("/system/status").json()
     assert re.fullmatch(r"3\.\d+\.\d+", body["versions"]["python"])
+    assert body["versions"]["engine"] == client.get("/openapi.json").json()["info"]["version"]
     assert body["versions"]["mlflow"].startswith("3.")
     assert body["queues"]["jobs"]["queued"] == 1
     assert body["queues"]["waiting_predictions"] == 0
