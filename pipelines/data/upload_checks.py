@@ -266,7 +266,7 @@ def main() -> None:
         answer: dict[str, Any] = {"n_rows": found.n_rows, "columns": found.columns}
     except DataRefusedError as exc:
         answer = {"problem": exc.problem}
-    except (MLEngineError, pl.exceptions.PolarsError) as exc:
+    except (MLEngineError, pl.exceptions.PolarsError, csv.Error) as exc:
         answer = {"problem": _plain(str(exc), path)}
     print(json.dumps(answer))
 

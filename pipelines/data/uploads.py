@@ -10,6 +10,7 @@ file's own, shared while it is read and exclusive while it arrives. This module 
 `pipelines/data/upload_checks.py` does.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -50,6 +51,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ARRIVING = ".arriving"
 RESERVE_BYTES = 256_000_000
 """Room that an upload leaves on the disk, because database and bars are there too."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MOST_ARRIVING = 8
 """Files that may arrive at once, because each takes room before it is known to be data."""
 READ_TRIES = 5
@@ -108,10 +110,8 @@ class Arriving:
         found = os.statvfs(self.path.parent)
         if found.f_bavail * found.f_frsize < self.reserve_bytes + len(content):
             raise DiskFullError(self.reserve_bytes)
-        try:
+        with _full_disk_said(self.reserve_bytes):
             self._file.write(content)
-        except OSError as exc:  # the disk, or the quota of this user
-            raise DiskFullError(self.reserve_bytes) from exc
         self._sha.update(content)
         self.n_bytes += len(content)
 
@@ -121,11 +121,13 @@ class Arriving:
         Raises:
             DiskFullError: the disk does not take them.
         """
-        try:
+        with _full_disk_said(self.reserve_bytes):
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as exc:
-            raise DiskFullError(self.reserve_bytes) from exc
+
+    def release(self) -> None:
+        """End the lock of a file that is data now: whoever replaces it may remove it."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Remove what is still here, and end the lock."""
@@ -197,11 +199,13 @@ class Uploads:
         with self._locked():
             held = self._find(name)
             self._publish(arriving.path, file)  # the same bytes mend a file that was damaged
-            if held and _is_same(held, file):
-                return Kept(held, is_new=False, is_changed=False)
-            self._record(file, held)
+            is_changed = held is None or not _is_same(held, file)
+            if is_changed:
+                self._record(file, held)
+            arriving.release()
             self._remove_stale(name)
-        return Kept(file, is_new=held is None, is_changed=True)
+        known = file if is_changed or held is None else held
+        return Kept(known, is_new=held is None, is_changed=is_changed)
 
     def delete(self, name: str, actor: str) -> DataFile:
         """Forget a name and return what it held; its file goes when nobody reads it any more.
@@ -275,12 +279,10 @@ class Uploads:
             if len(list(self.directory.glob(f"{ARRIVING}/*"))) >= MOST_ARRIVING:
                 raise TooManyUploadsError(MOST_ARRIVING)
             folder = self.directory / ARRIVING / uuid.uuid4().hex
-            try:
+            with _full_disk_said(self._reserve_bytes):
                 folder.mkdir(parents=True)
                 path = folder / file_name(name, format)
                 file = path.open("xb")
-            except OSError as exc:
-                raise DiskFullError(self._reserve_bytes) from exc
             fcntl.flock(file, fcntl.LOCK_EX)
             return Arriving(path, self._reserve_bytes, file)
 
@@ -403,6 +405,16 @@ def users_of(connection: sa.Connection, name: str) -> list[str]:
         if _names(payload, name):
             found.add(f"job {job_id}")
     return sorted(found)
+
+
+@contextmanager
+def _full_disk_said(reserve_bytes: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in FULL:
+            raise DiskFullError(reserve_bytes) from exc
+        raise
 
 
 def _names(parameters: dict[str, Json], name: str) -> bool:

@@ -1,13 +1,22 @@
 """Stage train: the files of a candidate agree with each other and with the data they came from."""
 
+import hashlib
 import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from pipelines.data.upload_checks import Contents
+from pipelines.data.uploads import Uploads
+from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.candidate import EVIDENCE_FILE
+from pipelines.recipes.dataset import read_dataset
+from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.reference import DriftProfile
+from pipelines.train import contract_of
 from registry.contract import ModelContract
 from registry.version_files import (
     CONTRACT_FILE,
@@ -107,3 +116,21 @@ def test_the_evidence_in_mlflow_is_what_was_loaded(made, candidate, tmp_path):
     with np.load(path) as stored:
         np.testing.assert_array_equal(stored["scores"], candidate.oof.scores)
         np.testing.assert_array_equal(stored["t0"], candidate.oof.rows.t0)
+
+
+def test_the_contract_says_which_upload_was_read_and_where_the_next_one_is(engine, settings):
+    uploads = Uploads(engine, settings.uploads_dir, reserve_bytes=0)
+    content = "".join(["a,b,y\n", *(f"{i % 7},{i % 5},{i % 2}\n" for i in range(80))]).encode()
+    with uploads.arriving("churn", "csv") as arriving:
+        arriving.write(content)
+        uploads.keep("churn", arriving, Contents("table", "csv", 80, ("a", "b", "y")), "test")
+    source = SourceParameters(source="data", path="churn")
+    wanted = RecipeParameters(
+        template="tabular", architecture="logistic", options='{"target": "y"}'
+    )
+    recipe, dataset = read_dataset(source, wanted, settings)
+    contract = contract_of(recipe, dataset, source, SimpleNamespace(n_scores=2))
+    assert contract.data.file_sha256 == hashlib.sha256(content).hexdigest()
+    assert ModelContract.from_json(contract.to_json()) == contract
+    again = kind_of("tabular").repeated(contract, datetime.now(UTC))
+    assert SourceParameters(**again) == source
