@@ -148,7 +148,7 @@ def _bar(value: Any, where: str) -> dict[str, float]:
         return {"close": _price(value, where)}
     unknown = sorted(set(value) - set(PRICES))
     if unknown:
-        raise ParameterError(f"{where}.{unknown[0]}", value[unknown[0]], "open, high, low, close")
+        raise ParameterError(where, unknown[0], "only open, high, low and close")
     if value.get("close") is None:
         raise ParameterError(where, value, "an object with close")
     bar = {n: _price(value[n], f"{where}.{n}") for n in PRICES if value.get(n) is not None}

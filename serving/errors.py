@@ -4,6 +4,8 @@
 name, `message` is one line for people, `details` are the error's facts. It is the shape of every
 answer that is not 2xx, whatever raised it: a deliberate error, a schema, the router (404, 405),
 or a bug (500, with the request id and without a traceback).
+
+No answer repeats what was sent, but for plain names of fields, models and symbols.
 """
 
 import json
@@ -38,7 +40,6 @@ STATUS: tuple[tuple[type[errors.MLEngineError], int], ...] = (
     (errors.MLEngineError, 500),
 )
 MAX_PROBLEMS = 20
-MAX_VALUE_CHARS = 60
 MAX_TEXT_CHARS = 1000
 MAX_DEPTH = 4
 
@@ -64,7 +65,7 @@ def entry(code: str, message: str, details: Mapping[str, Any] | None = None) -> 
 
 def entry_of(error: errors.MLEngineError) -> dict[str, Any]:
     """Return the inside of a deliberate error's answer; also used per symbol."""
-    return entry(code_of(error), str(error), vars(error))
+    return entry(code_of(error), error.for_callers, error.facts)
 
 
 def response(
@@ -95,7 +96,7 @@ async def _deliberate(_: Request, error: Exception) -> JSONResponse:
         headers = {"Retry-After": str(getattr(error, "retry_after_seconds", 5))}
     if status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
-    return response(status, code_of(error), str(error), vars(error), headers)
+    return response(status, code_of(error), error.for_callers, error.facts, headers)
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
@@ -122,34 +123,28 @@ async def _validation(_: Request, error: Exception) -> JSONResponse:
     return response(422, "invalid_request", lines[0] + more, details)
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    where = f"{request.method} {request.url.path}"
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     message = {
-        400: f"the body of {where} cannot be read as JSON",
-        404: f"nothing is at {where}; the addresses are listed at /openapi.json",
-        405: f"{where} is not possible; allowed: {headers.get('allow', 'see /openapi.json')}",
+        400: "the body cannot be read as JSON",
+        404: "nothing is at this address; the addresses are listed at /openapi.json",
+        405: f"this address takes only: {headers.get('allow', 'see /openapi.json')}",
     }.get(error.status_code, str(error.detail))
     code = HTTPStatus(error.status_code).name.lower()
     return response(error.status_code, code, message, headers=error.headers)
 
 
 def _problem_line(problem: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in problem["loc"] if part != "body") or "body"
+    place = ".".join(errors.named(str(part)) for part in problem["loc"] if part != "body")
+    place = place or "body"
     rule = problem["type"]
     if rule == "extra_forbidden":
         return f"{place}: unknown field"
     if rule == "missing":
         return f"{place}: this field is required"
-    found = _shown(problem.get("input"))
     expected = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{place}: {expected[:1].lower()}{expected[1:]}, got {found}"
-
-
-def _shown(value: object) -> str:
-    text = errors.shown(value)
-    return text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 3]}..."
+    return f"{place}: {expected[:1].lower()}{expected[1:]}"
 
 
 def _text(text: str) -> str:
@@ -167,7 +162,7 @@ def _plain(value: object, depth: int = 0) -> object:
     if isinstance(value, bool | int | float | None):
         return value
     if depth == MAX_DEPTH:
-        return _text(_shown(value))
+        return _text(errors.shown(value))
     if isinstance(value, Mapping):
         return {_text(str(name)): _plain(item, depth + 1) for name, item in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
@@ -175,4 +170,4 @@ def _plain(value: object, depth: int = 0) -> object:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError):
-        return _text(_shown(value))
+        return _text(errors.shown(value))

@@ -120,6 +120,4 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _described(value: Any) -> str:
-    if isinstance(value, list):
-        return f"{len(value)} values"
-    return f"{type(value).__name__} {str(value)[:40]!r}"
+    return f"{len(value)} values" if isinstance(value, list) else type(value).__name__

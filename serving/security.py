@@ -27,6 +27,7 @@ from registry.errors import (
     NoKeysError,
     TooManyRequestsError,
     UnauthenticatedError,
+    named,
 )
 from serving.envelope import BodyLimits
 from serving.keys import Key, list_keys, sha256_of
@@ -68,7 +69,7 @@ class Principal:
             ForbiddenError: it is not on the key's list.
         """
         if not self.allows(model_id):
-            wanted = f"model {model_id!r}" if model_id else "what belongs to no model"
+            wanted = f"model {named(model_id)!r}" if model_id else "what belongs to no model"
             raise ForbiddenError(wanted, self.model_ids or ())
 
 

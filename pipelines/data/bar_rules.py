@@ -6,6 +6,7 @@ removal. Each removal and each notice is a line in the ledger. A bad row that ma
 a `BarsError`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +16,8 @@ import polars as pl
 from registry.errors import BarsError, ParameterError
 
 POLICIES = ("strict", "repair")
+PLACE = re.compile(r"\{\w+\}")
+"""Where a message of `_tests` shows a value."""
 PRICE_COLUMNS = ("open", "high", "low", "close", "vwap")
 VALUE_COLUMNS = (*PRICE_COLUMNS, "volume", "spread")
 
@@ -40,14 +43,14 @@ class Ledger:
         if self.policy not in POLICIES:
             raise ParameterError("policy", self.policy, " or ".join(POLICIES))
 
-    def repair(self, problem: str, hint: str, repaired: str) -> None:
+    def repair(self, problem: str, hint: str, repaired: str, told: str) -> None:
         """Note what was repaired.
 
         Raises:
-            BarsError: the policy is `strict`.
+            BarsError: the policy is `strict`; `told` is the problem without its values.
         """
         if self.policy == "strict":
-            raise BarsError(problem, self.where, f"{hint}, or use policy=repair")
+            raise BarsError(problem, self.where, f"{hint}, or use policy=repair", told)
         self.note(repaired)
 
     def note(self, line: str) -> None:
@@ -67,7 +70,8 @@ def usable_rows(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
         if rows.is_empty():  # an earlier test removed them
             continue
         first = f"{_row_name(rows)}: {problem.format(**rows.row(0, named=True))}"
-        ledger.repair(first, "correct it", f"removed {_rows(len(rows))}, first {first}")
+        told = f"{_row_number(rows)}: {PLACE.sub('...', problem)}"
+        ledger.repair(first, "correct it", f"removed {_rows(len(rows))}, first {first}", told)
         frame = frame.filter(~bad)
     return frame
 
@@ -77,9 +81,10 @@ def time_order(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
     backwards = pl.col("timestamp").diff().over("symbol") < pl.duration()
     rows = frame.filter(backwards)
     if not rows.is_empty():
-        problem = f"{_row_name(rows)} is earlier than the row before it"
+        problem = "is earlier than the row before it"
         repaired = f"sorted by time ({len(rows)} steps back, first at {_row_name(rows)})"
-        ledger.repair(problem, "sort it by time", repaired)
+        found, told = f"{_row_name(rows)} {problem}", f"{_row_number(rows)} {problem}"
+        ledger.repair(found, "sort it by time", repaired, told)
     return frame.sort("symbol", "timestamp", maintain_order=True)
 
 
@@ -95,16 +100,13 @@ def unique_times(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
     alike = pl.all_horizontal(pl.col(c).eq_missing(pl.col(c).shift()) for c in VALUE_COLUMNS)
     different = frame.filter(again & ~alike)
     if not different.is_empty():
-        raise BarsError(
-            f"{_row_name(different)} has the time of another bar but other values",
-            ledger.where,
-            "keep one of them",
-        )
+        problem = "has the time of another bar but other values"
+        found, told = f"{_row_name(different)} {problem}", f"{_row_number(different)} {problem}"
+        raise BarsError(found, ledger.where, "keep one of them", told)
     rows = frame.filter(again)
     problem = f"{_row_name(rows)} repeats another row"
-    ledger.repair(
-        problem, "remove it", f"dropped {_rows(len(rows))} that repeat another, first {problem}"
-    )
+    repaired = f"dropped {_rows(len(rows))} that repeat another, first {problem}"
+    ledger.repair(problem, "remove it", repaired, f"{_row_number(rows)} repeats another row")
     return frame.filter(~again)
 
 
@@ -209,6 +211,10 @@ def _row_name(rows: pl.DataFrame) -> str:
     stamp = first["timestamp"]
     when = f"{stamp:%Y-%m-%d %H:%M}" if stamp is not None else "no time"
     return f"row {first['row']} ({first['symbol']}, {when})"
+
+
+def _row_number(rows: pl.DataFrame) -> str:
+    return f"row {rows['row'][0]}"
 
 
 def _rows(n: int) -> str:

@@ -185,7 +185,8 @@ def _conform(frame: pl.DataFrame, where: str) -> pl.DataFrame:
         )
     except pl.exceptions.InvalidOperationError as exc:
         reason = str(exc).splitlines()[0]
-        raise BarsError(f"a column has the wrong type ({reason})", where) from exc
+        told = "a column has the wrong type"
+        raise BarsError(f"{told} ({reason})", where, told=told) from exc
 
 
 def to_microseconds(time: datetime) -> int:

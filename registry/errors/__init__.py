@@ -67,6 +67,7 @@ from registry.errors.families import (
     NotFoundError,
     SettingsError,
     UnavailableError,
+    named,
     shown,
 )
 from registry.errors.invalid_input import (
@@ -187,5 +188,6 @@ __all__ = [
     "VersionInUseError",
     "VersionNotFoundError",
     "WeightsError",
+    "named",
     "shown",
 ]

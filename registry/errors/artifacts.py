@@ -60,9 +60,14 @@ class UnevaluatedPackageError(ArtifactError):
 class DamagedFileError(ArtifactError):
     """A file that this engine wrote beside its cache cannot be read."""
 
+    given = ("path", "cause")
+
     def __init__(self, path: str, cause: str) -> None:
         self.path, self.cause = path, cause
-        super().__init__(f"{path} cannot be read ({cause}); delete it, it is written anew")
+        super().__init__(
+            f"{path} cannot be read ({cause}); delete it, it is written anew",
+            "a file of the cache cannot be read; the log of the server says which",
+        )
 
 
 class MissingArtifactError(ArtifactError):

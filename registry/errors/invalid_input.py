@@ -8,6 +8,8 @@ from registry.errors.families import InvalidInputError, listed, shown
 class UnknownNameError(InvalidInputError):
     """A name that no catalog entry has."""
 
+    names = ("name",)
+
     def __init__(self, noun: str, name: str, known: Iterable[str]) -> None:
         self.noun, self.name, self.known = noun, name, tuple(sorted(known))
         super().__init__(f"unknown {noun} {name!r}; known: {listed(self.known)}")
@@ -16,17 +18,23 @@ class UnknownNameError(InvalidInputError):
 class UnknownSymbolError(InvalidInputError):
     """A symbol that a source, a store or a version does not hold."""
 
+    names = ("symbol",)
+
     def __init__(self, symbol: str, where: str, known: Iterable[str]) -> None:
         self.symbol, self.where, self.known = symbol, where, tuple(sorted(known))
         super().__init__(f"symbol {symbol!r} is not in {where}; it has: {listed(self.known)}")
 
 
 class BarsError(InvalidInputError):
-    """Bars that break a rule of the checked frame (see `pipelines.data.bars`)."""
+    """Bars that break a rule of the checked frame (see `pipelines.data.bars`).
 
-    def __init__(self, problem: str, where: str = "", hint: str = "") -> None:
-        self.problem, self.where, self.hint = problem, where, hint
-        super().__init__(f"{where + ': ' if where else ''}{problem}{'; ' + hint if hint else ''}")
+    Args:
+        told: the problem without its values, for callers; empty where it has none.
+    """
+
+    def __init__(self, problem: str, where: str = "", hint: str = "", told: str = "") -> None:
+        self.problem, self.where, self.hint = told or problem, where, hint
+        super().__init__(_line(problem, where, hint), _line(self.problem, where, hint))
 
 
 class TooLittleHistoryError(InvalidInputError):
@@ -51,12 +59,18 @@ class TooFewSymbolsError(InvalidInputError):
 
 
 class MissingColumnsError(InvalidInputError):
-    """A feature set or template needs bar columns that the source does not have."""
+    """A feature set or template needs bar columns that the source does not have.
 
-    def __init__(self, needed_by: str, missing: Iterable[str], hint: str = "") -> None:
+    Args:
+        told: the hint without values of the source, for callers; empty where it has none.
+    """
+
+    def __init__(
+        self, needed_by: str, missing: Iterable[str], hint: str = "", told: str = ""
+    ) -> None:
         self.needed_by, self.missing = needed_by, tuple(missing)
-        tail = f"; {hint}" if hint else ""
-        super().__init__(f"{needed_by} needs the columns {listed(self.missing)}{tail}")
+        problem = f"{needed_by} needs the columns {listed(self.missing)}"
+        super().__init__(_line(problem, "", hint), _line(problem, "", told or hint))
 
 
 class ShapeError(InvalidInputError):
@@ -70,17 +84,24 @@ class ShapeError(InvalidInputError):
 class ValueRangeError(InvalidInputError):
     """A number that is not finite or does not fit into float32."""
 
+    given = ("value",)
+
     def __init__(self, name: str, value: object, expected: str = "a finite float32 number") -> None:
         self.name, self.value, self.expected = name, value, expected
-        super().__init__(f"{name}: expected {expected} but got {shown(value)}")
+        told = f"{name}: expected {expected}"
+        super().__init__(f"{told} but got {shown(value)}", told)
 
 
 class ParameterError(InvalidInputError):
     """A stage parameter or request field with a value that cannot be used."""
 
+    given = ("value",)
+
     def __init__(self, name: str, value: object, expected: str) -> None:
         self.name, self.value, self.expected = name, value, expected
-        super().__init__(f"{name}={shown(value)}: expected {expected}")
+        super().__init__(
+            f"{name}={shown(value)}: expected {expected}", f"{name}: expected {expected}"
+        )
 
 
 class UnfitRowsError(InvalidInputError):
@@ -102,20 +123,27 @@ class FitError(InvalidInputError):
 class HorizonError(InvalidInputError):
     """A prediction horizon other than the version's."""
 
+    given = ("asked",)
+
     def __init__(self, asked: str, available: str, model: str) -> None:
         self.asked, self.available, self.model = asked, available, model
-        super().__init__(f"horizon {asked!r} is not served by {model}; available: {available}")
+        told = f"is not served by {model}; available: {available}"
+        super().__init__(f"horizon {asked!r} {told}", f"this horizon {told}")
 
 
 class WeightsError(InvalidInputError):
     """Weights of a portfolio that do not sum to 1."""
 
+    given = ("total",)
+
     def __init__(self, total: float, tolerance: float) -> None:
         self.total, self.tolerance = total, tolerance
-        super().__init__(
-            f"the weights of the positions sum to {total:.6g}, expected 1 within {tolerance:g}; "
-            "give weights of the invested value, or shares of every position and no weights"
+        expected = (
+            f"expected 1 within {tolerance:g}; give weights of the invested value, or shares of "
+            "every position and no weights"
         )
+        told = f"the sum of the positions' weights: {expected}"
+        super().__init__(f"the weights of the positions sum to {total:.6g}, {expected}", told)
 
 
 class TableError(InvalidInputError):
@@ -123,4 +151,8 @@ class TableError(InvalidInputError):
 
     def __init__(self, problem: str, where: str = "", hint: str = "") -> None:
         self.problem, self.where, self.hint = problem, where, hint
-        super().__init__(f"{where + ': ' if where else ''}{problem}{'; ' + hint if hint else ''}")
+        super().__init__(_line(problem, where, hint))
+
+
+def _line(problem: str, where: str, hint: str) -> str:
+    return f"{where + ': ' if where else ''}{problem}{'; ' + hint if hint else ''}"

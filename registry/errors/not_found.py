@@ -8,6 +8,8 @@ from registry.errors.families import NotFoundError, listed
 class NoHistoryError(NotFoundError):
     """A symbol for which the store holds no bars."""
 
+    names = ("symbol",)
+
     def __init__(self, symbol: str, known: Iterable[str]) -> None:
         self.symbol, self.known = symbol, tuple(sorted(known))
         super().__init__(
@@ -18,6 +20,8 @@ class NoHistoryError(NotFoundError):
 class ModelNotFoundError(NotFoundError):
     """No registered model of this name."""
 
+    names = ("model_id",)
+
     def __init__(self, model_id: str, known: Iterable[str]) -> None:
         self.model_id, self.known = model_id, tuple(sorted(known))
         super().__init__(f"unknown model {model_id!r}; registered: {listed(self.known)}")
@@ -25,6 +29,8 @@ class ModelNotFoundError(NotFoundError):
 
 class VersionNotFoundError(NotFoundError):
     """No such version or alias of a registered model."""
+
+    names = ("model_id",)
 
     def __init__(self, model_id: str, wanted: str, known: Iterable[str]) -> None:
         self.model_id, self.wanted, self.known = model_id, wanted, tuple(known)
@@ -34,6 +40,8 @@ class VersionNotFoundError(NotFoundError):
 class RunNotFoundError(NotFoundError):
     """No such MLflow run, or the run lacks the artifact that a stage needs."""
 
+    names = ("run_id",)
+
     def __init__(self, run_id: str, needed: str) -> None:
         self.run_id, self.needed = run_id, needed
         super().__init__(f"run {run_id!r} has no {needed}")
@@ -42,6 +50,8 @@ class RunNotFoundError(NotFoundError):
 class JobNotFoundError(NotFoundError):
     """No job of this id."""
 
+    names = ("job_id",)
+
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(f"no job {job_id!r} in the engine database")
@@ -49,6 +59,8 @@ class JobNotFoundError(NotFoundError):
 
 class KeyNotFoundError(NotFoundError):
     """No key of this id."""
+
+    names = ("key_id",)
 
     def __init__(self, key_id: str) -> None:
         self.key_id = key_id

@@ -6,9 +6,14 @@ from registry.errors.families import DeadlineError, UnavailableError
 class RegistryUnavailableError(UnavailableError):
     """MLflow does not answer."""
 
+    given = ("uri", "cause")
+
     def __init__(self, uri: str, cause: str) -> None:
         self.uri, self.cause = uri, cause
-        super().__init__(f"MLflow at {uri} does not answer ({cause}); start it with `make up`")
+        super().__init__(
+            f"MLflow at {uri} does not answer ({cause}); start it with `make up`",
+            "MLflow does not answer; start it with `make up`",
+        )
 
 
 class ModelNotLoadedError(UnavailableError):
@@ -59,21 +64,25 @@ class TimeLimitError(DeadlineError):
 class DatabaseUnavailableError(UnavailableError):
     """The engine database does not answer."""
 
+    given = ("url", "cause")
+
     def __init__(self, url: str, cause: str) -> None:
         self.url, self.cause = url, cause
         super().__init__(
-            f"engine database {url} does not answer ({cause}); start it or correct DATABASE_URL"
+            f"engine database {url} does not answer ({cause}); start it or correct DATABASE_URL",
+            "the engine database does not answer; the log of the server says why",
         )
 
 
 class StoreBusyError(UnavailableError):
     """Another process holds the lock of a bars folder for too long."""
 
+    given = ("where",)
+
     def __init__(self, where: str, waited_seconds: float) -> None:
         self.where, self.waited_seconds = where, waited_seconds
-        super().__init__(
-            f"{where} is locked by another process for {waited_seconds:g} s; try again"
-        )
+        told = f"locked by another process for {waited_seconds:g} s; try again"
+        super().__init__(f"{where} is {told}", f"the folder of the bars is {told}")
 
 
 class MissingPackageError(UnavailableError):
@@ -90,9 +99,9 @@ class MissingPackageError(UnavailableError):
 class DatabaseNotMigratedError(UnavailableError):
     """The engine database's schema is not the one this code needs."""
 
+    given = ("url",)
+
     def __init__(self, url: str, found: str | None, needed: str) -> None:
         self.url, self.found, self.needed = url, found, needed
-        super().__init__(
-            f"engine database {url} is at revision {found or 'none'} but {needed} is needed; "
-            "run `make migrate`"
-        )
+        told = f"is at revision {found or 'none'} but {needed} is needed; run `make migrate`"
+        super().__init__(f"engine database {url} {told}", f"the engine database {told}")

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from registry import errors as all_errors
 from registry.errors import MLEngineError, ModelNotFoundError, OverloadedError, ValueRangeError
-from serving.errors import code_of, entry_of, status_of
+from serving.errors import code_of, entry, entry_of, status_of
 
 JSON = {"content-type": "application/json"}
 FAMILIES = [
@@ -29,7 +29,13 @@ def test_codes_are_made_from_class_names():
 
 
 def test_details_carry_no_nan():
-    assert entry_of(ValueRangeError("x", float("nan")))["details"]["value"] == "nan"
+    assert entry("code", "text", {"x": float("nan")})["details"]["x"] == "nan"
+
+
+def test_details_and_message_carry_no_value_that_was_sent():
+    found = entry_of(ValueRangeError("rows[0]", "a secret"))
+    assert found["message"] == "rows[0]: expected a finite float32 number"
+    assert found["details"] == {"name": "rows[0]", "expected": "a finite float32 number"}
 
 
 @pytest.mark.parametrize(
@@ -208,5 +214,7 @@ def test_a_database_that_is_away_is_503(client, app, monkeypatch):
     answer = client.get("/models")
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "database_unavailable"
-    assert "disk I/O error" in answer.json()["error"]["message"]
+    assert "the engine database does not answer" in answer.json()["error"]["message"]
+    assert "disk I/O error" not in answer.text
+    assert "engine.db" not in answer.text
     assert "retry-after" in answer.headers

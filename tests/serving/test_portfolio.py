@@ -202,13 +202,17 @@ def test_shares_are_weighted_by_the_last_closes_held(ask, post_history, make) ->
 @pytest.mark.parametrize(
     ("positions", "fields", "text"),
     [
-        ([at("AAPL", weight=0.5), at("KO", weight=0.4)], {}, "sum to 0.9, expected 1"),
+        ([at("AAPL", weight=0.5), at("KO", weight=0.4)], {}, "weights: expected 1 within 0.001"),
         ([at("AAPL", weight=0.5), at("AAPL", weight=0.5)], {}, "each symbol once"),
         ([at("AAPL", weight=0.5), at("TSLA", weight=0.5)], {}, "'TSLA' is not in the returns"),
         ([at("AAPL", weight=1.0), at("KO", shares=5)], {}, "a weight for every position"),
         ([at("AAPL")], {}, "a weight for every position"),
         ([at("AAPL", shares=5), at("KO", shares=-5)], {"_post": True}, "worth more than nothing"),
-        (HALVES, {"time_horizon": "10d"}, "horizon '10d' is not served"),
+        (
+            HALVES,
+            {"time_horizon": "10d"},
+            "this horizon is not served by portfolio_risk v1; available: 1d",
+        ),
         (HALVES, {"risk_metrics": ["var95"]}, "var_NN, cvar_NN"),
         (HALVES, {"risk_metrics": ["var_99.9"]}, "400 scenarios can tell"),
         (HALVES, {"symbols": ["AAPL"]}, "cannot be combined with symbols"),

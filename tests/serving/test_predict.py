@@ -178,11 +178,8 @@ def test_rows_are_answered_by_number_or_by_symbol(client, loaded):
     assert by_symbol.json()["predictions"]["A"]["forecast_variance"] == pytest.approx(first)
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [("1e999", "inf"), ("1e39", "1e+39"), ('"x"', "'x'"), ("true", "True")],
-)
-def test_a_bad_value_in_a_row_names_row_and_column(client, loaded, value, text):
+@pytest.mark.parametrize("value", ["1e999", "1e39", '"x"', "true"])
+def test_a_bad_value_in_a_row_names_row_and_column(client, loaded, value):
     n_features = len(loaded.contract.feature_names)
     row = ", ".join(["0.5"] * (n_features - 1) + [value])
     raw = f'{{"model": "{MODEL}", "rows": [[{row}]]}}'
@@ -190,7 +187,7 @@ def test_a_bad_value_in_a_row_names_row_and_column(client, loaded, value, text):
     assert answer.status_code == 422
     assert line(answer) == (
         f"rows[0].{loaded.contract.feature_names[-1]} (column {n_features - 1}): "
-        f"expected a finite float32 number but got {text}"
+        "expected a finite float32 number"
     )
 
 

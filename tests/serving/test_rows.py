@@ -55,8 +55,8 @@ def test_the_largest_float32_is_taken():
         ([[]], "rows[0]: expected 3 values (a, b, c) but got 0 values"),
         ([[1, 2]], "rows[0]: expected 3 values (a, b, c) but got 2 values"),
         ([[1, 2, 3], [1, 2, 3, 4]], "rows[1]: expected 3 values (a, b, c) but got 4 values"),
-        ([7], "rows[0]: expected 3 values (a, b, c) but got int '7'"),
-        (["abc"], "rows[0]: expected 3 values (a, b, c) but got str 'abc'"),
+        ([7], "rows[0]: expected 3 values (a, b, c) but got int"),
+        (["abc"], "rows[0]: expected 3 values (a, b, c) but got str"),
     ],
 )
 def test_a_wrong_shape_is_one_line(rows, line):

@@ -110,17 +110,21 @@ def read_number(table: Table, column: str, name: str, ledger: Ledger) -> pl.Seri
         return values.str.replace(",", ".").cast(pl.Float64)
     if not grouped.all():
         row, text = odd.filter(~grouped).row(0)
-        problem = f"row {row}: {name} is {text!r}, expected a number like 1234.5"
+        expected = "expected a number like 1234.5"
         hint = f"correct it, or leave the column out with columns={name}={LEAVE_OUT}"
-        raise BarsError(problem, table.where, hint)
+        told = f"row {row}: {name}: {expected}"
+        raise BarsError(f"row {row}: {name} is {text!r}, {expected}", table.where, hint, told)
     row, text = odd.row(0)
     if table.separator != "," and not texts.str.contains(PLAINLY_THOUSANDS).any():
-        problem = f"row {row}: {name} is {text!r}: thousands or decimals, and no row decides"
-        raise BarsError(problem, table.where, "write it with a decimal point")
+        problem = "thousands or decimals, and no row decides"
+        told = f"row {row}: {name}: {problem}"
+        hint = "write it with a decimal point"
+        raise BarsError(f"row {row}: {name} is {text!r}: {problem}", table.where, hint, told)
     ledger.repair(
         f"row {row}: {name} is {text!r}, with thousands separators",
-        f"write {text.replace(',', '')}",
+        "write it without them",
         f"removed thousands separators from {len(odd)} values of {name}, first {text!r}",
+        f"row {row}: {name} has thousands separators",
     )
     return values.str.replace_all(",", "").cast(pl.Float64)
 
@@ -175,11 +179,9 @@ def _by_position(table: Table, ledger: Ledger) -> dict[str, str]:
             ledger.note(f"no header: the columns are taken as {', '.join(names)}")
             return found
     first = dict(zip(table.columns, table.frame.row(0)[1:], strict=True))
+    hint = "the file has no header; map columns by position, like columns=timestamp=0,close=4"
     raise MissingColumnsError(
-        table.where,
-        ["timestamp", "close"],
-        f"the file has no header; map columns by position, like columns=timestamp=0,close=4; "
-        f"its first row is {first}",
+        table.where, ["timestamp", "close"], f"{hint}; its first row is {first}", hint
     )
 
 

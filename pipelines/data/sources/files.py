@@ -141,6 +141,7 @@ def _localised(frame: pl.DataFrame, timezone: str, ledger: Ledger) -> pl.DataFra
             problem,
             "give the file's own timezone=",
             f"removed {len(skipped)} rows, first {problem}",
+            f"row {row}: its time does not exist in {timezone} (clocks skip it)",
         )
     if n_repeated:
         ledger.note(

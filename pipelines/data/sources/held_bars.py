@@ -72,10 +72,9 @@ class HeldBars:
         if not twice.is_empty():
             symbol, first = twice.row(0)
             label = twice["timestamp"][1]
-            problem = (
-                f"{symbol} has two bars of one day, at {first:%Y-%m-%d %H:%M} and {label:%H:%M} UTC"
-            )
-            raise BarsError(problem, "appended bars", "label every bar of a day alike")
+            told = f"{symbol} has two bars of one day"
+            problem = f"{told}, at {first:%Y-%m-%d %H:%M} and {label:%H:%M} UTC"
+            raise BarsError(problem, "appended bars", "label every bar of a day alike", told)
 
     def split(self, fresh: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
         """Return the rows not held yet, how many are held alike, a line for each that differs."""

@@ -77,7 +77,8 @@ def _read_parquet(path: Path) -> Table:
     try:
         frame = pl.read_parquet(path)
     except pl.exceptions.PolarsError as exc:
-        raise BarsError(f"it is not Parquet ({str(exc).splitlines()[0]})", path.name) from exc
+        problem = f"it is not Parquet ({str(exc).splitlines()[0]})"
+        raise BarsError(problem, path.name, told="it is not Parquet") from exc
     if frame.is_empty():
         raise BarsError("the file has no rows", path.name)
     frame = frame.rename({"row": "row_"}) if "row" in frame.columns else frame
@@ -138,7 +139,8 @@ def _parse(lines: list[str], separator: str, width: int, where: str) -> pl.DataF
             if found > width:
                 problem = f"row {number} has {found} columns, the first has {width}"
                 raise BarsError(problem, where, "quote text that holds the separator") from exc
-        raise BarsError(f"it is not CSV ({str(exc).splitlines()[0]})", where) from exc
+        problem = f"it is not CSV ({str(exc).splitlines()[0]})"
+        raise BarsError(problem, where, told="it is not CSV") from exc
     if len(frame) != len(kept):
         raise BarsError("a quoted text runs over several lines", where, "put it on one line")
     texts = frame.with_columns(pl.all().str.strip_chars().replace("", None))

@@ -143,6 +143,7 @@ def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
             f"row {rows[0]}: time {texts[0]!r} has no format known here",
             where,
             "write it like 2024-01-31, 2024-01-31 16:00 or 2024-01-31T16:00:00Z",
+            f"row {rows[0]}: its time has no format known here",
         )
     read = {f: _read(texts, f) for f in formats}
     whole = {f: values for f, values in read.items() if values.null_count() == 0}
@@ -154,6 +155,7 @@ def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
             f"{rows[0]} ({likely})",
             where,
             "use one format in the whole column",
+            f"row {rows[odd]}: its time is not written like that of row {rows[0]} ({likely})",
         )
     first, *others = whole
     for other in others:
@@ -162,6 +164,7 @@ def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
                 f"row {rows[0]}: time {texts[0]!r} may be {first} or {other}, and no row decides",
                 where,
                 "write dates like 2024-01-31",
+                f"row {rows[0]}: its time may be {first} or {other}, and no row decides",
             )
     if first.endswith(ZONE):
         _refuse_mixed_zones(texts, rows, where)
@@ -213,4 +216,5 @@ def _refuse_mixed_zones(texts: pl.Series, rows: Sequence[int] | pl.Series, where
             f"{rows[0]}",
             where,
             "write all times in one zone",
+            f"row {rows[odd]}: its time has another zone than that of row {rows[0]}",
         )

@@ -242,7 +242,7 @@ FAULTS = {
     ),
     "thousands": (
         PLAIN.replace(",11,100", ',"1,234.5",100'),
-        r"ABC\.csv: row 2: close is '1,234\.5', with thousands separators; write 1234\.5",
+        r"ABC\.csv: row 2: close is '1,234\.5', with thousands separators; write it without them",
     ),
     "text": (PLAIN.replace(",11,100", ",abc,100"), r"row 2: close is 'abc', expected a number"),
     "mixed dates": (
