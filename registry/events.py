@@ -62,16 +62,27 @@ def append(
 
 
 def read(
-    engine: sa.Engine, model_id: str | None = None, after_id: int = 0, limit: int = 1000
+    engine: sa.Engine,
+    model_id: str | None = None,
+    after_id: int = 0,
+    limit: int = 1000,
+    *,
+    newest: bool = False,
 ) -> list[Event]:
     """Return at most `limit` events with an id above `after_id`, oldest first.
 
     Args:
         model_id: only this model's events; None means all.
+        newest: newest first, with ids below `after_id` unless that is 0.
     """
-    query = sa.select(tables.events).where(tables.events.c.id > after_id)
+    ids = tables.events.c.id
+    query = sa.select(tables.events).order_by(ids.desc() if newest else ids)
+    if not newest:
+        query = query.where(ids > after_id)
+    elif after_id:
+        query = query.where(ids < after_id)
     if model_id is not None:
         query = query.where(tables.events.c.model_id == model_id)
     with reading(engine) as connection:
-        rows = connection.execute(query.order_by(tables.events.c.id).limit(limit)).mappings()
+        rows = connection.execute(query.limit(limit)).mappings()
         return [Event(**row) for row in rows]

@@ -323,6 +323,14 @@ class Registry:
             self._store.delete_version(model_id, number)
             version_rows.remove(connection, version, actor, reason)
 
+    def check_exists(self, model_id: str) -> None:
+        """Refuse a name that no version has and that nobody created.
+
+        Raises:
+            ModelNotFoundError: no such model.
+        """
+        managed_models.check_exists(self._engine, model_id)
+
     def archive(self, model_id: str, *, actor: str, reason: str) -> ManagedModel:
         """Archive a model that nothing but `staging` names; `managed_models.restore` undoes it.
 
@@ -331,7 +339,7 @@ class Registry:
             ModelInUseError: an alias or an open deployment names it; withdraw it first.
             RegistryUnavailableError: MLflow does not answer.
         """
-        managed_models.check_exists(self._engine, model_id)
+        self.check_exists(model_id)
         self._store.probe()
         named = self._store.aliases(model_id)
         return managed_models.archive(self._engine, model_id, named, actor=actor, reason=reason)

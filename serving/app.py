@@ -151,6 +151,7 @@ def _service(
     counted.add(SystemGauges(system, follower))
     return Service(
         settings=serving,
+        platform=platform,
         database=database,
         metrics=counted,
         registry=registry,
@@ -161,6 +162,7 @@ def _service(
         follower=follower,
         writing=Executor("bars", serving.max_waiting),
         reporting=Executor("outcomes", serving.max_waiting),
+        managing=Executor("managing", serving.max_waiting),
         security=security,
         system=system,
         streams=EventStreams(serving.max_event_streams),

@@ -7,20 +7,26 @@ get the same job. The key belongs to its caller, so the keys of two callers neve
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Unpack
 
+import sqlalchemy as sa
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.jobs import queue
+from pipelines.jobs.queue import Job, Options
 from registry.contract import Json
-from registry.errors import ParameterError
+from registry.database import reading
+from registry.errors import ConflictError, ParameterError
+from registry.tables import jobs
 from serving.security import principal_of
 from serving.service import service_of
 from serving.strict_json import parse
 
 HEADER = "Idempotency-Key"
 MAX_KEY_CHARS = 255
+Beside = Callable[[sa.Connection], None]
 NUL = r"\u0000"
 """How JSON writes it; the same letters in a text are refused too, which nobody misses."""
 
@@ -44,6 +50,7 @@ async def enqueued(
     model_id: str | None = None,
     priority: int = 0,
     is_short: bool | None = None,
+    beside: Beside | None = None,
 ) -> JobAnswer:
     """Enqueue a job for the sender of a request, once per `Idempotency-Key`.
 
@@ -51,6 +58,7 @@ async def enqueued(
 
     Args:
         is_short: whether it need not wait behind a training; None: as its entry point.
+        beside: what is written in the job's transaction, once per job.
 
     Raises:
         ForbiddenError: the sender's key does not allow the model.
@@ -61,8 +69,9 @@ async def enqueued(
     principal.check_model(model_id)
     _check_storable(payload)
     job = await asyncio.to_thread(
-        queue.enqueue,
+        _enqueue,
         service_of(request).database,
+        beside,
         entry_point,
         payload,
         model_id=model_id,
@@ -76,6 +85,47 @@ async def enqueued(
     return JobAnswer(
         job_id=job.id, state=job.state, entry_point=job.entry_point, model_id=job.model_id
     )
+
+
+def _enqueue(
+    database: sa.Engine,
+    beside: Beside | None,
+    entry_point: str,
+    payload: Mapping[str, Json],
+    **options: Unpack[Options],
+) -> Job:
+    """Add the job, and write `beside` with it unless its key stands for a job already."""
+    key = options.get("idempotency_key")
+    try:
+        return _enqueue_once(database, beside, entry_point, payload, **options)
+    except ConflictError:
+        if key is None or not _is_known(database, key):
+            raise  # else the same request won meanwhile
+        return queue.enqueue(database, entry_point, payload, **options)
+
+
+def _enqueue_once(
+    database: sa.Engine,
+    beside: Beside | None,
+    entry_point: str,
+    payload: Mapping[str, Json],
+    **options: Unpack[Options],
+) -> Job:
+    key = options.get("idempotency_key")
+    with database.begin() as connection:
+        is_new = key is None or connection.execute(_with_key(key)).first() is None
+        if beside is not None and is_new:
+            beside(connection)
+        return queue.enqueue_in(connection, entry_point, payload, **options)
+
+
+def _is_known(database: sa.Engine, key: str) -> bool:
+    with reading(database) as connection:
+        return connection.execute(_with_key(key)).first() is not None
+
+
+def _with_key(key: str) -> sa.Select[tuple[str]]:
+    return sa.select(jobs.c.id).where(jobs.c.idempotency_key == key)
 
 
 def _key_of(request: Request) -> str | None:

@@ -5,6 +5,7 @@ Some fields give each element an error message of its own (`rows`, the columns o
 are plain lists here and are checked in `serving.rows` and `serving.columns`.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -28,10 +29,9 @@ EARLIEST, LATEST = datetime(1800, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 
 
 def _is_text(value: object) -> object:
-    if not isinstance(value, str | datetime):
-        raise ValueError(  # noqa: TRY004 (pydantic makes a problem of a ValueError only)
-            "expected an ISO 8601 time with its zone, like 2007-01-03T21:00:00Z"
-        )
+    is_date = isinstance(value, str) and re.match(r"\d{4}-", value)  # "1" would be 1 s after 1970
+    if not is_date and not isinstance(value, datetime):
+        raise ValueError("expected an ISO 8601 time with its zone, like 2007-01-03T21:00:00Z")
     return value
 
 

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from fastapi import Request
 
 from monitoring.prediction_log import PredictionLog
+from registry.settings import PlatformSettings
 from registry.versions import Registry
 from serving.data_files import DataFiles
 from serving.engine import Engine
@@ -25,6 +26,7 @@ class Service:
     """Everything a route may ask for."""
 
     settings: ServingSettings
+    platform: PlatformSettings
     database: sa.Engine
     metrics: Metrics
     registry: Registry
@@ -35,6 +37,7 @@ class Service:
     follower: Follower
     writing: Executor
     reporting: Executor
+    managing: Executor
     security: Security
     system: System
     streams: EventStreams
@@ -58,6 +61,7 @@ class Service:
             self.writing.close()
             self.reporting.close()
             self.data_files.close()
+            self.managing.close()
             self.log.close()
         finally:
             self.database.dispose()

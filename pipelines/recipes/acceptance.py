@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import Field, fields
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -60,6 +61,7 @@ def accept(
     settings: PlatformSettings,
     engine: sa.Engine,
     allowed: Collection[str] = (),
+    recorded: Mapping[str, Json] = MappingProxyType({}),
 ) -> dict[str, Json]:
     """Return the payload of a job `main` that was asked for in JSON.
 
@@ -69,6 +71,8 @@ def accept(
         parameters: as `main` takes them, with numbers as numbers; `parameters` and `options` may
             be objects.
         allowed: those of `DECIDED_HERE` that this caller may set.
+        recorded: the recipe of a version that a person at the machine made. What it opens may be
+            opened again, as long as `parameters` repeats it.
 
     Raises:
         UnknownNameError: a parameter, template, architecture, feature set or flavor of no name.
@@ -83,9 +87,13 @@ def accept(
         payload[name] = _typed(name, value, known[name].type)
     source, wanted, judgement, _, flavors = (_group(group, payload) for group in GROUPS)
     asked = Asked.of(wanted)
-    _refuse_paths(asked)
+    if not _repeats(payload, recorded, ("template", "architecture", "parameters", "options")):
+        _refuse_paths(asked)
     _check_recipe(wanted)
-    _check_source(source, wanted, settings, engine)
+    if _repeats(payload, recorded, ("source", "path")):
+        _check_query(source, wanted)
+    else:
+        _check_source(source, wanted, settings, engine)
     parse_paths(judgement.paths)
     flavors.names()
     flavors.artifacts()
@@ -101,6 +109,12 @@ def _known(allowed: Collection[str]) -> "dict[str, Field[Any]]":
 
 def _group(group: type[Any], payload: Mapping[str, Json]) -> Any:
     return group(**{f.name: payload[f.name] for f in fields(group) if f.name in payload})
+
+
+def _repeats(
+    payload: Mapping[str, Json], recorded: Mapping[str, Json], names: Collection[str]
+) -> bool:
+    return bool(recorded) and all(payload.get(name) == recorded.get(name) for name in names)
 
 
 # Values ----------------------------------------------------------------------------------------
@@ -179,12 +193,7 @@ def _check_source(
     if source.source not in offered:
         shown = f"{', '.join(offered)} ({UPLOADED}: a name that was uploaded to /data, as path)"
         raise ParameterError("source", source.source, f"one of {shown}")
-    query = source.query(wanted.seed)
-    if source.interval:
-        parse_interval(source.interval)
-    check_timezone(source.timezone)
-    if kind.uploaded_as != "bars":
-        refuse_bar_parameters(query)
+    _check_query(source, wanted)
     if source.source != UPLOADED:
         if source.path:
             raise ParameterError("path", source.path, f"nothing: {source.source} has no path")
@@ -194,3 +203,12 @@ def _check_source(
     check_kind(file, kind.uploaded_as)
     if not uploads.path_of(file).is_file():
         raise DataMissingError(file.name, "is not there")
+
+
+def _check_query(source: SourceParameters, wanted: RecipeParameters) -> None:
+    query = source.query(wanted.seed)
+    if source.interval:
+        parse_interval(source.interval)
+    check_timezone(source.timezone)
+    if kind_of(wanted.template).uploaded_as != "bars":
+        refuse_bar_parameters(query)

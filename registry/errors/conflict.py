@@ -75,6 +75,17 @@ class NothingToWithdrawError(ConflictError):
         super().__init__(f"model {model_id!r} has no alias {alias!r}: nothing to withdraw")
 
 
+class NothingToTrainError(ConflictError):
+    """A model that has neither a recipe nor a version to take one from."""
+
+    def __init__(self, model_id: str) -> None:
+        self.model_id = model_id
+        super().__init__(
+            f"model {model_id!r} has no recipe and no version to take one from; make one under "
+            "this name with a stage, or create a model of another name"
+        )
+
+
 class NoPreviousVersionError(ConflictError):
     """There is no earlier champion to roll back to."""
 

@@ -4,18 +4,23 @@ Read from the engine database and this process's memory, so both work while MLfl
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from registry.contract import ModelContract
+from pipelines.parameters import RecipeParameters
+from registry import managed_models, version_rows
 from registry.deployments import Deployment
-from registry.errors import ModelNotFoundError
-from registry.version_rows import Version
+from registry.managed_models import ManagedModel
+from registry.version_rows import VersionLine
 from serving.loading import LoadedVersion
 from serving.route_table import Example, Route, Scope
+from serving.routes.versions import VersionFacts, facts_of
+from serving.schemas import Name
+from serving.security import principal_of
 from serving.service import Service, service_of
 
 
@@ -35,10 +40,14 @@ class ModelLine(_Answer):
     problem: str | None = Field(
         description="Why it is not served, or why its alias names another version."
     )
+    owner: str = ""
+    tags: dict[str, str] = {}
+    watched: bool = Field(default=True, description="Whether drift is looked for.")
+    archived_at: datetime | None = Field(default=None, description="Null: it is not archived.")
 
 
 class ModelList(_Answer):
-    """Every registered model."""
+    """Every model."""
 
     models: list[ModelLine]
 
@@ -65,36 +74,21 @@ class Loaded(BaseModel):
     curves: list[Curve]
 
 
-class Gate(BaseModel):
-    """One gate row of a version's record."""
-
-    gate: str
-    value: float | None
-    comparison: str
-    limit: float | tuple[float, float]
-    passed: bool
-    applicable: bool
-    note: str
-    against: int | None = Field(description="The version it was compared with.")
-
-
-class VersionFacts(_Answer):
-    """One registered version."""
-
-    version: int
-    created_at: datetime
-    run_id: str
-    may_trade: bool
-    serve_refusals: list[str] = Field(description="Gates that keep its serve lock shut.")
-    trade_refusals: list[str] = Field(description="Gates that keep its trade lock shut.")
-    gates: list[Gate]
-    contract: dict[str, Any]
-
-
 class ModelFacts(_Answer):
     """Everything about one model."""
 
     model_id: str
+    description: str
+    owner: str
+    tags: dict[str, str]
+    watched: bool = Field(description="Whether drift is looked for.")
+    recipe: dict[str, Any] = Field(
+        description="Parameters that train it; empty for a model that a stage made."
+    )
+    created_at: datetime | None = Field(
+        description="When somebody first said something about it; null: nobody has."
+    )
+    archived_at: datetime | None = Field(description="Null: it is not archived.")
     aliases: dict[str, int]
     problem: str | None
     deployment: dict[str, Any] | None = Field(description="The champion and since when it serves.")
@@ -106,52 +100,98 @@ class ModelFacts(_Answer):
     versions: list[VersionFacts]
 
 
-async def list_models(request: Request) -> ModelList:
-    """List every registered model; `problem` says why one is not served."""
-    service = service_of(request)
-    return ModelList(models=await asyncio.to_thread(model_lines, service))
+async def list_models(request: Request, archived: Annotated[bool, Query()] = False) -> ModelList:
+    """List every model that is not archived; `problem` says why one is not served.
+
+    `archived=true` lists the archived ones too.
+    """
+    principal, service = principal_of(request), service_of(request)
+    lines = await asyncio.to_thread(model_lines, service, archived)
+    return ModelList(models=[line for line in lines if principal.allows(line.model_id)])
 
 
-async def get_model(model_id: str, request: Request) -> ModelFacts:
-    """Show a model's versions with contract and gates, and the loaded ones with latencies."""
-    return await asyncio.to_thread(_facts, service_of(request), model_id)
+async def get_model(model_id: Name, request: Request) -> ModelFacts:
+    """Show a model: what is said about it, versions with contract and gates, what is loaded."""
+    return await asyncio.to_thread(model_facts, service_of(request), model_id)
 
 
-def model_lines(service: Service) -> list[ModelLine]:
-    """Return a line per registered model, read from the engine database and memory."""
+def model_lines(service: Service, with_archived: bool = False) -> list[ModelLine]:
+    """Return a line per model, in alphabetical order, from two queries and this process's memory.
+
+    Archived models are left out unless they are asked for.
+    """
+    versions = version_rows.lines(service.database)
+    managed = managed_models.list_models(service.database)
+    names = sorted(versions.keys() | managed.keys())
+    models = [managed.get(name, ManagedModel(name)) for name in names]
+    shown = [model for model in models if with_archived or model.archived_at is None]
     serving, aliases = service.models.production(), service.models.aliases()
-    lines = []
-    for model_id in service.registry.model_ids():
-        versions = service.registry.list_versions(model_id)
-        by_number = {version.number: version for version in versions}
-        loaded = serving.get(model_id)
-        answering = by_number.get(loaded.number) if loaded else None
-        lines.append(
-            ModelLine(
-                model_id=model_id,
-                template=versions[-1].contract.template,
-                serving_version=loaded.number if loaded else None,
-                aliases=aliases.get(model_id, {}),
-                n_versions=len(versions),
-                may_trade=answering.may_trade if answering else None,
-                problem=_problem(service, model_id, loaded),
-            )
+    return [
+        _line(
+            service,
+            model,
+            versions.get(model.model_id, ()),
+            serving.get(model.model_id),
+            aliases.get(model.model_id, {}),
         )
-    return lines
+        for model in shown
+    ]
 
 
-def _problem(service: Service, model_id: str, loaded: LoadedVersion | None) -> str | None:
-    problem = service.models.problem(model_id)
+def _line(
+    service: Service,
+    model: ManagedModel,
+    versions: Sequence[VersionLine],
+    serving: LoadedVersion | None,
+    aliases: dict[str, int],
+) -> ModelLine:
+    answering = next((v for v in versions if serving and v.number == serving.number), None)
+    return ModelLine(
+        model_id=model.model_id,
+        template=versions[-1].template if versions else template_of(model),
+        serving_version=serving.number if serving else None,
+        aliases=aliases,
+        n_versions=len(versions),
+        may_trade=answering.may_trade if answering else None,
+        problem=problem_of(service, model, serving, has_version=bool(versions)),
+        owner=model.said.owner,
+        tags=dict(model.said.tags),
+        watched=model.said.watched,
+        archived_at=model.archived_at,
+    )
+
+
+def template_of(model: ManagedModel) -> str:
+    """Return the template of a model without a version."""
+    return str(model.recipe.get("template", RecipeParameters().template))
+
+
+def problem_of(
+    service: Service, model: ManagedModel, serving: LoadedVersion | None, *, has_version: bool
+) -> str | None:
+    """Return why a model is not served as its alias says; None when it is."""
+    if model.archived_at is not None:
+        return "it is archived"
+    if not has_version:
+        return "it has no version yet"
+    problem = service.models.problem(model.model_id)
     if problem is not None:
         return problem.reason
-    if loaded is None:
+    if serving is None:
         return "its production version has not been loaded yet"
     return None
 
 
-def _facts(service: Service, model_id: str) -> ModelFacts:
-    if model_id not in (known := service.registry.model_ids()):
-        raise ModelNotFoundError(model_id, known)
+def model_facts(service: Service, model_id: str) -> ModelFacts:
+    """Return everything about a model.
+
+    Raises:
+        ModelNotFoundError: no such model.
+    """
+    managed_models.check_exists(service.database, model_id)
+    model = managed_models.find(service.database, model_id)
+    has_version = bool(version_rows.numbers(service.database, model_id))
+    versions = service.registry.list_versions(model_id) if has_version else []
     serving = service.models.production().get(model_id)
     on_demand = [v for v in service.models.on_demand() if v.model_id == model_id]
     roles = [(serving, "production")] if serving else []
@@ -159,13 +199,20 @@ def _facts(service: Service, model_id: str) -> ModelFacts:
     deployment = service.registry.find_deployment(model_id)
     return ModelFacts(
         model_id=model_id,
+        description=model.said.description,
+        owner=model.said.owner,
+        tags=dict(model.said.tags),
+        watched=model.said.watched,
+        recipe=dict(model.recipe),
+        created_at=model.created_at,
+        archived_at=model.archived_at,
         aliases=service.models.aliases().get(model_id, {}),
-        problem=_problem(service, model_id, serving),
+        problem=problem_of(service, model, serving, has_version=has_version),
         deployment=_deployment(deployment) if deployment else None,
         request_aliases=list(serving.aliases) if serving else [],
         context=list(serving.context_names) if serving else [],
         loaded=[_loaded(version, role) for version, role in roles],
-        versions=[_version(version) for version in service.registry.list_versions(model_id)],
+        versions=[facts_of(version) for version in versions],
     )
 
 
@@ -192,32 +239,6 @@ def _loaded(version: LoadedVersion, role: str) -> Loaded:
     )
 
 
-def _version(version: Version) -> VersionFacts:
-    return VersionFacts(
-        version=version.number,
-        created_at=version.created_at,
-        run_id=version.run_id,
-        may_trade=version.may_trade,
-        serve_refusals=list(version.refusals("serve")),
-        trade_refusals=list(version.refusals("trade")),
-        gates=[Gate(**row.to_json()) for row in version.record],
-        contract=_contract(version.contract),
-    )
-
-
-def _contract(contract: ModelContract) -> dict[str, Any]:
-    """Return the facts of the contract that a caller needs, as JSON values."""
-    names = (
-        *("template", "architecture", "feature_set", "feature_names", "window", "horizon"),
-        *("horizon_bars", "interval", "min_history", "price_basis", "symbols", "trained_until"),
-    )
-    shapes = {
-        "inputs": {"dtype": contract.inputs.dtype, "shape": contract.inputs.shape},
-        "outputs": {"dtype": contract.outputs.dtype, "shape": contract.outputs.shape},
-    }
-    return {name: getattr(contract, name) for name in names} | shapes
-
-
 def _deployment(deployment: Deployment) -> dict[str, Any]:
     return {
         "champion": deployment.champion,
@@ -235,8 +256,11 @@ ROUTES = (
         Scope.READ,
         list_models,
         tag="models",
-        errors=(503,),
-        examples=(Example("every model"),),
+        errors=(422, 503),
+        examples=(
+            Example("every model"),
+            Example("archived ones too", query={"archived": "true"}),
+        ),
     ),
     Route(
         "GET",

@@ -5,6 +5,7 @@ the state "MLflow is down", in which everything must work. `test_loop.py` goes t
 """
 
 import io
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from anyio.from_thread import start_blocking_portal
 
 from monitoring.settings import HardwareSettings, PredictionLogSettings
 from pipelines.data.features import FEATURE_SETS, fingerprint
+from registry import events
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.version_files import (
@@ -27,10 +29,12 @@ from registry.version_files import (
     VersionFiles,
     digest_directory,
 )
+from registry.versions import Registry
 from serving.app import create_app
+from serving.keys import Rights, make_key
 from serving.loading import load
 from serving.settings import ServingSettings
-from tests.examples import make_contract
+from tests.examples import make_contract, passing_record
 
 N_BARS = 540
 FIRST_BAR = datetime(2004, 1, 2, tzinfo=UTC)
@@ -145,6 +149,50 @@ def running_app(app):
         portal.wrap_async_context_manager(app.router.lifespan_context(app)),
     ):
         yield Client(app, portal)
+
+
+class Installation:
+    """An MLflow, an engine database, and applications on them."""
+
+    def __init__(self, settings, engine, tracking_uri, tmp_path):
+        from mlflow import MlflowClient
+
+        self.platform = settings.model_copy(update={"mlflow_tracking_uri": tracking_uri})
+        self.registry = Registry(self.platform, engine)
+        self.engine, self.folder = engine, tmp_path
+        self.mlflow = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        experiment = self.mlflow.get_experiment_by_name("tests").experiment_id
+        self.run_id = self.mlflow.create_run(experiment).info.run_id
+
+    def register(self, record=None, seed=1, is_first=False, **changes):
+        directory = self.folder / f"made-{time.time_ns()}"
+        contract = write_version(directory, seed, **changes)
+        rows = passing_record(None if is_first else "better") if record is None else record
+        return self.registry.register(directory, contract, rows, self.run_id).number
+
+    def promote(self, number, model_id="volatility_forecast"):
+        self.registry.promote(model_id, number, actor="test", reason="test")
+
+    def app(self, alias_poll_interval=0.05, **changes):
+        platform = self.platform.model_copy(update=changes)
+        serving = ServingSettings(
+            alias_poll_interval=alias_poll_interval, auto_hardware_routing=False
+        )
+        return create_app(platform, serving, PredictionLogSettings())
+
+    def kinds(self, model_id="volatility_forecast"):
+        return [event.kind for event in events.read(self.engine, model_id)]
+
+    def key(self, app, *scopes, **rights):
+        """Headers with a key of these scopes."""
+        _, text = make_key(self.engine, Rights(scopes, **rights), actor="test")
+        app.state.service.security.keys.load()
+        return {"authorization": f"Bearer {text}"}
+
+
+@pytest.fixture
+def installation(settings, engine, tracking_uri, tmp_path):
+    return Installation(settings, engine, tracking_uri, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from serving.model_bodies import (
+    DeployRequest,
+    ModelChange,
+    ModelRequest,
+    Reasoned,
+    TrainRequest,
+    ValidateRequest,
+    WithdrawRequest,
+)
 from serving.route_table import markdown
 from serving.routes import ROUTES
 from serving.routes.outcomes import OutcomesRequest
@@ -47,3 +56,22 @@ def test_every_body_in_the_page_is_what_it_says(body):
         return
     kind = BarsRequest if "interval" in body else PredictRequest
     kind.model_validate(body)
+
+
+CURL = r"""\$API/models\S*?(?:/(\w+))?" [^\n]*?(?:\\\n[^\n]*?)?-d '(.*?)'"""
+MODEL_BODIES = {
+    "": ModelRequest,
+    "train": TrainRequest,
+    "validate": ValidateRequest,
+    "deploy": DeployRequest,
+    "rollback": Reasoned,
+    "withdraw": WithdrawRequest,
+}
+
+
+def test_every_command_in_the_page_sends_a_body_that_is_taken():
+    found = re.findall(CURL, PAGE, re.DOTALL)
+    assert {name for name, _ in found} >= set(MODEL_BODIES)
+    for name, text in found:
+        kind = MODEL_BODIES.get(name, ModelChange)
+        kind.model_validate(json.loads(text))

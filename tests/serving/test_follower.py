@@ -6,66 +6,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from monitoring.settings import PredictionLogSettings
-from registry import events
-from registry.versions import Registry
-from serving.app import create_app
-from serving.settings import ServingSettings
-from tests.examples import failing_record, passing_record
+from tests.examples import failing_record
+from tests.waiting import wait_for
 
 MODEL = "volatility_forecast"
 DEAD_MLFLOW = "http://127.0.0.1:9"
-PASSING = passing_record("better")
 FAILING = failing_record("better")
 
 pytestmark = pytest.mark.integration
-
-
-class Installation:
-    """An MLflow, an engine database, and applications on them."""
-
-    def __init__(self, settings, engine, tracking_uri, tmp_path, make):
-        from mlflow import MlflowClient
-
-        self.platform = settings.model_copy(update={"mlflow_tracking_uri": tracking_uri})
-        self.registry = Registry(self.platform, engine)
-        self.engine, self.folder, self.make = engine, tmp_path, make
-        self.mlflow = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-        experiment = self.mlflow.get_experiment_by_name("tests").experiment_id
-        self.run_id = self.mlflow.create_run(experiment).info.run_id
-
-    def register(self, record=PASSING, seed=1, is_first=False, **changes):
-        directory = self.folder / f"made-{time.time_ns()}"
-        contract = self.make.version(directory, seed, **changes)
-        rows = record[:-1] if is_first else record
-        return self.registry.register(directory, contract, rows, self.run_id).number
-
-    def promote(self, number):
-        self.registry.promote(MODEL, number, actor="test", reason="test")
-
-    def app(self, alias_poll_interval=0.05, **changes):
-        platform = self.platform.model_copy(update=changes)
-        serving = ServingSettings(
-            alias_poll_interval=alias_poll_interval, auto_hardware_routing=False
-        )
-        return create_app(platform, serving, PredictionLogSettings())
-
-    def kinds(self):
-        return [event.kind for event in events.read(self.engine, MODEL)]
-
-
-@pytest.fixture
-def installation(settings, engine, tracking_uri, tmp_path, make):
-    return Installation(settings, engine, tracking_uri, tmp_path, make)
-
-
-def wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.02)
-    pytest.fail("it did not happen in time")
 
 
 def serving_version(app):

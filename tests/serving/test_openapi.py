@@ -7,8 +7,11 @@ KEYED = {"401", "403", "429", "500"}
 BODY = {"400", "408", "413", "415", "422"}
 DECLARED = {
     ("/health", "get"): {"200", "500", "503"},
-    ("/models", "get"): {"200", "503"} | KEYED,
+    ("/models", "get"): {"200", "422", "503"} | KEYED,
     ("/models/{model_id}", "get"): {"200", "404", "422", "503"} | KEYED,
+    ("/models", "post"): {"202", "404", "409", "503"} | KEYED | BODY,
+    ("/models/{model_id}/deploy", "post"): {"200", "404", "409", "503"} | KEYED | BODY,
+    ("/models/{model_id}", "delete"): {"200", "404", "409", "422", "503"} | KEYED,
     ("/predict", "post"): {"200", "404", "503", "504"} | KEYED | BODY,
     ("/outcomes", "post"): {"200", "503", "504"} | KEYED | BODY,
     ("/bars", "post"): {"200", "409", "503", "504"} | KEYED | BODY,

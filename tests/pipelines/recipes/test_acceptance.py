@@ -199,6 +199,36 @@ def test_parameters_of_bars_are_refused_for_a_table(ask):
         ask(**TABULAR, symbols="AAPL")
 
 
+def test_what_a_person_recorded_may_be_opened_again_and_nothing_else(uploads, engine, settings):
+    recorded = {"template": "tabular", "source": "files", "path": "/srv/x.csv", "options": "{}"}
+
+    def ask(**changes):
+        given = {**recorded, "options": {"target": "y"}, **changes}
+        return accept(given, settings, engine, recorded=recorded)
+
+    assert ask(seed=3)["path"] == "/srv/x.csv"
+    for changes in ({"path": "/etc/passwd"}, {"source": "store"}, {"path": ""}):
+        with pytest.raises(ParameterError, match="one of data"):
+            ask(**changes)
+    with pytest.raises(ParameterError, match="for bars only"):
+        ask(symbols="AAPL")
+    assert ask(source="data", path="churn")["path"] == "churn"
+
+
+def test_a_recorded_architecture_that_opens_a_folder_may_do_so_again(ask, engine, settings):
+    recorded = {
+        "template": "sentiment",
+        "architecture": "pretrained_text",
+        "source": "sample",
+        "path": "",
+        "parameters": '{"directory": "/srv/model"}',
+    }
+    assert accept(recorded, settings, engine, recorded=recorded) == recorded
+    other = recorded | {"parameters": '{"directory": "/root"}'}
+    with pytest.raises(ParameterError, match="opens a folder of the server"):
+        accept(other, settings, engine, recorded=recorded)
+
+
 def test_an_architecture_that_opens_a_folder_is_refused(ask):
     folder = {"directory": "/root"}
     with pytest.raises(ParameterError, match="opens a folder of the server"):
