@@ -52,7 +52,7 @@ GROUPS = (
     FlavorParameters,
 )
 
-TRAINED, VALIDATED, CONVERTED = 0.5, 0.7, 0.95
+TRAINED, VALIDATED, CONVERTED = 0.65, 0.9, 0.97
 """Shares of the run after which each stage has ended, for its progress; the report is last."""
 
 

@@ -91,13 +91,13 @@ def validate(
         progress.part("validate"),
     ):
         mlflow.set_tag(TRAIN_RUN_TAG, candidate.run_id)
-        with progress.part("evaluation", 0.0, 0.3):
+        with progress.part("evaluation", 0.0, 0.6):
             evaluation = evaluate(candidate, engine)
-        with progress.part("paths", 0.3, 0.5):
+        with progress.part("paths", 0.6, 0.75):
             evaluation = _with_paths(candidate, evaluation, wanted.paths)
-        with progress.part("challenge", 0.5, 0.6):
+        with progress.part("challenge", 0.75, 0.85):
             contest = _contest(candidate, wanted, settings, engine)
-        with progress.part("checks", 0.6, 0.8):
+        with progress.part("checks", 0.85, 0.95):
             record = (
                 checks.data_checks(candidate.dataset, kind_of(candidate.recipe.template)),
                 *_recomputed(candidate),

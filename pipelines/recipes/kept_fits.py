@@ -41,6 +41,7 @@ def kept_fits(
 
 def _digest(recipe: Recipe, dataset: Dataset) -> str:
     facts = {
+        "model": recipe.wanted.model_id,  # two models may be made of one recipe at once
         "template": recipe.template.name,
         "recipe": recipe.digest(),
         "horizon_bars": recipe.horizon_bars,

@@ -46,8 +46,9 @@ def test_checkpoints_stay_where_a_stage_died_until_the_same_recipe_has_ended(
         raise OSError("the machine is going down")
     assert path.read_bytes() == b"kept"
     with stage_run("train", "m"):
-        with kept_fits(settings, *make(seed=1)) as context_of:
-            assert context_of("fold 0").checkpoint.parent != path.parent
+        for other in ({"seed": 1}, {"model_name": "other"}):  # both may be trained at once
+            with kept_fits(settings, *make(**other)) as context_of:
+                assert context_of("fold 0").checkpoint.parent != path.parent
         with kept_fits(settings, *make()) as context_of:
             assert context_of("fold 0").checkpoint == path
     assert list(settings.checkpoints_dir.iterdir()) == []
