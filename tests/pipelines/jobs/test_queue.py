@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from pipelines.jobs import leases, queue
@@ -74,3 +76,28 @@ def test_a_cancelled_job_is_an_event_once(engine):
     (event,) = events.read(engine)
     assert (event.kind, event.actor, event.reason) == ("job_cancelled", "ada", "a typo")
     assert event.model_id == "m" and event.facts["job_id"] == job.id
+
+
+def test_callers_that_race_with_one_key_get_one_job(engine):
+    start, found = threading.Barrier(4), []
+
+    def ask() -> None:
+        start.wait()
+        options = {"actor": "ada", "idempotency_key": "k", "request_sha256": "a"}
+        found.append(queue.enqueue(engine, "main", {}, **options).id)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 and len(set(found)) == 1
+    assert len(queue.list_jobs(engine)) == len(events.read(engine)) == 1
+
+
+def test_jobs_of_some_models_leave_out_those_of_none(engine):
+    for model in ("a", "b", None):
+        queue.enqueue(engine, "main", {}, model_id=model)
+    assert [job.model_id for job in queue.list_jobs(engine, model_ids={"a", "c"})] == ["a"]
+    assert queue.list_jobs(engine, model_ids=()) == []
+    assert len(queue.list_jobs(engine)) == 3
