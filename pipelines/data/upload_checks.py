@@ -266,8 +266,10 @@ def main() -> None:
         answer: dict[str, Any] = {"n_rows": found.n_rows, "columns": found.columns}
     except DataRefusedError as exc:
         answer = {"problem": exc.problem}
-    except (MLEngineError, pl.exceptions.PolarsError, csv.Error) as exc:
-        answer = {"problem": _plain(str(exc), path)}
+    except MLEngineError as exc:
+        answer = {"problem": _plain(exc.for_callers, path)}
+    except (pl.exceptions.PolarsError, csv.Error) as exc:  # its text may show what was read
+        answer = {"problem": f"{path.name}: it cannot be read ({type(exc).__name__})"}
     print(json.dumps(answer))
 
 

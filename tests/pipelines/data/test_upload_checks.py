@@ -219,6 +219,23 @@ def test_the_check_runs_apart_and_says_what_is_wrong_without_a_path(csv_file, mo
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"date,close\n2024-01-01,zq!mark\n2024-01-02,2\n", "row 2: close"),
+        (b"date,close\nzq!mark,1\n2024-01-02,2\n", "row 2"),
+        (b"date,close\n2024-01-01,1\n31337/13/99,2\n", "row 3: its time"),
+    ],
+)
+def test_what_is_wrong_is_said_without_the_values_of_the_file(csv_file, content, place):
+    csv_file.write_bytes(content)
+    with pytest.raises(DataRefusedError, match=place) as caught:
+        check("churn", csv_file, Upload("bars", "csv"), LIMITS)
+    assert "zq!mark" not in str(caught.value)
+    assert "31337" not in str(caught.value)
+
+
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS has no limit on a process's memory")
 def test_a_small_file_that_unfolds_to_gigabytes_is_refused(tmp_path):
     path = tmp_path / "bomb.parquet"
