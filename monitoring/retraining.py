@@ -266,7 +266,8 @@ def _decide(resources: Resources, cycle: Cycle) -> bool:
     if serving.number == challenger.number:  # promoted before, and killed before writing it down
         return _promoted(resources, cycle, "serves already")
     if serving.number != cycle.champion:
-        reason = f"version {serving.number} serves now; this was judged against {cycle.champion}"
+        now = f"version {serving.number}" if serving.number else "nothing"
+        reason = f"{now} serves now; this was judged against version {cycle.champion}"
         return _rejected(resources, cycle, reason)
     shut = challenger.refusals("serve", cycle.champion)
     if shut:

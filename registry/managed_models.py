@@ -100,6 +100,20 @@ def describe(
     return replace(before, said=said)
 
 
+def change_recipe(
+    engine: sa.Engine, model_id: str, recipe: Mapping[str, Json], *, actor: str
+) -> ManagedModel:
+    """Replace the recipe of a model, and return it. The same recipe again changes nothing."""
+    with engine.begin() as connection:
+        before = _locked(connection, model_id)
+        if recipe == before.recipe:
+            return before
+        _update(connection, model_id, {"recipe": dict(recipe)})
+        facts = {"before": dict(before.recipe), "recipe": dict(recipe)}
+        _append(connection, "model_recipe_changed", model_id, actor, "", **facts)
+    return replace(before, recipe=dict(recipe))
+
+
 def archive(
     engine: sa.Engine,
     model_id: str,

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from registry import events, tables, validations
+from registry import events, managed_models, tables, validations
 from registry.contract import ModelContract
 from registry.database import reading
-from registry.errors import ModelNotFoundError, VersionExistsError, VersionNotFoundError
+from registry.errors import VersionExistsError, VersionNotFoundError
 from registry.gates import COMPARISONS, GateRow, Lock, Record, refusals
 from registry.validations import Validation
 from registry.version_files import artifacts
@@ -89,25 +89,26 @@ def get(engine: sa.Engine, model_id: str, number: int) -> Version:
     """Return a version.
 
     Raises:
-        ModelNotFoundError: no version of this model was registered.
+        ModelNotFoundError: no such model.
         VersionNotFoundError: the model has no such version.
     """
     found = _read(engine, model_id, _VERSIONS.c.number == number)
     if not found:
-        known = [str(version.number) for version in list_versions(engine, model_id)]
+        managed_models.check_exists(engine, model_id)
+        known = [str(n) for n in numbers(engine, model_id)]
         raise VersionNotFoundError(model_id, f"version {number}", known)
     return found[0]
 
 
 def list_versions(engine: sa.Engine, model_id: str) -> list[Version]:
-    """Return the model's versions, oldest first.
+    """Return the model's versions, oldest first; none of a model that was only created.
 
     Raises:
-        ModelNotFoundError: no version of this model was registered.
+        ModelNotFoundError: no such model.
     """
     found = _read(engine, model_id)
     if not found:
-        raise ModelNotFoundError(model_id, model_ids(engine))
+        managed_models.check_exists(engine, model_id)
     return found
 
 

@@ -139,16 +139,16 @@ class Registry:
         """Return a version.
 
         Raises:
-            ModelNotFoundError: no version of this model was registered.
+            ModelNotFoundError: no such model.
             VersionNotFoundError: the model has no such version.
         """
         return version_rows.get(self._engine, model_id, number)
 
     def list_versions(self, model_id: str) -> list[Version]:
-        """Return the model's versions, oldest first.
+        """Return the model's versions, oldest first; none of a model that was only created.
 
         Raises:
-            ModelNotFoundError: no version of this model was registered.
+            ModelNotFoundError: no such model.
         """
         return version_rows.list_versions(self._engine, model_id)
 

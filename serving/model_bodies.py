@@ -111,11 +111,14 @@ class ModelChange(Body):
     archived: Annotated[bool, Field(strict=True)] | None = Field(
         default=None, description="True: as DELETE. False: restores the model."
     )
+    recipe: Recipe | None = Field(
+        default=None, description="Parameters to replace in the recipe; the others stay."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("give description, owner, tags, watched or archived")
+            raise ValueError("give description, owner, tags, watched, archived or recipe")
         return self
 
     def said(self) -> dict[str, Json]:

@@ -71,8 +71,8 @@ def accept(
         parameters: as `main` takes them, with numbers as numbers; `parameters` and `options` may
             be objects.
         allowed: those of `DECIDED_HERE` that this caller may set.
-        recorded: the recipe of a version that a person at the machine made. What it opens may be
-            opened again, as long as `parameters` repeats it.
+        recorded: a recipe that was accepted before, or that a person at the machine chose. What
+            it opens may be opened again, as long as `parameters` repeats it.
 
     Raises:
         UnknownNameError: a parameter, template, architecture, feature set or flavor of no name.
@@ -90,7 +90,7 @@ def accept(
     if not _repeats(payload, recorded, ("template", "architecture", "parameters", "options")):
         _refuse_paths(asked)
     _check_recipe(wanted)
-    if _repeats(payload, recorded, ("source", "path")):
+    if _repeats(payload, recorded, ("source", "path")) and _is_a_persons(source):
         _check_query(source, wanted)
     else:
         _check_source(source, wanted, settings, engine)
@@ -109,6 +109,12 @@ def _known(allowed: Collection[str]) -> "dict[str, Field[Any]]":
 
 def _group(group: type[Any], payload: Mapping[str, Json]) -> Any:
     return group(**{f.name: payload[f.name] for f in fields(group) if f.name in payload})
+
+
+def _is_a_persons(source: SourceParameters) -> bool:
+    """Return whether only a person at the machine may choose this source."""
+    is_ours = source.source in SOURCES_FROM_OUTSIDE
+    return not is_ours or (source.source != UPLOADED and bool(source.path))
 
 
 def _repeats(

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from fastapi import Query, Request, Response
@@ -18,6 +17,7 @@ from pipelines.jobs.job import OPEN_STATES, Job
 from pipelines.jobs.log_tail import Redaction
 from registry.errors import JobNotFoundError
 from serving.event_streams import Seen
+from serving.mlflow_pages import run_page
 from serving.route_table import Example, Route, Scope
 from serving.schemas import Label, Name
 from serving.security import principal_of
@@ -173,7 +173,7 @@ def _facts(service: Service, job: Job) -> JobFacts:
 
 
 def _line(service: Service, job: Job) -> dict[str, Any]:
-    run_id = (job.result or {}).get("run_id")
+    uri, run_id = service.platform.mlflow_tracking_uri, (job.result or {}).get("run_id")
     names = ("entry_point", "model_id", "state", "stage", "max_attempts", "priority", "is_short")
     times = ("created_at", "due_at", "started_at", "ended_at")
     return {
@@ -184,7 +184,7 @@ def _line(service: Service, job: Job) -> dict[str, Any]:
         "eta_seconds": _seconds_left(job),
         "error": job.error and UNSEEN.apply(LOG_FOLDER.sub("(output: DATA_DIR/jobs/", job.error)),
         "run_id": run_id,
-        "run_url": _run_url(service, run_id) if isinstance(run_id, str) else None,
+        "run_url": run_page(uri, run_id) if isinstance(run_id, str) else None,
         **{name: getattr(job, name) for name in (*names, *times)},
     }
 
@@ -195,15 +195,6 @@ def _seconds_left(job: Job) -> float | None:
         return None
     spent = max(0.0, (datetime.now(UTC) - job.started_at).total_seconds())
     return round(spent * (1 - told) / told, 1)
-
-
-def _run_url(service: Service, run_id: str) -> str | None:
-    """Return the run's page in MLflow's UI; None where MLflow is no server."""
-    address = urlsplit(str(service.system.settings["MLFLOW_TRACKING_URI"]))
-    if address.scheme not in ("http", "https"):
-        return None
-    host = address.netloc.rpartition("@")[2]
-    return f"{address.scheme}://{host}{address.path.rstrip('/')}/#/runs/{run_id}"
 
 
 def _shown(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pipelines.recipes.acceptance import accept
 from registry import managed_models
 from serving.enqueueing import JobAnswer, enqueued
 from serving.model_bodies import ModelChange, ModelRequest, Short
+from serving.model_recipes import changed_recipe
 from serving.route_table import ENQUEUES, Example, Route, Scope
 from serving.routes.models import ModelFacts, model_facts
 from serving.schemas import Name
@@ -52,18 +53,24 @@ async def create_model(body: ModelRequest, request: Request) -> JobAnswer:
             connection, body.model_id, body.said(), recipe, actor=principal.actor
         )
 
-    return await enqueued(request, "main", recipe, model_id=body.model_id, beside=create)
+    job = await enqueued(request, "main", recipe, model_id=body.model_id, beside=create)
+    service.follower.wake()
+    return job
 
 
 async def change_model(model_id: Name, body: ModelChange, request: Request) -> ModelFacts:
-    """Change what is said about a model, whether it is watched, or whether it is archived.
+    """Change what is said about a model, its recipe, and whether it is watched or archived.
 
-    A field that is absent stays. `archived: false` restores an archived model.
+    A field that is absent stays. `archived: false` restores an archived model. A recipe is checked
+    as in POST /models; what is trained already stays as it is.
     """
     service, actor = service_of(request), principal_of(request).actor
 
     def change() -> ModelFacts:
         service.registry.check_exists(model_id)
+        if body.recipe is not None:
+            recipe = changed_recipe(service, model_id, body.recipe.given())
+            managed_models.change_recipe(service.database, model_id, recipe, actor=actor)
         if body.archived is True:
             service.registry.archive(model_id, actor=actor, reason="")
         if body.archived is False:
@@ -122,6 +129,7 @@ ROUTES = (
         errors=(404, 409, 503),
         examples=(
             Example("who answers for it", path=ONE, body={"owner": "risk@desk.example"}),
+            Example("other symbols", path=ONE, body={"recipe": {"symbols": "AAPL,MSFT,KO"}}),
             Example("no drift is looked for", path=ONE, body={"watched": False}),
             Example("back from the archive", path=ONE, body={"archived": False}),
         ),

@@ -1,25 +1,17 @@
 """POST /models/{model_id}/train and /validate: work on a model that exists, as jobs."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
 
 from fastapi import Request
 
-from pipelines.parameters import RecipeParameters
-from pipelines.recipes.acceptance import accept
 from registry import managed_models, version_rows
-from registry.contract import Json, ModelContract
-from registry.errors import NothingToTrainError
+from registry.contract import Json
 from serving.enqueueing import JobAnswer, enqueued
 from serving.model_bodies import TrainRequest, ValidateRequest
+from serving.model_recipes import changed_recipe
 from serving.route_table import ENQUEUES, Example, Route, Scope
 from serving.schemas import Name
 from serving.service import Service, service_of
-
-ALLOWED = ("champion", "trigger")
-"""Parameters of `main` that this route sets."""
 
 
 async def train(model_id: Name, body: TrainRequest, request: Request) -> JobAnswer:
@@ -41,39 +33,18 @@ async def validate(model_id: Name, body: ValidateRequest, request: Request) -> J
     """
     service = service_of(request)
     payload = await asyncio.to_thread(_validation, service, model_id, body)
-    return await enqueued(request, "validate", payload, model_id=model_id)
+    # its folds are fitted again: it waits behind trainings as one of them
+    return await enqueued(request, "validate", payload, model_id=model_id, is_short=False)
 
 
 def _training(service: Service, model_id: str, body: TrainRequest) -> dict[str, Json]:
     managed_models.check_exists(service.database, model_id)
     managed_models.check_not_archived(service.database, model_id)
-    recorded, own = _recipe(service, model_id)
     champion = service.registry.champion(model_id) if body.champion is None else body.champion
     if champion:
         version_rows.get(service.database, model_id, champion)
-    decided = {"model_name": model_id, "champion": champion or 0, "trigger": body.trigger}
-    wanted = {**own, **body.given(), **decided}
-    return accept(wanted, service.platform, service.database, ALLOWED, recorded)
-
-
-def _recipe(service: Service, model_id: str) -> tuple[Mapping[str, Json], Mapping[str, Any]]:
-    """Return the recipe of a person at the machine, if the model is theirs, and the model's own.
-
-    Raises:
-        NothingToTrainError: neither a recipe nor a version.
-    """
-    model = managed_models.find(service.database, model_id)
-    if model.recipe:
-        return {}, model.recipe
-    if not version_rows.numbers(service.database, model_id):
-        raise NothingToTrainError(model_id)
-    contract = service.registry.list_versions(model_id)[-1].contract
-    own = {**_source(contract), **asdict(RecipeParameters.of_contract(contract))}
-    return own, own
-
-
-def _source(contract: ModelContract) -> dict[str, Json]:
-    return {**contract.data.parameters, "source": contract.data.source}
+    decided: dict[str, Json] = {"champion": champion or 0, "trigger": body.trigger}
+    return changed_recipe(service, model_id, body.given(), decided)
 
 
 def _validation(service: Service, model_id: str, body: ValidateRequest) -> dict[str, Json]:

@@ -190,8 +190,7 @@ def model_facts(service: Service, model_id: str) -> ModelFacts:
     """
     managed_models.check_exists(service.database, model_id)
     model = managed_models.find(service.database, model_id)
-    has_version = bool(version_rows.numbers(service.database, model_id))
-    versions = service.registry.list_versions(model_id) if has_version else []
+    versions = service.registry.list_versions(model_id)
     serving = service.models.production().get(model_id)
     on_demand = [v for v in service.models.on_demand() if v.model_id == model_id]
     roles = [(serving, "production")] if serving else []
@@ -207,7 +206,7 @@ def model_facts(service: Service, model_id: str) -> ModelFacts:
         created_at=model.created_at,
         archived_at=model.archived_at,
         aliases=service.models.aliases().get(model_id, {}),
-        problem=problem_of(service, model, serving, has_version=has_version),
+        problem=problem_of(service, model, serving, has_version=bool(versions)),
         deployment=_deployment(deployment) if deployment else None,
         request_aliases=list(serving.aliases) if serving else [],
         context=list(serving.context_names) if serving else [],

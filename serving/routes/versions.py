@@ -4,19 +4,18 @@ import asyncio
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
 
 from fastapi import Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.recipes.acceptance import LARGEST_NUMBER
-from pipelines.report import REPORT_FILE
 from registry.contract import ModelContract
 from registry.flavors.parity import gate_name
 from registry.gates import GateRow
 from registry.validations import Validation
 from registry.version_files import artifacts
 from registry.version_rows import Version
+from serving.mlflow_pages import version_pages
 from serving.model_bodies import Why
 from serving.route_table import Example, Route, Scope
 from serving.schemas import Name
@@ -103,7 +102,7 @@ class WholeVersion(VersionFacts):
     artifacts: list[ArtifactFacts]
     digests: dict[str, str] = Field(description="Path -> SHA-256 of every file.")
     validations: list[ValidationFacts] = Field(description="Oldest first.")
-    links: dict[str, str] = Field(description="Pages of MLflow: the version, its report.")
+    links: dict[str, str] = Field(description="Pages of MLflow: version, run, report.")
 
 
 class Deleted(_Answer):
@@ -127,6 +126,7 @@ async def get_version(model_id: Name, number: VersionNumber, request: Request) -
     """Show a version: contract, artifacts with digests and parity, gates, validations, links."""
     service = service_of(request)
     version = await asyncio.to_thread(service.registry.get, model_id, number)
+    uri = service.platform.mlflow_tracking_uri
     aliases = service.models.aliases().get(model_id, {})
     return WholeVersion(
         **facts_of(version).model_dump(),
@@ -135,7 +135,7 @@ async def get_version(model_id: Name, number: VersionNumber, request: Request) -
         artifacts=_artifacts(version),
         digests=dict(version.digests),
         validations=[_validation(found) for found in version.validations],
-        links=_links(service.platform.mlflow_tracking_uri, version),
+        links=version_pages(uri, model_id, number, version.run_id),
     )
 
 
@@ -210,19 +210,6 @@ def _validation(found: Validation) -> ValidationFacts:
 
 def _gates(rows: Iterable[GateRow]) -> list[Gate]:
     return [Gate(**row.to_json()) for row in rows]
-
-
-def _links(tracking_uri: str, version: Version) -> dict[str, str]:
-    """Return pages of MLflow's server; none where there is only a database."""
-    address = urlsplit(tracking_uri)
-    if address.scheme not in ("http", "https"):
-        return {}
-    host = address.netloc.rpartition("@")[2]  # without a password
-    server = f"{address.scheme}://{host}{address.path.rstrip('/')}"
-    return {
-        "version": f"{server}/#/models/{quote(version.model_id)}/versions/{version.number}",
-        "report": f"{server}/get-artifact?path={REPORT_FILE}&run_id={version.run_id}",
-    }
 
 
 def _contract(contract: ModelContract) -> dict[str, Any]:

@@ -200,6 +200,33 @@ def test_every_parameter_that_a_caller_may_choose_is_a_field():
     assert GROUPS[1] is RecipeParameters
 
 
+def test_a_model_whose_first_training_failed_has_no_versions_and_its_recipe_is_mended(
+    manage, database
+):
+    manage("POST", "/models", SAMPLE)
+    assert manage("GET", "/models/desk/versions").json()["versions"] == []
+    for method, path, body in (
+        ("GET", "/versions/1", None),
+        ("POST", "/deploy", {"version": 1, "reason": "x"}),
+        ("POST", "/validate", {"version": 1}),
+    ):
+        answer = manage(method, f"/models/desk{path}", body)
+        assert (answer.status_code, code(answer)) == (404, "version_not_found"), path
+    mended = manage("PUT", "/models/desk", {"recipe": {"symbols": "AAPL", "seed": 2}})
+    assert mended.json()["recipe"]["symbols"] == "AAPL"
+    assert mended.json()["recipe"]["source"] == "sample"
+    payload = queue.get(database, manage("POST", "/models/desk/train", {}).json()["job_id"]).payload
+    assert (payload["symbols"], payload["seed"], payload["model_name"]) == ("AAPL", 2, "desk")
+    event = [e for e in events.read(database, "desk") if e.kind == "model_recipe_changed"][-1]
+    assert (event.facts["before"]["symbols"], event.facts["recipe"]["symbols"]) == (
+        "AAPL,MSFT",
+        "AAPL",
+    )
+    for bad in ({"source": "files", "path": "/etc/passwd"}, {"architecture": "x"}, {"promote": 1}):
+        assert manage("PUT", "/models/desk", {"recipe": bad}).status_code == 422
+    assert managed_models.find(database, "desk").recipe == mended.json()["recipe"]
+
+
 # What is said ------------------------------------------------------------------------------------
 
 
@@ -323,7 +350,7 @@ def test_a_version_is_validated_again_as_a_job(manage, version, database):
     answer = manage("POST", f"/models/{MODEL}/validate", body)
     assert answer.status_code == 202
     job = queue.get(database, answer.json()["job_id"])
-    assert job.entry_point == "validate"
+    assert (job.entry_point, job.is_short) == ("validate", False)
     assert job.payload == {
         "model_name": MODEL,
         "version": 2,
@@ -370,6 +397,7 @@ def test_a_version_shows_contract_artifacts_parity_gates_and_links(manage, versi
     assert shown["contract"]["template"] == MODEL
     assert (shown["serve_refusals"], shown["may_trade"]) == ([], False)
     assert shown["links"]["version"] == "http://127.0.0.1:9/#/models/volatility_forecast/versions/1"
+    assert shown["links"]["run"] == f"http://127.0.0.1:9/#/runs/{'r' * 32}"
     assert shown["links"]["report"].endswith(f"path=report.html&run_id={'r' * 32}")
     (line,) = manage("GET", f"/models/{MODEL}/versions").json()["versions"]
     assert (line["version"], line["n_validations"]) == (1, 0)
