@@ -23,12 +23,16 @@ OWN_BARS: dict[str, Any] = {
     },
     "price_basis": "adjusted",
 }
-ROWS: dict[str, Any] = {"model": "volatility_forecast", "rows": [[0.01, -0.02, 0.3]]}
+ROWS: dict[str, Any] = {
+    "model": "volatility_forecast",
+    "rows": [[-8.1, -8.2, -8.3, -8.4, -8.5, 0.01, -0.02, 0.3, *(0.1 for _ in range(16))]],
+    "context": {"ewma_variance": [0.0002]},
+}
 TABLE_ROWS: dict[str, Any] = {
     "model": "tabular",
     "rows": [
-        {"age": 41, "city": "Rome", "smoker": False},
-        {"age": 29, "city": "Oslo", "smoker": True},
+        {"age": 41, "city": "Rome"},
+        {"age": 29, "city": "Oslo"},
     ],
 }
 TEXTS: dict[str, Any] = {

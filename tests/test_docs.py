@@ -80,3 +80,12 @@ def test_what_a_page_points_at_exists(path):
     targets = re.findall(r"\bmake ([a-z-]+)`", text)
     makefile = (ROOT / "Makefile").read_text()
     assert [t for t in targets if f"\n{t}:" not in makefile] == []
+
+
+def test_the_threat_model_names_tests_that_exist():
+    named = re.findall(r"`(?:[\w/]+/)?(test_\w+\.py)(?:::(\w+))?`", page("security"))
+    assert len(named) > 8
+    for file, test in named:
+        found = list(ROOT.glob(f"tests/**/{file}"))
+        assert found, file
+        assert f"def {test}(" in "".join(path.read_text() for path in found) or not test

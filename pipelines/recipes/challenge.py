@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MARGIN_OF_GAIN = 0.02
 DESCRIPTIVE = ("hold_share", "fitted", "interval", "false_alarm_rate")
 """Names of a label spec that report, or describe the answer; the label does not depend on them."""
+OF_THE_INPUTS = ("columns", "center", "scale")
+"""Names that say how a version of a table reads its columns and standardises its target. Each
+version is scored with its own, and both losses are in the challenger's units (`score`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ def objection(
         return f"the champion was trained until {trained_until:%F}, inside the window"
     decided = {*cast("list[str]", ours.get("decision", []))}
     decided |= {*cast("list[str]", theirs.get("decision", [])), "decision"}
-    for name in sorted({*ours, *theirs} - set(DESCRIPTIVE) - decided):
+    for name in sorted({*ours, *theirs} - {*DESCRIPTIVE, *OF_THE_INPUTS} - decided):
         if ours.get(name) != theirs.get(name):
             return f"another label: {name} is {ours.get(name)}, the champion's {theirs.get(name)}"
     return ""

@@ -4,6 +4,8 @@ This is the one way to judge a version after it was made. The challenge of a ret
 comparison after a promotion both use it, so that they cannot disagree.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ def score(version: VersionFiles, data: Data, window: LabelledRows) -> NDArray[np
     """Return a version's loss on the rows of the window, in their order.
 
     The version computes its own inputs from the data with its own label; a row that it cannot
-    answer is NaN.
+    answer is NaN. The loss is in the units of the window's rows.
     """
     contract = version.contract
     template = TEMPLATES.get(contract.template)
@@ -33,6 +35,8 @@ def score(version: VersionFiles, data: Data, window: LabelledRows) -> NDArray[np
     there = index >= 0
     found = rows.take(index[there])
     loss = np.full(len(window), np.nan)
+    constants = kind.constants(window.spec, len(found))
+    found = replace(found, context={**found.context, **constants})
     loss[there] = template.loss(found, predictor(found.X), version.decoder)
     return loss
 

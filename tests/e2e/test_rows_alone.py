@@ -19,6 +19,7 @@ from registry.artifacts import ArtifactCache
 from registry.database import open_engine
 from registry.gates import refusals
 from registry.versions import Registry
+from serving import examples
 from serving.batch import gather
 from serving.loading import load
 from serving.predictions import log_rows
@@ -92,6 +93,8 @@ def test_a_table(made, tmp_path):
     small = json.dumps({"rounds": 30, "nthread": 1, "min_child_weight": 2})
     found = made(*line, "--options", '{"target": "risk"}', "--parameters", small)
     assert found.loaded.contract.label_spec["target"] == "risk"
+    shown, _ = answers(found.loaded, rows=examples.TABLE_ROWS["rows"])
+    assert set(shown) == {"0", "1"}
     rows = [{"age": 79, "city": "Rome"}, {"age": 19, "city": "Oslo"}, {"age": None, "city": "X"}]
     said, _ = answers(found.loaded, rows=rows)
     assert [said[str(i)]["class"] for i in (0, 1)] == ["high", "low"]
@@ -123,6 +126,8 @@ def test_a_table(made, tmp_path):
 def test_texts_out_of_the_box(made):
     small = json.dumps({"rounds": 30, "nthread": 1, "min_child_weight": 1})
     found = made("--template", "sentiment", "--architecture", "xgboost", "--parameters", small)
+    shown, _ = answers(found.loaded, texts=examples.TEXTS["texts"])
+    assert set(shown) == {"0", "n-17"}
     texts = ["Shares plunge after impairment", {"id": "n", "text": "Xyzzy qwfp."}]
     said, logged = answers(found.loaded, texts=texts)
     assert said["0"]["class"] == "negative" and said["0"]["score"] < 0

@@ -32,3 +32,12 @@ def test_what_only_the_decision_depends_on_is_no_objection():
     decided = LABEL | {"meta_label": True, "decision": ["meta_label"]}
     assert objection(decided, LABEL, BEFORE, START) == ""
     assert objection(LABEL, decided, BEFORE, START) == ""
+
+
+def test_how_a_table_is_read_and_standardised_is_no_objection():
+    table = {"kind": "regression", "classes": [], "target": "cost", "fitted": ["center", "columns"]}
+    ours = table | {"columns": [{"name": "age", "median": 49.5}], "center": 1.0, "scale": 2.0}
+    theirs = table | {"columns": [{"name": "age", "median": 47.0}], "center": 3.0, "scale": 4.0}
+    assert objection(ours, theirs, BEFORE, START) == ""
+    assert "target" in objection(ours, theirs | {"target": "price"}, BEFORE, START)
+    assert "classes" in objection(ours, theirs | {"classes": ["a"]}, BEFORE, START)

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,7 @@ from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.checks import data_checks
 from pipelines.recipes.dataset import read_dataset
 from pipelines.recipes.inputs import INPUT_KINDS
+from pipelines.recipes.score import score
 from registry.errors import InvalidInputError, ParameterError, TableError
 
 N_ROWS = 600
@@ -244,3 +246,24 @@ def _fields(recipe):
 def test_sources_that_hold_no_table_are_refused(source):
     with pytest.raises(InvalidInputError):
         read(source, target="risk")
+
+
+def test_two_versions_of_a_number_are_compared_in_the_units_of_one(write, make, monkeypatch):
+    """The mean of each is its whole model here, so that the loss can be said by hand."""
+    given = {"template": "tabular", "architecture": "ridge", "options": options(target="cost")}
+    frame = table_frame().drop("risk")
+    old = make(write(frame, "old.csv"), **given)
+    wider = frame.with_columns(pl.col("cost") * 3)
+    new = make(write(wider, "new.csv"), **given)
+    window = new.dataset.rows.take(np.arange(len(new.dataset.rows)) >= 500)
+    version = SimpleNamespace(
+        contract=SimpleNamespace(template="tabular", label_spec=old.dataset.label_spec),
+        decoder=old.decoder,
+        read_artifact=lambda _: {},
+    )
+    zeros = SimpleNamespace(load=lambda *_: lambda X: np.zeros((len(X), 1), np.float32))
+    monkeypatch.setattr("pipelines.recipes.score.BACKENDS", SimpleNamespace(get=lambda _: zeros))
+    monkeypatch.setattr("pipelines.recipes.score.Recipe.of_contract", lambda _: old.recipe)
+    found = score(version, new.dataset.data, window)
+    center, scale = old.dataset.label_spec["center"], new.dataset.label_spec["scale"]
+    np.testing.assert_allclose(found, ((window.y - center) / scale) ** 2, rtol=1e-6)
