@@ -15,7 +15,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.jobs import queue
-from pipelines.jobs.queue import Job, Options
+from pipelines.jobs.job import Job
+from pipelines.jobs.queue import Options
 from registry.contract import Json
 from registry.database import reading
 from registry.errors import ConflictError, ParameterError

@@ -1,6 +1,8 @@
 """Models made, described, trained and validated by HTTP; MLflow is away, which none of it needs."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -114,6 +116,21 @@ def test_the_same_request_again_is_the_same_job_and_another_is_refused(manage, d
     assert (taken.status_code, code(taken)) == (409, "model_exists")
     assert list(managed_models.list_models(database)) == ["desk"]
     assert len(queue.list_jobs(database)) == 1
+
+
+@pytest.mark.parametrize(("headers", "statuses"), [({"Idempotency-Key": "k"}, 202), ({}, 409)])
+def test_of_two_requests_at_once_one_makes_the_model(manage, database, headers, statuses):
+    barrier = threading.Barrier(2)
+
+    def post(_):
+        barrier.wait()
+        return manage("POST", "/models", SAMPLE, **headers)
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(post, range(2)))
+    assert sorted(answer.status_code for answer in answers) == [202, statuses]
+    assert len(queue.list_jobs(database)) == 1
+    assert [e.kind for e in events.read(database, "desk")].count("model_created") == 1
 
 
 def test_a_name_that_a_stage_used_is_taken(manage, version, database):
