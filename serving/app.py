@@ -13,12 +13,14 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from monitoring.prediction_log import PredictionLog
@@ -45,7 +47,7 @@ from serving.keys import take_first_key
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.panels import Panels
-from serving.route_table import add_routes
+from serving.route_table import built
 from serving.routes import ROUTES
 from serving.security import KeyRing, Security
 from serving.service import Service
@@ -97,16 +99,22 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        routes=list(_routes()),
     )
-    app.state.service = service
+    app.state.service, app.state.guard = service, service.security.guard
     app.add_middleware(
         Envelope,
         metrics=service.metrics,
         limits=BodyLimits(int(serving.max_body_size), serving.default_timeout),
     )
     errors.install(app)
-    add_routes(app, ROUTES, service.security.guard)
     return app
+
+
+@cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """Return the routes, built once: all applications of a process share them."""
+    return tuple(built(ROUTES))
 
 
 def _service(

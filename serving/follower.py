@@ -21,6 +21,7 @@ from registry.artifacts import ArtifactCache
 from registry.errors import MLEngineError, RegistryUnavailableError, UnavailableError
 from registry.model_store import ModelStore
 from registry.versions import Registry
+from serving.dependencies import masked
 from serving.loading import LoadedVersion, load
 from serving.metrics import Metrics
 from serving.models import Models
@@ -164,7 +165,10 @@ class Follower:
     def _set_status(self, is_reachable: bool, detail: str) -> None:
         if self.registry_status.is_reachable is not is_reachable:
             say = log.info if is_reachable else log.warning
-            say("registry answers" if is_reachable else "registry does not answer", detail=detail)
+            say(
+                "registry answers" if is_reachable else "registry does not answer",
+                detail=masked(detail),
+            )
         self.registry_status = RegistryStatus(is_reachable, detail, datetime.now(UTC))
 
     def _follow(self, model_id: str, state: AliasState, serving: LoadedVersion | None) -> None:

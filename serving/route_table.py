@@ -7,10 +7,14 @@ docs/api.md and the tests read the same rows (`serving.routes.ROUTES`).
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
@@ -139,10 +143,14 @@ Guard = Callable[[Route, Connection], Coroutine[Any, Any, None]]
 """Called before anything of a request's body is read; raises to refuse it."""
 
 
-def add_routes(app: FastAPI, routes: Sequence[Route], guard: Guard) -> None:
-    """Add every route to the application, each behind the guard."""
+def built(routes: Sequence[Route]) -> list[BaseRoute]:
+    """Return FastAPI's routes, for any number of applications.
+
+    Each stands behind the guard of the application that a request reaches (`app.state.guard`).
+    """
+    router = APIRouter()
     for route in routes:
-        app.router.add_api_route(
+        router.add_api_route(
             route.path,
             route.endpoint,
             methods=[route.method],
@@ -150,11 +158,12 @@ def add_routes(app: FastAPI, routes: Sequence[Route], guard: Guard) -> None:
             tags=[route.tag] if route.tag else None,
             summary=f"{route.method} {route.path}",
             responses=dict(_declared(route)),
-            response_class=route.response_class or app.router.default_response_class,
+            response_class=route.response_class or JSONResponse,
             include_in_schema=not route.is_page,
             openapi_extra=_shown(route),
-            route_class_override=_class_of(route, guard),
+            route_class_override=_class_of(route),
         )
+    return router.routes
 
 
 SECURITY_SCHEMES = {
@@ -164,8 +173,18 @@ SECURITY_SCHEMES = {
 
 
 def openapi_of(app: FastAPI) -> dict[str, Any]:
-    """Return the application's OpenAPI document, with ways to send a key, answers by template."""
-    document = app.openapi()
+    """Return the application's OpenAPI document, with ways to send a key, answers by template.
+
+    Callers share it and must not change it.
+    """
+    return _document(app.title, app.version, app.description, tuple(app.routes))
+
+
+@cache
+def _document(
+    title: str, version: str, description: str, routes: tuple[BaseRoute, ...]
+) -> dict[str, Any]:
+    document = get_openapi(title=title, version=version, description=description, routes=routes)
     document["components"].setdefault("securitySchemes", SECURITY_SCHEMES)
     return with_answers(document)
 
@@ -181,12 +200,14 @@ def markdown(routes: Sequence[Route]) -> str:
     return "\n".join(lines)
 
 
-def _class_of(route: Route, guard: Guard) -> type[APIRoute]:
+def _class_of(route: Route) -> type[APIRoute]:
     class GuardedRoute(APIRoute):
         """FastAPI's route behind the guard, with strict JSON."""
 
+        __hash__ = object.__hash__  # the document of the same routes is made once
+
         async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
-            await guard(route, scope)
+            await scope["app"].state.guard(route, scope)
             await super().handle(scope, receive, send)
 
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -1,23 +1,27 @@
 """GET /health and /health/ready: whether this process answers, and what it depends on."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from time import perf_counter
-from typing import Literal
+from typing import Literal, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from serving.dependencies import Answer, masked
 from serving.route_table import Example, Route, Scope
+from serving.security import Principal, principal_of
 from serving.service import Service, service_of
+
+T = TypeVar("T")
 
 
 class Dependency(BaseModel):
     """One thing this process uses; `ok` is null while it has not been asked yet."""
 
     ok: bool | None
-    detail: str
+    detail: str = Field(description="Empty for those who may not read.")
     checked_at: datetime | None = None
 
 
@@ -49,12 +53,13 @@ async def health(request: Request, response: Response) -> Health:
     """Tell whether this process can serve: 503 while it starts, 200 from then on.
 
     Serving goes on while MLflow is away; `dependencies` says so. A dependency that hangs delays
-    this answer by half a second at most.
+    this answer by half a second at most. Names of models, addresses and reasons are told to those
+    who may read.
     """
-    service, started = service_of(request), perf_counter()
+    service, started, principal = service_of(request), perf_counter(), principal_of(request)
     dependencies = await ask_dependencies(service)
     loaded = {name: version.number for name, version in service.models.production().items()}
-    problems = service.models.problems()
+    problems = {name: found.reason for name, found in service.models.problems().items()}
     is_ready = service.follower.is_ready
     is_whole = not problems and all(d.ok is not False for d in dependencies.values())
     status = _status(is_ready, is_whole)
@@ -64,9 +69,12 @@ async def health(request: Request, response: Response) -> Health:
         healthy=status == "ok",
         ready=is_ready,
         access=service.security.access,
-        dependencies=dependencies,
-        loaded=loaded,
-        problems={name: problem.reason for name, problem in problems.items()},
+        dependencies={
+            name: told if principal.may(Scope.READ) else told.model_copy(update={"detail": ""})
+            for name, told in dependencies.items()
+        },
+        loaded=_told(loaded, principal),
+        problems=_told(problems, principal),
         response_time_ms=round((perf_counter() - started) * 1e3, 3),
     )
 
@@ -98,6 +106,12 @@ def _status(is_ready: bool, is_whole: bool) -> Literal["ok", "degraded", "starti
     if not is_ready:
         return "starting"
     return "ok" if is_whole else "degraded"
+
+
+def _told(by_model: Mapping[str, T], principal: Principal) -> dict[str, T]:
+    """Return what is told of models to this caller."""
+    may_read = principal.may(Scope.READ)
+    return {name: told for name, told in by_model.items() if may_read and principal.allows(name)}
 
 
 def _of(answer: Answer[str]) -> Dependency:

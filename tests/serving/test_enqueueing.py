@@ -8,7 +8,7 @@ from pipelines.jobs import queue
 from registry import events
 from serving.enqueueing import JobAnswer, enqueued
 from serving.keys import Rights, make_key
-from serving.route_table import Example, Route, Scope, add_routes
+from serving.route_table import Example, Route, Scope, built
 
 BODY = {"template": "tabular", "n": 1}
 
@@ -40,7 +40,7 @@ def database(app):
 @pytest.fixture
 def post(app, client):
     """Ask for a job; `key` is the Idempotency-Key."""
-    add_routes(app, ROUTES, app.state.service.security.guard)
+    app.router.routes.extend(built(ROUTES))
 
     def send(body=BODY, key=None, path="/asked", **headers):
         sent = headers | ({"Idempotency-Key": key} if key is not None else {})

@@ -344,3 +344,14 @@ def test_a_compressed_body_is_415_and_is_not_unpacked(client, encoding):
         answer = client.post(path, content=bomb, headers=headers)
         assert answer.status_code == 415
         assert answer.json()["error"]["code"] == "unsupported_media_type"
+
+
+def test_a_stranger_learns_from_health_how_it_is_and_no_names(client, key_of):
+    reader, other = key_of("read"), key_of("read", model_ids=("m2",))
+    stranger = client.get("/health").json()
+    assert (stranger["status"], stranger["loaded"]) == ("degraded", {})
+    assert {told["detail"] for told in stranger["dependencies"].values()} == {""}
+    known = client.get("/health", headers=reader).json()
+    assert known["loaded"] == {"volatility_forecast": 1}
+    assert all(told["detail"] for told in known["dependencies"].values())
+    assert client.get("/health", headers=other).json()["loaded"] == {}
