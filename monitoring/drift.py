@@ -113,8 +113,7 @@ def watch(
     """Gather what was logged for a version and what has become known since."""
     contract = version.contract
     template = TEMPLATES.get(contract.template)
-    everything = read_predictions(platform.predictions_dir, version.model_id, end=end)
-    logged = latest(everything.filter(pl.col("version") == version.number))
+    logged = latest(_logged(version, platform, end))
     kind = kind_of(template)
     if not kind.has_times:
         return _watch_rows(version, platform, engine, logged)
@@ -130,6 +129,16 @@ def watch(
         if bars is None
         else new_labelled_times(over_bars(template), bars, contract.label_spec, trained_until),
         References(version),
+    )
+
+
+def _logged(
+    version: VersionFiles, platform: PlatformSettings, end: datetime | None
+) -> pl.DataFrame:
+    """Read what windows and losses are computed from; the answers themselves are not."""
+    columns = ("as_of", "symbol", "served_at", "version", "features", "scores", "n_scores")
+    return read_predictions(
+        platform.predictions_dir, version.model_id, None, end, version.number, columns
     )
 
 

@@ -9,14 +9,17 @@ is a folder's name.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import polars as pl
 
-from monitoring.prediction_log import PredictionLog, files_between
+from monitoring.prediction_files import ModelFolder, between, read_files, served_on
+from monitoring.prediction_log import PredictionLog
+from monitoring.prediction_rows import NO_TIME_US, LoggedPredictions
+from pipelines.data.bars import from_microseconds
 
 COLUMNS = ("request_id", "served_at", "as_of", "model_id", "version", "symbol")
 FILES_AT_ONCE = 256
@@ -45,7 +48,7 @@ def by_request(
 
     When callers used one id for several requests, the answers of the newest count.
     """
-    names, missing = sorted(set(model_ids)), set(request_ids)
+    names, missing = set(model_ids), set(request_ids)
     found: dict[str, list[LoggedAnswer]] = {}
 
     def take(answers: Iterable[LoggedAnswer]) -> None:
@@ -54,9 +57,16 @@ def by_request(
                 found.setdefault(answer.request_id, []).append(answer)
         missing.difference_update(found)
 
-    take(_in_memory(log, names))
-    files = [path for name in names for path in (log.directory / name).glob("*.parquet")]
-    for rows in _searched(files, lambda: pl.col("request_id").is_in(missing) if missing else None):
+    waiting = (each for each in log.unwritten() if each.request_id in missing)
+    take(_rows(each for each in waiting if each.model_id in names))
+
+    def files() -> list[Path]:
+        folders = (ModelFolder(log.directory / name) for name in sorted(names))
+        return [path for folder in folders for path in folder.files()]
+
+    for rows in _searched(
+        log, files, lambda: pl.col("request_id").is_in(missing) if missing else None
+    ):
         take(rows)
     return {request_id: _of_one_request(answers) for request_id, answers in found.items()}
 
@@ -76,34 +86,69 @@ def by_time(
                 found[(answer.symbol, answer.as_of)] = answer
         missing.difference_update(found)
 
-    take(_in_memory(log, [model_id]))
-    files = files_between(log.directory / model_id, first, last)
-    for rows in _searched(files, lambda: _any_of(missing) if missing else None):
+    take(_rows(each for each in log.unwritten() if each.model_id == model_id))
+    folder = ModelFolder(log.directory / model_id)
+    for rows in _searched(
+        log,
+        lambda: between(folder.files(), first, last),
+        lambda: _any_of(missing) if missing else None,
+    ):
         take(rows)
     return found
 
 
-def _in_memory(log: PredictionLog, model_ids: Collection[str]) -> list[LoggedAnswer]:
-    return [_answer(row) for row in log.unwritten() if row.get("model_id") in model_ids]
+def _rows(waiting: Iterable[LoggedPredictions]) -> Iterator[LoggedAnswer]:
+    for each in waiting:
+        for symbol, as_of in zip(each.symbols, each.as_of.tolist(), strict=True):
+            yield LoggedAnswer(
+                request_id=each.request_id,
+                served_at=each.served_at,
+                as_of=None if as_of == NO_TIME_US else from_microseconds(as_of),
+                model_id=each.model_id,
+                version=each.version,
+                symbol=symbol,
+            )
 
 
 def _searched(
-    files: Iterable[Path], wanted: Callable[[], pl.Expr | None]
+    log: PredictionLog,
+    files: Callable[[], list[Path]],
+    wanted: Callable[[], pl.Expr | None],
 ) -> Iterator[list[LoggedAnswer]]:
     """Yield the wanted rows of some files after the other, newest first.
+
+    A file that was merged meanwhile is looked for again in the files of then: a row may be found
+    twice, and none is missed.
 
     Args:
         wanted: asked before each look; None ends the search.
     """
     until = monotonic() + SEARCH_SECONDS
-    newest_first = sorted(files, key=_written_at, reverse=True)
-    for start in range(0, len(newest_first), FILES_AT_ONCE):
-        expression = wanted()
-        if expression is None or monotonic() > until:
-            return
-        some = newest_first[start : start + FILES_AT_ONCE]
-        frame = pl.scan_parquet(some).filter(expression).select(COLUMNS).collect()
-        yield [_answer(row) for row in frame.iter_rows(named=True)]
+    left, looked_at = _newest_first(files()), set[Path]()
+    while left and (expression := wanted()) is not None and monotonic() <= until:
+        some = left[: _portion(left)]
+        try:
+            found = read_files(some, [expression], COLUMNS)
+        except FileNotFoundError:
+            left = [path for path in _newest_first(files()) if path not in looked_at]
+            continue
+        log.count_damaged(found.damaged)
+        looked_at.update(some)
+        left = left[len(some) :]
+        yield [_answer(row) for row in found.rows.iter_rows(named=True)]
+
+
+def _newest_first(files: Iterable[Path]) -> list[Path]:
+    """Return files by the day that they were served on, those of older layouts last."""
+    return sorted(files, key=lambda path: (served_on(path) or date.min, _written_at(path)))[::-1]
+
+
+def _portion(files: Sequence[Path]) -> int:
+    """Return how many files to look at next: a merged file and others may share a day's hours."""
+    n = min(FILES_AT_ONCE, len(files))
+    while n < len(files) and (day := served_on(files[n])) and served_on(files[n - 1]) == day:
+        n += 1
+    return n
 
 
 def _any_of(missing: Collection[Named]) -> pl.Expr:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
+import structlog
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP, Bars, BarSeries, to_microseconds
@@ -28,6 +29,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "baseline_loss": pl.Float64(),
 }
 
+log = structlog.get_logger(__name__)
+
 
 def latest(logged: pl.DataFrame) -> pl.DataFrame:
     """Return the newest logged row of each (symbol, as_of), by as_of and symbol.
@@ -40,6 +43,22 @@ def latest(logged: pl.DataFrame) -> pl.DataFrame:
         .unique(["symbol", "as_of"], keep="last")
         .sort("as_of", "symbol")
     )
+
+
+def with_all_scores(logged: pl.DataFrame, version: VersionFiles) -> pl.DataFrame:
+    """Return the version's logged rows that hold each of its scores; only they have a loss.
+
+    Of many draws the log keeps quantiles (`monitoring/prediction_rows.py`), of which no loss is
+    computed. The process's log says how many rows are left out.
+    """
+    mine = logged.filter(pl.col("version") == version.number)
+    wanted = version.contract.outputs.shape[1]
+    n_held = pl.col("scores").list.len()
+    is_whole = n_held == (n_held if wanted is None else wanted)
+    whole = mine.filter(is_whole & (pl.col("n_scores").fill_null(n_held) == n_held))
+    if left_out := len(mine) - len(whole):
+        log.warning("outcomes not computed: scores not kept", rows=left_out, scores=wanted)
+    return whole
 
 
 def realised(
@@ -55,7 +74,7 @@ def realised(
     """
     contract = version.contract
     template = over_bars(TEMPLATES.get(contract.template))
-    mine = latest(logged.filter(pl.col("version") == version.number))
+    mine = latest(with_all_scores(logged, version))
     decoder = version.decoder
     parts = [
         pl.DataFrame(

@@ -1,50 +1,37 @@
 """PredictionLog: every answer that was given, appended in batches, never slowing a request.
 
-A request hands its rows over and goes on. One thread of the log writes them as Parquet files
-`<directory>/<model_id>/<first as_of>_<last as_of>_<unique>.parquet`. The times in the name are
-microseconds UTC, so that a reader of a span opens only the files it needs. A file appears whole or
-not at all. Rows that do not fit into the bounded queue, or cannot be written, are dropped and
-counted. A crash loses at most the rows that were not flushed. Drift and outcomes are computed from
-this log; the audit trail of decisions is `registry/events.py`.
+A request hands its columns over and goes on. One thread of the log makes frames of them, writes
+them as files (`monitoring/prediction_files.py`) and merges small files into larger ones
+(`monitoring/prediction_merges.py`). Rows that do not fit into the bounded queue, or cannot be
+written, are dropped and counted. A crash loses at most the rows that were not flushed. Drift and
+outcomes are computed from this log; the audit trail of decisions is `registry/events.py`.
 """
 
-import os
 import threading
-import uuid
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from time import monotonic
 
 import polars as pl
 import structlog
 
+from monitoring.prediction_files import ModelFolder, read_folder, write_file
+from monitoring.prediction_merges import merge_day, merge_past
+from monitoring.prediction_rows import SCHEMA, LoggedPredictions, frame_of
 from monitoring.settings import PredictionLogSettings
-from pipelines.data.bars import TIMESTAMP, to_microseconds
 from registry.settings import read_settings
 
-SCHEMA: dict[str, pl.DataType] = {
-    "request_id": pl.String(),
-    "served_at": TIMESTAMP,
-    "as_of": TIMESTAMP,
-    "model_id": pl.String(),
-    "version": pl.Int32(),
-    "flavor": pl.String(),
-    "backend": pl.String(),
-    "symbol": pl.String(),
-    "latency_ms": pl.Float32(),
-    "features": pl.List(pl.Float32()),  # newest step, in the contract's order
-    "scores": pl.List(pl.Float32()),
-    "answer": pl.String(),  # JSON
-    "source_kind": pl.String(),  # bars | rows
-}
-NO_TIME = 0
+QUEUE_BYTES = 256 * 2**20
+"""Most bytes of features and scores in memory, whatever the number of rows."""
+MERGE_PAUSE_SECONDS = 60.0
+"""Pause after a merge that failed (a full disk, a folder that cannot be written)."""
 
 log = structlog.get_logger(__name__)
 
 
 class PredictionLog:
-    """Writes rows of `SCHEMA` from any thread; `close` writes what is left.
+    """Writes answers from any thread; `close` writes what is left.
 
     Args:
         directory: one folder per model is made below it.
@@ -55,41 +42,54 @@ class PredictionLog:
         self.directory = directory
         self.written = 0
         self.dropped = 0
+        self._damaged: set[Path] = set()
         self._settings = settings or read_settings(PredictionLogSettings)
-        self._pending: list[Mapping[str, Any]] = []
-        self._writing: list[Mapping[str, Any]] = []
-        self._lock = threading.Lock()  # guards both above
+        self._pending: list[LoggedPredictions] = []
+        self._n_rows = self._n_bytes = 0  # of those
+        self._writing: list[LoggedPredictions] = []
+        self._lock = threading.Lock()  # guards the four above
         self._full = threading.Event()
         self._closing = False
+        self._merging = _Merging()
         self._thread = threading.Thread(target=self._write_out, name="prediction-log", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
         """Rows that were handed over and are not being written yet."""
-        return len(self._pending)
+        return self._n_rows
 
-    def unwritten(self) -> list[Mapping[str, Any]]:
-        """Return the rows that were handed over and are not on disk yet, oldest first.
+    @property
+    def damaged(self) -> int:
+        """Files that this process found unreadable, each once."""
+        return len(self._damaged)
+
+    def count_damaged(self, files: Iterable[Path]) -> None:
+        """Count files that a reader of this log could not read."""
+        self._damaged.update(files)
+
+    def unwritten(self) -> list[LoggedPredictions]:
+        """Return the answers that were handed over and are not on disk yet, oldest first.
 
         Law: a row that was handed over is here, or in a file that appeared before this returns.
         """
         with self._lock:
             return [*self._writing, *self._pending]
 
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Hand rows over and return at once.
-
-        Args:
-            rows: values for the columns of `SCHEMA`; a missing one is null. Times are
-                timezone-aware; `features` and `scores` are lists of floats.
-        """
+    def append(self, given: LoggedPredictions) -> None:
+        """Hand the answers of one request over and return at once."""
         with self._lock:
-            room = self._settings.prediction_log_queue_rows - len(self._pending)
-            room = 0 if self._closing else room
-            self._pending.extend(rows[:room])
-            self.dropped += max(0, len(rows) - room)
-            is_full = len(self._pending) >= self._settings.prediction_log_batch_rows
+            room = self._settings.prediction_log_queue_rows - self._n_rows
+            if self._closing or self._n_bytes + given.n_bytes > QUEUE_BYTES:
+                room = 0
+            taken = given if len(given) <= room else given.head(max(0, room))
+            if len(taken):
+                self._pending.append(taken)
+            self._n_rows += len(taken)
+            self._n_bytes += taken.n_bytes
+            self.dropped += len(given) - len(taken)
+            is_full = self._n_rows >= self._settings.prediction_log_batch_rows
+            is_full = is_full or self._n_bytes > QUEUE_BYTES // 4
         if is_full:
             self._full.set()
 
@@ -105,26 +105,69 @@ class PredictionLog:
             self._full.wait(self._settings.prediction_log_flush_seconds)
             self._full.clear()
             with self._lock:
-                closing, rows, self._pending = self._closing, self._pending, []
-                self._writing = rows
-            self._write(rows)
+                closing, self._writing, self._pending = self._closing, self._pending, []
+                self._n_rows = self._n_bytes = 0
+            self._write(self._writing)
             with self._lock:
                 self._writing = []
             if closing:
                 return
+            self.count_damaged(self._merging.go_on())
 
-    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        by_model: dict[str, list[Mapping[str, Any]]] = {}
-        for row in rows:
-            by_model.setdefault(str(row.get("model_id")), []).append(row)
-        for model_id, part in by_model.items():
+    def _write(self, predictions: Sequence[LoggedPredictions]) -> None:
+        together: dict[tuple[str, date], list[LoggedPredictions]] = {}
+        for each in predictions:
+            together.setdefault((each.model_id, each.day), []).append(each)
+        for (model_id, day), part in together.items():
+            n_rows, folder = sum(map(len, part)), ModelFolder(self.directory / model_id)
+            n_written = 0
             try:
-                frame = pl.DataFrame(part, schema=SCHEMA, orient="row")
-                _write_file(self.directory / model_id, frame)
-                self.written += len(part)
+                rows = _frame(part)
+                if len(rows):
+                    write_file(folder.of_day(day), rows)
+                n_written = len(rows)
+                self._merging.note(folder, day)
             except Exception:  # the thread must live on: what is lost is counted and shown
-                self.dropped += len(part)
-                log.exception("predictions not logged", rows=len(part))
+                log.exception("predictions not logged", rows=n_rows)
+            self.written += n_written
+            self.dropped += n_rows - n_written
+
+
+class _Merging:
+    """What the writer's thread has to merge, a little after each flush."""
+
+    def __init__(self) -> None:
+        self._days: dict[Path, date] = {}
+        self._written: set[Path] = set()
+        self._untidy: set[Path] = set()
+        self._paused_until = 0.0
+
+    def note(self, folder: ModelFolder, day: date) -> None:
+        """Take note of a file that was written; a new day leaves an old one to tidy up."""
+        path = folder.directory
+        if self._days.get(path) != day:
+            self._days[path] = day
+            self._untidy.add(path)
+        self._written.add(path)
+
+    def go_on(self) -> tuple[Path, ...]:
+        """Make the merges that are due, one per model; return files that were set aside."""
+        if monotonic() < self._paused_until:
+            return ()
+        damaged: list[Path] = []
+        try:
+            for path in [*self._written]:
+                damaged += merge_day(ModelFolder(path), self._days[path]).damaged
+                self._written.discard(path)
+            for path in [*self._untidy]:
+                outcome = merge_past(ModelFolder(path), self._days[path])
+                damaged += outcome.damaged
+                if not outcome.is_changed:
+                    self._untidy.discard(path)
+        except Exception:  # the thread must live on; the files are as they were
+            self._paused_until = monotonic() + MERGE_PAUSE_SECONDS
+            log.exception("prediction files not merged")
+        return tuple(damaged)
 
 
 def read_predictions(
@@ -132,45 +175,34 @@ def read_predictions(
     model_id: str,
     start: datetime | None = None,
     end: datetime | None = None,
+    number: int | None = None,
+    columns: Sequence[str] = tuple(SCHEMA),
 ) -> pl.DataFrame:
     """Return the logged rows with start <= as_of <= end, by as_of, symbol and served_at.
 
-    None leaves a side open. A model without a log has no rows.
+    None leaves a side open. A model without a log has no rows. Files that cannot be read are
+    skipped and said in the process's log.
+
+    Args:
+        number: of one version; None means of all.
+        columns: names of `SCHEMA`, those three among them; the others are not read.
     """
-    paths = files_between(directory / model_id, start, end)
-    frames = [pl.read_parquet(path, schema=SCHEMA) for path in paths]
-    if not frames:
-        return pl.DataFrame(schema=SCHEMA)
-    together = pl.concat(frames).sort("as_of", "symbol", "served_at")
-    if start is not None:
-        together = together.filter(pl.col("as_of") >= start)
-    return together if end is None else together.filter(pl.col("as_of") <= end)
+    where = None if number is None else pl.col("version") == number
+    found = read_folder(ModelFolder(directory / model_id), start, end, where, columns)
+    return found.rows.sort("as_of", "symbol", "served_at")
 
 
-def files_between(folder: Path, start: datetime | None, end: datetime | None) -> list[Path]:
-    """Return the files that may hold rows with start <= as_of <= end; None leaves a side open."""
-    first = None if start is None else to_microseconds(start)
-    last = None if end is None else to_microseconds(end)
-    found = []
-    for path in sorted(folder.glob("*.parquet")):
-        low, high = (int(part) for part in path.stem.split("_")[:2])
-        if (first is None or high >= first) and (last is None or low <= last):
-            found.append(path)
-    return found
-
-
-def _write_file(folder: Path, rows: pl.DataFrame) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    times = rows["as_of"].drop_nulls().to_physical().to_numpy()
-    low, high = (int(times.min()), int(times.max())) if len(times) else (NO_TIME, NO_TIME)
-    path = folder / f"{low}_{high}_{uuid.uuid4().hex}.parquet"
-    unfinished = path.with_suffix(".unfinished")
+def _frame(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
+    """Return the rows of all requests whose values can be stored, one by one if need be."""
     try:
-        with unfinished.open("wb") as file:
-            rows.write_parquet(file, compression="zstd", statistics=False)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)  # a full disk would stay full
-        raise
+        return frame_of(predictions)
+    except Exception:
+        if len(predictions) == 1:
+            raise
+    frames = [frame_of([])]
+    for each in predictions:
+        try:
+            frames.append(frame_of([each]))
+        except Exception:
+            log.exception("predictions not logged", rows=len(each))
+    return pl.concat(frames)

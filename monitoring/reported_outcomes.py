@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import structlog
 from numpy.typing import NDArray
 
-from monitoring.outcomes import SCHEMA, latest
+from monitoring.outcomes import SCHEMA, latest, with_all_scores
 from pipelines.data.bars import to_microseconds
 from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import kind_of
@@ -101,7 +101,7 @@ def realised_as_reported(
     Args:
         logged: rows of the prediction log; those of other versions are left out.
     """
-    mine = latest(logged.filter(pl.col("version") == version.number))
+    mine = latest(with_all_scores(logged, version))
     told = {(outcome.symbol, outcome.as_of): outcome for outcome in reported}
     kind, contract = kind_of(version.contract.template), version.contract
     found: list[tuple[ReportedOutcome, float, list[float]]] = []

@@ -11,10 +11,11 @@ A run that is killed before it has claimed leaves the schedules due; the worker 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 
+from monitoring.prediction_files import ModelFolder
 from pipelines.jobs import queue, schedules
 from pipelines.jobs.job import OPEN_STATES
 from pipelines.parameters import parse
@@ -91,9 +92,7 @@ def enqueue_refits(engine: sa.Engine) -> None:
 
 def newest_prediction(platform: PlatformSettings, model_id: str) -> datetime | None:
     """Return when the model's prediction log was last written; None when there is none."""
-    files = (platform.predictions_dir / model_id).rglob("*.parquet")
-    written = [path.stat().st_mtime for path in files]
-    return datetime.fromtimestamp(max(written), UTC) if written else None
+    return ModelFolder(platform.predictions_dir / model_id).newest_write()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

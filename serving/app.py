@@ -142,6 +142,11 @@ def _service(
         "ml_engine_prediction_log_dropped", "Predictions not logged.", lambda: log.dropped
     )
     counted.watch(
+        "ml_engine_prediction_log_damaged",
+        "Files of the prediction log that could not be read.",
+        lambda: log.damaged,
+    )
+    counted.watch(
         "ml_engine_waiting_predictions",
         "Predictions that wait or run now.",
         lambda: engine.predicting.waiting,

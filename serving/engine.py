@@ -22,7 +22,7 @@ from serving.executor import Executor
 from serving.loading import LoadedVersion
 from serving.metrics import Metrics
 from serving.models import Models
-from serving.predictions import log_rows
+from serving.predictions import Served, logged
 from serving.router import Route, choose
 from serving.schemas import ErrorEntry, PredictRequest, PredictResponse
 from serving.settings import ServingSettings
@@ -94,9 +94,8 @@ class Engine:
         self._count(version, route, len(answers), errors, ended - began)
         if _other_bases(batch, version):
             self._metrics.price_basis_mismatches.labels(version.model_id).inc()
-        shared = {"request_id": request_id, "latency_ms": took_ms}
-        logged = log_rows(batch, scores, answers, version, route.option)
-        self._log.append([row | shared for row in logged])
+        served = Served(request_id, took_ms, route.option)
+        self._log.append(logged(batch, scores, answers, version, served))
         form = FORMS.get(version.template.inputs)
         return form.response(
             model_id=version.model_id,

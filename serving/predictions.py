@@ -1,50 +1,70 @@
-"""Predictions as the prediction log takes them: one row per answer."""
+"""Predictions as the prediction log takes them: columns, one row per answer."""
 
-import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monitoring.prediction_rows import MOST_SCORES, LoggedPredictions, times_of
+from pipelines.data.bars import to_microseconds
 from pipelines.recipes.inputs import kind_of
 from serving.batch import Batch
 from serving.loading import LoadedVersion
 from serving.router import Option
 
-MICROSECOND = timedelta(microseconds=1)
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How a request was answered."""
+
+    request_id: str
+    latency_ms: float
+    option: Option
 
 
-def log_rows(
+def logged(
     batch: Batch,
     scores: NDArray[np.float32],
     answers: Mapping[str, Mapping[str, Any]],
     version: LoadedVersion,
-    option: Option,
-) -> list[dict[str, Any]]:
-    """Return one row per answer, columns as `monitoring.prediction_log.SCHEMA` names them.
+    served: Served,
+) -> LoggedPredictions:
+    """Return the answers of a request with what they were made from, for the prediction log.
 
-    A row without a time of its own is logged with the time of the request, one microsecond after
-    another. The engine adds `request_id` and `latency_ms`, which belong to the whole request.
+    Rows without an answer are left out. Of kinds of input without times a row is logged with the
+    time of the request, one microsecond after another.
     """
-    served_at = datetime.now(UTC)
+    served_at, contract = datetime.now(UTC), version.contract
     kind = kind_of(version.template)
-    features = batch.newest_step[:, : kind.n_logged(version.contract)]
-    return [
-        {
-            "served_at": served_at,
-            "as_of": batch.provenance[i].as_of if kind.has_times else served_at + i * MICROSECOND,
-            "model_id": version.model_id,
-            "version": version.number,
-            "flavor": option.flavor,
-            "backend": option.backend,
-            "symbol": key,
-            "features": features[i].tolist(),
-            "scores": scores[i].tolist(),
-            "answer": json.dumps(answers[key], default=str),
-            "source_kind": batch.form,
-        }
-        for i, key in enumerate(batch.keys)
-        if key in answers
-    ]
+    rows = [i for i, key in enumerate(batch.keys) if key in answers]
+    place = slice(None) if len(rows) == len(batch.keys) else rows
+    if kind.has_times:
+        as_of = times_of([batch.provenance[i].as_of for i in rows])
+    else:
+        as_of = to_microseconds(served_at) + np.array(rows, dtype=np.int64)
+    symbols = [batch.keys[i] for i in rows]
+    return LoggedPredictions(
+        request_id=served.request_id,
+        served_at=served_at,
+        latency_ms=served.latency_ms,
+        model_id=version.model_id,
+        version=version.number,
+        flavor=served.option.flavor,
+        backend=served.option.backend,
+        source_kind=batch.form,
+        symbols=symbols,
+        as_of=as_of,
+        features=np.array(batch.newest_step[place, : kind.n_logged(contract)]),
+        scores=np.array(scores[place]),
+        answers=[answers[key] for key in symbols],
+        is_sample=_is_sample(version, scores),
+    )
+
+
+def _is_sample(version: LoadedVersion, scores: NDArray[np.float32]) -> bool:
+    if scores.shape[1] <= MOST_SCORES:  # kept whole, whatever they are
+        return False
+    return version.template.objective(version.contract.label_spec).is_sample

@@ -4,10 +4,13 @@ A test names only what matters to it (`make_contract(symbols=("AAA",))`); the re
 everywhere. Made versions with real fits are fixtures of the packages' conftest files.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from monitoring.prediction_rows import LoggedPredictions, times_of
 from pipelines.method.rows import LabelledRows
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.gates import GateRow
@@ -106,3 +109,20 @@ def failing_record(comparison: str | None = None) -> list[GateRow]:
         GateRow("quality.dm_ewma", -1.2, "<", -1.645) if row.gate == "quality.dm_ewma" else row
         for row in passing_record(comparison)
     ]
+
+
+def make_logged(*rows: Mapping[str, Any]) -> LoggedPredictions:
+    """The answers of one request, from rows as the prediction log reads them back.
+
+    What rows of a request share is that of the first one.
+    """
+    first = rows[0]
+    shared = ("request_id", "served_at", "latency_ms", "model_id", "version")
+    return LoggedPredictions(
+        **{name: first[name] for name in (*shared, "flavor", "backend", "source_kind")},
+        symbols=[row["symbol"] for row in rows],
+        as_of=times_of([row["as_of"] for row in rows]),
+        features=np.array([row["features"] for row in rows], dtype=np.float32),
+        scores=np.array([row["scores"] for row in rows], dtype=np.float32),
+        answers=[json.loads(row["answer"]) for row in rows],
+    )

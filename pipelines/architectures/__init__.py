@@ -57,6 +57,11 @@ class Objective:
         """Whether rows are fitted with their labels; else also those whose label is not known."""
         return self.loss != "scenarios"
 
+    @property
+    def is_sample(self) -> bool:
+        """Whether a row's scores are draws of one distribution, in no order that means anything."""
+        return self.loss == "scenarios"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:

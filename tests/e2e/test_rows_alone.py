@@ -14,6 +14,7 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings, PredictionLogSettings
 from pipelines import main
+from pipelines.data.bars import from_microseconds
 from pipelines.templates.answer_fields import as_json
 from registry.artifacts import ArtifactCache
 from registry.database import open_engine
@@ -22,7 +23,7 @@ from registry.versions import Registry
 from serving import examples
 from serving.batch import gather
 from serving.loading import load
-from serving.predictions import log_rows
+from serving.predictions import Served, logged
 from serving.schemas import PredictRequest
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -56,22 +57,22 @@ def answers(loaded, **question):
         scores, batch.newest_step, batch.context, loaded.decoder, loaded.contract
     )
     found = dict(zip(batch.keys, map(as_json, decoded), strict=True))
-    return found, log_rows(batch, scores, found, loaded, option)
+    return found, logged(batch, scores, found, loaded, Served("r", 1.0, option))
 
 
-def watched(made, logged):
+def watched(made, given):
     log = PredictionLog(made.settings.predictions_dir, PredictionLogSettings())
-    log.append([row | {"request_id": "r", "latency_ms": 1.0} for row in logged])
+    log.append(given)
     log.close()
     return watch(made.files, made.settings, made.engine, None)
 
 
-def report_outcomes(made, logged, values):
+def report_outcomes(made, given, values):
     """Report what became of logged rows, each known when it was answered."""
     log = PredictionLog(made.settings.predictions_dir, PredictionLogSettings())
     reports = [
-        OutcomeReport(value, request_id="r", symbol=row["symbol"], known_at=row["as_of"])
-        for row, value in zip(logged, values, strict=True)
+        OutcomeReport(value, request_id="r", symbol=symbol, known_at=from_microseconds(as_of))
+        for symbol, as_of, value in zip(given.symbols, given.as_of.tolist(), values, strict=True)
     ]
     reporting = Reporting(made.engine, Registry(made.settings, made.engine), log)
     receipt = reporting.take(reports, lambda _: True, "test", datetime.now(UTC))
@@ -101,19 +102,18 @@ def test_a_table(made, tmp_path):
     assert said["2"]["missing"] == ["age"]
 
     same, other = table(N, 1), table(N, 2).with_columns(age=pl.col("age") + 40)
-    logged = answers(found.loaded, rows=same.drop("risk").to_dicts())[1]
-    state = watched(found, logged)
+    given = answers(found.loaded, rows=same.drop("risk").to_dicts())[1]
+    state = watched(found, given)
     assert judge_window(state, state.times[-1], MonitoringSettings()).verdict == "no_drift"
-    assert report_outcomes(found, logged, same["risk"].to_list()).accepted == N
+    assert report_outcomes(found, given, same["risk"].to_list()).accepted == N
     state = watch(found.files, found.settings, found.engine, None)
     performance = judge_window(state, state.times[-1], MonitoringSettings()).performance
-    said = [json.loads(row["answer"])["probabilities"] for row in logged]
+    said = [answer["probabilities"] for answer in given.answers]
     surprise = [-np.log(p[risk]) for p, risk in zip(said, same["risk"], strict=True)]
     assert performance["loss"] == pytest.approx(np.mean(surprise[-63:]), rel=1e-5)
     assert performance["loss"] < performance["baseline_loss"] and performance["fell"] is False
     assert performance["expected_excess"] < 0
-    logged = answers(found.loaded, rows=other.drop("risk").to_dicts())[1]
-    state = watched(found, logged)
+    state = watched(found, answers(found.loaded, rows=other.drop("risk").to_dicts())[1])
     report = judge_window(state, state.times[-1], MonitoringSettings())
     assert report.verdict == "drift"
     assert report.performance["new_labelled_bars"] == 0
@@ -129,10 +129,10 @@ def test_texts_out_of_the_box(made):
     shown, _ = answers(found.loaded, texts=examples.TEXTS["texts"])
     assert set(shown) == {"0", "n-17"}
     texts = ["Shares plunge after impairment", {"id": "n", "text": "Xyzzy qwfp."}]
-    said, logged = answers(found.loaded, texts=texts)
+    said, given = answers(found.loaded, texts=texts)
     assert said["0"]["class"] == "negative" and said["0"]["score"] < 0
     assert said["n"]["abstained"] == "no_known_words"
-    assert [len(row["features"]) for row in logged] == [6, 6]
+    assert given.features.shape == (2, 6)
     more = answers(found.loaded, texts=["Profit rose at the bank"] * 60)[1]
     state = watched(found, more)
     assert judge_window(state, state.times[-1], MonitoringSettings()).verdict == "bad_data"

@@ -20,7 +20,7 @@ from registry.contract import DataSpan, ModelContract
 from registry.decoder import Decoder
 from registry.tables import aliases, versions
 from registry.versions import Registry
-from tests.examples import make_contract, passing_record
+from tests.examples import make_contract, make_logged, passing_record
 
 MODEL = "watched"
 SYMBOLS = ("AAPL", "MSFT", "XOM")
@@ -133,29 +133,24 @@ def make_report(day: int, verdict="no_drift", share=0.1, number=1, **performance
 def log_predictions(directory, features: np.ndarray, start: datetime, **changes) -> None:
     """Log version 1's predictions: score 0.25, features (n_times, n_symbols, n_features)."""
     log = PredictionLog(directory, PredictionLogSettings(prediction_log_flush_seconds=60))
+    served_at = datetime.now(UTC)  # a replay: years within seconds
     for i, of_time in enumerate(features):
         at = start + i * DAY
-        log.append(
-            [
-                {
-                    "request_id": "r",
-                    "served_at": at + timedelta(seconds=1),
-                    "as_of": at,
-                    "model_id": MODEL,
-                    "version": 1,
-                    "flavor": "onnx",
-                    "backend": "cpu",
-                    "symbol": symbol,
-                    "latency_ms": 0.1,
-                    "features": row.tolist(),
-                    "scores": [0.25],
-                    "answer": "{}",
-                    "source_kind": "bars",
-                }
-                | changes
-                for symbol, row in zip(SYMBOLS, of_time, strict=False)
-            ]
-        )
+        facts = {
+            "request_id": "r",
+            "served_at": served_at,
+            "as_of": at,
+            "model_id": MODEL,
+            "version": 1,
+            "flavor": "onnx",
+            "backend": "cpu",
+            "latency_ms": 0.1,
+            "scores": [0.25],
+            "answer": "{}",
+            "source_kind": "bars",
+        } | changes
+        rows = zip(SYMBOLS, of_time, strict=False)
+        log.append(make_logged(*(facts | {"symbol": s, "features": x} for s, x in rows)))
     log.close()
 
 

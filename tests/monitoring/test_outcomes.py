@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from monitoring.outcomes import latest, new_labelled_times, per_time, realised
-from monitoring.prediction_log import SCHEMA
+from monitoring.prediction_rows import SCHEMA
 from pipelines.data.bars import Bars, check_bars
 from pipelines.templates import TEMPLATES
 
@@ -62,6 +62,14 @@ def test_the_loss_is_that_of_the_logged_score_on_the_realised_label(version):
     assert found["known_at"] == START + 65 * DAY
     assert found["loss"] == pytest.approx(np.log(forecast) + y / forecast, rel=1e-9)
     assert found["baseline_loss"] == pytest.approx(np.log(base) + y / base, rel=1e-9)
+
+
+def test_rows_whose_scores_were_not_kept_have_no_loss_and_are_said(version, capsys):
+    kept = frame(logged(60), logged(61) | {"n_scores": 1})
+    other = frame(logged(62, scores=[0.1, 0.2]), logged(63) | {"n_scores": 1000})
+    found = realised(pl.concat([kept, other]), version, make_bars())
+    assert found.equals(realised(kept, version, make_bars())) and len(found) == 2
+    assert "outcomes not computed" in capsys.readouterr().out
 
 
 def test_a_label_counts_only_when_it_is_complete(version):

@@ -17,7 +17,10 @@ from monitoring import logged_answers
 from monitoring.drift import judge_window, watch
 from monitoring.logged_answers import by_request, by_time
 from monitoring.outcome_reports import LATE_AFTER, OutcomeReport, Reporting
-from monitoring.prediction_log import SCHEMA, PredictionLog
+from monitoring.prediction_files import ModelFolder
+from monitoring.prediction_log import PredictionLog
+from monitoring.prediction_merges import merge_past
+from monitoring.prediction_rows import SCHEMA
 from monitoring.reported_outcomes import (
     ReportedOutcome,
     keep,
@@ -32,13 +35,14 @@ from pipelines.templates import TEMPLATES
 from pipelines.templates.sentiment import read_labels
 from pipelines.templates.sentiment.answers import CLASSES
 from registry import events, version_files
+from registry.contract import TensorSpec
 from registry.database import open_engine
 from registry.decoder import Decoder
 from registry.errors import TableError
 from registry.gates import GateRow
 from registry.tables import outcomes, versions
 from registry.versions import Registry
-from tests.examples import make_contract, passing_record
+from tests.examples import make_contract, make_logged, passing_record
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 AT = NOW - timedelta(days=3)
@@ -228,6 +232,12 @@ def take(engine, settings, log, insert):
     return take
 
 
+def append(log, *rows):
+    """Log rows, each as a request of its own."""
+    for row in rows:
+        log.append(make_logged(row))
+
+
 def by_id(value="high", **changes):
     return OutcomeReport(**{"value": value, "request_id": "r"} | changes)
 
@@ -243,7 +253,7 @@ def held(engine):
 
 
 def test_an_outcome_is_kept_with_the_version_that_answered(take, log, engine):
-    log.append([answer(0)])
+    append(log, answer(0))
     receipt = take(by_id(known_at=AT + timedelta(hours=1)))
     assert (receipt.accepted, receipt.late, receipt.unknown, receipt.invalid) == (1, 1, (), ())
     [row] = held(engine)
@@ -256,14 +266,14 @@ def test_an_outcome_is_kept_with_the_version_that_answered(take, log, engine):
 
 
 def test_late_is_more_than_a_day_after_it_was_known(take, log):
-    log.append([answer(i) for i in range(2)])
+    log.append(make_logged(*(answer(i) for i in range(2))))
     exactly = by_name(0, known_at=NOW - LATE_AFTER)
     longer = by_name(1, known_at=NOW - LATE_AFTER - timedelta(seconds=1))
     assert take(exactly, longer).late == 1
 
 
 def test_saying_it_again_changes_nothing_and_leaves_no_event(take, log, engine):
-    log.append([answer(0)])
+    append(log, answer(0))
     take(by_id())
     receipt = take(by_id(), by_name(0))
     assert (receipt.accepted, receipt.duplicates, receipt.conflicts) == (0, 2, ())
@@ -271,7 +281,7 @@ def test_saying_it_again_changes_nothing_and_leaves_no_event(take, log, engine):
 
 
 def test_another_value_is_a_conflict_and_the_held_one_stays(take, log, engine):
-    log.append([answer(0), answer(1)])
+    append(log, answer(0), answer(1))
     take(by_name(0))
     receipt = take(by_name(0, "low"), by_name(1, "low"), by_name(1, "high"))
     assert [(c.index, c.symbol, c.held) for c in receipt.conflicts] == [
@@ -294,7 +304,7 @@ def test_what_is_not_logged_is_kept_where_it_is_named_and_told_where_it_is_not(t
 
 
 def test_counts_add_up(take, log):
-    log.append([answer(i) for i in range(3)])
+    log.append(make_logged(*(answer(i) for i in range(3))))
     reports = [
         by_name(0),
         by_name(0),
@@ -338,9 +348,9 @@ def test_counts_add_up(take, log):
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_reason(take, log, engine, report, reason):
-    log.append([answer(0), answer(1)])
-    log.append([answer(0, request_id="long", symbol="s" * 201)])
-    log.append([answer(0, request_id="timeless", as_of=None)])
+    append(log, answer(0), answer(1))
+    append(log, answer(0, request_id="long", symbol="s" * 201))
+    append(log, answer(0, request_id="timeless", as_of=None))
     receipt = take(report)
     assert [(each.index, each.reason) for each in receipt.invalid] == [(0, reason)]
     assert held(engine) == [] and events.read(engine) == []
@@ -348,7 +358,7 @@ def test_what_cannot_be_used_is_named_with_its_reason(take, log, engine, report,
 
 def test_a_key_of_one_model_finds_no_request_of_another(take, log, insert, engine):
     insert("other")
-    log.append([answer(0, model_id="other")])
+    append(log, answer(0, model_id="other"))
     receipt = take(by_id(), by_name(0, model_id="other"), allows=lambda name: name == "m")
     assert [each.is_kept for each in receipt.unknown] == [False]
     assert [each.reason for each in receipt.invalid] == [
@@ -359,18 +369,18 @@ def test_a_key_of_one_model_finds_no_request_of_another(take, log, insert, engin
 
 def test_over_bars_any_number_or_class_is_kept(take, log, insert, engine):
     insert("bars", template="trading_signals", spec={"kind": "triple_barrier"})
-    log.append([answer(0, model_id="bars", symbol="AAPL")])
+    append(log, answer(0, model_id="bars", symbol="AAPL"))
     assert take(by_id("BUY")).accepted == 1
     assert held(engine)[0].model_id == "bars"
 
 
 def test_a_version_that_was_deleted_does_not_keep_its_outcomes_out(take, log, engine):
-    log.append([answer(0, version=9)])
+    append(log, answer(0, version=9))
     assert take(by_id("anything")).accepted == 1
 
 
 def test_two_writers_at_once_keep_one_value(settings, engine, take, log):
-    log.append([answer(i) for i in range(50)])
+    log.append(make_logged(*(answer(i) for i in range(50))))
     receipts = []
 
     def write(value):
@@ -419,7 +429,7 @@ def written(settings):
 
     def write(*rows):
         opened = PredictionLog(settings.predictions_dir, PredictionLogSettings())
-        opened.append(list(rows))
+        append(opened, *rows)
         opened.close()
 
     return write
@@ -428,7 +438,7 @@ def written(settings):
 def test_answers_are_found_on_disk_and_in_memory(written, log):
     written(answer(0, request_id="a"), answer(1, request_id="a"))
     written(answer(2, request_id="b"))
-    log.append([answer(3, request_id="c")])
+    append(log, answer(3, request_id="c"))
     found = by_request(log, ["m", "no such model"], {"a", "b", "c", "d"})
     assert {key: [each.symbol for each in found[key]] for key in sorted(found)} == {
         "a": ["0", "1"],
@@ -438,10 +448,36 @@ def test_answers_are_found_on_disk_and_in_memory(written, log):
     assert by_request(log, ["other"], {"a"}) == {}
 
 
+def test_answers_are_found_while_their_files_are_merged(written, log, monkeypatch):
+    """What is listed is gone when it is looked at; the answers are in the merged file."""
+    monkeypatch.setattr(logged_answers, "FILES_AT_ONCE", 1)
+    for i in range(4):
+        written(answer(i, request_id=f"r{i}", served_at=AT - timedelta(days=1)))
+    folder, real = ModelFolder(log.directory / "m"), logged_answers.read_files
+    merges = iter([True])
+
+    def read(*asked):
+        if next(merges, False):
+            assert merge_past(folder, AT.date()).is_changed
+        return real(*asked)
+
+    monkeypatch.setattr(logged_answers, "read_files", read)
+    ids = {f"r{i}" for i in range(4)}
+    assert set(by_request(log, ["m"], ids)) == ids
+
+
+def test_a_damaged_file_ends_no_search(written, log):
+    written(answer(0, request_id="a"))
+    written(answer(1, request_id="b"))
+    max(ModelFolder(log.directory / "m").files()).write_bytes(b"")
+    assert set(by_request(log, ["m"], {"a", "b"})) == {"a"}
+    assert log.damaged == 1
+
+
 def test_a_search_ends(written, log, monkeypatch):
     monkeypatch.setattr(logged_answers, "FILES_AT_ONCE", 1)
     for i in range(4):
-        written(answer(i, request_id=f"r{i}"))
+        written(answer(i, request_id=f"r{i}", served_at=AT + timedelta(days=i)))
     looks = iter([0.0, 1.0, 2.0, 99.0, 99.0])
     monkeypatch.setattr(logged_answers, "monotonic", lambda: next(looks))
     ids = {f"r{i}" for i in range(4)}
@@ -455,7 +491,7 @@ def test_of_a_request_id_used_twice_the_newest_counts(written, log):
 
 def test_of_a_time_answered_twice_the_newest_counts(written, log):
     written(answer(0, version=1))
-    log.append([answer(0, version=2, served_at=AT + timedelta(hours=1)), answer(1)])
+    append(log, answer(0, version=2, served_at=AT + timedelta(hours=1)), answer(1))
     found = by_time(log, "m", {("0", AT), ("0", AT + STEP), ("9", AT)})
     assert {key: each.version for key, each in found.items()} == {("0", AT): 2}
 
@@ -466,7 +502,13 @@ def test_of_a_time_answered_twice_the_newest_counts(written, log):
 @pytest.fixture
 def watched(settings, engine, version, written):
     """The small world's version over a table: 90 logged rows, with outcomes at hand."""
-    contract = replace(version.contract, template="tabular", label_spec=CLASS_SPEC, horizon_bars=0)
+    contract = replace(
+        version.contract,
+        template="tabular",
+        label_spec=CLASS_SPEC,
+        horizon_bars=0,
+        outputs=TensorSpec("scores", "float32", (None, 2)),
+    )
     (version.directory / version_files.CONTRACT_FILE).write_text(contract.to_json())
     for name, content in Decoder(IDENTITY, {"prior": PRIOR}).to_files().items():
         (version.directory / name).write_bytes(content)

@@ -1,0 +1,169 @@
+"""Prediction rows: what the prediction log keeps of an answer, from arrays to columns.
+
+A request hands over one `LoggedPredictions`: arrays and lists as the engine holds them, no value of
+Python per number. The writer's thread makes the columns of `SCHEMA` from many of them at once.
+
+Scores of which each has a place of its own (a class, a state) are kept whole, because the losses
+of `monitoring/outcomes.py` read them by place. Scores that are draws of one distribution (the
+scenarios of a portfolio's loss) have no order, and there may be thousands: of more than
+`MOST_SCORES` the quantiles at `SCORE_LEVELS` are kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from pipelines.data.bars import TIMESTAMP, to_microseconds
+
+NUMBERS = pl.List(pl.Float32())
+SCHEMA: dict[str, pl.DataType] = {
+    "request_id": pl.String(),
+    "served_at": TIMESTAMP,
+    "as_of": TIMESTAMP,
+    "model_id": pl.String(),
+    "version": pl.Int32(),
+    "flavor": pl.String(),
+    "backend": pl.String(),
+    "symbol": pl.String(),
+    "latency_ms": pl.Float32(),
+    "features": NUMBERS,  # newest step, in the contract's order
+    "scores": NUMBERS,  # or their quantiles, where n_scores is larger
+    "answer": pl.String(),  # JSON
+    "source_kind": pl.String(),  # bars | rows | table | texts | portfolio
+    "n_scores": pl.Int32(),  # of the model; null in files of older releases
+}
+MOST_SCORES = 64
+TAIL = (0.0, 0.001, 0.0025, 0.005, 0.01, 0.025)
+SCORE_LEVELS = np.array([*TAIL, *(i / 20 for i in range(1, 20)), *(1 - p for p in reversed(TAIL))])
+"""Levels of the quantiles that are kept of many draws: every 5 %, and finer in both tails."""
+NO_TIME_US = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoggedPredictions:
+    """The answers of one request, n rows; nothing of it may change once it is handed over.
+
+    Args:
+        as_of: int64 (n,), microseconds UTC (`times_of`); `NO_TIME_US` where a row has no time.
+        features: float32 (n, n_features), the newest step.
+        scores: float32 (n, n_scores).
+        answers: as callers get them.
+        is_sample: whether a row's scores are draws of one distribution.
+    """
+
+    request_id: str
+    served_at: datetime
+    latency_ms: float
+    model_id: str
+    version: int
+    flavor: str
+    backend: str
+    source_kind: str
+    symbols: Sequence[str]
+    as_of: NDArray[np.int64]
+    features: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    answers: Sequence[Mapping[str, Any]]
+    is_sample: bool = False
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @property
+    def day(self) -> date:
+        """The day on which they were served, UTC."""
+        return self.served_at.astimezone(UTC).date()
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the arrays take."""
+        return self.features.nbytes + self.scores.nbytes
+
+    def head(self, n_rows: int) -> "LoggedPredictions":
+        """Return the first rows."""
+        return replace(
+            self,
+            symbols=self.symbols[:n_rows],
+            as_of=self.as_of[:n_rows],
+            features=self.features[:n_rows],
+            scores=self.scores[:n_rows],
+            answers=self.answers[:n_rows],
+        )
+
+
+def times_of(times: Sequence[datetime | None]) -> NDArray[np.int64]:
+    """Return times as microseconds UTC, `NO_TIME_US` for None."""
+    known: dict[datetime | None, int] = {None: NO_TIME_US}  # the rows of a request share a few
+    for time in times:
+        if time not in known and time is not None:
+            known[time] = to_microseconds(time)
+    return np.array([known[time] for time in times], dtype=np.int64)
+
+
+def frame_of(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
+    """Return the rows of some requests as the columns of `SCHEMA`.
+
+    They keep their order, but for this: requests with other numbers of features or scores come
+    after the others.
+    """
+    alike: dict[tuple[int, int, bool], list[LoggedPredictions]] = {}
+    for each in predictions:
+        shape = (each.features.shape[1], each.scores.shape[1], each.is_sample)
+        alike.setdefault(shape, []).append(each)
+    parts = [_frame(each) for each in alike.values()]
+    return pl.concat(parts) if parts else pl.DataFrame(schema=SCHEMA)
+
+
+def score_quantiles(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the quantiles of each row at `SCORE_LEVELS`: (n, n_scores) -> (n, n_levels).
+
+    Between two scores they are interpolated linearly, as `value_at_risk` does it.
+    """
+    return np.asarray(np.quantile(scores, SCORE_LEVELS, axis=1).T, dtype=np.float32)
+
+
+def _frame(alike: Sequence[LoggedPredictions]) -> pl.DataFrame:
+    scores = np.concatenate([p.scores for p in alike])
+    n_scores, is_sample = scores.shape[1], alike[0].is_sample
+    if is_sample and n_scores > MOST_SCORES:
+        scores = score_quantiles(scores)
+    n_rows = [len(p) for p in alike]
+    rows = {
+        "as_of": _times(np.concatenate([p.as_of for p in alike])),
+        "symbol": _column("symbol", [symbol for p in alike for symbol in p.symbols]),
+        "features": pl.Series(np.concatenate([p.features for p in alike])).cast(NUMBERS),
+        "scores": pl.Series(scores).cast(NUMBERS),
+        "answer": _column("answer", [_json(answer) for p in alike for answer in p.answers]),
+        "n_scores": pl.Series(np.full(sum(n_rows), n_scores, dtype=np.int32)),
+    }
+    shared = _of_requests(alike)[np.repeat(np.arange(len(alike)), n_rows)]
+    return pl.DataFrame(
+        [rows[name].alias(name) if name in rows else shared[name] for name in SCHEMA]
+    )
+
+
+def _of_requests(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
+    """Return the columns that all rows of a request share, one row per request."""
+    names = ("request_id", "model_id", "version", "flavor", "backend", "latency_ms", "source_kind")
+    columns = [_column(name, [getattr(p, name) for p in predictions]) for name in names]
+    served_at = _times(times_of([p.served_at for p in predictions]))
+    return pl.DataFrame([*columns, served_at.alias("served_at")])
+
+
+def _column(name: str, values: list[Any]) -> pl.Series:
+    return pl.Series(name, values, dtype=SCHEMA[name])
+
+
+def _times(microseconds: NDArray[np.int64]) -> pl.Series:
+    """Return times as a column; NumPy's NaT, which `NO_TIME_US` is, becomes null."""
+    return pl.Series(microseconds.view("datetime64[us]")).cast(TIMESTAMP)
+
+
+def _json(answer: Mapping[str, Any]) -> str:
+    return to_json(answer, fallback=str).decode()
