@@ -77,6 +77,11 @@ def merge_past(folder: ModelFolder, today: date) -> Outcome:
     return _merged(folder, lambda: _old_layout(folder) or _past_day(folder, today))
 
 
+def merge_old_layout(folder: ModelFolder) -> Outcome:
+    """Take some files of the layout until 0.1 into their days; call it until nothing changes."""
+    return _merged(folder, lambda: _old_layout(folder))
+
+
 @contextmanager
 def locked(folder: ModelFolder) -> Iterator[bool]:
     """Hold the folder for merging or removing, with earlier merges ended; False where it is held.

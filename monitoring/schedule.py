@@ -7,6 +7,8 @@ watching. It claims the due schedules and enqueues their jobs:
   retraining cycle is open;
 - `refit`: a job `refit` for each production model that is fitted anew every day.
 
+Then it removes logged predictions that are older than PREDICTION_LOG_RETENTION_DAYS.
+
 A run that is killed before it has claimed leaves the schedules due; the worker starts another.
 """
 
@@ -16,6 +18,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from monitoring.prediction_files import ModelFolder
+from monitoring.prediction_retention import remove_old
+from monitoring.settings import PredictionLogSettings
 from pipelines.jobs import queue, schedules
 from pipelines.jobs.job import OPEN_STATES
 from pipelines.parameters import parse
@@ -99,9 +103,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the entry point from the command line."""
     parse(argv, __doc__, *GROUPS)
     platform = read_settings(PlatformSettings)
+    kept_days = read_settings(PredictionLogSettings).prediction_log_retention_days
     with opened_engine(platform) as engine:
         due = enqueue_due(engine, platform)
-    print(f"due: {', '.join(due) or 'nothing'}", flush=True)
+        print(f"due: {', '.join(due) or 'nothing'}", flush=True)
+        remove_old(engine, platform, kept_days)
 
 
 if __name__ == "__main__":

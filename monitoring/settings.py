@@ -22,6 +22,13 @@ class PredictionLogSettings(BaseSettings):
     prediction_log_queue_rows: int = Field(
         default=100_000, gt=0, description="Rows held in memory; beyond them rows are dropped."
     )
+    prediction_log_retention_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days after which the worker removes logged predictions that drift and "
+        "retraining do not need; 0 keeps all.",
+    )
 
 
 class MonitoringSettings(BaseSettings):
