@@ -271,7 +271,7 @@ def write_file(folder: Path, rows: pl.DataFrame, level: int = 0, ending: str = "
         ending: `MERGED` for one that does not count yet.
 
     Raises:
-        OSError: it cannot be written; nothing is left of it.
+        OSError, PolarsError: it cannot be written; nothing is left of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     times = rows["as_of"].drop_nulls().to_physical().to_numpy()

@@ -60,7 +60,7 @@ def remove_old(engine: sa.Engine, platform: PlatformSettings, days: int) -> dict
             continue
         try:
             n_files = _remove(engine, ModelFolder(directory), days)
-        except OSError:
+        except (OSError, pl.exceptions.PolarsError):
             log.exception("old predictions not removed", model=directory.name)
             continue
         if n_files:

@@ -9,6 +9,7 @@ scenarios of a portfolio's loss) have no order, and there may be thousands: of m
 `MOST_SCORES` the quantiles at `SCORE_LEVELS` are kept.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -42,6 +43,7 @@ MOST_SCORES = 64
 TAIL = (0.0, 0.001, 0.0025, 0.005, 0.01, 0.025)
 SCORE_LEVELS = np.array([*TAIL, *(i / 20 for i in range(1, 20)), *(1 - p for p in reversed(TAIL))])
 """Levels of the quantiles that are kept of many draws: every 5 %, and finer in both tails."""
+ANSWERS_IN_A_ROW = 32
 NO_TIME_US = np.iinfo(np.int64).min
 
 
@@ -100,10 +102,10 @@ class LoggedPredictions:
 def times_of(times: Sequence[datetime | None]) -> NDArray[np.int64]:
     """Return times as microseconds UTC, `NO_TIME_US` for None."""
     known: dict[datetime | None, int] = {None: NO_TIME_US}  # the rows of a request share a few
-    for time in times:
-        if time not in known and time is not None:
-            known[time] = to_microseconds(time)
-    return np.array([known[time] for time in times], dtype=np.int64)
+    for each in times:
+        if each not in known and each is not None:
+            known[each] = to_microseconds(each)
+    return np.array([known[each] for each in times], dtype=np.int64)
 
 
 def frame_of(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
@@ -139,7 +141,7 @@ def _frame(alike: Sequence[LoggedPredictions]) -> pl.DataFrame:
         "symbol": _column("symbol", [symbol for p in alike for symbol in p.symbols]),
         "features": pl.Series(np.concatenate([p.features for p in alike])).cast(NUMBERS),
         "scores": pl.Series(scores).cast(NUMBERS),
-        "answer": _column("answer", [_json(answer) for p in alike for answer in p.answers]),
+        "answer": _column("answer", _texts([answer for p in alike for answer in p.answers])),
         "n_scores": pl.Series(np.full(sum(n_rows), n_scores, dtype=np.int32)),
     }
     shared = _of_requests(alike)[np.repeat(np.arange(len(alike)), n_rows)]
@@ -165,5 +167,11 @@ def _times(microseconds: NDArray[np.int64]) -> pl.Series:
     return pl.Series(microseconds.view("datetime64[us]")).cast(TIMESTAMP)
 
 
-def _json(answer: Mapping[str, Any]) -> str:
-    return to_json(answer, fallback=str).decode()
+def _texts(answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return answers as JSON; let requests have the interpreter in between."""
+    found = []
+    for i, answer in enumerate(answers):
+        if i % ANSWERS_IN_A_ROW == 0:
+            time.sleep(0)
+        found.append(to_json(answer, fallback=str).decode())
+    return found

@@ -162,6 +162,19 @@ def test_a_damaged_file_is_set_aside_and_the_rest_is_merged(folder, write, capsy
     assert not merge_past(folder, TOMORROW).is_changed
 
 
+def test_a_file_that_the_disk_does_not_give_now_is_not_set_aside(folder, write, monkeypatch):
+    write(3)
+
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        merge_past(folder, TOMORROW)
+    monkeypatch.undo()
+    assert len(folder.files()) == 3 and symbols(folder) == [0, 1, 2]
+
+
 # Faults -----------------------------------------------------------------------------------------
 
 
