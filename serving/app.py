@@ -61,6 +61,9 @@ bars that this engine holds, from texts, or for a portfolio. Every error has one
 refused), a time is ISO 8601 with its zone, and an unknown field is refused by name."""
 REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
 DRAIN_SECONDS = 10
+SWITCH_SECONDS = 0.0005
+"""How long a thread keeps the interpreter while another waits: the event loop is the one that waits
+while bars are parsed and written."""
 
 
 def create_app(
@@ -197,6 +200,7 @@ def main() -> int:
         serving = read_settings(ServingSettings)
         configure_logging(serving.log_level)
         allow_many_files()
+        sys.setswitchinterval(SWITCH_SECONDS)
         listener = listen(serving.ml_engine_host, serving.ml_engine_port)
         app = create_app(
             read_settings(PlatformSettings), serving, read_settings(PredictionLogSettings)

@@ -1,8 +1,8 @@
 """Engine: one prediction request from body to answer.
 
 Resolve the version, gather its batch, choose (flavor, backend), execute, decode, answer, log.
-Everything that computes runs in an executor (`serving.executor`), never on the event loop, and the
-prediction log never delays an answer.
+What computes runs in an executor (`serving.executor`), on the event loop only when it is known to
+be quicker than the way to a thread. The prediction log never delays an answer.
 """
 
 import asyncio
@@ -55,8 +55,10 @@ class Engine:
         try:
             async with asyncio.timeout(limit):
                 version = await self._resolve(request)
-                return await self.predicting.run(
-                    lambda: self._answer(request, version, request_id, started)
+                return await self.predicting.run_paced(
+                    lambda: self._answer(request, version, request_id, started),
+                    (version.model_id, version.number, request.form),
+                    request.n_asked,
                 )
         except TimeoutError as exc:
             if isinstance(exc, MLEngineError):

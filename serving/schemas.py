@@ -286,6 +286,19 @@ class PredictRequest(_Body):
         return self.model or self.model_type or ""
 
     @property
+    def form(self) -> str:
+        """The form of the question: what is given, which decides how long an answer takes."""
+        names = ("rows", "bars", "texts", "portfolio", "features", "symbols")
+        return next(name for name in names if getattr(self, name) is not None)
+
+    @property
+    def n_asked(self) -> int:
+        """How many answers are asked for."""
+        if self.portfolio is not None:
+            return len(self.portfolio.positions)
+        return len(self.rows or self.texts or self.symbols or self.bars or ())
+
+    @property
     def wanted_backend(self) -> str | None:
         """Backend asked for; None when the fastest will do."""
         wanted = self.hardware or self.backend

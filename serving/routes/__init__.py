@@ -23,6 +23,8 @@ from serving.routes import (
 )
 
 ROUTES: tuple[Route, ...] = (
+    *predict.ROUTES,
+    *bars.ROUTES,
     *front_page.ROUTES,
     *docs.ROUTES,
     *health.ROUTES,
@@ -36,10 +38,9 @@ ROUTES: tuple[Route, ...] = (
     *versions.ROUTES,
     *history.ROUTES,
     *deployments.ROUTES,
-    *predict.ROUTES,
-    *bars.ROUTES,
     *outcomes.ROUTES,
     *data.ROUTES,
     *keys.ROUTES,
 )
-"""Every address. A path with a parameter stands after the fixed paths that it would take."""
+"""Every address, those first that are called most: a request is matched with one after another.
+A path with a parameter stands after the fixed paths that it would take."""

@@ -1,10 +1,18 @@
 import asyncio
 import threading
+import time
 
 import pytest
 
 from registry.errors import OverloadedError
-from serving.executor import Executor
+from serving.executor import QUICK_SECONDS, Executor
+
+
+@pytest.fixture
+def executor():
+    opened = Executor("test", 10)
+    yield opened
+    opened.close()
 
 
 def test_work_runs_in_one_thread_in_order():
@@ -54,3 +62,84 @@ def test_a_caller_that_gives_up_takes_its_work_out_of_the_queue():
         return ran, executor.waiting
 
     assert asyncio.run(scenario()) == ([], 0)
+
+
+# Quick work ------------------------------------------------------------------------------------
+
+
+def burn(seconds: float) -> int:
+    """Use the processor, and return the thread that did."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+    return threading.get_ident()
+
+
+def paced(executor, *seconds: float, kind="k", n=1) -> list[bool]:
+    """Return for each piece of work whether the event loop computed it."""
+
+    async def every():
+        here = threading.get_ident()
+        return [await executor.run_paced(lambda s=s: burn(s), kind, n) == here for s in seconds]
+
+    return asyncio.run(every())
+
+
+def test_work_of_an_unknown_kind_goes_to_the_thread_and_quick_work_stays(executor):
+    assert paced(executor, 0.0, 0.0, 0.0) == [False, True, True]
+    assert paced(executor, 0.0, kind="other") == [False]
+
+
+def test_work_that_was_slow_goes_to_the_thread_until_it_has_been_quick_for_a_while(executor):
+    found = paced(executor, 0.0, QUICK_SECONDS * 1.5, *[0.0] * 8)
+    assert found[:3] == [False, True, False]
+    assert found[-1] is True
+
+
+def test_many_pieces_count_as_many(executor):
+    paced(executor, QUICK_SECONDS / 10)
+    assert paced(executor, 0.0, n=100) == [False]
+
+
+def test_work_that_waits_for_something_else_holds_the_loop_up_once(executor):
+    async def every():
+        here = threading.get_ident()
+
+        def wait():
+            time.sleep(QUICK_SECONDS * 3)
+            return threading.get_ident()
+
+        return [await executor.run_paced(wait, "k", 1) == here for _ in range(5)]
+
+    assert asyncio.run(every()) == [False, True, False, False, False]
+
+
+def test_while_the_thread_computes_quick_work_waits_for_it(executor):
+    """Only one thread at a time may call a predictor."""
+
+    async def every():
+        here, release = threading.get_ident(), threading.Event()
+        await executor.run_paced(threading.get_ident, "k", 1)
+        busy = asyncio.ensure_future(executor.run(lambda: release.wait(5)))
+        await asyncio.sleep(0.01)
+        quick = asyncio.ensure_future(executor.run_paced(threading.get_ident, "k", 1))
+        await asyncio.sleep(0.01)
+        assert not quick.done()
+        release.set()
+        await busy
+        return await quick == here
+
+    assert asyncio.run(every()) is False
+
+
+def test_an_error_of_quick_work_is_raised_and_its_time_is_known(executor):
+    def fail():
+        raise ValueError("wrong")
+
+    async def every():
+        for _ in range(2):
+            with pytest.raises(ValueError, match="wrong"):
+                await executor.run_paced(fail, "k", 1)
+
+    asyncio.run(every())
+    assert executor.waiting == 0
