@@ -55,8 +55,10 @@ from serving.settings import LogLevel, ServingSettings
 from serving.steps import Steps
 from serving.system import engine_version, make_system
 
-DESCRIPTION = """Predictions of registered models: from rows, from bars of the request, from the
-bars that this engine holds, from texts, or for a portfolio. Every error has one shape:
+DESCRIPTION = """Predictions of registered models (from rows, from bars of the request, from the
+bars that this engine holds, from texts, or for a portfolio), and everything that makes, watches and
+deploys those models. A key is sent as `Authorization: Bearer ID.SECRET` or `X-API-Key: ID.SECRET`;
+each address names the scope that it must have. Every error has one shape:
 `{"error": {"code", "message", "details"?}}`. A number is a JSON number (text and `true` are
 refused), a time is ISO 8601 with its zone, and an unknown field is refused by name."""
 REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}

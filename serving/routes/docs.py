@@ -44,11 +44,20 @@ def render(openapi: Node, address: str) -> str:
         address: where the service listens, for the examples.
     """
     info = openapi["info"]
-    operations = [
-        _operation(method, path, operation, address)
+    every = [
+        (method, path, operation)
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     ]
+    index: list[tuple[str, ...]] = [
+        (
+            f'<a href="#{_anchor(method, path)}"><code>{escape(_name(method, path))}</code></a>',
+            escape(operation.get("x-scope", "")),
+            _code(escape(operation.get("description", "").partition("\n")[0])),
+        )
+        for method, path, operation in every
+    ]
+    operations = [_operation(*one, address) for one in every]
     schemas = [
         f'<h3 id="{escape(name)}">{escape(name)}</h3>{_prose(schema.get("description", ""))}'
         f"{_fields(schema)}"
@@ -59,6 +68,7 @@ def render(openapi: Node, address: str) -> str:
         '<p class="note">For programs: <a href="/openapi.json">/openapi.json</a>. '
         'To try out: <a href="/swagger">/swagger</a> (its scripts come from cdn.jsdelivr.net; '
         'without that network its page stays empty). <a href="/">Back</a></p>'
+        f"<h2>Addresses</h2>{table(('address', 'scope', 'what it does'), index)}"
         f"{''.join(operations)}<h2>Bodies and answers</h2>{''.join(schemas)}"
     )
     return page(f"{info['title']}: API", body)
@@ -69,13 +79,22 @@ def _operation(method: str, path: str, operation: Node, address: str) -> str:
         (f"<code>{status}</code>", _body(answer), escape(answer["description"]))
         for status, answer in operation["responses"].items()
     ]
-    name = f"{method.upper()} {path}"
+    scope = operation.get("x-scope", "open")
+    needed = "<p>No key.</p>" if scope == "open" else f"<p>Scope: <code>{escape(scope)}</code></p>"
     return (
-        f'<h2 id="{escape(path.strip("/"))}"><code>{escape(name)}</code></h2>'
-        f"{_prose(operation.get('description', ''))}{_request(operation)}"
+        f'<h2 id="{_anchor(method, path)}"><code>{escape(_name(method, path))}</code></h2>'
+        f"{_prose(operation.get('description', ''))}{needed}{_request(operation)}"
         f"{_examples(operation, method.upper(), address + path)}"
         f"{table(('status', 'answer', 'when'), statuses)}"
     )
+
+
+def _name(method: str, path: str) -> str:
+    return f"{method.upper()} {path}"
+
+
+def _anchor(method: str, path: str) -> str:
+    return escape(f"{method}-{path.strip('/')}")
 
 
 def _request(operation: Node) -> str:
@@ -86,7 +105,8 @@ def _request(operation: Node) -> str:
 def _examples(operation: Node, method: str, address: str) -> str:
     """Return one command per example, or the plain request of an address without a body."""
     chosen = "" if method in ("GET", "POST") else f"-X {method} "
-    command = f"curl -s {chosen}{escape(address)}"
+    key = "" if operation.get("x-scope", "open") == "open" else '-H "X-API-Key: $KEY" '
+    command = f"curl -s {escape(key)}{chosen}{escape(address)}"
     if "requestBody" not in operation:
         return f"<pre>{command}</pre>"
     media = operation["requestBody"]["content"]

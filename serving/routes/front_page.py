@@ -15,9 +15,13 @@ from serving.service import service_of
 
 ADDRESSES = (
     ("/docs", "/docs", "the API: every address with bodies, answers, examples"),
-    ("POST /predict", "/docs#predict", "ask a model"),
-    ("POST /bars", "/docs#bars", "give it bars"),
+    ("POST /predict", "/docs#post-predict", "ask a model"),
+    ("POST /bars", "/docs#post-bars", "give it bars"),
     ("GET /models", "/models", "registered models, and what answers for each"),
+    ("POST /models", "/docs#post-models", "make a model; deploy, validate, archive it"),
+    ("PUT /data/{name}", "/docs#put-data/{name}", "give it a table, texts or bars by name"),
+    ("GET /jobs", "/jobs", "what runs, how far it is, and what waits"),
+    ("GET /system/status", "/system/status", "versions, settings, workers, queues, traffic"),
     ("GET /health", "/health", "is it serving, and what it depends on"),
     ("GET /metrics", "/metrics", "counters and latencies for Prometheus"),
     ("/openapi.json", "/openapi.json", "the API for programs"),

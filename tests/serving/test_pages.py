@@ -27,7 +27,7 @@ def test_a_page_loads_nothing_from_elsewhere(client, path):
 
 def test_every_link_of_the_front_page_leads_somewhere(client):
     links = re.findall(r'href="([^"]+)"', client.get("/").text)
-    assert {"/docs", "/docs#predict", "/models"} <= set(links)
+    assert {"/docs", "/docs#post-predict", "/models"} <= set(links)
     for link in links:
         path, _, anchor = link.partition("#")
         answer = client.get(path)
@@ -48,15 +48,18 @@ def test_the_reference_names_every_address_status_and_field(client, reference):
             assert f"<code>{field}</code>" in reference
 
 
+def test_no_two_places_of_the_reference_have_one_name(reference):
+    names = re.findall(r' id="([^"]+)"', reference)
+    assert len(names) == len(set(names)) > 40
+
+
 def test_links_of_the_reference_stay_on_the_page(reference):
     for anchor in re.findall(r'href="#([^"]+)"', reference):
         assert f'id="{anchor}"' in reference
 
 
 def test_the_reference_shows_every_example_as_a_command(reference):
-    command = (
-        r"<pre>curl -s http://\S+/predict -H 'Content-Type: application/json' \\\n  -d '(.*?)'"
-    )
+    command = r"<pre>curl -s -H &quot;X-API-Key: \$KEY&quot; http://\S+/predict -H 'Content-Type: application/json' \\\n  -d '(.*?)'"
     shown = re.findall(command, reference, re.S)
     bodies = [json.loads(text.replace("&quot;", '"')) for text in shown]
     assert bodies == list(examples.PREDICT.values())
