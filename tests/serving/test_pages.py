@@ -59,7 +59,8 @@ def test_links_of_the_reference_stay_on_the_page(reference):
 
 
 def test_the_reference_shows_every_example_as_a_command(reference):
-    command = r"<pre>curl -s -H &quot;X-API-Key: \$KEY&quot; http://\S+/predict -H 'Content-Type: application/json' \\\n  -d '(.*?)'"
+    key = r"-H &quot;X-API-Key: \$KEY&quot;"
+    command = rf"<pre>curl -s {key} http://\S+/predict -H 'Content-Type: \S+' \\\n  -d '(.*?)'"
     shown = re.findall(command, reference, re.S)
     bodies = [json.loads(text.replace("&quot;", '"')) for text in shown]
     assert bodies == list(examples.PREDICT.values())
