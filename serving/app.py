@@ -47,6 +47,7 @@ from serving.keys import take_first_key
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.panels import Panels
+from serving.posted_bars import PostedBars
 from serving.route_table import built
 from serving.routes import ROUTES
 from serving.security import KeyRing, Security
@@ -179,6 +180,7 @@ def _service(
         engine=engine,
         follower=follower,
         writing=Executor("bars", serving.max_waiting),
+        posted_bars=PostedBars(database),
         reporting=Executor("outcomes", serving.max_waiting),
         managing=Executor("managing", serving.max_waiting),
         security=security,

@@ -16,6 +16,7 @@ from serving.follower import Follower
 from serving.history import History
 from serving.metrics import Metrics
 from serving.models import Models
+from serving.posted_bars import PostedBars
 from serving.security import Security
 from serving.settings import ServingSettings
 from serving.system import System
@@ -36,6 +37,7 @@ class Service:
     engine: Engine
     follower: Follower
     writing: Executor
+    posted_bars: PostedBars
     reporting: Executor
     managing: Executor
     security: Security
@@ -59,6 +61,7 @@ class Service:
             self.system.close()
             self.engine.close()
             self.writing.close()
+            self.posted_bars.close()
             self.reporting.close()
             self.data_files.close()
             self.managing.close()

@@ -11,6 +11,7 @@ from serving import examples
 from serving.bar_frames import frame_of
 from serving.route_table import Example, Route, Scope
 from serving.schemas import BarsRequest, BarsResponse
+from serving.security import principal_of
 from serving.service import Service, service_of
 
 
@@ -31,6 +32,13 @@ async def post_bars(body: BarsRequest, request: Request) -> BarsResponse:
             raise
         raise TimeLimitError("storing the bars", limit, "DEFAULT_TIMEOUT") from exc
     _count(service, report)
+    service.posted_bars.count(
+        principal_of(request).actor,
+        body.interval,
+        frozenset(bar.symbol for bar in body.bars),
+        report.accepted,
+        len(report.conflicts),
+    )
     return BarsResponse(
         accepted=report.accepted,
         duplicates=report.duplicates,
