@@ -13,20 +13,27 @@ from registry.events import Event
 from registry.production_history import Production, production_at
 from serving.route_table import Example, Route, Scope
 from serving.schemas import Name, Time
+from serving.security import principal_of
 from serving.service import Service, service_of
 
 CLOCKS_DIFFER = timedelta(minutes=1)
 LARGEST_ID = 2**31 - 1
 
 
+AfterId = Annotated[int, Query(ge=0, le=LARGEST_ID)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Order = Literal["oldest", "newest"]
+
+
 class EventFacts(BaseModel):
-    """One thing that happened to a model."""
+    """One thing that happened."""
 
     model_config = ConfigDict(protected_namespaces=())
 
     id: int
     at: datetime
     event: str
+    model_id: str | None = Field(description="Null for what belongs to no model: keys, data, bars.")
     version: int | None
     actor: str = Field(description="A key's id, a person or a process.")
     reason: str
@@ -39,7 +46,7 @@ class EventList(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    model_id: str
+    model_id: str | None = Field(description="Null: of everything.")
     events: list[EventFacts]
     next_after_id: int | None = Field(description="`after_id` of the next page; null: the last.")
 
@@ -74,22 +81,36 @@ class ProductionAnswer(BaseModel):
 async def list_events(
     model_id: Name,
     request: Request,
-    after_id: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    order: Literal["oldest", "newest"] = "oldest",
+    after_id: AfterId = 0,
+    limit: Limit = 100,
+    order: Order = "oldest",
 ) -> EventList:
     """List what happened to a model, oldest or newest first.
 
     `after_id` is the last id of the page before; 0 begins.
     """
-    service = service_of(request)
+    await asyncio.to_thread(_check_known, service_of(request), model_id)
+    return await _page(request, model_id, after_id, limit, order)
 
-    def read() -> list[Event]:
-        _check_known(service, model_id)
-        is_newest = order == "newest"
-        return events.read(service.database, model_id, after_id, limit + 1, newest=is_newest)
 
-    found = await asyncio.to_thread(read)
+async def list_all_events(
+    request: Request, after_id: AfterId = 0, limit: Limit = 100, order: Order = "oldest"
+) -> EventList:
+    """List what happened to everything: models, keys, data, bars, jobs.
+
+    `after_id` is the last id of the page before; 0 begins. A key with a list of models is refused.
+    """
+    principal_of(request).check_model(None)
+    return await _page(request, None, after_id, limit, order)
+
+
+async def _page(
+    request: Request, model_id: str | None, after_id: int, limit: int, order: Order
+) -> EventList:
+    database, is_newest = service_of(request).database, order == "newest"
+    found = await asyncio.to_thread(
+        events.read, database, model_id, after_id, limit + 1, newest=is_newest
+    )
     page = found[:limit]
     return EventList(
         model_id=model_id,
@@ -137,6 +158,7 @@ def _event(event: Event) -> EventFacts:
         id=event.id,
         at=event.at,
         event=event.kind,
+        model_id=event.model_id,
         version=event.number,
         actor=event.actor,
         reason=event.reason,
@@ -159,6 +181,15 @@ def _move(event: Event | None) -> Move | None:
 
 ONE = {"model_id": "volatility_forecast"}
 ROUTES = (
+    Route(
+        "GET",
+        "/events",
+        Scope.READ,
+        list_all_events,
+        tag="watch",
+        errors=(422, 503),
+        examples=(Example("the newest ten", query={"order": "newest", "limit": "10"}),),
+    ),
     Route(
         "GET",
         "/models/{model_id}/events",

@@ -1,6 +1,7 @@
 import sqlalchemy as sa
 
 from registry import events
+from serving.keys import Rights, make_key
 from serving.posted_bars import TOLD_SECONDS, PostedBars
 
 AAPL, MSFT = frozenset({"AAPL"}), frozenset({"MSFT"})
@@ -73,3 +74,15 @@ def test_bars_posted_over_http_are_an_event_of_their_key(client, post_history, e
     post_history("AAPL", n_bars=5)
     settle(client.app.state.service.posted_bars)
     assert told(client.app.state.service.database) == [("local", "1d", 5, 1)]
+
+
+def test_every_event_is_one_list_which_a_key_of_some_models_does_not_see(client, post_history):
+    post_history("AAPL", n_bars=5)
+    service = client.app.state.service
+    settle(service.posted_bars)
+    found = client.get("/events", params={"order": "newest", "limit": 1}).json()
+    assert [event["event"] for event in found["events"]] == ["bars_posted"]
+    assert found["events"][0]["model_id"] is None
+    _, text = make_key(service.database, Rights(("read",), ("m",)), actor="me")
+    service.security.keys.load()
+    assert client.get("/events", headers={"x-api-key": text}).status_code == 403
