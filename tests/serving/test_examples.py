@@ -61,6 +61,7 @@ def world(installation, running, make, tmp_path):
         assert client.put("/data/customers", **table).is_success
         installation.promote(1)
         wait_for(lambda: "volatility_forecast" in service.models.production())
+        service.follower.close()  # it knows nothing of the two that come
         for model_id, write in (
             ("trading_signals", write_signals),
             ("portfolio_risk", write_portfolio),
@@ -70,7 +71,6 @@ def world(installation, running, make, tmp_path):
             *_, version = load(files, model_id, 1, is_measured=False)
             service.models.learn(service.models.aliases() | {model_id: {"production": 1}})
             service.models.serve(version)
-            service.follower.close()  # which knows nothing of these two
         yield client, headers
 
 
