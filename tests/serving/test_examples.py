@@ -100,6 +100,7 @@ def _key() -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_every_example_does_what_it_shows(world):
     client, headers = world
