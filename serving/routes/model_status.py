@@ -34,7 +34,7 @@ class AliasFacts(_Answer):
     )
 
 
-class JobFacts(_Answer):
+class NewestJob(_Answer):
     """The newest job of the model."""
 
     job_id: str
@@ -77,7 +77,7 @@ class ModelStatus(_Answer):
     problem: str | None
     watched: bool
     archived_at: datetime | None
-    job: JobFacts | None
+    job: NewestJob | None
     drift: DriftFacts | None
     retraining: RetrainingFacts
 
@@ -133,9 +133,9 @@ def _aliases(service: Service, model_id: str) -> dict[str, AliasFacts]:
     }
 
 
-def _job(service: Service, model_id: str) -> JobFacts | None:
+def _job(service: Service, model_id: str) -> NewestJob | None:
     for job in queue.list_jobs(service.database, model_id=model_id, limit=1):
-        return JobFacts(
+        return NewestJob(
             job_id=job.id,
             entry_point=job.entry_point,
             state=job.state,

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from monitoring.settings import HardwareSettings, MonitoringSettings, PredictionLogSettings
+from nautilus_ml_client import NotYetError, compatibility
 from registry.contract import TensorSpec
 from registry.decoder import Decoder
 from registry.errors import PortInUseError, SettingValueError
@@ -246,6 +247,23 @@ def test_settings_that_work_are_read_and_the_others_do_not_exist():
 def test_every_call_that_a_row_refers_to_is_a_route():
     told = {call for _, _, text in ROWS for call in re.findall(CALL, text)}
     assert told - ADDRESSES == set()
+
+
+CLASS = r"`([A-Z][A-Za-z]+)(?:\(\.\.\.\))?\.\w+`?"
+
+
+def test_classes_that_the_client_has_are_in_a_row_and_do_what_it_says():
+    kept = (compatibility.MLEngine, compatibility.AutoMLEngine, compatibility.HardwareRouter)
+    there = {kind.__name__ for kind in kept}
+    assert there & named(CLASS, *THERE) == {"MLEngine", "HardwareRouter"}
+    assert there & named(CLASS, "not yet") == {"AutoMLEngine"}
+    for kind in kept:
+        [row] = [what for what, _, _ in ROWS if what.startswith(f"`{kind.__name__}")]
+        calls = [name for name in vars(kind) if not name.startswith("_")]
+        assert [name for name in calls if name not in row] == []
+    for call in (compatibility.AutoMLEngine().optimize, compatibility.AutoMLEngine().deploy_model):
+        with pytest.raises(NotYetError):
+            call()
 
 
 # Settings with the names that people know ---------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The calls of the client, each written once as a `Flow`; they send nothing themselves."""
