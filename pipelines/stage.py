@@ -13,7 +13,9 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from pipelines import progress
-from registry.errors import MLEngineError
+from registry.database import AWAY, cause_of
+from registry.errors import MLEngineError, RegistryUnavailableError
+from registry.mlflow_failures import answering
 from registry.settings import PlatformSettings, check_tracking_uri, read_settings
 from registry.tracking_server import check_reachable
 from registry.versions import check_model_id
@@ -59,24 +61,39 @@ def stage_run(stage: str, model_id: str, *groups: Any) -> Iterator[str]:
 
     Raises:
         ParameterError: a model name that the registry would refuse, before any work is done.
+        RegistryUnavailableError, ArtifactStoreUnavailableError: MLflow, or the store behind it, has
+            not answered for as long as MLflow's own retries last (four minutes).
     """
     import mlflow
 
     check_model_id(model_id)
     nested = mlflow.active_run() is not None
-    if not nested and "MLFLOW_RUN_ID" not in os.environ:
-        mlflow.set_experiment(model_id)
-    with mlflow.start_run(run_name=f"{stage} {model_id}", nested=nested) as run:
-        mlflow.set_tags({"stage": stage, "model_id": model_id})
-        if not nested:
-            _describe_experiment(run.info.experiment_id)
-        logged = mlflow.get_run(run.info.run_id).data.params  # `mlflow run` has logged its own
-        mlflow.log_params({k: v for k, v in flat(*groups).items() if k not in logged})
-        try:
-            yield run.info.run_id
-        except MLEngineError as exc:
-            mlflow.set_tag("error", str(exc))
-            raise
+    with answering(mlflow.get_tracking_uri()):
+        if not nested and "MLFLOW_RUN_ID" not in os.environ:
+            mlflow.set_experiment(model_id)
+        with mlflow.start_run(run_name=f"{stage} {model_id}", nested=nested) as run:
+            mlflow.set_tags({"stage": stage, "model_id": model_id})
+            if not nested:
+                _describe_experiment(run.info.experiment_id)
+            logged = mlflow.get_run(run.info.run_id).data.params  # `mlflow run` has logged its own
+            mlflow.log_params({k: v for k, v in flat(*groups).items() if k not in logged})
+            with _error_noted(mlflow.get_tracking_uri()):
+                yield run.info.run_id
+
+
+@contextmanager
+def _error_noted(uri: str) -> Iterator[None]:
+    """Note a deliberate error on the active run, where MLflow answers."""
+    import mlflow
+
+    try:
+        with answering(uri):
+            yield
+    except RegistryUnavailableError:  # asking it again would take minutes more
+        raise
+    except MLEngineError as exc:
+        mlflow.set_tag("error", str(exc))
+        raise
 
 
 def say_what_run_is(name: str, account: str) -> None:
@@ -118,4 +135,7 @@ def exit_with(work: Callable[[], object]) -> None:
             work()
     except MLEngineError as exc:
         print(f"error: {exc}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except AWAY as exc:
+        print(f"error: the engine database does not answer ({cause_of(exc)})", file=sys.stderr)
         raise SystemExit(2) from None

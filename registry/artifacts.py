@@ -55,6 +55,7 @@ class ArtifactCache:
             DigestMismatchError: MLflow's storage holds other bytes than were registered.
             MissingArtifactError: MLflow's storage lacks a file.
             RegistryUnavailableError: a download is needed and MLflow does not answer.
+            ArtifactStoreUnavailableError: the same of the store behind MLflow.
         """
         digests = recorded_digests(self._engine, model_id, number)
         cached = VersionFiles(model_id, number, self._place(model_id, number, digests), digests)
@@ -99,7 +100,8 @@ class ArtifactCache:
         with TemporaryDirectory(dir=wanted.directory.parent, prefix=".download-") as folder:
             kept = Path(folder) / "kept"
             kept.mkdir()
-            raw = self._store.download(wanted.model_id, wanted.number, Path(folder) / "raw")
+            which = (wanted.model_id, wanted.number)
+            raw = self._store.download(*which, Path(folder) / "raw", wanted.digests)
             for path in wanted.digests:
                 _move(raw, kept, path)
             VersionFiles(wanted.model_id, wanted.number, kept, wanted.digests).check()

@@ -27,6 +27,12 @@ REVISION = "0003"
 
 VERSION_TABLE = "engine_alembic_version"
 BUSY_TIMEOUT_SECONDS = 30
+CONNECT_TIMEOUT_SECONDS = 5
+POSTGRES_PATIENCE = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+"""What SQLAlchemy raises when a database does not answer, was restarted, or has no connection free:
+asking again later can help. A transaction that ends so has changed nothing, unless the connection
+broke while it was committed."""
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -63,7 +69,8 @@ def connect(settings: PlatformSettings) -> sa.Engine:
     """Return an engine without looking at its schema; creates an embedded file's directory."""
     url = sa.make_url(settings.engine_url)
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
+        patience = {} if "connect_timeout" in url.query else POSTGRES_PATIENCE
+        return sa.create_engine(url, pool_pre_ping=True, connect_args=patience)
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
     sa.event.listen(engine, "connect", _set_pragmas)
@@ -102,9 +109,8 @@ def found_revision(engine: sa.Engine) -> str | None:
             if not sa.inspect(connection).has_table(VERSION_TABLE):
                 return None
             found = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 (a constant)
-    except sa.exc.OperationalError as exc:
-        cause = str(exc.orig).strip().splitlines()[0]
-        raise DatabaseUnavailableError(_shown(engine), cause) from exc
+    except AWAY as exc:
+        raise DatabaseUnavailableError(_shown(engine), cause_of(exc)) from exc
     return None if found is None else str(found)
 
 
@@ -113,6 +119,12 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Yield a connection that only reads and never waits for a writer (SQLite WAL, PostgreSQL)."""
     with engine.connect().execution_options(reading=True) as connection:
         yield connection
+
+
+def cause_of(exc: Exception) -> str:
+    """Return in one line what the driver said about one of `AWAY`."""
+    said = str(getattr(exc, "orig", None) or exc).strip()
+    return said.partition("\n")[0]
 
 
 def insert_for(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":

@@ -13,23 +13,25 @@ MLFLOW_HTTP_REQUEST_TIMEOUT=2 in its main; a stage that uploads keeps MLflow's p
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from registry.artifact_download import download_files
 from registry.contract import ModelContract
 from registry.errors import (
+    ArtifactStoreUnavailableError,
     ForeignTrackingError,
     MissingArtifactError,
-    RegistryUnavailableError,
     RunNotFoundError,
 )
 from registry.flavors.native import NATIVE
 from registry.gates import Record
+from registry.mlflow_failures import answering
 from registry.mlflow_flavors import listed, loader_requirements, pinned
 from registry.tracking_server import check_reachable
 from registry.version_card import describe_model, model_parameters
@@ -107,6 +109,7 @@ class ModelStore:
             ForeignTrackingError: MLFLOW_TRACKING_URI is another address.
             RunNotFoundError: MLflow has no such run.
             RegistryUnavailableError: no answer.
+            ArtifactStoreUnavailableError: the store behind MLflow takes no file.
         """
         import mlflow
         from mlflow.entities import LoggedModelOutput
@@ -181,14 +184,14 @@ class ModelStore:
         with self._answering():
             self._unless_absent(self._client.delete_model_version, model_id, str(number))
 
-    def download(self, model_id: str, number: int, directory: Path) -> Path:
-        """Download a version's files below a directory; return the folder they are in.
+    def download(self, model_id: str, number: int, directory: Path, paths: Iterable[str]) -> Path:
+        """Download files of a version below a directory; return the folder they are in.
 
         Raises:
-            MissingArtifactError: MLflow has no such version, or its storage lacks the files.
+            MissingArtifactError: MLflow has no such version, or its storage cannot be read.
+            ArtifactStoreUnavailableError: the storage behind MLflow's server does not answer.
             RegistryUnavailableError: no answer.
         """
-        from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
         self.probe()  # MLflow itself retries for minutes
@@ -200,9 +203,10 @@ class ModelStore:
         if uri is None:
             raise MissingArtifactError(which, f"MLflow at {self.uri} does not have this version")
         try:
-            return Path(
-                download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.uri)
-            )
+            return download_files(uri, self.uri, paths, directory)
+        except ArtifactStoreUnavailableError:
+            self.probe()
+            raise
         except (MlflowException, OSError) as exc:
             self.probe()
             first_line = str(exc).strip().splitlines()[0]
@@ -244,37 +248,8 @@ class ModelStore:
                 raise
             return None
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-        from requests.exceptions import RequestException
-
-        try:
-            yield
-        except (MlflowException, RequestException) as exc:
-            if (cause := _no_answer(exc)) is None:
-                raise
-            raise RegistryUnavailableError(self.uri, cause) from exc
-
-
-def _no_answer(exc: BaseException) -> str | None:
-    """Return the reason for a missing answer; None when MLflow answered, if with an error."""
-    from requests.exceptions import ConnectionError as NoConnection
-    from requests.exceptions import Timeout
-    from sqlalchemy.exc import OperationalError
-
-    if getattr(exc, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
-        return "temporarily unavailable"
-    link: BaseException | None = exc
-    while link is not None:
-        if isinstance(link, Timeout):
-            return "timed out"
-        if isinstance(link, NoConnection):
-            return "connection failed"
-        if isinstance(link, OperationalError):
-            return str(link.orig)
-        link = link.__cause__ or link.__context__
-    return None
+    def _answering(self) -> AbstractContextManager[None]:
+        return answering(self.uri)
 
 
 def _package(directory: Path, content: VersionContent, logged_model_id: str) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from registry import errors
+from registry.database import AWAY, cause_of
 
 # The first family that an error belongs to gives its status.
 STATUS: tuple[tuple[type[errors.MLEngineError], int], ...] = (
@@ -83,7 +83,8 @@ def response(
 def install(app: FastAPI) -> None:
     """Make every error of `app` leave in the one shape (500s leave in `serving.envelope`)."""
     app.add_exception_handler(errors.MLEngineError, _deliberate)
-    app.add_exception_handler(OperationalError, _database)
+    for away in AWAY:
+        app.add_exception_handler(away, _database)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
 
@@ -100,10 +101,8 @@ async def _deliberate(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, OperationalError)
     url = request.app.state.service.database.url.render_as_string(hide_password=True)
-    cause = str(error.orig).strip().partition("\n")[0]
-    return await _deliberate(request, errors.DatabaseUnavailableError(url, cause))
+    return await _deliberate(request, errors.DatabaseUnavailableError(url, cause_of(error)))
 
 
 async def _validation(_: Request, error: Exception) -> JSONResponse:

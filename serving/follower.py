@@ -7,7 +7,7 @@ shows in /models, in an event and in a counter.
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -18,7 +18,13 @@ import structlog
 from registry import events, managed_models
 from registry.alias_rows import PRODUCTION, AliasState
 from registry.artifacts import ArtifactCache
-from registry.errors import MLEngineError, RegistryUnavailableError, UnavailableError
+from registry.database import AWAY, cause_of
+from registry.errors import (
+    ArtifactStoreUnavailableError,
+    MLEngineError,
+    RegistryUnavailableError,
+    UnavailableError,
+)
 from registry.model_store import ModelStore
 from registry.versions import Registry
 from serving.dependencies import masked
@@ -29,6 +35,8 @@ from serving.settings import ServingSettings
 
 RETRY_SECONDS = 60.0
 """Pause before a version that failed to load is tried again."""
+STORE_RETRY_SECONDS = 5.0
+"""The same where only the store of its files was away."""
 
 log = structlog.get_logger("serving.follower")
 
@@ -99,13 +107,12 @@ class Follower:
             log.exception("nothing restored")
             unfinished = []
         self._ready.set()
-        for model_id, number in unfinished:
-            self._take(model_id, number, self._loads(model_id, number))
+        self._guarded(lambda: self._finish(unfinished))
         while True:
             self._wake.clear()  # before the question whether to stop, which wakes too
             if self._stop.is_set():
                 return
-            self._look()
+            self._guarded(self._follow_aliases)
             self._wake.wait(self._settings.alias_poll_interval)
 
     # At start: what was served last, from the cache --------------------------------------------
@@ -135,15 +142,20 @@ class Follower:
                     break
         return unfinished
 
+    def _finish(self, unfinished: Iterable[tuple[str, int]]) -> None:
+        for model_id, number in unfinished:
+            self._take(model_id, number, self._loads(model_id, number))
+
     # From then on: what the aliases say --------------------------------------------------------
 
-    def _look(self) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do a part of the work; the thread lives on whatever happens, and the state says what."""
         try:
-            self._follow_aliases()
+            work()
         except (UnavailableError, sa.exc.SQLAlchemyError) as error:
             self._metrics.poll_failures.inc()
             self._set_status(False, str(error).splitlines()[0])
-        except Exception as error:  # the thread must live on; the state says what happened
+        except Exception as error:
             self._metrics.poll_failures.inc()
             log.exception("look failed")
             self._set_status(False, f"{type(error).__name__}: {str(error)[:200]}")
@@ -219,6 +231,12 @@ class Follower:
         except RegistryUnavailableError as error:  # tried again as soon as it answers
             self._fail(model_id, number, str(error), pause_seconds=0.0)
             return False
+        except ArtifactStoreUnavailableError as error:  # which no look asks, so this asks again
+            self._fail(model_id, number, str(error), pause_seconds=STORE_RETRY_SECONDS)
+            return False
+        except AWAY as error:  # nor of the database, which says what the files must be
+            self._fail(model_id, number, cause_of(error), pause_seconds=0.0)
+            return False
         except MLEngineError as error:
             self._fail(model_id, number, str(error))
             return False
@@ -241,15 +259,18 @@ class Follower:
         if not is_news:
             return
         log.error("version not loaded", model=model_id, version=number, reason=reason)
-        with self._database.begin() as connection:
-            events.append(
-                connection,
-                "load_failed",
-                actor="serving",
-                reason=reason,
-                model_id=model_id,
-                number=number,
-            )
+        try:
+            with self._database.begin() as connection:
+                events.append(
+                    connection,
+                    "load_failed",
+                    actor="serving",
+                    reason=reason,
+                    model_id=model_id,
+                    number=number,
+                )
+        except AWAY as error:
+            log.warning("event not written", error=cause_of(error))
 
     def _remember(self, aliases: Mapping[str, Mapping[str, int]]) -> None:
         """Keep the aliases with the versions that really serve, for the next start."""

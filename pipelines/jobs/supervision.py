@@ -19,6 +19,7 @@ from pipelines.jobs import leases
 from pipelines.jobs.job import Job, Told
 from pipelines.jobs.log_tail import LogTail, Redaction
 from pipelines.jobs.project_run import Entry, Launcher, Outcome, ProjectRun
+from registry.database import AWAY, cause_of
 from registry.errors import StaleLeaseError
 from registry.settings import PlatformSettings
 
@@ -63,8 +64,8 @@ class Supervision:
             self._start_and_attend(launcher, self._entry(mlproject_uri))
         except StaleLeaseError as exc:
             log.warning("job lost", job=self.job.id, error=str(exc))
-        except sa.exc.OperationalError as exc:
-            log.warning("end of job not reported", job=self.job.id, error=str(exc.orig))
+        except AWAY as exc:
+            log.warning("end of job not reported", job=self.job.id, error=cause_of(exc))
         except Exception:
             log.exception("bug beside a job", job=self.job.id)
         finally:
@@ -130,8 +131,8 @@ class Supervision:
             self.lease_until = leases.heartbeat(
                 self._engine, self.job, self._told(), lease_seconds=self._lease_seconds
             )
-        except sa.exc.OperationalError as exc:
-            log.warning("heartbeat missed", job=self.job.id, error=str(exc.orig))
+        except AWAY as exc:
+            log.warning("heartbeat missed", job=self.job.id, error=cause_of(exc))
 
     def _told(self) -> Told:
         tail = self._tail.read()
@@ -165,10 +166,10 @@ class Supervision:
         while True:
             try:
                 report()
-            except sa.exc.OperationalError as exc:
+            except AWAY as exc:
                 if self._stopping.is_set() or time.monotonic() >= deadline:
                     raise
-                log.warning("job's end waits", job=self.job.id, error=str(exc.orig))
+                log.warning("job's end waits", job=self.job.id, error=cause_of(exc))
                 self._stopping.wait(BEAT_SECONDS)
             else:
                 return

@@ -26,7 +26,7 @@ from pipelines.jobs import leases, queue, schedules, workers
 from pipelines.jobs.project_run import Launcher
 from pipelines.jobs.scheduler import Scheduler
 from pipelines.jobs.supervision import Supervision
-from registry.database import opened_engine
+from registry.database import AWAY, cause_of, opened_engine
 from registry.errors import MLEngineError, RegistryUnavailableError
 from registry.settings import PlatformSettings, read_settings
 from registry.tracking_server import check_reachable
@@ -113,21 +113,31 @@ class Worker:
 
     def run(self) -> None:
         """Claim and run jobs until `stop`; a database that is away is waited for."""
-        schedules.keep(self._engine, "drift", self._settings.drift_interval)
-        schedules.keep(self._engine, "refit", self._settings.refit_interval)
         try:
+            self._keep_schedules()
             while not self._stopping.is_set():
                 if not self._look_or_wait():
                     self._ended.wait(self._settings.worker_poll_seconds)
         finally:
             self._leave()
 
+    def _keep_schedules(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                schedules.keep(self._engine, "drift", self._settings.drift_interval)
+                schedules.keep(self._engine, "refit", self._settings.refit_interval)
+            except AWAY as exc:
+                log.warning("engine database does not answer", error=cause_of(exc))
+                self._stopping.wait(self._settings.worker_poll_seconds)
+            else:
+                return
+
     def _look_or_wait(self) -> bool:
         try:
             self._note_alive()
             return self.look()
-        except sa.exc.OperationalError as exc:
-            log.warning("engine database does not answer", error=str(exc.orig))
+        except AWAY as exc:
+            log.warning("engine database does not answer", error=cause_of(exc))
             return False
 
     def _note_alive(self) -> None:
@@ -202,8 +212,8 @@ class Worker:
             is_followed = supervision.job.entry_point in FOLLOWED_BY_ADVANCE
             if is_followed and not self._stopping.is_set():
                 queue.enqueue_once(self._engine, "advance")
-        except sa.exc.OperationalError as exc:
-            log.warning("advance not enqueued", error=str(exc.orig))
+        except AWAY as exc:
+            log.warning("advance not enqueued", error=cause_of(exc))
         finally:
             supervision.is_over = True
             self._ended.set()
@@ -229,8 +239,8 @@ class Worker:
         self.join()
         try:
             workers.forget(self._engine, self.owner)
-        except sa.exc.OperationalError as exc:
-            log.warning("engine database does not answer", error=str(exc.orig))
+        except AWAY as exc:
+            log.warning("engine database does not answer", error=cause_of(exc))
 
 
 def main() -> None:

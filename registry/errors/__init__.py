@@ -96,6 +96,7 @@ from registry.errors.not_found import (
     VersionNotFoundError,
 )
 from registry.errors.unavailable import (
+    ArtifactStoreUnavailableError,
     BackendUnavailableError,
     DatabaseNotMigratedError,
     DatabaseUnavailableError,
@@ -111,6 +112,7 @@ from registry.errors.unavailable import (
 __all__ = [
     "AccessError",
     "ArtifactError",
+    "ArtifactStoreUnavailableError",
     "BackendUnavailableError",
     "BarsError",
     "ConflictError",

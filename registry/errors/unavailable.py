@@ -16,6 +16,19 @@ class RegistryUnavailableError(UnavailableError):
         )
 
 
+class ArtifactStoreUnavailableError(UnavailableError):
+    """The store that MLflow keeps artifacts in (a disk, S3) is away or refuses; MLflow answers."""
+
+    given = ("uri", "cause")
+
+    def __init__(self, uri: str, cause: str) -> None:
+        self.uri, self.cause = uri, cause
+        super().__init__(
+            f"the artifact store of {uri} cannot be used now ({cause}); nothing is lost, try again",
+            "the artifact store of MLflow cannot be used now; nothing is lost, try again",
+        )
+
+
 class ModelNotLoadedError(UnavailableError):
     """A model exists but this process has no version of it loaded; says why."""
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import sqlalchemy as sa
 from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.jobs import queue
 from pipelines.jobs.job import OPEN_STATES, Job
 from pipelines.jobs.log_tail import Redaction
+from registry.database import AWAY
 from registry.errors import JobNotFoundError
 from serving.event_streams import Seen
 from serving.mlflow_pages import run_page
@@ -130,7 +130,7 @@ async def follow_job(job_id: Name, request: Request) -> Response:
             return None
         try:
             return _seen(service, await asyncio.to_thread(queue.get, service.database, job_id))
-        except (JobNotFoundError, sa.exc.OperationalError):  # a client comes back for the rest
+        except (JobNotFoundError, *AWAY):  # a client comes back for the rest
             return None
 
     return StreamingResponse(

@@ -1,10 +1,11 @@
 """What stages do around their work: one clear line on errors, runs that say what they are."""
 
 import pytest
+import sqlalchemy as sa
 
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.stage import exit_with, flat, say_what_run_is, stage_run
-from registry.errors import ParameterError
+from registry.errors import ArtifactStoreUnavailableError, ParameterError
 
 
 def test_exit_with_turns_a_deliberate_error_into_one_line(
@@ -17,6 +18,20 @@ def test_exit_with_turns_a_deliberate_error_into_one_line(
         exit_with(work)
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: seed='x': expected a whole number\n"
+
+
+def test_exit_with_turns_a_database_that_is_away_into_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work() -> None:
+        cause = Exception("server closed the connection\n  unexpectedly")
+        raise sa.exc.OperationalError("SELECT 1", {}, cause)
+
+    with pytest.raises(SystemExit) as caught:
+        exit_with(work)
+    assert caught.value.code == 2
+    said = "error: the engine database does not answer (server closed the connection)\n"
+    assert capsys.readouterr().err == said
 
 
 def test_exit_with_lets_a_bug_show_its_traceback() -> None:
@@ -56,3 +71,21 @@ def test_a_description_that_a_person_wrote_is_kept() -> None:
     with stage_run("train", "calm_model"):
         pass
     assert mlflow.get_experiment(experiment).tags["mlflow.note.content"] == "mine"
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("tracking_uri")
+def test_a_store_that_takes_no_file_is_one_line_on_the_run() -> None:
+    import mlflow
+    from requests import HTTPError, Response
+
+    response = Response()
+    response.status_code, response.url = 500, "http://mlflow/api/2.0/mlflow-artifacts/artifacts/a"
+    with (
+        pytest.raises(ArtifactStoreUnavailableError, match="cannot be used now"),
+        stage_run("train", "calm_model") as run_id,
+    ):
+        raise HTTPError(f"500 Server Error for url: {response.url}", response=response)
+    run = mlflow.get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert "cannot be used now" in run.data.tags["error"]

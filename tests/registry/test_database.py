@@ -151,3 +151,35 @@ def test_an_opened_engine_is_closed_however_the_work_ends(settings):
         assert engine.pool.checkedin() == 1
         _ = 1 / 0
     assert engine.pool.checkedin() == 0
+
+
+def test_a_server_that_never_accepts_is_given_up_after_seconds(settings):
+    url = "postgresql+psycopg://engine@127.0.0.1:1/engine"
+    engine = database.connect(settings.model_copy(update={"database_url": url}))
+    assert connect_timeout_of(engine) == "5"
+    engine = database.connect(
+        settings.model_copy(update={"database_url": f"{url}?connect_timeout=2"})
+    )
+    assert connect_timeout_of(engine) == "2"
+
+
+def connect_timeout_of(engine):
+    """Return what the driver is told."""
+    asked = []
+
+    def connect(_dialect, _record, _arguments, given):
+        asked.append(str(given["connect_timeout"]))
+        raise sa.exc.OperationalError("connect", {}, Exception("asked"))
+
+    sa.event.listen(engine, "do_connect", connect)
+    with pytest.raises(sa.exc.OperationalError):
+        engine.connect()
+    return asked[0]
+
+
+def test_a_pool_without_a_free_connection_counts_as_away(settings, engine):
+    full = sa.create_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    with full.connect(), pytest.raises(database.AWAY) as raised:
+        full.connect()
+    assert "QueuePool limit" in database.cause_of(raised.value)
+    full.dispose()

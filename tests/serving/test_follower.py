@@ -5,7 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
+from registry.errors import ArtifactStoreUnavailableError
+from serving import follower
 from tests.examples import failing_record
 from tests.waiting import wait_for
 
@@ -237,3 +240,49 @@ def test_a_version_that_could_not_be_downloaded_is_loaded_once_mlflow_answers(
         wait_for(lambda: serving_version(app) == 1)
         wait_for(lambda: problem(app) == "")
     assert installation.kinds().count("load_failed") == 1
+
+
+def test_while_the_store_of_files_is_away_the_version_is_tried_again(
+    installation, running, monkeypatch
+):
+    installation.register(is_first=True)
+    installation.promote(1)
+    app = installation.app()
+    monkeypatch.setattr(follower, "STORE_RETRY_SECONDS", 0.1)
+    away = iter([ArtifactStoreUnavailableError("http://mlflow:5000", "HTTP 500")] * 3)
+    fetch = app.state.service.follower._cache.fetch
+
+    def fetch_later(model_id, number):
+        if error := next(away, None):
+            raise error
+        return fetch(model_id, number)
+
+    monkeypatch.setattr(app.state.service.follower._cache, "fetch", fetch_later)
+    with running(app):
+        wait_for(lambda: serving_version(app) == 1)
+        assert problem(app) == ""
+    assert installation.kinds().count("load_failed") == 1  # once, not at every try
+
+
+def test_while_the_database_is_away_a_version_is_tried_again_and_the_thread_lives(
+    installation, running, monkeypatch
+):
+    installation.register(is_first=True)
+    installation.promote(1)
+    app = installation.app()
+    cache = app.state.service.follower._cache
+    cache.remember_aliases({MODEL: {"production": 1}})
+    away = sa.exc.OperationalError("SELECT 1", {}, Exception("server closed the connection"))
+    fetch, tries = cache.fetch, []
+
+    def fetch_later(model_id, number):
+        tries.append(number)
+        if len(tries) <= 3:
+            raise away
+        return fetch(model_id, number)
+
+    monkeypatch.setattr(cache, "fetch", fetch_later)
+    with running(app):
+        wait_for(lambda: serving_version(app) == 1)
+        assert problem(app) == ""
+    assert len(tries) > 3

@@ -95,6 +95,28 @@ def test_while_mlflow_is_down_a_job_waits_without_using_up_its_attempts(engine, 
     assert "http://127.0.0.1:9 does not answer" in line["error"]
 
 
+def test_a_database_that_is_away_at_the_start_is_waited_for(running, engine, wait_for):
+    """PostgreSQL may be starting, or be restarted in just this moment."""
+    refusals = iter(["the database system is starting up"] * 3)
+
+    def refuse(connection):
+        is_reading = connection.get_execution_options().get("reading", False)
+        if not is_reading and (said := next(refusals, None)):
+            raise sa.exc.OperationalError("BEGIN", {}, Exception(said))
+
+    sa.event.listen(engine, "begin", refuse, insert=True)
+    with capture_logs() as lines:
+        running()
+        wait_for(lambda: n_workers(engine) == 1)
+    said = [line["error"] for line in lines if line["log_level"] == "warning"]
+    assert said == ["the database system is starting up"] * 3
+
+
+def n_workers(engine) -> int:
+    with reading(engine) as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(tables.workers))
+
+
 def test_an_idle_worker_only_reads_the_queue(engine, settings, project):
     worker = Worker(engine, settings, WorkerSettings(mlproject_uri=str(project)))
     statements: list[str] = []
