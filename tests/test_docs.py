@@ -21,6 +21,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "docker" / "README.md",
     *ROOT.glob("docs/**/*.md"),
 ]
 SHARED_GATES = (*COMMON.serve, BETTER, NON_INFERIOR)

@@ -20,6 +20,7 @@ from typing import Any
 from registry.contract import ModelContract
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMIT_FILE = "GIT_COMMIT"
 LIBRARIES = (
     *("numpy", "polars", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "lightgbm", "catboost"),
     *("torch", "hmmlearn", "arch", "numba", "TA-Lib", "onnx", "onnxruntime", "mlflow"),
@@ -122,7 +123,13 @@ def accelerator() -> str:
 
 @cache
 def git_commit() -> str:
-    """Return the checkout's commit, `-dirty` appended when files differ; `unknown` without git."""
+    """Return the checkout's commit, `-dirty` appended when files differ.
+
+    An image has no git: it says its commit in the file `GIT_COMMIT`. `unknown` without either.
+    """
+    said = ROOT / COMMIT_FILE
+    if said.is_file():
+        return said.read_text().strip() or "unknown"
     try:
         head = _git("rev-parse", "HEAD")
         return head + ("-dirty" if _git("status", "--porcelain", "-uno") else "")
