@@ -22,6 +22,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "docker" / "README.md",
+    ROOT / "client" / "README.md",
     *ROOT.glob("docs/**/*.md"),
 ]
 SHARED_GATES = (*COMMON.serve, BETTER, NON_INFERIOR)
