@@ -12,6 +12,7 @@ from sklearn.linear_model import GammaRegressor
 from sklearn.metrics import log_loss, mean_gamma_deviance
 from torch import nn
 
+from pipelines import progress
 from pipelines.architectures import FitContext, Objective, TrainingRows
 from pipelines.architectures.torch_nets.training_loop import Plan, fit, row_loss, split_in_time
 from registry.errors import FitError, ParameterError
@@ -136,11 +137,11 @@ def test_the_bar_is_drawn_on_a_terminal_and_nowhere_else(monkeypatch):
         screen = Screen()
         screen.is_terminal = is_terminal
         monkeypatch.setattr(sys, "stderr", screen)
-        context = FitContext(name="fold 3")
         plan = replace(PLAN, epochs=2)
-        fit("linear", linear(), gamma_rows(), Objective("gamma"), plan, 0, context)
+        with progress.shown(), progress.part("fold 3"):
+            fit("linear", linear(), gamma_rows(), Objective("gamma"), plan, 0)
         drawn[is_terminal] = screen.getvalue()
-    assert "linear fold 3" in drawn[True]
+    assert "fold 3" in drawn[True] and "100%" in drawn[True]
     assert drawn[False] == ""
 
 

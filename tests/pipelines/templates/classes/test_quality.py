@@ -11,7 +11,7 @@ N = 500
 
 
 def rows(y):
-    return make_labelled_rows(len(y), y=y)
+    return make_labelled_rows(len(y), y=y, context={"scale": np.full(len(y), 2.0)})
 
 
 @pytest.fixture
@@ -40,8 +40,9 @@ def test_class_metrics_equal_scikit_learns(forecast):
 
 def test_the_prior_itself_has_no_skill(forecast):
     y, _, prior = forecast
-    (gate,) = judge_classes(rows(y), prior, prior, ("a", "b", "c"), 0).gates
+    gate, excess = judge_classes(rows(y), prior, prior, ("a", "b", "c"), 0).gates
     assert gate.value is None and not gate.passed
+    assert excess.value == 0
 
 
 def test_a_class_that_never_comes_has_no_recall_and_breaks_nothing():
