@@ -87,6 +87,7 @@ def check_all(client, operation, mode, max_examples):
     check()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("label", LABELS)
 def test_a_few_cases_of_each_address(client, operations, label):
     check_all(client, operations[label], GenerationMode.POSITIVE, 5)
