@@ -12,6 +12,7 @@ Guarantees of every template:
 - over bars, `context` is causal (its value at bar t depends on bars up to t only) and `label` at
   bar t is NaN (y) and -1 (t1) until the label is complete;
 - `decode` is deterministic, treats each row by itself, and never raises on finite scores;
+- `decode_frame` gives the same answers as columns;
 - `loss` is a proper score: lower is better, finite for finite scores and labels.
 """
 
@@ -28,6 +29,7 @@ from pipelines.architectures.hyperparameters import Space
 from pipelines.data.bars import BarSeries
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.templates.answer_fields import Answer
+from pipelines.templates.answer_frames import Types, frame_of, types_of
 from registry.catalog import Catalog
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -164,6 +166,31 @@ class Template(Protocol):
                 `abstained: "no_edge"`.
         """
         ...
+
+    def answer_types(self, contract: ModelContract) -> Types:
+        """Return field -> type of the columns of a version's answers (`decode_frame`)."""
+        return types_of(self.answer_kinds[0], self.names_in_answers(contract))
+
+    def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:
+        """Return the names by which the mappings of a version's answers have their values."""
+        return ()
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the answers of `decode` as columns of `answer_types`, for many rows.
+
+        Law: row i holds what `as_json` gives of answer i. A template whose answers are computed
+        for millions of rows has its own, without an object per row.
+        """
+        answers = self.decode(scores, features, context, decoder, contract, refusals)
+        return frame_of(answers, self.answer_types(contract))
 
     def loss(
         self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder

@@ -485,3 +485,44 @@ def test_templates_load_no_heavy_library():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+# Answers as columns ----------------------------------------------------------------------------
+
+
+def plain(value):
+    """A value of a column as `as_json` has it, numbers rounded to 12 digits."""
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    if isinstance(value, dict):
+        return {name: plain(entry) for name, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list) else value
+
+
+def hard_rows(rows, oof):
+    """Scores, features and context of some rows: usual ones, extreme ones, and with gaps."""
+    scores, X = oof.scores[:8].copy(), rows.X[:8].copy()
+    context = {name: values[:8].copy() for name, values in rows.context.items()}
+    scores[1], scores[2], scores[3] = 1e30, -1e30, 0
+    for i, values in enumerate(context.values()):
+        values[4 + i % 3] = np.nan
+    X[5:7, 0] = np.nan
+    return scores, X, context
+
+
+@pytest.mark.parametrize("has_earlier", [True, False])
+def test_answers_as_columns_are_those_of_decode(case, contract, has_earlier):
+    template, rows, oof = case.template, case.rows, case.oof
+    if template.inputs == "portfolio":
+        return  # its fields are those asked for
+    known = oof if has_earlier else oof.take(np.zeros(len(oof.fold), dtype=bool))
+    decoder = template.fit_decoder(known, rows)
+    types = template.answer_types(contract)
+    for refusals in ((), ("edge.dsr",)):
+        asked = (*hard_rows(rows, oof), decoder, contract, refusals)
+        frame = template.decode_frame(*asked)
+        wanted = [as_json(answer) for answer in template.decode(*asked)]
+        assert frame.schema == pl.Schema(types)
+        assert [plain(row) for row in frame.to_dicts()] == [plain(answer) for answer in wanted]
+        empty = (asked[0][:0], asked[1][:0], {n: v[:0] for n, v in asked[2].items()}, *asked[3:])
+        assert template.decode_frame(*empty).schema == frame.schema

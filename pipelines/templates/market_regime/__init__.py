@@ -134,6 +134,10 @@ class MarketRegime(BarTemplate):
         names = regime_names(p.shape[1])
         return [regime(row, names, decoder) for row in p]
 
+    def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:
+        """Return the names of the states."""
+        return regime_names(contract.outputs.shape[1] or 0)
+
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return -log sum_k p_k N(r; m_k, v_k) of the next bar's log return r.
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.architectures import Objective
@@ -21,7 +22,12 @@ from pipelines.method.coverage import Intervals, naive_band
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.return_forecast import quality
-from pipelines.templates.return_forecast.answers import LEVEL, ReturnForecastAnswer, forecast
+from pipelines.templates.return_forecast.answers import (
+    LEVEL,
+    ReturnForecastAnswer,
+    forecast,
+    forecast_frame,
+)
 from pipelines.templates.return_forecast.quality import ReturnForecasts
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -140,6 +146,21 @@ class ReturnForecast(BarTemplate):
             forecast(float(s), float(d), float(c), half, decoder, contract)
             for s, d, c in zip(_bounded(scores), sigma, close, strict=True)
         ]
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the same as columns."""
+        unknown = np.full(len(scores), np.nan)
+        sigma, close = context.get("sigma", unknown), context.get("close", unknown)
+        half = _half_width(decoder)
+        return forecast_frame(_bounded(scores), sigma, close, half, decoder, contract)
 
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return the squared error of each row in units of its variance, sigma^2 * h."""

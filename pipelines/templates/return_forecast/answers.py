@@ -1,13 +1,19 @@
 """Answers of `return_forecast`: an expected return with a conformal interval."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from pipelines.templates.answer_fields import Meaning
+from pipelines.templates.answer_frames import chosen, constant, numbers, struct
 from registry.contract import ModelContract
 from registry.decoder import Decoder
+
+Array = NDArray[np.float64]
 
 LEVEL = 0.9
 LARGEST_LOG_RETURN = 50.0
@@ -100,8 +106,50 @@ def forecast(
     )
 
 
+def forecast_frame(
+    score: Array,
+    sigma: Array,
+    close: Array,
+    half: float | None,
+    decoder: Decoder,
+    contract: ModelContract,
+) -> pl.DataFrame:
+    """Return the answers of `forecast` as columns, of (n,) each."""
+    n_rows, expected = len(score), score * sigma
+    width = (np.nan if half is None else half) * sigma
+    ends = (expected - width, expected + width)
+    has_returns = np.isfinite(expected) & (half is not None)
+    prices = [close * _growths(end) for end in ends]
+    kind = str(decoder.facts["interval"])
+    return pl.DataFrame(
+        [
+            numbers("expected_log_return", expected),
+            numbers("expected_return", _growths(expected) - 1),
+            numbers("score", score),
+            numbers("sigma", sigma),
+            chosen("direction", ("down", "none", "up"), (np.sign(score) + 1).astype(np.intp)),
+            numbers("target_price", close * _growths(expected)),
+            _intervals("interval", ends, kind, has_returns),
+            _intervals("price_interval", prices, kind, has_returns & np.isfinite(close)),
+            constant("fill", str(contract.label_spec["fill"]), pl.String(), n_rows),
+            constant("price_basis", contract.price_basis, pl.String(), n_rows),
+        ]
+    )
+
+
+def _intervals(name: str, ends: Sequence[Array], kind: str, is_known: NDArray[np.bool_]) -> pl.Series:
+    parts = [numbers("lower", ends[0]), numbers("upper", ends[1])]
+    parts.append(constant("level", LEVEL, pl.Float64(), len(is_known)))
+    parts.append(constant("kind", kind, pl.String(), len(is_known)))
+    return struct(name, parts, is_known)
+
+
 def _growth(log_return: float) -> float:
-    return float(np.exp(np.clip(log_return, -LARGEST_LOG_RETURN, LARGEST_LOG_RETURN)))
+    return float(_growths(np.float64(log_return)))
+
+
+def _growths(log_return: Any) -> Any:
+    return np.exp(np.clip(log_return, -LARGEST_LOG_RETURN, LARGEST_LOG_RETURN))
 
 
 def _finite(value: float) -> float | None:

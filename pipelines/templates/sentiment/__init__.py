@@ -152,6 +152,10 @@ class Sentiment(Template):
             for row, share, count in zip(probabilities, coverage, known, strict=True)
         ]
 
+    def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:
+        """Return the classes."""
+        return CLASSES
+
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return the log loss of the calibrated probabilities."""
         return log_loss(calibrated(scores, decoder), rows.y)

@@ -29,6 +29,7 @@ from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile
 from pipelines.templates import Arrays, Evaluation, Template
+from pipelines.templates.answer_frames import Types, types_of
 from pipelines.templates.classes.decoder import (
     by_fold,
     calibrated,
@@ -41,6 +42,8 @@ from pipelines.templates.tabular.answers import (
     TabularAnswer,
     TabularClassAnswer,
     TabularNumberAnswer,
+    class_frame,
+    number_frame,
     of_class,
     of_number,
 )
@@ -161,6 +164,32 @@ class Tabular(Template):
             return [of_number(v, gap, decoder) for v, gap in zip(values, gaps, strict=True)]
         classes, rows = class_names(spec), calibrated(scores, decoder)
         return [of_class(row, classes, gap, decoder) for row, gap in zip(rows, gaps, strict=True)]
+
+    def answer_types(self, contract: ModelContract) -> Types:
+        """Return the types of a class, or of a number."""
+        is_number = contract.label_spec["kind"] == REGRESSION
+        kind = TabularNumberAnswer if is_number else TabularClassAnswer
+        return types_of(kind, self.names_in_answers(contract))
+
+    def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:
+        """Return the classes; none of a number."""
+        spec = contract.label_spec
+        return () if spec["kind"] == REGRESSION else class_names(spec)
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the same as columns."""
+        spec, gaps = contract.label_spec, (contract.feature_names, np.isnan(features))
+        if spec["kind"] == REGRESSION:
+            return number_frame(_values(scores, spec), gaps, decoder)
+        return class_frame(calibrated(scores, decoder), class_names(spec), gaps, decoder)
 
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return log loss, or the squared error in units of the target's variance."""

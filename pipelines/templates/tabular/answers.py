@@ -5,9 +5,18 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.templates.answer_fields import Interval, Meaning
+from pipelines.templates.answer_frames import (
+    chosen,
+    constant,
+    marked_names,
+    numbers,
+    shares,
+    struct,
+)
 from registry.decoder import Decoder
 
 Gaps = Annotated[
@@ -77,4 +86,45 @@ def of_number(value: float, missing: tuple[str, ...], decoder: Decoder) -> Tabul
         interval=None if half is None else Interval(value - half, value + half, level),
         baseline=float(decoder.arrays["mean"][0]),
         missing=missing,
+    )
+
+
+Marks = tuple[Sequence[str], NDArray[np.bool_]]
+"""Names of the features, and whether each is missing in each row, (n, n_features)."""
+INTERVAL = pl.Struct({"lower": pl.Float64(), "upper": pl.Float64(), "level": pl.Float64()})
+
+
+def class_frame(
+    rows: NDArray[np.float64], classes: Sequence[str], gaps: Marks, decoder: Decoder
+) -> pl.DataFrame:
+    """Return the answers of `of_class` as columns; `rows` are probabilities (n, n_classes)."""
+    return pl.DataFrame(
+        [
+            chosen("class", classes, rows.argmax(axis=1)),
+            numbers("confidence", rows.max(axis=1)),
+            shares("probabilities", classes, rows),
+            constant("ece", decoder.facts["ece"], pl.Float64(), len(rows)),
+            marked_names("missing", *gaps),
+        ]
+    )
+
+
+def number_frame(values: NDArray[np.float64], gaps: Marks, decoder: Decoder) -> pl.DataFrame:
+    """Return the answers of `of_number` as columns."""
+    n_rows = len(values)
+    half = cast(float | None, decoder.facts["half_width"])
+    if half is None:
+        interval = constant("interval", None, INTERVAL, n_rows)
+    else:
+        level = constant("level", decoder.facts["level"], pl.Float64(), n_rows)
+        ends = [numbers("lower", values - half), numbers("upper", values + half)]
+        interval = struct("interval", [*ends, level])
+    mean = float(decoder.arrays["mean"][0])
+    return pl.DataFrame(
+        [
+            numbers("value", values),
+            interval,
+            constant("baseline", mean, pl.Float64(), n_rows),
+            marked_names("missing", *gaps),
+        ]
     )

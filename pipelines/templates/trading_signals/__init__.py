@@ -155,6 +155,10 @@ class TradingSignals(BarTemplate):
         reading = read_scores(scores, features, sigma, decoder)
         return signal_answers(reading, context, decoder, contract, refusals)
 
+    def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:
+        """Return the classes."""
+        return CLASSES
+
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return the log loss of the calibrated probabilities of each row."""
         return log_loss(calibrated(scores, decoder), rows.y)

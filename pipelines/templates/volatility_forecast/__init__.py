@@ -27,6 +27,7 @@ from pipelines.templates.volatility_forecast import quality
 from pipelines.templates.volatility_forecast.answers import (
     VolatilityForecastAnswer,
     forecast,
+    forecast_frame,
     number,
 )
 from pipelines.templates.volatility_forecast.quality import VarianceForecasts
@@ -170,6 +171,19 @@ class VolatilityForecast(BarTemplate):
             forecast(float(e), float(g), decoder.facts)
             for e, g in zip(baseline, growth, strict=True)
         ]
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the same as columns."""
+        baseline = _baseline(features, context, contract.feature_names)
+        return forecast_frame(baseline, _growth(scores), decoder.facts)
 
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return ln f + rv/f of each row."""

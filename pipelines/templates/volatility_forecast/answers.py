@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, cast
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
 from pipelines.templates.answer_fields import Interval, Meaning
+from pipelines.templates.answer_frames import constant, numbers, struct
 from registry.contract import Json
 
 NO_EWMA = "the EWMA variance of the row is not known"
@@ -79,6 +84,26 @@ def forecast(ewma: float, growth: float, facts: Mapping[str, Json]) -> Volatilit
     )
 
 
+def forecast_frame(
+    ewma: NDArray[np.float64], growth: NDArray[np.float64], facts: Mapping[str, Json]
+) -> pl.DataFrame:
+    """Return the answers of `forecast` as columns, of (n,) each."""
+    with np.errstate(over="ignore"):
+        variance = growth * ewma
+    is_known = np.isfinite(variance)
+    variance, ewma = np.where(is_known, variance, np.nan), np.where(is_known, ewma, np.nan)
+    year, day = number(facts, "bars_per_year"), number(facts, "bars_per_day")
+    return pl.DataFrame(
+        [
+            numbers("forecast_variance", variance),
+            numbers("volatility_daily", np.sqrt(variance * day)),
+            numbers("volatility_annualised", np.sqrt(variance * year)),
+            _intervals(variance * year, is_known, facts),
+            numbers("baseline_volatility", np.sqrt(ewma * year)),
+        ]
+    )
+
+
 def number(facts: Mapping[str, Json], name: str) -> float:
     """Return a number of a decoder."""
     return float(cast(float, facts[name]))
@@ -93,3 +118,16 @@ def _interval(variance: float, facts: Mapping[str, Json]) -> Interval | None:
         upper=math.sqrt(variance * upper),
         level=number(facts, "level"),
     )
+
+
+def _intervals(
+    variance: NDArray[np.float64], is_known: NDArray[np.bool_], facts: Mapping[str, Json]
+) -> pl.Series:
+    n_rows, has_ratios = len(variance), None not in (facts["ratio_lower"], facts["ratio_upper"])
+    ratios = [number(facts, f"ratio_{end}") if has_ratios else np.nan for end in ("lower", "upper")]
+    ends = [
+        numbers(end, np.sqrt(variance * ratio))
+        for end, ratio in zip(("lower", "upper"), ratios, strict=True)
+    ]
+    level = constant("level", facts["level"], pl.Float64(), n_rows)
+    return struct("interval", [*ends, level], is_known & has_ratios)
