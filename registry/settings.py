@@ -69,6 +69,11 @@ class PlatformSettings(BaseSettings):
         return self.data_dir / "data"
 
     @property
+    def results_dir(self) -> Path:
+        """Answers about many rows, and bodies that wait to be answered."""
+        return self.data_dir / "results"
+
+    @property
     def predictions_dir(self) -> Path:
         """Parquet files of the prediction log."""
         return self.data_dir / "predictions"

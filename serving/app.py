@@ -34,6 +34,7 @@ from registry.settings import PlatformSettings, read_settings
 from registry.versions import Registry
 from serving import errors
 from serving.batch import OnlineStore
+from serving.batches import MAX_WAITING, Batches
 from serving.connections import BoundedProtocol, allow_many_files
 from serving.data_files import make_data_files
 from serving.engine import Engine
@@ -187,6 +188,9 @@ def _service(
         system=system,
         streams=EventStreams(serving.max_event_streams),
         data_files=make_data_files(database, platform, serving),
+        batches=Batches(
+            platform, serving, database, loaded, engine, Executor("batches", MAX_WAITING)
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
 from pipelines.data.features import PanelSet, windows
+from pipelines.recipes.inputs.feature_rows import FLOAT32_MAX
 from registry.errors import (
     BarsError,
     MLEngineError,
@@ -28,7 +29,6 @@ from serving.columns import FormingStep
 from serving.history import Look, StoredBars
 from serving.loading import LoadedVersion
 from serving.panels import Panel, Panels, newest_of, panel_of
-from serving.rows import FLOAT32_MAX
 from serving.schemas import PredictRequest
 from serving.steps import NewestStep, compute
 

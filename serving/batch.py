@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.method.rows import newest_step
+from pipelines.recipes.inputs import feature_rows as rows
 from registry.catalog import Catalog
 from registry.errors import HorizonError, MLEngineError, ParameterError, ShapeError
-from serving import rows
 from serving.history import History
 from serving.loading import LoadedVersion
 from serving.panels import Panels

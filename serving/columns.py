@@ -13,8 +13,8 @@ from typing import Any
 
 from pipelines.data.bars import PRICES
 from pipelines.data.features import FeatureSet, RequestAlias
+from pipelines.recipes.inputs.feature_rows import FLOAT32_MAX, finite
 from registry.errors import MLEngineError, ParameterError, ShapeError, ValueRangeError
-from serving.rows import FLOAT32_MAX, finite
 from serving.schemas import ColumnFeatures
 
 TINIEST_PRICE = 1e-12

@@ -52,6 +52,7 @@ async def enqueued(
     priority: int = 0,
     is_short: bool | None = None,
     beside: Beside | None = None,
+    content_sha256: str = "",
 ) -> JobAnswer:
     """Enqueue a job for the sender of a request, once per `Idempotency-Key`.
 
@@ -60,6 +61,7 @@ async def enqueued(
     Args:
         is_short: whether it need not wait behind a training; None: as its entry point.
         beside: what is written in the job's transaction, once per job.
+        content_sha256: of a body that the route has read as it came; empty reads it here.
 
     Raises:
         ForbiddenError: the sender's key does not allow the model.
@@ -78,7 +80,7 @@ async def enqueued(
         model_id=model_id,
         actor=principal.actor,
         idempotency_key=_digest([principal.actor, key]) if key else None,
-        request_sha256=_digest(await _facts_of(request)) if key else None,
+        request_sha256=_digest(await _facts_of(request, content_sha256)) if key else None,
         priority=priority,
         is_short=is_short,
     )
@@ -152,8 +154,10 @@ def _check_storable(payload: Mapping[str, Json]) -> None:
             raise ParameterError(name, "...", "text without NUL, finite numbers")
 
 
-async def _facts_of(request: Request) -> list[Json]:
+async def _facts_of(request: Request, content_sha256: str) -> list[Json]:
     """Return what makes a request the same: method, address, and the body as JSON if it is."""
+    if content_sha256:
+        return [request.method, request.url.path, request.url.query, content_sha256]
     body = await request.body()
     try:
         content: Json = parse(body)

@@ -10,7 +10,6 @@ No answer repeats what was sent, but for plain names of fields, models and symbo
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -50,9 +49,8 @@ def status_of(error: errors.MLEngineError) -> int:
 
 
 def code_of(error: errors.MLEngineError) -> str:
-    """Return the stable code: the class name in snake case without `Error`."""
-    name = type(error).__name__.removesuffix("Error")
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    """Return the stable code of a deliberate error."""
+    return error.code
 
 
 def entry(code: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -98,6 +98,8 @@ class Route:
         examples: at least one, except for pages.
         responses: declarations of answers that are not in the one error shape.
         open_on_loopback: needs no key where the server listens on loopback only.
+        takes: content types of a body that the endpoint reads itself, where JSON is one of them.
+        parameters: declarations of headers that the endpoint reads by other means.
         is_upload: the body is a file, with MAX_UPLOAD_SIZE and UPLOAD_TIMEOUT as its limits.
         is_page: for people; not part of OpenAPI.
 
@@ -117,6 +119,8 @@ class Route:
     response_class: type[Response] | None = None
     open_on_loopback: bool = False
     is_upload: bool = False
+    takes: tuple[str, ...] = ()
+    parameters: tuple[Mapping[str, Any], ...] = ()
     is_page: bool = False
 
     def __post_init__(self) -> None:
@@ -244,6 +248,14 @@ def _shown(route: Route) -> dict[str, Any]:
     }
     if route.status == ENQUEUES:
         shown["parameters"] = [IDEMPOTENCY_KEY]
+    if route.parameters:
+        shown["parameters"] = [dict(parameter) for parameter in route.parameters]
+    if route.takes:
+        file = {"schema": {"type": "string", "format": "binary"}}
+        json = {"schema": {"type": ["object", "array"]}, "examples": bodies}
+        content = {kind: json if kind == "application/json" else file for kind in route.takes}
+        shown["requestBody"] = {"required": True, "content": content}
+        return shown
     if route.is_upload:
         file = {"schema": {"type": "string", "format": "binary"}}
         shown["requestBody"] = {"required": True, "content": dict.fromkeys(UPLOAD_TYPES, file)}

@@ -8,6 +8,7 @@ from fastapi import Request
 from monitoring.prediction_log import PredictionLog
 from registry.settings import PlatformSettings
 from registry.versions import Registry
+from serving.batches import Batches
 from serving.data_files import DataFiles
 from serving.engine import Engine
 from serving.event_streams import EventStreams
@@ -44,12 +45,14 @@ class Service:
     system: System
     streams: EventStreams
     data_files: DataFiles
+    batches: Batches
 
     def start(self) -> None:
         """Begin to follow the registry and the keys; returns at once."""
         self.security.keys.start()
         self.system.start()
         self.data_files.start()
+        self.batches.start()
         self.follower.start()
 
     def close(self) -> None:
@@ -64,6 +67,7 @@ class Service:
             self.posted_bars.close()
             self.reporting.close()
             self.data_files.close()
+            self.batches.close()
             self.managing.close()
             self.log.close()
         finally:

@@ -79,6 +79,17 @@ class ServingSettings(BaseSettings):
             "twelve times its size."
         ),
     )
+    batch_inline_rows: int = Field(
+        default=20_000,
+        ge=0,
+        description=(
+            "Most rows, symbols or texts that POST /predict/batch answers at once; more rows or "
+            "texts become a job."
+        ),
+    )
+    results_retention: float = Field(
+        default=7.0, gt=0, description="Days that the answers of a batch job are kept."
+    )
     max_waiting: int = Field(
         default=256, ge=1, description="Most predictions that may wait or run at once (503 beyond)."
     )

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.data.tables.table_columns import Column, encoded_rows, laid_out, read_columns
+from pipelines.data.tables.table_columns import (
+    Column,
+    encoded_rows,
+    laid_out,
+    ordered_row,
+    read_columns,
+)
 from registry.errors import MLEngineError, ParameterError, ShapeError
 from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct, horizons_of
 from serving.loading import LoadedVersion
 from serving.schemas import PredictRequest
-
-MAX_NAMES_SHOWN = 8
 
 
 def gather(
@@ -50,7 +54,7 @@ def gather(
     ignored: list[str] = []
     for i, (name, row) in enumerate(zip(names, request.rows, strict=True)):
         try:
-            values = _ordered(row, f"rows[{i}]", columns)
+            values = ordered_row(row, f"rows[{i}]", columns)
             encoded_rows([values], columns, f"rows {i}")
         except MLEngineError as error:
             errors[name] = error
@@ -73,21 +77,6 @@ def _names(request: PredictRequest, max_rows: int) -> tuple[str, ...]:
     return names
 
 
-def _ordered(row: Any, where: str, columns: Sequence[Column]) -> list[Any]:
-    names = [column.name for column in columns]
-    if isinstance(row, dict):
-        if unknown := sorted(set(row) - set(names)):
-            raise ParameterError(where, unknown[0], f"only the version's columns: {_shown(names)}")
-        if missing := [name for name in names if name not in row]:
-            expected = f"the column {missing[0]!r} too (null where it is not known)"
-            raise ParameterError(where, ", ".join(sorted(row)), expected)
-        return [row[name] for name in names]
-    if not isinstance(row, list) or len(row) != len(names):
-        found = f"{len(row)} values" if isinstance(row, list) else type(row).__name__
-        raise ShapeError(where, f"{len(names)} values ({_shown(names)})", found)
-    return row
-
-
 def _unseen(values: Sequence[Any], number: int, columns: Sequence[Column]) -> list[str]:
     return [
         f"rows[{number}].{column.name}={value[:40]!r}: never seen in training, taken as missing"
@@ -96,10 +85,6 @@ def _unseen(values: Sequence[Any], number: int, columns: Sequence[Column]) -> li
         and value is not None
         and np.isnan(encoded_rows([[value]], [column])[0, 0])
     ]
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
 
 
 FORM = Form(gather)

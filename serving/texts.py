@@ -1,16 +1,12 @@
 """Texts of a request to a sentiment model -> features, or an error of that text."""
 
-from typing import Any
-
 import numpy as np
 
+from pipelines.recipes.inputs.texts import text_entry, text_problem
 from registry.errors import MLEngineError, ParameterError, ShapeError
 from serving.batch import Batch, Form, OnlineStore, Provenance
 from serving.loading import LoadedVersion
 from serving.schemas import PredictRequest
-
-MAX_CHARACTERS = 20_000
-"""Of one text; news stories are a tenth of that."""
 
 
 def gather(
@@ -31,10 +27,10 @@ def gather(
     texts: list[str] = []
     errors: dict[str, MLEngineError] = {}
     for i, entry in enumerate(request.texts):
-        key, text = _split(entry, i)
+        key, text = text_entry(entry, i)
         if key in errors or key in keys:
             raise ParameterError(f"texts[{i}].id", key, "each id once")
-        if problem := _problem(text, i):
+        if problem := text_problem(text, f"texts[{i}]"):
             errors[key] = problem
             continue
         keys.append(key)
@@ -43,27 +39,6 @@ def gather(
     provenance = (Provenance(),) * len(keys)
     context = {"coverage": version.encoder.coverage(texts)}
     return Batch(tuple(keys), X, context, provenance, errors, (), "texts")
-
-
-def _split(entry: Any, number: int) -> tuple[str, Any]:
-    """Return key and text of an entry; the key of a bare text is its number."""
-    if not isinstance(entry, dict):
-        return str(number), entry
-    if set(entry) != {"id", "text"} or not isinstance(entry["id"], str) or not entry["id"]:
-        found = ", ".join(sorted(map(str, entry)))
-        raise ParameterError(f"texts[{number}]", found, "a text, or an object with id and text")
-    return entry["id"], entry["text"]
-
-
-def _problem(text: Any, number: int) -> MLEngineError | None:
-    where = f"texts[{number}]"
-    if not isinstance(text, str):
-        return ParameterError(where, text, "a text")
-    if not text.strip():
-        return ParameterError(where, text, "a text with at least one letter")
-    if len(text) > MAX_CHARACTERS:
-        return ShapeError(where, f"at most {MAX_CHARACTERS} characters", str(len(text)))
-    return None
 
 
 FORM = Form(gather, own_fields=("texts",))

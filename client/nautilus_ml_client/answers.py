@@ -179,6 +179,17 @@ class BarsResponse(Answer):
     request_id: str
 
 
+class BatchJob(Answer):
+    """The job that a large batch became; `results` is where its answers will be."""
+
+    job_id: str
+    state: str
+    """queued, unless the same request was sent before."""
+    entry_point: str
+    model_id: str | None
+    results: str
+
+
 class ConfidenceInterval(Answer):
     """A central interval of the portfolio's return over the version's horizon.
 

@@ -150,7 +150,7 @@ def check(name: str, path: Path, upload: Upload, limits: Limits) -> Contents:
             capture_output=True,
             timeout=limits.seconds,
             cwd=ROOT,
-            env=_environment(),
+            env=environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -174,7 +174,7 @@ def _asked(path: Path, upload: Upload, limits: Limits) -> bytes:
     return json.dumps(asked).encode()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the process's environment: no setting and no secret of the server."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | {"PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "2"}

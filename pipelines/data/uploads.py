@@ -107,10 +107,8 @@ class Arriving:
         Raises:
             DiskFullError: less than the reserve would stay free.
         """
-        found = os.statvfs(self.path.parent)
-        if found.f_bavail * found.f_frsize < self.reserve_bytes + len(content):
-            raise DiskFullError(self.reserve_bytes)
-        with _full_disk_said(self.reserve_bytes):
+        check_room(self.path.parent, len(content), self.reserve_bytes)
+        with full_disk_said(self.reserve_bytes):
             self._file.write(content)
         self._sha.update(content)
         self.n_bytes += len(content)
@@ -121,7 +119,7 @@ class Arriving:
         Raises:
             DiskFullError: the disk does not take them.
         """
-        with _full_disk_said(self.reserve_bytes):
+        with full_disk_said(self.reserve_bytes):
             self._file.flush()
             os.fsync(self._file.fileno())
 
@@ -279,7 +277,7 @@ class Uploads:
             if len(list(self.directory.glob(f"{ARRIVING}/*"))) >= MOST_ARRIVING:
                 raise TooManyUploadsError(MOST_ARRIVING)
             folder = self.directory / ARRIVING / uuid.uuid4().hex
-            with _full_disk_said(self._reserve_bytes):
+            with full_disk_said(self._reserve_bytes):
                 folder.mkdir(parents=True)
                 path = folder / file_name(name, format)
                 file = path.open("xb")
@@ -407,8 +405,16 @@ def users_of(connection: sa.Connection, name: str) -> list[str]:
     return sorted(found)
 
 
+def check_room(folder: Path, n_bytes: int, reserve_bytes: int = RESERVE_BYTES) -> None:
+    """Refuse to write what would leave less than the reserve free on the disk (DiskFullError)."""
+    found = os.statvfs(folder)
+    if found.f_bavail * found.f_frsize < reserve_bytes + n_bytes:
+        raise DiskFullError(reserve_bytes)
+
+
 @contextmanager
-def _full_disk_said(reserve_bytes: int) -> Iterator[None]:
+def full_disk_said(reserve_bytes: int) -> Iterator[None]:
+    """Say of a write that the disk did not take that the disk is full (DiskFullError)."""
     try:
         yield
     except OSError as exc:

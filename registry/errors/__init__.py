@@ -55,7 +55,10 @@ from registry.errors.data_files import (
     DataNotFoundError,
     DataRefusedError,
     DiskFullError,
+    FrameFileError,
     ModelFileError,
+    ResultGoneError,
+    ResultNotReadyError,
     TooManyUploadsError,
 )
 from registry.errors.families import (
@@ -73,6 +76,7 @@ from registry.errors.families import (
 )
 from registry.errors.invalid_input import (
     BarsError,
+    ColumnTypeError,
     FitError,
     HorizonError,
     MissingColumnsError,
@@ -115,6 +119,7 @@ __all__ = [
     "ArtifactStoreUnavailableError",
     "BackendUnavailableError",
     "BarsError",
+    "ColumnTypeError",
     "ConflictError",
     "ConversionError",
     "DamagedFileError",
@@ -134,6 +139,7 @@ __all__ = [
     "FitError",
     "ForbiddenError",
     "ForeignTrackingError",
+    "FrameFileError",
     "GateRefusedError",
     "GoldenRowsError",
     "HorizonError",
@@ -165,6 +171,8 @@ __all__ = [
     "PromotionConflictError",
     "RegistryUnavailableError",
     "ReplayError",
+    "ResultGoneError",
+    "ResultNotReadyError",
     "RunNotFoundError",
     "SettingValueError",
     "SettingsError",

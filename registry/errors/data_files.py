@@ -99,3 +99,30 @@ class TooManyUploadsError(UnavailableError):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(f"{limit} uploads arrive now, and no more may; try again")
+
+
+class FrameFileError(InvalidInputError):
+    """Rows in a file or body that cannot be read, or that unfold too far."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        self.where, self.problem = where, problem
+        super().__init__(f"{where}: {problem}; write it as Parquet or as an Arrow IPC stream")
+
+
+class ResultNotReadyError(ConflictError):
+    """A batch job that is not done, and has no answers to download."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        self.job_id, self.state = job_id, state
+        super().__init__(f"job {job_id!r} is {state}; ask for JSON to see how far it is")
+
+
+class ResultGoneError(NotFoundError):
+    """Answers of a batch job that are kept no longer."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"the answers of job {job_id!r} are kept no longer (RESULTS_RETENTION); send the rows "
+            "again"
+        )

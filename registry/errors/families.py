@@ -38,6 +38,12 @@ class MLEngineError(Exception):
         self._for_callers = for_callers
 
     @property
+    def code(self) -> str:
+        """The stable code: the class's name in snake case without `Error`."""
+        name = type(self).__name__.removesuffix("Error")
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+    @property
     def for_callers(self) -> str:
         """The line without values that were sent."""
         text = self._for_callers or str(self)

@@ -73,6 +73,16 @@ class MissingColumnsError(InvalidInputError):
         super().__init__(_line(problem, "", hint), _line(problem, "", told or hint))
 
 
+class ColumnTypeError(InvalidInputError):
+    """A column of rows that holds values of another type."""
+
+    names = ("column",)
+
+    def __init__(self, column: str, expected: str, found: str) -> None:
+        self.column, self.expected, self.found = column, expected, found
+        super().__init__(f"column {column!r}: expected {expected} but it holds {found}")
+
+
 class ShapeError(InvalidInputError):
     """Rows or arrays of another length or shape than the contract says."""
 

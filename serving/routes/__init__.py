@@ -18,6 +18,7 @@ from serving.routes import (
     models,
     outcomes,
     predict,
+    predict_batch,
     status,
     versions,
 )
@@ -25,6 +26,7 @@ from serving.routes import (
 ROUTES: tuple[Route, ...] = (
     *predict.ROUTES,
     *bars.ROUTES,
+    *predict_batch.ROUTES,
     *front_page.ROUTES,
     *docs.ROUTES,
     *health.ROUTES,

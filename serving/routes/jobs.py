@@ -182,11 +182,16 @@ def _line(service: Service, job: Job) -> dict[str, Any]:
         "actor": job.actor,
         "progress": 1.0 if job.state == "done" else job.progress,
         "eta_seconds": _seconds_left(job),
-        "error": job.error and UNSEEN.apply(LOG_FOLDER.sub("(output: DATA_DIR/jobs/", job.error)),
+        "error": public_error(job),
         "run_id": run_id,
         "run_url": run_page(uri, run_id) if isinstance(run_id, str) else None,
         **{name: getattr(job, name) for name in (*names, *times)},
     }
+
+
+def public_error(job: Job) -> str | None:
+    """Return why a job failed, without secrets and without the folder on the disk."""
+    return job.error and UNSEEN.apply(LOG_FOLDER.sub("(output: DATA_DIR/jobs/", job.error))
 
 
 def _seconds_left(job: Job) -> float | None:

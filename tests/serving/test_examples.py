@@ -48,6 +48,7 @@ def world(installation, running, make, tmp_path):
     installation.registry.set_alias_staging("volatility_forecast", 2)
     with installation.engine.begin() as connection:
         connection.execute(sa.insert(tables.jobs).values(_job()))
+        connection.execute(sa.insert(tables.jobs).values(_batch_job()))
         connection.execute(sa.insert(tables.api_keys).values(_key()))
     app = installation.app()
     headers = installation.key(app, "read", "manage", "predict", "admin")
@@ -88,6 +89,12 @@ def _job() -> dict:
         "fence": 1,
         "max_attempts": 3,
     }
+
+
+def _batch_job() -> dict:
+    changed = {"id": "fedcba9876543210fedcba9876543210", "kind": "score", "state": "failed"}
+    payload = {"model_name": "volatility_forecast", "version": 1, "results": "0" * 32}
+    return _job() | changed | {"payload": payload, "error": "the disk is full"}
 
 
 def _key() -> dict:

@@ -5,10 +5,10 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.data.texts.text_encoders import WordsEncoder, numbers_of_words
+from pipelines.recipes.inputs.texts import MAX_CHARACTERS
 from registry.errors import ParameterError, ShapeError
 from serving.batch import gather
 from serving.schemas import PredictRequest
-from serving.texts import MAX_CHARACTERS
 
 ENCODER = WordsEncoder(256, numbers_of_words(["profit rose"]))
 

@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from registry.contract import Json
-from registry.errors import ParameterError, TableError
+from registry.errors import MLEngineError, ParameterError, ShapeError, TableError
 
 Kind = Literal["number", "boolean", "date", "category"]
 LAYOUTS = ("codes", "indicators", "dense")
@@ -35,6 +35,7 @@ NUMBER_SHARE = 0.9
 """With this share of numbers a text column is one of numbers; its other values are mistakes."""
 DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
 DAY_US = 86_400_000_000
+MAX_NAMES_SHOWN = 8
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -173,15 +174,12 @@ def encoded(frame: pl.DataFrame, columns: Sequence[Column], where: str) -> NDArr
 def _encoded(raw: pl.Series, column: Column, where: str) -> NDArray[np.float64]:
     values = cleaned(raw)
     if column.kind == "category":
-        texts = values.cast(pl.String)
-        codes = {text: code for code, text in enumerate(column.vocabulary)}
-        found = texts.replace_strict(codes, default=None, return_dtype=pl.Float64)
-        return np.asarray(found.to_numpy(), dtype=np.float64)
+        return _codes(values, column)
     numbers = _as_numbers(values, column.kind)
     bad = np.flatnonzero(np.isnan(numbers) & values.is_not_null().to_numpy())
     if len(bad):
         first = int(bad[0])
-        problem = f"row {first + 1}: {column.name!r} is {raw[first]!r}, expected {_wanted(column)}"
+        problem = f"row {first + 1}: {column.name!r} is {raw[first]!r}, expected {wanted(column)}"
         raise TableError(problem, where, "correct it or leave it empty")
     too_large = np.abs(numbers) > FLOAT32_MAX
     if too_large.any():
@@ -189,6 +187,51 @@ def _encoded(raw: pl.Series, column: Column, where: str) -> NDArray[np.float64]:
         problem = f"row {first + 1}: {column.name!r} is {raw[first]!r}, beyond float32"
         raise TableError(problem, where, "scale the column or leave the value empty")
     return numbers
+
+
+def takes(column: Column, kind: pl.DataType) -> bool:
+    """Whether a column of a file may be of this type; one without any value may be of each."""
+    if kind == pl.Null:
+        return True
+    if column.kind == "category":
+        return kind in (pl.String, pl.Categorical, pl.Enum)
+    if column.kind == "date":
+        return kind in (pl.Date, pl.String) or isinstance(kind, pl.Datetime)
+    return kind == pl.Boolean if column.kind == "boolean" else kind.is_numeric()
+
+
+def encoded_frame(
+    frame: pl.DataFrame, columns: Sequence[Column]
+) -> tuple[NDArray[np.float64], dict[int, MLEngineError]]:
+    """Return the columns as `encoded` does, and the error of each row with a value it refuses."""
+    values = np.empty((len(frame), len(columns)), order="F")
+    errors: dict[int, MLEngineError] = {}
+    for i, column in enumerate(columns):
+        raw = frame[column.name]
+        if column.kind == "category":
+            values[:, i] = _codes(cleaned(raw), column)
+            continue
+        values[:, i], is_bad = _checked(raw, column)
+        for row in np.flatnonzero(is_bad).tolist():
+            errors.setdefault(row, ParameterError(column.name, raw[row], wanted(column)))
+    return values, errors
+
+
+def _checked(raw: pl.Series, column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return a column as numbers, NaN where missing, and which values it does not take."""
+    if column.kind == "number" and raw.dtype.is_numeric():
+        numbers = raw.cast(pl.Float64).to_numpy()
+        return numbers, np.abs(numbers) > FLOAT32_MAX
+    known = cleaned(raw)
+    numbers = _as_numbers(known, column.kind)
+    return numbers, ~(np.abs(numbers) <= FLOAT32_MAX) & known.is_not_null().to_numpy()
+
+
+def _codes(values: pl.Series, column: Column) -> NDArray[np.float64]:
+    codes = {text: code for code, text in enumerate(column.vocabulary)}
+    texts = values.cast(pl.String)
+    found = texts.replace_strict(codes, default=None, return_dtype=pl.Float64)
+    return np.asarray(found.to_numpy(), dtype=np.float64)
 
 
 def _as_numbers(values: pl.Series, kind: Kind) -> NDArray[np.float64]:
@@ -253,19 +296,45 @@ def _number(value: Any, column: Column, name: str) -> float:
         try:
             time = datetime.fromisoformat(value)
         except ValueError as exc:
-            raise ParameterError(name, value, _wanted(column)) from exc
+            raise ParameterError(name, value, wanted(column)) from exc
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)
         return aware.timestamp() * 1e6 / DAY_US
-    raise ParameterError(name, value, f"{_wanted(column)} or null")
+    raise ParameterError(name, value, f"{wanted(column)} or null")
 
 
-def _wanted(column: Column) -> str:
+def wanted(column: Column) -> str:
+    """Return what a value of the column must be, in words."""
     return {
         "number": "a finite float32 number",
         "boolean": "true or false",
         "date": "an ISO date such as 2024-01-31",
         "category": "a text",
     }[column.kind]
+
+
+def ordered_row(row: Any, where: str, columns: Sequence[Column]) -> list[Any]:
+    """Return the values of a JSON row in the order of the columns.
+
+    Raises:
+        ParameterError: an object lacks a column or has an unknown one.
+        ShapeError: a list of another length, or neither list nor object.
+    """
+    names = [column.name for column in columns]
+    if isinstance(row, dict):
+        if unknown := sorted(set(row) - set(names)):
+            raise ParameterError(where, unknown[0], f"only the version's columns: {_shown(names)}")
+        if missing := [name for name in names if name not in row]:
+            expected = f"the column {missing[0]!r} too (null where it is not known)"
+            raise ParameterError(where, ", ".join(sorted(row)), expected)
+        return [row[name] for name in names]
+    if not isinstance(row, list) or len(row) != len(names):
+        found = f"{len(row)} values" if isinstance(row, list) else type(row).__name__
+        raise ShapeError(where, f"{len(names)} values ({_shown(names)})", found)
+    return row
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
 
 
 # Layouts ---------------------------------------------------------------------------------------

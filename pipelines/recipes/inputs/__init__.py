@@ -15,7 +15,7 @@ Guarantees of every kind:
 - `load` of a version gives the fingerprint that `describe` gave when it was made.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +27,15 @@ from numpy.typing import NDArray
 from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.recipes.inputs.feature_rows import each
+from pipelines.recipes.inputs.frames import (
+    FrameInputs,
+    Schema,
+    check_features,
+    check_present,
+    feature_inputs,
+    known_context,
+)
 from pipelines.templates import TEMPLATES, Arrays, Template
 from registry.catalog import Catalog
 from registry.contract import Json, ModelContract
@@ -259,6 +268,52 @@ class InputKind(Protocol):
             read: path inside the version -> content, checked; of those that `files` gave.
         """
         ...
+
+    def frame_columns(
+        self, contract: ModelContract, definition: Definition, available: Collection[str]
+    ) -> tuple[str, ...]:
+        """Return the columns that rows of a frame are read from, of those that are there.
+
+        Raises:
+            MissingColumnsError: one that is needed is absent.
+            ParameterError: a version of this kind is not asked about rows.
+        """
+        check_present(f"{contract.model_id} (features)", contract.feature_names, available)
+        context = known_context(definition.context_names, available)
+        return tuple(dict.fromkeys((*contract.feature_names, *context)))
+
+    def check_frame(self, contract: ModelContract, definition: Definition, schema: Schema) -> None:
+        """Refuse columns (`frame_columns`) of a type that no row could be read from.
+
+        Raises:
+            ColumnTypeError: one of them.
+        """
+        check_features(contract, definition.context_names, schema)
+
+    def frame_inputs(
+        self, contract: ModelContract, definition: Definition, frame: pl.DataFrame
+    ) -> FrameInputs:
+        """Return model inputs of the rows of a frame, the same as of these rows in a request.
+
+        What is wrong with one row is that row's error.
+        """
+        return feature_inputs(contract, definition.context_names, frame)
+
+    def entry_inputs(
+        self,
+        contract: ModelContract,
+        definition: Definition,
+        entries: Sequence[Any],
+        first: int = 0,
+    ) -> FrameInputs:
+        """Return model inputs of rows or texts as JSON has them, each by itself.
+
+        What is wrong with one entry is that entry's error; `context` belongs to the whole request.
+
+        Args:
+            first: number of the first entry, for messages.
+        """
+        return each(entries, contract, first)
 
     def used_columns(
         self, template: Template, contract: ModelContract, features: Any, answer: Answering

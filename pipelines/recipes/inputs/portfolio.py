@@ -6,7 +6,7 @@ portfolio (`spec["weights"]`) over the bars after it. The fitted model takes wei
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipelines.recipes.inputs.origins import FromBars
 from pipelines.recipes.recipe import Recipe, fold_scores
 from pipelines.templates.portfolio_risk import NAME_OF_ROWS, baselines
 from registry.contract import Json, ModelContract
-from registry.errors import BarsError, TooLittleHistoryError
+from registry.errors import BarsError, ParameterError, TooLittleHistoryError
 from registry.gates import COMMON, GateRow
 
 Array = NDArray[np.float64]
@@ -85,6 +85,13 @@ class PortfolioInputs(FromBars):
     def checks(self, recipe: Recipe, dataset: Dataset) -> tuple[GateRow, ...]:
         """Recompute rows, and a walked forecast, from data cut at several dates."""
         return _causality(self, recipe, dataset), _parity(dataset)
+
+    def frame_columns(
+        self, contract: ModelContract, definition: Definition, available: Collection[str]
+    ) -> tuple[str, ...]:
+        """Refuse rows: each question is a portfolio with the measures that are asked for."""
+        expected = f"a model that answers about rows; {contract.model_id} measures portfolios"
+        raise ParameterError("model", contract.model_id, expected)
 
     def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
         """Return nothing to compute with: a request brings the weights."""

@@ -5,7 +5,7 @@ The label spec says what each column is. A layout makes features of it that fit 
 numbers gets both; every other one gets indicators and medians.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -25,21 +25,26 @@ from pipelines.data.tables.table_columns import (
     categorical,
     cleaned,
     encoded,
+    encoded_frame,
     encoded_rows,
     feature_names,
     fingerprint,
     laid_out,
+    ordered_row,
     read_columns,
+    takes,
+    wanted,
 )
 from pipelines.data.tables.table_target import read_target, reported_target
 from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
+from pipelines.recipes.inputs.frames import FrameInputs, Schema, check_present
 from pipelines.recipes.inputs.origins import FromFiles
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import Arrays
 from registry.contract import Json, ModelContract
-from registry.errors import ParameterError, TableError
+from registry.errors import ColumnTypeError, MLEngineError, ParameterError, TableError
 from registry.gates import COMMON, GateRow
 
 N_CHECKED = 64
@@ -125,6 +130,55 @@ class TableInputs(FromFiles):
         """Return center and scale of a number."""
         names = ("center", "scale")
         return {name: np.full(n_rows, float(cast(float, spec[name]))) for name in names}
+
+    def frame_columns(
+        self, contract: ModelContract, definition: Definition, available: Collection[str]
+    ) -> tuple[str, ...]:
+        """Return the version's columns.
+
+        Raises:
+            MissingColumnsError: one is absent.
+        """
+        names = tuple(column.name for column in read_columns(contract.label_spec))
+        check_present(contract.model_id, names, available)
+        return names
+
+    def check_frame(self, contract: ModelContract, definition: Definition, schema: Schema) -> None:
+        """Refuse a column that holds something else than it did in training."""
+        for column in read_columns(contract.label_spec):
+            if not takes(column, schema[column.name]):
+                raise ColumnTypeError(column.name, wanted(column), str(schema[column.name]))
+
+    def frame_inputs(
+        self, contract: ModelContract, definition: Definition, frame: pl.DataFrame
+    ) -> FrameInputs:
+        """Encode the columns; a value that is not what its column is makes its row's error."""
+        columns = read_columns(contract.label_spec)
+        values, errors = encoded_frame(frame, columns)
+        rows = np.flatnonzero(~np.isin(np.arange(len(frame)), list(errors)))
+        known = values[rows] if errors else values
+        return FrameInputs(rows, laid_out(known, columns, contract.feature_set), {}, errors)
+
+    def entry_inputs(
+        self,
+        contract: ModelContract,
+        definition: Definition,
+        entries: Sequence[Any],
+        first: int = 0,
+    ) -> FrameInputs:
+        """Encode rows of the table's columns, as lists or objects."""
+        columns = read_columns(contract.label_spec)
+        values = np.empty((len(entries), len(columns)))
+        errors: dict[int, MLEngineError] = {}
+        for i, entry in enumerate(entries):
+            try:
+                row = ordered_row(entry, f"rows[{first + i}]", columns)
+                values[i] = encoded_rows([row], columns, f"rows {first + i}")[0]
+            except MLEngineError as error:
+                errors[i] = error
+        rows = np.array([i for i in range(len(entries)) if i not in errors], dtype=np.intp)
+        X = laid_out(values[rows], columns, contract.feature_set)
+        return FrameInputs(rows, X, {}, errors)
 
     def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
         """Return the fingerprint of the contract's own columns, from a fixed row."""

@@ -4,9 +4,9 @@ The architecture names the encoder (`Architecture.text_encoder`,
 `pipelines/data/texts/text_encoders.py`). An architecture that names none gets hashed words.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -37,12 +37,19 @@ from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
+from pipelines.recipes.inputs.frames import FrameInputs, Schema, check_present, is_text
 from pipelines.recipes.inputs.origins import FromFiles
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates.sentiment import read_labels
 from pipelines.templates.sentiment.answers import CLASSES
 from registry.contract import Json, ModelContract
-from registry.errors import ParameterError, TableError
+from registry.errors import (
+    ColumnTypeError,
+    MLEngineError,
+    ParameterError,
+    ShapeError,
+    TableError,
+)
 from registry.gates import COMMON, GateRow
 from registry.settings import PlatformSettings
 
@@ -51,6 +58,9 @@ SAMPLE_NOTE = (
     "show that the parts fit together, not how good a model is on your texts"
 )
 N_CHECKED = 64
+TEXT = "text"
+MAX_CHARACTERS = 20_000
+"""Of one text; news stories are a tenth of that."""
 
 
 class TextInputs(FromFiles):
@@ -161,11 +171,90 @@ class TextInputs(FromFiles):
         watched = {"words": min(N_LEXICON, n_features), "tokens": 0}
         return watched.get(contract.feature_set, n_features)
 
+    def frame_columns(
+        self, contract: ModelContract, definition: Definition, available: Collection[str]
+    ) -> tuple[str, ...]:
+        """Return the column of the texts: that of training, else `text`.
+
+        Raises:
+            MissingColumnsError: neither is there.
+        """
+        name = text_column(contract, available)
+        check_present(contract.model_id, (name,), available)
+        return (name,)
+
+    def check_frame(self, contract: ModelContract, definition: Definition, schema: Schema) -> None:
+        """Refuse a column that holds no texts."""
+        name = text_column(contract, schema)
+        if not is_text(schema[name]):
+            raise ColumnTypeError(name, "texts", str(schema[name]))
+
+    def frame_inputs(
+        self, contract: ModelContract, definition: Definition, frame: pl.DataFrame
+    ) -> FrameInputs:
+        """Encode the texts; one that is missing, blank or too long makes its row's error."""
+        name = text_column(contract, frame.columns)
+        texts = frame[name].cast(pl.String).to_list()
+        return _encoded(texts, [name] * len(texts), definition)
+
+    def entry_inputs(
+        self,
+        contract: ModelContract,
+        definition: Definition,
+        entries: Sequence[Any],
+        first: int = 0,
+    ) -> FrameInputs:
+        """Encode texts, which may have ids."""
+        places = [f"texts[{first + i}]" for i in range(len(entries))]
+        texts = [text_entry(entry, first + i)[1] for i, entry in enumerate(entries)]
+        return _encoded(texts, places, definition)
+
     def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
         """Return the encoder, made with the version's own files."""
         files = {name: read(name) for name in files_of(contract.feature_set)}
         encoder = make(contract.feature_set, len(contract.feature_names), files)
         return Definition(fingerprint(encoder), encoder)
+
+
+def text_column(contract: ModelContract, available: Collection[str]) -> str:
+    """Return the column of the texts in other data: that of training if it is there."""
+    trained = str(contract.label_spec.get("text", TEXT))
+    return trained if trained in available else TEXT
+
+
+def text_entry(entry: Any, number: int) -> tuple[str, Any]:
+    """Return key and text of an entry; the key of a bare text is its number.
+
+    Raises:
+        ParameterError: it is neither a text nor an object with id and text.
+    """
+    if not isinstance(entry, dict):
+        return str(number), entry
+    if set(entry) != {"id", "text"} or not isinstance(entry["id"], str) or not entry["id"]:
+        found = ", ".join(sorted(map(str, entry)))
+        raise ParameterError(f"texts[{number}]", found, "a text, or an object with id and text")
+    return entry["id"], entry["text"]
+
+
+def text_problem(text: object, where: str) -> MLEngineError | None:
+    """Return why a text cannot be answered; None where it can."""
+    if not isinstance(text, str):
+        return ParameterError(where, text, "a text")
+    if not text.strip():
+        return ParameterError(where, text, "a text with at least one letter")
+    if len(text) > MAX_CHARACTERS:
+        return ShapeError(where, f"at most {MAX_CHARACTERS} characters", str(len(text)))
+    return None
+
+
+def _encoded(texts: Sequence[Any], places: Sequence[str], definition: Definition) -> FrameInputs:
+    problems = map(text_problem, texts, places)
+    errors = {row: problem for row, problem in enumerate(problems) if problem is not None}
+    rows = [row for row in range(len(texts)) if row not in errors]
+    known, encoder = [texts[row] for row in rows], cast(TextEncoder, definition.features)
+    X = np.ascontiguousarray(encoder.encode(known), dtype=np.float32)
+    context = {"coverage": encoder.coverage(known)}
+    return FrameInputs(np.array(rows, dtype=np.intp), X, context, errors)
 
 
 def files_of_architecture(recipe: Recipe) -> dict[str, bytes]:

@@ -137,7 +137,9 @@ def forecast_frame(
     )
 
 
-def _intervals(name: str, ends: Sequence[Array], kind: str, is_known: NDArray[np.bool_]) -> pl.Series:
+def _intervals(
+    name: str, ends: Sequence[Array], kind: str, is_known: NDArray[np.bool_]
+) -> pl.Series:
     parts = [numbers("lower", ends[0]), numbers("upper", ends[1])]
     parts.append(constant("level", LEVEL, pl.Float64(), len(is_known)))
     parts.append(constant("kind", kind, pl.String(), len(is_known)))

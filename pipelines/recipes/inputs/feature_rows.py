@@ -1,4 +1,4 @@
-"""Feature rows of a request -> one float32 array, or one line saying which value is wrong.
+"""Feature rows as JSON has them -> one float32 array, or one line saying which value is wrong.
 
 Every number is checked here, before any model sees it: text, booleans, null, NaN, infinity and
 numbers that do not fit into float32 are refused with their row and column.
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.recipes.inputs.frames import FrameInputs
 from registry.contract import ModelContract
-from registry.errors import ParameterError, ShapeError, ValueRangeError
+from registry.errors import MLEngineError, ParameterError, ShapeError, ValueRangeError
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_NAMES_SHOWN = 5
@@ -38,6 +39,32 @@ def matrix(rows: Sequence[Any], contract: ModelContract, max_rows: int) -> NDArr
     sequences = [_sequence(row, f"rows[{i}]", contract) for i, row in enumerate(rows)]
     flat = [step for sequence in sequences for step in sequence]
     return _float32(flat).reshape(len(rows), contract.window, len(names))
+
+
+def each(entries: Sequence[Any], contract: ModelContract, first: int = 0) -> FrameInputs:
+    """Return as `matrix`, what is wrong with one row as that row's error.
+
+    Args:
+        first: number of the first row, for messages.
+    """
+    found: list[NDArray[np.float32]] = []
+    rows: list[int] = []
+    errors: dict[int, MLEngineError] = {}
+    for i, entry in enumerate(entries):
+        try:
+            found.append(_row(entry, f"rows[{first + i}]", contract))
+            rows.append(i)
+        except MLEngineError as error:
+            errors[i] = error
+    shape = (len(found), *(size or 0 for size in contract.inputs.shape[1:]))
+    X = np.stack(found) if found else np.empty(shape, np.float32)
+    return FrameInputs(np.array(rows, dtype=np.intp), np.ascontiguousarray(X), {}, errors)
+
+
+def _row(entry: Any, where: str, contract: ModelContract) -> NDArray[np.float32]:
+    if contract.window > 1:
+        return _float32(_sequence(entry, where, contract))
+    return _float32([_step(entry, where, contract.feature_names)]).reshape(-1)
 
 
 def columns(

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from pipelines.recipes.inputs.feature_rows import columns, finite, matrix
 from registry.contract import ModelContract
 from registry.errors import ParameterError, ShapeError, ValueRangeError
-from serving.rows import columns, finite, matrix
 from tests.examples import make_contract
 
 NAMES = ("a", "b", "c")

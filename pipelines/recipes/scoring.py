@@ -1,0 +1,150 @@
+"""Scoring: slices of rows through one version on all cores, in order, in bounded memory.
+
+Each thread has a predictor of its own, because a predictor is called by one thread at a time. As
+many slices wait or run as keep the threads busy, so memory depends on the size of a slice and not
+on the number of rows.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from queue import SimpleQueue
+from time import perf_counter
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.recipes.answering import ROW, Answerer, Predict
+from pipelines.recipes.inputs import kind_of
+from pipelines.recipes.inputs.frames import FrameInputs
+from pipelines.recipes.scored_rows import Slice
+from pipelines.templates import TEMPLATES
+from registry.backends import BACKENDS
+from registry.errors import (
+    FingerprintMismatchError,
+    MissingArtifactError,
+    MissingPackageError,
+    UnsupportedModelError,
+)
+from registry.flavors import Artifact
+from registry.flavors.native import NATIVE
+from registry.flavors.onnx import ONNX
+from registry.gates import refusals
+from registry.version_files import VersionFiles
+
+SLICE_ROWS = 32_768
+PART_ROWS = 8 * SLICE_ROWS
+"""Rows of one part of a result: what a killed run may have to answer again."""
+TRIED_ROWS = 4096
+RUNS = (ONNX, NATIVE)
+"""What may answer, on the processor; the fastest does."""
+
+
+def load_answerer(files: VersionFiles) -> Answerer:
+    """Return a version's answerer without a model; see `with_model`.
+
+    Raises:
+        ArtifactError: a file is not what was registered.
+        FingerprintMismatchError: this code computes other features than the version's.
+    """
+    contract = files.contract
+    template = TEMPLATES.get(contract.template)
+    definition = kind_of(template).load(contract, files.read)
+    if definition.fingerprint != contract.feature_fingerprint:
+        wanted = contract.feature_fingerprint
+        raise FingerprintMismatchError(contract.feature_set, wanted, definition.fingerprint)
+    shut = refusals(files.record, "trade", template.name) if template.is_action else ()
+    return Answerer(contract, template, files.decoder, definition, shut, _no_model)
+
+
+def fastest(files: VersionFiles, answerer: Answerer, first: Slice) -> Artifact:
+    """Return the artifact that answers the first rows fastest here.
+
+    Raises:
+        MissingArtifactError: this machine runs none of them.
+    """
+    taken: dict[Artifact, float] = {}
+    X = _tried(answerer, first.rows)
+    for artifact in RUNS:
+        if artifact in files.artifacts():
+            with suppress(MissingPackageError, ModuleNotFoundError, UnsupportedModelError):
+                taken[artifact] = _seconds(_model(files, artifact), X)
+    if not taken:
+        known = ", ".join(str(artifact) for artifact in RUNS)
+        raise MissingArtifactError(f"{files.model_id}/{files.number}", f"none of {known} runs here")
+    return min(taken, key=lambda artifact: taken[artifact])
+
+
+def with_model(files: VersionFiles, answerer: Answerer, artifact: Artifact) -> Answerer:
+    """Return the answerer with a model of its own."""
+    return replace(answerer, predict=_model(files, artifact))
+
+
+def answered(slices: Iterator[Slice], answerers: Sequence[Answerer]) -> Iterator[pl.DataFrame]:
+    """Yield the answers of each slice, in order; an answerer is used by one thread at a time."""
+    free: SimpleQueue[Answerer] = SimpleQueue()
+    for answerer in answerers:
+        free.put(answerer)
+
+    def work(part: Slice) -> pl.DataFrame:
+        answerer = free.get()
+        try:
+            return answers_of(part, answerer)
+        finally:
+            free.put(answerer)
+
+    waiting: deque[Future[pl.DataFrame]] = deque()
+    with ThreadPoolExecutor(len(answerers), thread_name_prefix="score") as pool:
+        for part in slices:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) > 2 * len(answerers):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def answers_of(part: Slice, answerer: Answerer) -> pl.DataFrame:
+    """Return the answers of a slice behind the columns that they repeat."""
+    rows = part.rows
+    found = answerer.answers(rows) if isinstance(rows, pl.DataFrame) else answerer.of_inputs(rows)
+    ours = found.drop(part.kept.columns, strict=False)
+    return pl.concat([part.kept, ours], how="horizontal")
+
+
+def numbered(answers: pl.DataFrame, first_row: int) -> pl.DataFrame:
+    """Return answers behind the numbers of their rows."""
+    return answers.with_row_index(ROW, offset=first_row).with_columns(pl.col(ROW).cast(pl.Int64))
+
+
+def n_threads() -> int:
+    """Return the number of cores that this process may use."""
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _model(files: VersionFiles, artifact: Artifact) -> Predict:
+    return BACKENDS.get("cpu").load(artifact, files.read_artifact(artifact), files.contract)
+
+
+def _tried(answerer: Answerer, rows: pl.DataFrame | FrameInputs) -> NDArray[np.float32]:
+    """Return the inputs that artifacts are compared by."""
+    if isinstance(rows, FrameInputs):
+        return rows.X[:TRIED_ROWS]
+    few = rows.head(TRIED_ROWS)
+    return answerer.kind.frame_inputs(answerer.contract, answerer.definition, few).X
+
+
+def _seconds(predict: Predict, X: NDArray[np.float32]) -> float:
+    """Return the time for some rows; the first call, which makes things, does not count."""
+    predict(X[:1])
+    began = perf_counter()
+    predict(X)
+    return perf_counter() - began
+
+
+def _no_model(_: NDArray[np.float32]) -> NDArray[np.float32]:
+    raise MissingArtifactError("model", "none was loaded")
