@@ -167,6 +167,7 @@ def test_a_bad_feature_row_leaves_the_others_alone(world, smalls):
     assert found["answers"][1]["error"]["message"].startswith("rows[1]: ")
 
 
+@pytest.mark.integration
 def test_windows_are_answered_as_by_predict(world, tmp_path):
     small = small_version(tmp_path, "return_forecast", "closes", window=3)
     *_, version = load(small.files, "windowed", 1, is_measured=False)
@@ -301,6 +302,7 @@ def send(client, content, kind, accept="*/*", **query):
     return client.post("/predict/batch", content=content, headers=headers, params=params)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", WRITERS)
 def test_rows_of_a_file_are_answered_in_order_with_what_is_kept(world, kind):
     answer = send(world, WRITERS[kind](TABLE), kind, keep="id")
@@ -315,6 +317,7 @@ def test_rows_of_a_file_are_answered_in_order_with_what_is_kept(world, kind):
         assert plain(found["answers"][i]["value"]) == plain(single[str(i)]["value"])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("accept", WRITERS)
 def test_answers_come_as_typed_columns(world, accept):
     answer = send(world, as_parquet(TABLE), PARQUET, accept, keep="id")
@@ -331,11 +334,13 @@ def test_answers_come_as_typed_columns(world, accept):
         assert (facts["model_id"], facts["n_errors"]) == (NUMBERS, 1)
 
 
+@pytest.mark.integration
 def test_a_content_type_or_accept_that_is_not_there_is_refused(world):
     assert send(world, b"a,b\n1,2\n", "text/csv").status_code == 415
     assert send(world, as_parquet(TABLE), PARQUET, "text/html").status_code == 422
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("changed", "code", "named"),
     [
@@ -352,11 +357,13 @@ def test_a_column_of_a_wrong_type_is_named(world, kind, changed, code, named):
     assert named in answer.json()["error"]["message"]
 
 
+@pytest.mark.integration
 def test_an_absent_column_is_named(world):
     answer = send(world, as_parquet(TABLE.drop("second")), PARQUET)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "missing_columns")
 
 
+@pytest.mark.integration
 def test_dictionary_columns_are_read_as_what_they_hold(world):
     texts = ["Profit rose.", "Shares plunged.", "Profit rose."]
     table = pa.table({"text": pa.array(texts).dictionary_encode()})
@@ -400,6 +407,7 @@ def results_dir(client):
     return client.app.state.service.platform.results_dir
 
 
+@pytest.mark.integration
 def test_a_body_that_was_answered_leaves_no_file(world):
     assert send(world, as_parquet(TABLE), PARQUET).status_code == 200
     assert list(results_dir(world).glob(".arriving/*")) == []
@@ -453,6 +461,7 @@ def run_job(client, smalls, job_id, model_id):
     leases.finish(service.database, job, {})
 
 
+@pytest.mark.integration
 def test_many_rows_of_a_file_become_a_job_and_its_answers_come_by_pages(many, smalls):
     asked = send(many, as_parquet(TABLE), PARQUET, keep="id")
     assert asked.status_code == 202, asked.text
@@ -487,6 +496,7 @@ def test_a_job_answers_as_a_batch_does(world, smalls, model_id):
     assert [plain(answer) for answer in later] == [plain(answer) for answer in at_once]
 
 
+@pytest.mark.integration
 def test_the_same_request_with_a_key_is_one_job_and_one_body(many):
     headers = {"content-type": PARQUET, "idempotency-key": "night-1"}
     url = f"/predict/batch?model={NUMBERS}"
@@ -498,6 +508,7 @@ def test_the_same_request_with_a_key_is_one_job_and_one_body(many):
     assert len(list(results_dir(many).glob("[0-9a-f]*"))) == 1
 
 
+@pytest.mark.integration
 def test_a_batch_holds_up_neither_trainings_nor_what_watches(many):
     asked = send(many, as_parquet(TABLE), PARQUET)
     database = many.app.state.service.database
@@ -510,6 +521,7 @@ def test_a_batch_holds_up_neither_trainings_nor_what_watches(many):
     assert (job.is_short, job.priority) == (True, -1)
 
 
+@pytest.mark.integration
 def test_results_are_kept_for_a_while_and_never_swept_from_under_a_job(many, smalls):
     asked = send(many, as_parquet(TABLE), PARQUET).json()
     set_limit(many, "results_retention", 1e-12)
@@ -529,6 +541,7 @@ def test_results_of_what_is_no_batch_job_are_not_there(many, job_id):
     assert many.get(f"/predict/results/{other.id}").status_code == 404
 
 
+@pytest.mark.integration
 def test_a_failed_job_says_why(many):
     asked = send(many, as_parquet(TABLE), PARQUET).json()
     database = many.app.state.service.database
@@ -540,6 +553,7 @@ def test_a_failed_job_says_why(many):
     assert "/srv/var" not in found["error"]
 
 
+@pytest.mark.integration
 def test_a_disk_without_room_refuses_the_body_and_keeps_nothing(world, monkeypatch):
     monkeypatch.setattr("pipelines.data.results.RESERVE_BYTES", 1 << 62)
     from pipelines.data import results
@@ -551,6 +565,7 @@ def test_a_disk_without_room_refuses_the_body_and_keeps_nothing(world, monkeypat
     assert list(results_dir(world).glob(".arriving/*")) == []
 
 
+@pytest.mark.integration
 def test_serving_imports_no_arrow_before_a_file_comes():
     script = "import sys, serving.app; print('pyarrow' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
