@@ -80,8 +80,8 @@ def load(
     """Yield the version with its first verified artifact, then with one more, to the last.
 
     The first value answers correctly but leaves nothing to choose; take the last one unless
-    somebody is waiting. An artifact is verified and measured before it is yielded, so that no
-    predictor is ever called by two threads.
+    somebody is waiting: it also says of every other artifact why it cannot run here. An artifact is
+    verified and measured before it is yielded, so that no predictor is ever called by two threads.
 
     Raises:
         DigestMismatchError, MissingArtifactError: a file is not what was registered.
@@ -91,7 +91,7 @@ def load(
     """
     features, scores = _golden(files)
     version = _described(files, model_id, number)
-    version = replace(version, used_columns=_used_columns(version, scores[:1]))
+    version = told = replace(version, used_columns=_used_columns(version, scores[:1]))
     for backend, artifact in _pairs(files.artifacts()):
         try:
             predictor, n_bytes = _load(backend, artifact, files, version.contract)
@@ -103,11 +103,13 @@ def load(
         curve = measure(predictor, artifact, backend.name, features) if is_measured else None
         option = Option(artifact, backend.name, predictor, curve)
         n_bytes += version.n_bytes
-        version = replace(version, options=(*version.options, option), n_bytes=n_bytes)
+        version = told = replace(version, options=(*version.options, option), n_bytes=n_bytes)
         yield version
     if not version.options:
         why = "; ".join(f"{pair}: {reason}" for pair, reason in version.absent.items())
         raise ModelNotLoadedError(model_id, f"version {number} cannot run here ({why})")
+    if version is not told:
+        yield version
 
 
 def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion:

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,18 @@ def golden_weights(folder):
     with np.load(folder / GOLDEN_FILE) as golden:
         X, scores = golden["features"].astype(np.float64), golden["scores"]
     return np.linalg.lstsq(X, scores, rcond=None)[0].astype(np.float32)
+
+
+def test_an_artifact_whose_library_is_absent_is_told_though_it_comes_last(
+    tmp_path, make, monkeypatch
+):
+    contract = make.version(tmp_path, native_format="xgboost-ubj")
+    (tmp_path / "native").mkdir()
+    (tmp_path / native_path(contract.native_format)).write_bytes(b"not read")
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    first, last = load(make.files(tmp_path), MODEL, 1)
+    assert [o.flavor for o in last.options] == [o.flavor for o in first.options] == ["onnx"]
+    assert "xgboost" in last.absent["native.fp32/cpu"]
 
 
 def test_a_column_that_only_context_holds_is_used_when_the_answer_needs_it(loaded):
