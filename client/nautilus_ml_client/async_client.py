@@ -74,7 +74,7 @@ class AsyncSender:
                 opened.push_async_callback(response.aclose)
                 if not response.is_success:
                     await response.aread()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
         return response
 
@@ -99,10 +99,10 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _next(pieces: AsyncIterator[bytes]) -> bytes | httpx.TransportError | None:
+async def _next(pieces: AsyncIterator[bytes]) -> bytes | httpx.RequestError | None:
     try:
         return await anext(pieces, None)
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         return error
 
 

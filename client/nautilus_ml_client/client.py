@@ -76,15 +76,15 @@ class Sender:
                 opened.callback(response.close)
                 if not response.is_success:
                     response.read()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
         return response
 
 
-def _next(pieces: Iterator[bytes]) -> bytes | httpx.TransportError | None:
+def _next(pieces: Iterator[bytes]) -> bytes | httpx.RequestError | None:
     try:
         return next(pieces, None)
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         return error
 
 

@@ -31,9 +31,8 @@ class Connection:
     retries: Retries
 
     def __post_init__(self) -> None:
-        parsed = httpx.URL(self.url)
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise InputError(f"url: expected http://HOST:PORT, got {self.url!r}")
+        if not _is_address(self.url):
+            raise InputError("url: expected http://HOST:PORT")
         if self.key is not None and not _is_plain(self.key):
             raise InputError("key: expected ID.SECRET, plain characters without blanks")
 
@@ -80,6 +79,14 @@ def client_version() -> str:
         return version(DISTRIBUTION)
     except PackageNotFoundError:
         return "0"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
 def _is_plain(key: str) -> bool:

@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
-import httpx
 import pydantic
 from pydantic import BaseModel
 
@@ -118,14 +117,14 @@ def address(template: str, **names: object) -> str:
     return template.format(**{name: quote(str(value), safe="") for name, value in names.items()})
 
 
-def read(kind: type[M], response: httpx.Response) -> M:
-    """Return the answer of a response.
+def read(kind: type[M], content: bytes | str) -> M:
+    """Return the answer that JSON holds.
 
     Raises:
         UnexpectedAnswerError: it is not what this client knows.
     """
     try:
-        return kind.model_validate_json(response.content)
+        return kind.model_validate_json(content)
     except pydantic.ValidationError as exc:
         raise misread(kind.__name__, exc) from exc
 
@@ -142,7 +141,8 @@ def misread(name: str, cause: pydantic.ValidationError) -> UnexpectedAnswerError
 
 def answered(request: Request, kind: type[M]) -> Flow[M]:
     """Send a request and return its answer."""
-    return read(kind, (yield request))
+    response = yield request
+    return read(kind, response.content)
 
 
 def given(**fields: Any) -> dict[str, Any]:

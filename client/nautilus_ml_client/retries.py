@@ -3,7 +3,8 @@
 A request that never arrived is sent again, whatever it asks for, and so is one that the server
 refused because the key's requests were used up (429): nothing had happened. A lost answer, 502 and
 503 are asked for again only where that is safe (`Request.is_repeatable`): reading, predicting,
-uploading, posting bars and outcomes, and everything with an `Idempotency-Key`.
+uploading, posting bars and outcomes, and everything with an `Idempotency-Key`. An answer that does
+not come within the timeout is not asked for again: the caller said how long it may take.
 """
 
 import random
@@ -25,7 +26,8 @@ REFUSED, AWAY = 429, (502, 503)
 LASTING = ("backend_unavailable",)
 """Codes of a 503 that waiting does not mend."""
 NEVER_ARRIVED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-Outcome = httpx.Response | httpx.TransportError
+LOST = (httpx.NetworkError, httpx.RemoteProtocolError)
+Outcome = httpx.Response | httpx.RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def _may_repeat(request: Request, outcome: Outcome) -> bool:
     if isinstance(outcome, httpx.Response):
         is_away = outcome.status_code in AWAY and request.is_repeatable
         return is_away or outcome.status_code == REFUSED
-    return request.is_repeatable or isinstance(outcome, NEVER_ARRIVED)
+    is_lost = isinstance(outcome, LOST) and request.is_repeatable
+    return is_lost or isinstance(outcome, NEVER_ARRIVED)
 
 
 def _error_of(

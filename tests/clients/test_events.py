@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from nautilus_ml_client import NotFoundError, UnavailableError
+from nautilus_ml_client import NotFoundError, UnavailableError, UnexpectedAnswerError
 from nautilus_ml_client.calls import jobs
 from nautilus_ml_client.events import EventParser, ServerEvent
 from pipelines.jobs import leases, queue
@@ -101,6 +101,11 @@ def test_a_server_that_stays_away_is_an_error(scripted, at_once, monkeypatch):
     client = scripted(*[httpx.Response(503, json={})] * 9)
     with pytest.raises(UnavailableError):
         list(client.jobs.events("j1"))
+
+
+def test_an_event_of_something_else_is_an_error(scripted):
+    with pytest.raises(UnexpectedAnswerError, match="no JobLine"):
+        list(scripted(httpx.Response(200, text="data: {}\n\n")).jobs.events("j1"))
 
 
 def test_leaving_the_loop_closes_the_stream(scripted, at_once):

@@ -101,6 +101,7 @@ def test_an_idempotency_key_that_is_none_is_refused(scripted, key):
         scripted().models.train("m", idempotency_key=key)
 
 
+@pytest.mark.integration
 def test_data_are_put_read_and_deleted(manager, tmp_path):
     path = tmp_path / "risks.CSV"
     path.write_bytes(CSV)
@@ -159,6 +160,7 @@ def test_what_cannot_be_uploaded_is_refused_before(scripted, data, format):
         scripted().data.put("d", data, format=format)
 
 
+@pytest.mark.integration
 def test_what_training_cannot_read_is_an_error(manager):
     with pytest.raises(InvalidRequestError):
         manager(lambda c: c.data.put("torn", b"a,b\n1\n", format="csv"))
@@ -299,7 +301,7 @@ def test_the_key_is_not_shown():
     assert client._sender.http.headers["x-api-key"] == "id.secret"
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8400", "ftp://x", "http://", "/models"])
+@pytest.mark.parametrize("url", ["127.0.0.1:8400", "ftp://x", "http://", "/models", "http://a:b"])
 def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(InputError, match="expected http://HOST:PORT"):
         Client(url)

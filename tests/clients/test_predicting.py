@@ -23,6 +23,7 @@ from nautilus_ml_client.answers import (
     TradingSignalsAnswer,
     VolatilityForecastAnswer,
 )
+from nautilus_ml_client.bars import portfolio_of
 from nautilus_ml_client.calls import predicting
 from serving import examples
 
@@ -66,19 +67,21 @@ def test_what_is_known_of_the_newest_step_goes_along(held):
     assert "GOOGL" in answer.errors
 
 
+POSITIONS = [{"symbol": "AAPL", "weight": 0.6}, {"symbol": "MSFT", "weight": 0.4}]
+
+
 @pytest.mark.parametrize(
     "given",
-    [
-        {"AAPL": 0.6, "MSFT": 0.4},
-        {"positions": [{"symbol": "AAPL", "weight": 0.6}, {"symbol": "MSFT", "weight": 0.4}]},
-        pl.DataFrame({"symbol": ["AAPL", "MSFT"], "weight": [0.6, 0.4]}),
-    ],
-    ids=["weights", "positions", "frame"],
+    [{"AAPL": 0.6, "MSFT": 0.4}, {"positions": POSITIONS}, POSITIONS, pl.DataFrame(POSITIONS)],
+    ids=["weights", "portfolio", "positions", "frame"],
 )
-def test_a_portfolio_is_measured(held, given):
-    answer = held(
-        lambda c: c.predict("portfolio_risk", portfolio=given, risk_metrics=["var_95", "beta"])
-    )
+def test_a_portfolio_is_weights_or_positions(given):
+    assert portfolio_of(given) == {"positions": POSITIONS}
+
+
+def test_a_portfolio_is_measured(held):
+    asked = {"portfolio": {"AAPL": 0.6, "MSFT": 0.4}, "risk_metrics": ["var_95", "beta"]}
+    answer = held(lambda c: c.predict("portfolio_risk", **asked))
     measured = answer.of(PortfolioRiskAnswer)["portfolio"]
     assert measured["var_95"] == answer.risk_assessment.var_95 > 0
     assert answer.confidence_interval.lower == -measured["var_95"]

@@ -1,5 +1,6 @@
 """What is sent again, after which pause, and what is not."""
 
+import pickle
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -10,22 +11,26 @@ from nautilus_ml_client import (
     ConflictError,
     DeadlineError,
     InvalidRequestError,
+    JobFailedError,
     NoAnswerError,
+    PredictionError,
     Retries,
     ServerError,
     TooManyRequestsError,
     UnavailableError,
 )
+from nautilus_ml_client.answers import ErrorEntry, JobFacts
 from nautilus_ml_client.calls import data, jobs, models, predicting
 from nautilus_ml_client.requests import Pause, Request
 from nautilus_ml_client.retries import retried, seconds_of
+from tests.clients.test_events import line
 
 LOST = httpx.ReadError("the connection broke")
 UNREACHED = httpx.ConnectError("connection refused")
 
 
-def refusal(status, **headers):
-    body = {"error": {"code": "some_code", "message": "why", "details": {"a": 1}}}
+def refusal(status, code="some_code", **headers):
+    body = {"error": {"code": code, "message": "why", "details": {"a": 1}}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, json=body, headers={"X-Request-Id": "r1"} | named)
 
@@ -90,6 +95,39 @@ def test_what_is_not_safe_is_sent_again_only_where_nothing_happened(flow):
         requests, _, error = run(flow(), [unknown])
         assert len(requests) == 1
         assert type(error) is kind
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        httpx.ReadTimeout("slow"),
+        httpx.WriteTimeout("slow"),
+        httpx.DecodingError("no gzip"),
+        refusal(503, code="backend_unavailable"),
+    ],
+    ids=lambda outcome: type(outcome).__name__,
+)
+def test_what_takes_too_long_or_lasts_is_not_sent_again(outcome):
+    requests, _, error = run(predicting.predict("m", symbols=["A"]), [outcome])
+    assert len(requests) == 1
+    assert isinstance(error, NoAnswerError | UnavailableError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConflictError(409, "c", "m", {"a": 1}, "r", 5.0),
+        NoAnswerError("GET /x", "refused", 3),
+        JobFailedError(JobFacts.model_validate(line("failed", payload={}, log_tail=[]))),
+        PredictionError("A", ErrorEntry(code="c", message="m")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_can_be_pickled(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
 
 
 @pytest.mark.parametrize(

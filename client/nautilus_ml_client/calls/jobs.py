@@ -24,6 +24,7 @@ from nautilus_ml_client.requests import (
     answered,
     get,
     post,
+    read,
 )
 
 JOB = "/jobs/{job_id}"
@@ -115,7 +116,7 @@ def events(job: Which) -> Stream[JobLine]:
         while isinstance(piece := (yield Piece()), bytes):
             for event in parser.feed(piece):
                 known, patience = event.id, Patience()
-                line = JobLine.model_validate_json(event.data)
+                line = read(JobLine, event.data)
                 yield Item(line)
                 if line.state not in OPEN_STATES:
                     return
