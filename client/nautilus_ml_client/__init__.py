@@ -6,6 +6,7 @@ nothing of the server. pandas, polars and pyarrow are used where their frames ar
 
 from nautilus_ml_client.answer import Answer
 from nautilus_ml_client.async_client import AsyncClient
+from nautilus_ml_client.calls.scoring import Scored
 from nautilus_ml_client.client import Client
 from nautilus_ml_client.errors import (
     AnswerError,
@@ -20,6 +21,7 @@ from nautilus_ml_client.errors import (
     NotFoundError,
     NotYetError,
     PredictionError,
+    ScoringFailedError,
     ServerError,
     TooManyRequestsError,
     UnauthenticatedError,
@@ -48,6 +50,8 @@ __all__ = [
     "PredictionError",
     "Predictions",
     "Retries",
+    "Scored",
+    "ScoringFailedError",
     "ServerError",
     "TooManyRequestsError",
     "UnauthenticatedError",

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from nautilus_ml_client.calls import data, jobs, models, predicting, system
+from nautilus_ml_client.calls import data, jobs, models, predicting, scoring, system
 from nautilus_ml_client.connection import Connection, connection
 from nautilus_ml_client.requests import Flow, Item, Pause, Piece, Request, Stream
 from nautilus_ml_client.retries import Retries, retried
@@ -188,6 +188,7 @@ class Client(Part):
 
     predict = _call(predicting.predict)
     predict_batch = _call(predicting.predict_batch)
+    score = _call(scoring.score)
     post_bars = _call(predicting.post_bars)
     post_outcomes = _call(predicting.post_outcomes)
     events = _call(models.all_events)

@@ -46,21 +46,12 @@ class MLEngine:
         """Ask a model about several symbols at once, `{"symbol", "features"}` each.
 
         Args:
-            input_data: `features` (all of them or none) as POST /predict takes them, with one
-                value instead of a list.
-
-        Raises:
-            InputError: there is no symbol, one is missing, or some have features that others lack.
+            input_data: `features` as POST /predict takes them, with one value instead of a list.
         """
-        symbols = [str(question.get("symbol") or "") for question in input_data]
-        if not symbols or not all(symbols):
-            raise InputError('input_data: expected {"symbol": ..., "features": {...}} each')
-        told = [question.get("features") or {} for question in input_data]
-        features = _columns(told, "features") if any(told) else None
-        return self.client.predict(model_type, symbols=symbols, features=features)
+        return self.client.predict_batch(model_type, questions=input_data)
 
     def predict_neural_accelerated(
-        self, model_type: str, input_data: Any, batch_size: int = 1000
+        self, model_type: str, input_data: Any, batch_size: int = 10_000
     ) -> Predictions[Any]:
         """Ask a model on the Neural Engine, `batch_size` rows in one request.
 
@@ -150,17 +141,3 @@ def latency_at(curve: Curve, n_rows: int) -> float:
         if size <= n_rows <= next_size:
             return ms + (next_ms - ms) * (n_rows - size) / (next_size - size)
     return points[0][1]
-
-
-def _columns(told: Sequence[Question], where: str) -> dict[str, Any]:
-    """Return one mapping of lists from a list of mappings."""
-    names = set(told[0])
-    for i, features in enumerate(told):
-        if set(features) != names:
-            raise InputError(f"input_data[{i}].{where}: expected {', '.join(sorted(names))}")
-    found: dict[str, Any] = {}
-    for name in told[0]:
-        values = [features[name] for features in told]
-        are_mappings = name != "price_data" and all(isinstance(v, Mapping) for v in values)
-        found[name] = _columns(values, f"{where}.{name}") if are_mappings else values
-    return found

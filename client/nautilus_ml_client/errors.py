@@ -137,6 +137,17 @@ class JobFailedError(ClientError):
         return f"job {self.job.job_id} ({self.job.entry_point}) is {self.job.state}: {told}"
 
 
+class ScoringFailedError(ClientError):
+    """The job that a batch became ended without success."""
+
+    def __init__(self, job_id: str, state: str, error: str | None) -> None:
+        super().__init__(job_id, state, error)
+        self.job_id, self.state, self.error = job_id, state, error
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} (score) is {self.state}: {self.error or 'it gave no reason'}"
+
+
 class WaitTimeoutError(ClientError, TimeoutError):
     """What was waited for had not come in time; it goes on without the wait."""
 

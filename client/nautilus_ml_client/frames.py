@@ -4,8 +4,10 @@ A frame is known by the library that its class comes from, so none of them is im
 its frames is given, or asked for. Missing values (NaN, NaT, NA, null) become None.
 """
 
+import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nautilus_ml_client.errors import InputError
@@ -55,6 +57,45 @@ def rows_of(data: Any) -> list[dict[str, Any]]:
     if library == "pyarrow":
         return [_plain_row(row) for row in _table(data).to_pylist()]
     return [_plain_row(row) for row in _mappings(data)]
+
+
+def parquet_of(data: Any) -> bytes:
+    """Return a frame as a Parquet file.
+
+    Raises:
+        InputError: it is no frame, or one of pandas where pyarrow is not installed.
+    """
+    library, buffer = library_of(data), io.BytesIO()
+    if library == "polars":
+        (data.collect() if hasattr(data, "collect") else data).write_parquet(buffer)
+        return buffer.getvalue()
+    if not library:
+        raise InputError(f"expected a frame of pandas, polars or Arrow, got {type(data).__name__}")
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError("a frame of pandas goes as Parquet, for which pyarrow is needed") from None
+    if library == "pandas":
+        is_named = any(name is not None for name in data.index.names)
+        whole = data.reset_index() if is_named else data
+        parquet.write_table(pa.Table.from_pandas(whole, preserve_index=False), buffer)
+    elif isinstance(data, pa.RecordBatch):
+        parquet.write_table(pa.Table.from_batches([data]), buffer)
+    else:
+        parquet.write_table(_table(data), buffer)
+    return buffer.getvalue()
+
+
+def file_at(path: Path) -> Path:
+    """Return the path of a file that is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not path.is_file():
+        raise InputError(f"data: there is no file {path}")
+    return path
 
 
 def to_pandas(rows: Sequence[Row], columns: Sequence[str]) -> "pd.DataFrame":

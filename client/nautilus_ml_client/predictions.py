@@ -1,6 +1,6 @@
 """The answer of a model: typed predictions by symbol, row or text, and frames of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -148,6 +148,46 @@ def predictions_of(response: httpx.Response) -> Predictions[Any]:
     except pydantic.ValidationError as exc:
         raise misread("answer of /predict", exc) from exc
     return whole.model_copy(update={"predictions": typed})
+
+
+def batch_of(response: httpx.Response, names: Sequence[str]) -> Predictions[Any]:
+    """Return the answer of POST /predict/batch; row `i` of it is called `names[i]`.
+
+    Raises:
+        UnexpectedAnswerError: the response is none, or two rows have one name.
+    """
+    if len(set(names)) < len(names):
+        raise UnexpectedAnswerError("two rows of the batch have one name")
+    try:
+        told = _Batch.model_validate_json(response.content)
+        kind = _adapter(str(told["model_type"]))
+        rows = {names[row.row]: row for row in told.answers}
+        answered = {name: row for name, row in rows.items() if row.error is None}
+        facts = told.model_dump(exclude={"answers"}) | {
+            "predictions": {n: kind.validate_python(row.fields()) for n, row in answered.items()},
+            "errors": {name: row.error for name, row in rows.items() if row.error is not None},
+        }
+        return Predictions.model_validate(facts)
+    except pydantic.ValidationError as exc:
+        raise misread("answer of /predict/batch", exc) from exc
+    except (KeyError, IndexError) as exc:
+        raise UnexpectedAnswerError(f"the answer of /predict/batch lacks {exc}") from exc
+
+
+class _Row(Answer):
+    row: int
+    error: ErrorEntry | None
+
+    def fields(self) -> dict[str, Any]:
+        return {name: v for name, v in (self.model_extra or {}).items() if name not in NAMES}
+
+
+class _Batch(Answer):
+    answers: list[_Row]
+
+
+NAMES = ("symbol", "id")
+"""Columns of a batch's rows that repeat what was asked."""
 
 
 @cache

@@ -6,12 +6,29 @@ run, each new stage gets a line of its own.
 
 import sys
 from types import TracebackType
-from typing import Self, TextIO
-
-from nautilus_ml_client.answers import JobFacts, JobLine
+from typing import Protocol, Self, TextIO
 
 WIDTH = 24
 LONGEST_STAGE = 40
+
+
+class Progressing(Protocol):
+    """What is drawn of a job."""
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def entry_point(self) -> str: ...
+
+    @property
+    def stage(self) -> str | None: ...
+
+    @property
+    def progress(self) -> float | None: ...
+
+    @property
+    def eta_seconds(self) -> float | None: ...
 
 
 class ProgressBar:
@@ -36,7 +53,7 @@ class ProgressBar:
             self._stream.write("\n")
             self._stream.flush()
 
-    def show(self, job: JobLine | JobFacts) -> None:
+    def show(self, job: Progressing) -> None:
         """Draw a job as it is now, if anything has changed."""
         line = line_of(job) if self._is_over else _stage_of(job)
         if not self._is_drawn or line == self._last:
@@ -50,7 +67,7 @@ class ProgressBar:
         self._stream.flush()
 
 
-def line_of(job: JobLine | JobFacts) -> str:
+def line_of(job: Progressing) -> str:
     """Return one line: the bar, the percentage, the stage and the time left."""
     share = min(1.0, max(0.0, job.progress or 0.0))
     n_full = int(share * WIDTH)
@@ -59,7 +76,7 @@ def line_of(job: JobLine | JobFacts) -> str:
     return f"[{drawn}] {share:4.0%} {_stage_of(job)}{left}"
 
 
-def _stage_of(job: JobLine | JobFacts) -> str:
+def _stage_of(job: Progressing) -> str:
     stage = job.stage if job.state == "leased" and job.stage else job.state
     plain = "".join(letter for letter in stage if letter.isprintable())
     return f"{job.entry_point}: {plain[:LONGEST_STAGE]}"

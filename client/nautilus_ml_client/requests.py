@@ -94,10 +94,19 @@ def enqueue(path: str, body: Any, idempotency_key: str | None) -> Request:
     Args:
         idempotency_key: None makes one.
     """
-    key = uuid4().hex if idempotency_key is None else idempotency_key
-    if not (key.isascii() and key.isprintable() and key.strip() and len(key) <= 255):
+    return _with_json("POST", path, body, idempotent(idempotency_key), True)
+
+
+def idempotent(key: str | None) -> dict[str, str]:
+    """Return the header by which a request makes one job; None makes a key.
+
+    Raises:
+        InputError: the key cannot stand in a header.
+    """
+    text = uuid4().hex if key is None else key
+    if not (text.isascii() and text.isprintable() and text.strip() and len(text) <= 255):
         raise InputError("idempotency_key: expected 1 to 255 printable ASCII characters")
-    return _with_json("POST", path, body, {"Idempotency-Key": key}, True)
+    return {"Idempotency-Key": text}
 
 
 def delete(path: str, **query: object) -> Request:

@@ -166,6 +166,7 @@ def whole(installation, running, small_versions, bars):  # noqa: F811
     with running(application) as opened:
         service = application.state.service
         wait_for(lambda: service.follower.registry_status.is_reachable)
+        service.follower.close()  # it does not know the models that come
         serve(application, small_versions)
         asking = Asking("Client", opened, key)
         asking.client.post_bars(bars, interval="1d", price_basis="adjusted")

@@ -56,24 +56,6 @@ def test_absent_hardware_falls_back_and_says_so(whole, loaded):
         engine_of(whole, neural_engine_enabled=False).predict_neural_accelerated(VOLATILITY, rows)
 
 
-@pytest.mark.parametrize(
-    "questions",
-    [
-        [],
-        [{"features": {}}],
-        [{"symbol": "A", "features": {"price_data": 1.0}}, {"symbol": "B"}],
-        [
-            {"symbol": "A", "features": {"technical_indicators": {"rsi": 1}}},
-            {"symbol": "B", "features": {"technical_indicators": {"macd": 1}}},
-        ],
-    ],
-    ids=["none", "no symbol", "no features", "other features"],
-)
-def test_a_list_that_cannot_be_one_question_is_refused(questions):
-    with pytest.raises(InputError, match="input_data"):
-        MLEngine().predict_batch("trading_signals", questions)
-
-
 def test_tuning_says_that_it_is_not_there():
     engine = AutoMLEngine(search_space={"max_trials": 5})
     with pytest.raises(NotYetError, match="tuning is not built yet"):

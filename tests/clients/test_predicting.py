@@ -140,65 +140,104 @@ def test_what_the_server_refuses_is_an_error_with_its_facts(ask, loaded):
 
 def test_a_batch_is_the_whole_of_its_parts(ask, loaded):
     rows = np.linspace(-1, 1, 7 * n_features(loaded)).reshape(7, -1)
-    batch = ask(lambda c: c.predict_batch(VOLATILITY, rows=rows, batch_size=3))
-    whole = ask(lambda c: c.predict(VOLATILITY, rows=rows))
+    asked = {"rows": rows, "context": {"ewma_variance": [0.0002] * 7}}
+    batch = ask(lambda c: c.predict_batch(VOLATILITY, **asked, batch_size=3))
+    whole = ask(lambda c: c.predict(VOLATILITY, **asked))
     assert batch.predictions == whole.predictions
     assert list(batch.predictions) == [str(i) for i in range(7)]
+    assert batch.of(VolatilityForecastAnswer)["6"].volatility_annualised > 0
 
 
 def test_a_batch_of_symbols_keeps_their_names(held):
     answer = held(
         lambda c: c.predict_batch(VOLATILITY, symbols=["AAPL", "KO", "MSFT"], batch_size=1)
     )
-    assert set(answer.predictions) == {"AAPL", "MSFT"}
-    assert set(answer.errors) == {"KO"}
+    alone = held(lambda c: c.predict(VOLATILITY, symbols=["AAPL", "MSFT"]))
+    assert answer.predictions == alone.predictions
+    assert answer.errors["KO"].code == "no_history"
+
+
+def test_questions_say_what_is_known_of_each_symbol(held):
+    known = [{"symbol": s, "features": {"price_data": 150.0}} for s in ("AAPL", "MSFT")]
+    answer = held(lambda c: c.predict_batch("trading_signals", questions=known))
+    columns = {"price_data": [150.0, 150.0]}
+    asked = {"symbols": ["AAPL", "MSFT"], "features": columns}
+    assert answer.predictions == held(lambda c: c.predict("trading_signals", **asked)).predictions
+
+
+def batch_answer(*rows, version=1):
+    facts = {n: v for n, v in examples.ANSWER.items() if n not in ("predictions", "errors")}
+    listed = [{"row": i, "x": row, "error": None} for i, row in enumerate(rows)]
+    told = {"model_type": "newer", "model_version": version, "n_rows": len(rows), "n_errors": 0}
+    return httpx.Response(200, json=facts | told | {"answers": listed})
 
 
 def test_every_part_asks_the_version_that_answered_the_first(scripted):
-    def answer(number):
-        body = examples.ANSWER | {"model_version": number, "predictions": {}, "errors": {}}
-        return httpx.Response(200, json=body)
-
-    client = scripted(answer(4), answer(4))
+    client = scripted(batch_answer(1, version=4), batch_answer(1, version=4))
     client.predict_batch("m", texts=["a", "b"], batch_size=1, alias="staging")
-    first, second = (request.read().decode() for request in client.sent)
-    assert '"alias":"staging"' in first
-    assert '"version":4' in second
-    assert "alias" not in second
+    first, second = (json.loads(request.read()) for request in client.sent)
+    assert first == {"model": "m", "alias": "staging", "texts": ["a"]}
+    assert second == {"model": "m", "version": 4, "texts": ["b"]}
 
 
 def test_rows_are_numbered_through_and_named_texts_keep_their_names(scripted):
-    def answer(*names):
-        answers = {name: {"x": name} for name in names}
-        body = examples.ANSWER | {"predictions": answers, "errors": {}, "model_type": "newer"}
-        return httpx.Response(200, json=body)
-
-    client = scripted(answer("0", "n-1"), answer("0"))
+    client = scripted(batch_answer("a", "b"), batch_answer("c"))
     texts = ["a", {"id": "n-1", "text": "b"}, "c"]
     found = client.predict_batch("m", texts=texts, batch_size=2)
-    assert list(found.predictions) == ["0", "n-1", "2"]
-    assert found["2"]["x"] == "0"
+    assert {name: found[name]["x"] for name in found.predictions} == {
+        "0": "a",
+        "n-1": "b",
+        "2": "c",
+    }
 
 
-def test_two_rows_of_one_name_are_an_error(scripted):
-    one = examples.ANSWER | {"predictions": {"n": {"x": 1}}, "errors": {}, "model_type": "newer"}
-    client = scripted(*[httpx.Response(200, json=one)] * 2)
+@pytest.mark.parametrize("size", [1, 2])
+def test_two_rows_of_one_name_are_an_error(scripted, size):
+    client = scripted(*[batch_answer(*range(size))] * 2)
     texts = [{"id": "n", "text": "a"}, {"id": "n", "text": "b"}]
     with pytest.raises(UnexpectedAnswerError, match="one name"):
-        client.predict_batch("m", texts=texts, batch_size=1)
+        client.predict_batch("m", texts=texts, batch_size=size)
 
 
 def test_a_part_that_is_refused_says_which_it_was(ask, loaded):
-    rows = [[0.1] * n_features(loaded)] * 3 + [[0.1]]
+    rows = [[0.1] * n_features(loaded)] * 3 + ["no row"]
+    context = {"no_such": [1.0] * 4}
     with pytest.raises(InvalidRequestError) as caught:
-        ask(lambda c: c.predict_batch(VOLATILITY, rows=rows, batch_size=2))
-    assert caught.value.__notes__ == ["of rows 2 to 3"]
+        ask(lambda c: c.predict_batch(VOLATILITY, rows=rows, context=context, batch_size=2))
+    assert caught.value.__notes__ == ["of rows 0 to 1"]
+
+
+def test_a_row_that_cannot_be_answered_leaves_the_others(ask, loaded):
+    rows = [[0.1] * n_features(loaded)] * 3 + [[0.1]]
+    answer = ask(lambda c: c.predict_batch(VOLATILITY, rows=rows, batch_size=2))
+    assert list(answer.predictions) == ["0", "1", "2"]
+    assert answer.errors["3"].code == "shape"
+
+
+def test_more_than_is_answered_at_once_says_what_to_do(scripted):
+    job = {"job_id": "j1", "state": "queued", "entry_point": "score", "model_id": "m"}
+    client = scripted(httpx.Response(202, json=job | {"results": "/predict/results/j1"}))
+    with pytest.raises(InputError, match="made job j1 of 2 rows.*smaller batch_size"):
+        client.predict_batch("m", rows=[[1], [2]])
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"answers": []}', '{"answers": [{"row": 7}]}'])
+def test_a_batch_of_something_else_is_an_error(scripted, text):
+    with pytest.raises(UnexpectedAnswerError):
+        scripted(httpx.Response(200, text=text)).predict_batch("m", rows=[[1]])
 
 
 @pytest.mark.parametrize(
     "asked",
-    [{}, {"rows": [[1]], "texts": ["a"]}, {"rows": []}, {"rows": [[1]], "batch_size": 0}],
-    ids=["nothing", "two forms", "no row", "no size"],
+    [
+        {},
+        {"rows": [[1]], "texts": ["a"]},
+        {"rows": []},
+        {"rows": [[1]], "batch_size": 0},
+        {"questions": ["A"]},
+        {"texts": "a"},
+    ],
+    ids=["nothing", "two forms", "no row", "no size", "no mapping", "one text"],
 )
 def test_a_batch_that_is_none_is_refused(scripted, asked):
     client = scripted()

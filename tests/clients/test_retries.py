@@ -20,7 +20,7 @@ from nautilus_ml_client import (
     UnavailableError,
 )
 from nautilus_ml_client.answers import ErrorEntry, JobFacts
-from nautilus_ml_client.calls import data, jobs, models, predicting
+from nautilus_ml_client.calls import data, jobs, models, predicting, scoring
 from nautilus_ml_client.requests import Pause, Request
 from nautilus_ml_client.retries import retried, seconds_of
 from tests.clients.test_events import line
@@ -61,6 +61,8 @@ REPEATED = {
     "predicting": lambda: predicting.predict("m", symbols=["A"]),
     "bars": lambda: predicting.post_bars([BAR], interval="1d"),
     "outcomes": lambda: predicting.post_outcomes([{"request_id": "r", "value": 1}]),
+    "a batch": lambda: predicting.predict_batch("m", rows=[[1]]),
+    "scoring": lambda: scoring.score("m", b"PAR1"),
     "an upload": lambda: data.put("d", b"a\n1\n", format="csv"),
     "making a model": lambda: models.create("m", template="tabular"),
     "training": lambda: models.train("m"),

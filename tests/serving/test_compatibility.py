@@ -165,6 +165,7 @@ def world(installation, running, make, tmp_path, loaded):
         service = app.state.service
         wait_for(lambda: service.follower.registry_status.is_reachable)
         wait_for(lambda: service.system.hardware.newest is not None)
+        service.follower.close()  # it does not know the three that come
         service.models.learn({version.model_id: {"production": 1} for version in versions})
         for version in versions:
             service.models.serve(version)

@@ -77,9 +77,7 @@ def _body_of(data: Any, format: Format | None) -> tuple[bytes | Path, Format]:
     if isinstance(data, bytes):
         return data, _checked(format, "the bytes")
     if isinstance(data, str | Path):
-        path = Path(data)
-        if not path.is_file():
-            raise InputError(f"data: there is no file {path}")
+        path = frames.file_at(Path(data))
         return path, _checked(format or path.suffix.lower().removeprefix("."), path.name)
     if format is not None:
         raise InputError("format belongs to files and bytes; a frame is written by the client")
@@ -96,24 +94,9 @@ def _checked(format: str | None, what: str) -> Format:
 
 def _written(data: Any) -> tuple[bytes, Format]:
     """Return a frame as a file: Parquet where its library writes it, which keeps the types."""
-    library, buffer = frames.library_of(data), io.BytesIO()
-    if library == "polars":
-        (data.collect() if hasattr(data, "collect") else data).write_parquet(buffer)
-        return buffer.getvalue(), "parquet"
-    if library == "pyarrow":
-        from pyarrow import parquet
-
-        parquet.write_table(_table(data), buffer)
-        return buffer.getvalue(), "parquet"
+    if frames.library_of(data) in ("polars", "pyarrow"):
+        return frames.parquet_of(data), "parquet"
     return _csv(frames.rows_of(data)), "csv"
-
-
-def _table(data: Any) -> Any:
-    import pyarrow as pa
-
-    if isinstance(data, pa.RecordBatch):
-        return pa.Table.from_batches([data])
-    return data.read_all() if hasattr(data, "read_all") else data
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:

@@ -1,7 +1,9 @@
 """Jobs: listed, looked at, followed, waited for, cancelled."""
 
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from nautilus_ml_client.answers import JobAnswer, JobFacts, JobLine, JobList, NewestJob
 from nautilus_ml_client.errors import (
@@ -12,7 +14,7 @@ from nautilus_ml_client.errors import (
     WaitTimeoutError,
 )
 from nautilus_ml_client.events import EventParser
-from nautilus_ml_client.progress import ProgressBar
+from nautilus_ml_client.progress import ProgressBar, Progressing
 from nautilus_ml_client.requests import (
     Flow,
     Item,
@@ -27,6 +29,7 @@ from nautilus_ml_client.requests import (
     read,
 )
 
+S = TypeVar("S", bound=Progressing)
 JOB = "/jobs/{job_id}"
 OPEN_STATES = ("queued", "leased")
 SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.25, 2.0
@@ -75,25 +78,32 @@ def wait(
         JobFailedError: it failed or was cancelled.
         WaitTimeoutError: it has not ended in time; it goes on.
     """
+    found = yield from until_ended(partial(get_job, job), _id(job), timeout_seconds, progress)
+    if found.state != "done":
+        raise JobFailedError(found)
+    return found
+
+
+def until_ended(
+    look: Callable[[], Flow[S]], job_id: str, timeout_seconds: float | None, progress: bool
+) -> Flow[S]:
+    """Look at a job again and again until it has ended; see `wait`."""
     with ProgressBar(is_drawn=progress) as bar:
-        patience, look, started = Patience(), SHORTEST_LOOK_SECONDS, monotonic()
+        patience, pause, started = Patience(), SHORTEST_LOOK_SECONDS, monotonic()
         while True:
             try:
-                found = yield from get_job(job)
+                found = yield from look()
             except (NoAnswerError, UnavailableError) as error:
                 patience.lose(error)
             else:
                 patience = Patience()
                 bar.show(found)
                 if found.state not in OPEN_STATES:
-                    break
+                    return found
             if timeout_seconds is not None and monotonic() - started >= timeout_seconds:
-                raise WaitTimeoutError(f"job {_id(job)} has not ended in {timeout_seconds:g} s")
-            yield Pause(look)
-            look = min(LONGEST_LOOK_SECONDS, look * 1.5)
-    if found.state != "done":
-        raise JobFailedError(found)
-    return found
+                raise WaitTimeoutError(f"job {job_id} has not ended in {timeout_seconds:g} s")
+            yield Pause(pause)
+            pause = min(LONGEST_LOOK_SECONDS, pause * 1.5)
 
 
 def events(job: Which) -> Stream[JobLine]:

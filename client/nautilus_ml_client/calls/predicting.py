@@ -1,19 +1,21 @@
 """Asking models: POST /predict in each of its forms, one request or a batch."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from nautilus_ml_client import frames
-from nautilus_ml_client.answers import BarsResponse, OutcomesResponse
+from nautilus_ml_client.answers import BarsResponse, BatchJob, OutcomesResponse
 from nautilus_ml_client.bars import bars_of, chunks, history_of, outcomes_of, portfolio_of
 from nautilus_ml_client.errors import AnswerError, InputError
-from nautilus_ml_client.predictions import Predictions, merged, predictions_of
-from nautilus_ml_client.requests import Flow, answered, as_time, given, post
+from nautilus_ml_client.predictions import Predictions, batch_of, merged, predictions_of
+from nautilus_ml_client.requests import Flow, answered, as_time, enqueue, given, post, read
 
 MOST_BARS = 20_000
 """In one request: about 3 MB of JSON, where the server takes 16 MB."""
 MOST_OUTCOMES = 10_000
+ACCEPTED = 202
 
 
 def predict(
@@ -85,37 +87,80 @@ def predict_batch(
     symbols: Sequence[str] | None = None,
     rows: Any = None,
     texts: Iterable[str | Mapping[str, str]] | None = None,
-    batch_size: int = 1000,
+    questions: Iterable[Mapping[str, Any]] | None = None,
+    context: Mapping[str, Sequence[float]] | None = None,
+    batch_size: int = 10_000,
     version: int | None = None,
     alias: str | None = None,
     hardware: str | None = None,
     strict: bool = False,
 ) -> Flow[Predictions[Any]]:
-    """Ask a model about any number of symbols, rows or texts, `batch_size` in one request.
+    """Ask a model about many symbols, rows or texts, `batch_size` in one request.
 
     The answers come back as one, rows and texts numbered through. Every request asks the version
-    that answered the first, so that a promotion meanwhile does not mix two versions.
+    that answered the first, so that a promotion meanwhile does not mix two versions. A row that
+    cannot be answered is in `errors`. `score` is for a million rows.
 
     Args:
-        batch_size: at most the server's MAX_BATCH_SIZE.
+        questions: mappings with `symbol` and the `features` of that symbol alone (of a table the
+            row's columns, of texts `{"text": ...}`).
+        context: with rows: values that the answers need beside features, one per row.
+        batch_size: at most the server's BATCH_INLINE_ROWS.
 
     Raises:
-        InputError: not exactly one of the three forms, or nothing in it.
+        InputError: not exactly one of the four forms, nothing in it, or more in one request than
+            the server answers at once.
         AnswerError: a part was refused; the note of the error says which.
     """
-    form, items = _one_form(symbols=symbols, rows=rows, texts=texts)
+    form, items = _one_form(symbols=symbols, rows=rows, texts=texts, questions=questions)
     parts: list[Predictions[Any]] = []
-    asked: dict[str, Any] = {"version": version, "alias": alias, "hardware": hardware}
-    for start, part in enumerate(chunks(items, batch_size)):
-        offset = start * batch_size
+    asked: dict[str, Any] = {"model": model, **given(version=version, alias=alias)}
+    used = given(hardware=hardware, strict=strict or None)
+    for number, part in enumerate(chunks(items, batch_size)):
+        offset = number * batch_size
+        end = offset + len(part)
+        extra = given(context=context and {n: v[offset:end] for n, v in context.items()})
         try:
-            answer = yield from predict(model, **asked, **_form(form, part), strict=strict)
+            parts.append((yield from _batch(asked | used, form, part, extra, offset)))
         except AnswerError as error:
-            error.add_note(f"of {form} {offset} to {offset + len(part) - 1}")
+            error.add_note(f"of {form} {offset} to {end - 1}")
             raise
-        parts.append(answer if form == "symbols" else _numbered(answer, part, offset))
-        asked |= {"version": answer.model_version, "alias": None}
+        asked = {"model": model, "version": parts[0].model_version}
     return merged(parts)
+
+
+def _batch(
+    asked: Mapping[str, Any],
+    form: str,
+    part: Sequence[Any],
+    extra: Mapping[str, Any],
+    offset: int,
+) -> Flow[Predictions[Any]]:
+    if form == "questions":
+        request = replace(enqueue("/predict/batch", part, None), query=_as_query(asked))
+    else:
+        request = enqueue("/predict/batch", {**asked, form: part, **extra}, None)
+    response = yield request
+    if response.status_code == ACCEPTED:
+        job = read(BatchJob, response.content)
+        raise InputError(
+            f"the server made job {job.job_id} of {len(part)} {form}, more than it answers at once "
+            "(BATCH_INLINE_ROWS); ask with a smaller batch_size, or use score"
+        )
+    return batch_of(response, [_name(form, item, offset + i) for i, item in enumerate(part)])
+
+
+def _name(form: str, item: Any, number: int) -> str:
+    """Return what an item's answer is called."""
+    if form == "symbols":
+        return str(item)
+    field = {"texts": "id", "questions": "symbol"}.get(form, "")
+    named = item.get(field) if field and isinstance(item, Mapping) else None
+    return str(number if named is None else named)
+
+
+def _as_query(asked: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "true" if value is True else str(value) for name, value in asked.items()}
 
 
 def post_bars(
@@ -204,29 +249,11 @@ def _one_form(**forms: Any) -> tuple[str, list[Any]]:
     if len(chosen) != 1:
         raise InputError(f"give exactly one of {', '.join(forms)}")
     form, value = next(iter(chosen.items()))
-    items = {"rows": rows_of, "texts": _texts_of, "symbols": list}[form](value)
+    reads = {"rows": rows_of, "texts": _texts_of, "questions": frames.rows_of}
+    items = reads.get(form, list)(value)
     if not items:
         raise InputError(f"{form}: expected at least one")
     return form, items
-
-
-def _form(form: str, part: Sequence[Any]) -> dict[str, Any]:
-    return {form: part}
-
-
-def _numbered(answer: Predictions[Any], part: Sequence[Any], offset: int) -> Predictions[Any]:
-    """Return the answer with its row numbers counted from the batch's first row."""
-    names = {
-        str(i): str(offset + i)
-        for i, item in enumerate(part)
-        if not (isinstance(item, Mapping) and "id" in item and "text" in item)
-    }
-    return answer.model_copy(
-        update={
-            "predictions": {names.get(k, k): found for k, found in answer.predictions.items()},
-            "errors": {names.get(k, k): entry for k, entry in answer.errors.items()},
-        }
-    )
 
 
 def _counted_through(answer: OutcomesResponse, offset: int) -> OutcomesResponse:
