@@ -73,16 +73,23 @@ def _fetch(repository: "HttpArtifactRepository", path: str, target: Path) -> Non
         with answer:
             if answer.ok:
                 _write(answer, target)
-            elif _is_listed(repository, path):
+            elif _may_be_there(repository, path):
                 raise ArtifactStoreUnavailableError(str(repository.tracking_uri), _cause(answer))
     except (MlflowException, RequestException) as exc:
         raise ArtifactStoreUnavailableError(str(repository.tracking_uri), _short(str(exc))) from exc
 
 
-def _is_listed(repository: "HttpArtifactRepository", path: str) -> bool:
-    """Return whether the store says that it has a file: the status of a lack is 500 too."""
+def _may_be_there(repository: "HttpArtifactRepository", path: str) -> bool:
+    """Return whether the store has a file, or cannot say: the status of a lack is 500 too."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
     folder = str(PurePosixPath(path).parent)
-    found = repository.list_artifacts(None if folder == "." else folder)  # type: ignore[no-untyped-call]
+    asked = None if folder == "." else folder
+    try:
+        found = repository.list_artifacts(asked)  # type: ignore[no-untyped-call]
+    except (MlflowException, RequestException):
+        return True
     return any(file.path == path for file in found)
 
 
