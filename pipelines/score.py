@@ -68,7 +68,9 @@ class ScoreParameters:
     alias: str = described("", "alias of the version; empty means production")
     keep: str = described("", "columns of the rows that the answers repeat, comma separated")
     output: str = described("", "Parquet file to write", is_path=True)
-    results: str = described("", "folder of a request's rows, instead of source and output")
+    results: str = described(
+        "", "folder of a request's rows, instead of source and output", is_path=True
+    )
 
     def kept(self) -> tuple[str, ...]:
         """Return the columns to repeat."""

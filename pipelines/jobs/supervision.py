@@ -25,6 +25,7 @@ from registry.settings import PlatformSettings
 
 BEAT_SECONDS = 1.0
 """Longest time between two heartbeats: a cancelled job is killed within it."""
+SIGNAL_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
@@ -104,7 +105,7 @@ class Supervision:
             self._end(outcome)
 
     def _give_up(self, cause: Exception) -> None:
-        if self._stopping.is_set():
+        if self._stopping.wait(SIGNAL_SECONDS):  # the same signal, which this process takes later
             self._release()
             return
         error = f"the run could not be started: {cause!r}"

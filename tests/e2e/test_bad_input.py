@@ -86,7 +86,7 @@ def write_csv(folder: Path, *, n: int = 60, header: str = "date,close", edit=Non
     [
         (["--template", "crystal_ball"], "unknown template 'crystal_ball'; known: anomaly, market"),
         (["--architecture", "oracle"], f"unknown architecture 'oracle'; known: {ALGORITHMS}"),
-        (["--source", "bloomberg"], "unknown source 'bloomberg'; known: files, sample, store, syn"),
+        (["--source", "bloomberg"], "unknown source 'bloomberg'; known: data, files, sample, stor"),
         (["--feature_set", "alpha1"], "unknown feature set 'alpha1'; known: alpha158"),
         (["--source", "sample", "--symbols", "TSLA"], "symbol 'TSLA' is not in the sample source"),
         (["--parameters", '{"depth": 3}'], "parameters='depth': expected one of alpha, "),

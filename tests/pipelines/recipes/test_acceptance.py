@@ -249,6 +249,7 @@ PLAIN_PARAMETERS = {
     *("model_name", "trigger", "paths", "flavors", "compress"),
     *("actor", "model_id", "train_run", "validate_run", "run_id"),  # ids
     "read_from",  # a source
+    *("alias", "keep"),  # of score: an alias of the version, names of columns
 }
 
 
@@ -265,7 +266,7 @@ def test_a_parameter_of_a_stage_is_marked_as_a_path_or_known_as_none():
         f.name: f for m in ENTRY_POINTS.values() for g in import_module(m).GROUPS for f in fields(g)
     }
     marked = {name for name, item in items.items() if item.metadata.get("is_path")}
-    assert marked == {"path", "out"}
+    assert marked == {"path", "out", "output", "results"}
     texts = {name for name, item in items.items() if item.type is str}
     assert texts - marked <= PLAIN_PARAMETERS
 
