@@ -25,8 +25,6 @@ def postgres(tmp_path_factory):
     if tools is None:
         missing("PostgreSQL's initdb and pg_ctl")
     folder = tmp_path_factory.mktemp("postgres")
-    for parent in (folder, *folder.parents[:3]):  # another user must reach it
-        parent.chmod(parent.stat().st_mode | 0o011)
     server = PostgresServer(tools, folder / "cluster")
     server.start()
     yield server

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.request import urlopen
@@ -67,7 +68,13 @@ class PostgresServer:
         )
 
     def _run(self, tool: str, *arguments: str) -> None:
-        """Run a tool in the folder, not as root: PostgreSQL refuses that."""
+        """Run a tool in the folder, not as root: PostgreSQL refuses that.
+
+        The other user must reach the folder; a pytest that starts meanwhile shuts it again.
+        """
+        for parent in self.folder.parents[:4]:
+            with suppress(PermissionError):
+                parent.chmod(parent.stat().st_mode | 0o011)
         line = " ".join([str(self._tools / tool), *arguments])
         as_user = ["su", "postgres", "-s", "/bin/sh", "-c"] if os.getuid() == 0 else ["sh", "-c"]
         with (self.folder / "tools.log").open("ab") as said:
