@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import polars as pl
@@ -82,9 +82,10 @@ GROUPS = (ScoreParameters, SourceParameters)
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What was written: rows, those of them without an answer, seconds of reading to writing.
+    """What was written: rows, those of them without an answer, seconds from reading to writing.
 
-    `n_rows` are all rows of the result, `n_new` those that this run has answered.
+    `n_rows` are all rows of the result, `n_new` those that this run has answered. `cpu_seconds` are
+    those of the processor, of all threads.
     """
 
     path: Path
@@ -92,6 +93,7 @@ class Scored:
     n_new: int
     n_errors: int
     seconds: float
+    cpu_seconds: float
     artifact: str
 
 
@@ -113,7 +115,7 @@ def score(
     answerer = load_answerer(files)
     result, is_body = _result(wanted, settings), bool(wanted.results)
     if is_body and result.is_whole:  # a run before this one was killed when all was done
-        return Scored(result.path, result.n_rows(), 0, 0, 0.0, "")
+        return Scored(result.path, result.n_rows(), 0, 0, 0.0, 0.0, "")
     with _rows(answerer, wanted, source, settings) as rows:
         scored = run(files, answerer, rows, result, _task(files, wanted, source))
     if is_body:
@@ -129,7 +131,7 @@ def run(
     task: Mapping[str, str],
 ) -> Scored:
     """Answer the rows that no earlier run of the same task has answered, and join the parts."""
-    began = perf_counter()
+    began, cpu_began = perf_counter(), process_time()
     state = result.begin(task)
     n_before = result.n_done()
     slices = rows.slices(SLICE_ROWS, n_before)
@@ -146,8 +148,8 @@ def run(
         result.add_part(0, numbered(_no_answers(answerer), 0))
     name = result.state().get(ARTIFACT, "")
     n_rows = result.finish()
-    seconds = perf_counter() - began
-    return Scored(result.path, n_rows, done - n_before, n_failed, seconds, name)
+    seconds, cpu_seconds = perf_counter() - began, process_time() - cpu_began
+    return Scored(result.path, n_rows, done - n_before, n_failed, seconds, cpu_seconds, name)
 
 
 def _parts(answers: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -256,7 +258,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         scored = score(wanted, source, settings, engine)
         log_metrics({"n_rows": scored.n_rows, "n_errors": scored.n_errors, "s": scored.seconds})
-    told = f"{scored.n_rows} rows, {scored.n_new} of them answered now in {scored.seconds:.1f} s"
+    taken = f"{scored.seconds:.2f} s ({scored.cpu_seconds:.2f} s of processor time)"
+    told = f"{scored.n_rows} rows, {scored.n_new} of them answered now in {taken}"
     print(f"{told}, {scored.n_errors} without an answer; by {scored.artifact or 'an earlier run'}")
     print(f"run {run_id}", flush=True)
 
