@@ -8,7 +8,6 @@ go through standard input and output as one line of JSON each.
 
 import json
 import resource
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Any
 import polars as pl
 
 from pipelines.data.frame_files import FrameFile
-from registry.errors import FrameFileError, MLEngineError, OverloadedError
+from pipelines.data.reader_process import ask
+from registry.errors import FrameFileError, MLEngineError
 
 MEMORY_BYTES = 4_000_000_000
 """Most bytes of data that a process which reads a stranger's file may hold."""
@@ -47,30 +47,13 @@ def check(file: FrameFile, most_rows: int, seconds: float) -> Checked:
         FrameFileError: it cannot be read, or only with more memory or time.
         OverloadedError: this machine has no room for the process now.
     """
-    from pipelines.data.upload_checks import ROOT, environment  # slow, and only for who asks
-
-    asked = {"path": str(file.path), "format": file.format, "most_rows": most_rows}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipelines.data.frame_checks"],
-            input=json.dumps(asked).encode(),
-            capture_output=True,
-            timeout=seconds,
-            cwd=ROOT,
-            env=environment(),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise FrameFileError(BODY, f"it was not read within {seconds:g} s") from None
-    except BlockingIOError as exc:  # no process more
-        raise OverloadedError(1, 1) from exc
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        problem = f"reading it takes more than {MEMORY_BYTES} bytes of memory, or its reader broke"
-        raise FrameFileError(BODY, problem) from None
-    if "problem" in answer:
-        raise FrameFileError(BODY, str(answer["problem"]))
+    answer = ask(
+        "pipelines.data.frame_checks",
+        {"path": str(file.path), "format": file.format, "most_rows": most_rows},
+        seconds,
+        lambda problem: FrameFileError(BODY, problem),
+        f"reading it takes more than {MEMORY_BYTES} bytes of memory, or its reader broke",
+    )
     plain = file.path.with_name(PLAIN)
     known = pl.read_ipc_schema(plain)
     schema = {name: known.get(name, pl.Object()) for name in answer["columns"]}

@@ -8,9 +8,7 @@ Before that the first bytes tell a model file, an archive or a program.
 
 import csv
 import json
-import os
 import resource
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.data.reader_process import ask
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.files import SOURCE as FILES
 from pipelines.data.sources.tables import Table, read_table
@@ -26,10 +25,8 @@ from registry.errors import (
     DataRefusedError,
     MLEngineError,
     ModelFileError,
-    OverloadedError,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("table", "texts", "bars")
 MOST_COLUMNS = 5000
 MOST_NAME_CHARS = 500
@@ -143,41 +140,15 @@ def check(name: str, path: Path, upload: Upload, limits: Limits) -> Contents:
         DataRefusedError: training could not read it, or only with more memory or time.
         OverloadedError: this machine has no room for the process now.
     """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipelines.data.upload_checks"],
-            input=_asked(path, upload, limits),
-            capture_output=True,
-            timeout=limits.seconds,
-            cwd=ROOT,
-            env=environment(),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DataRefusedError(name, f"it was not read within {limits.seconds:g} s") from None
-    except BlockingIOError as exc:  # no process more
-        raise OverloadedError(1, 1) from exc
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        needed = f"reading it takes more than {limits.memory_bytes} bytes of memory"
-        raise DataRefusedError(
-            name, f"{needed} (UPLOAD_CHECK_MEMORY), or its reader broke"
-        ) from None
-    if problem := answer.get("problem"):
-        raise DataRefusedError(name, problem)
+    needed = f"reading it takes more than {limits.memory_bytes} bytes of memory"
+    answer = ask(
+        "pipelines.data.upload_checks",
+        {"path": str(path), "memory_bytes": limits.memory_bytes, "upload": asdict(upload)},
+        limits.seconds,
+        lambda problem: DataRefusedError(name, problem),
+        f"{needed} (UPLOAD_CHECK_MEMORY), or its reader broke",
+    )
     return Contents(upload.kind, upload.format, answer["n_rows"], tuple(answer["columns"]))
-
-
-def _asked(path: Path, upload: Upload, limits: Limits) -> bytes:
-    asked = {"path": str(path), "memory_bytes": limits.memory_bytes, "upload": asdict(upload)}
-    return json.dumps(asked).encode()
-
-
-def environment() -> dict[str, str]:
-    """Return the process's environment: no setting and no secret of the server."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return kept | {"PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "2"}
 
 
 def _known_as(head: bytes, known: tuple[tuple[int, bytes, str], ...]) -> str:

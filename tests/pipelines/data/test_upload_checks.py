@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import safetensors.numpy
 
-from pipelines.data import upload_checks
+from pipelines.data import reader_process
 from pipelines.data.upload_checks import (
     HEAD_BYTES,
     KINDS,
@@ -215,7 +215,7 @@ def test_the_check_runs_apart_and_says_what_is_wrong_without_a_path(csv_file, mo
     with pytest.raises(DataRefusedError, match="churn is refused: churn.csv: row 2") as caught:
         check("churn", csv_file, Upload("table", "csv"), LIMITS)
     assert str(csv_file.parent) not in str(caught.value)
-    assert "DATABASE_URL" not in upload_checks.environment()
+    assert "DATABASE_URL" not in reader_process.environment()
 
 
 @pytest.mark.integration
