@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipelines.data.features import FeatureSet
 from pipelines.data.texts.text_encoders import TextEncoder
 from pipelines.method.agreement import difference
-from pipelines.recipes.inputs import kind_of
+from pipelines.recipes.inputs import kind_of, load_definition
 from pipelines.templates import TEMPLATES, Template
 from pipelines.templates.answer_fields import Answer
 from registry import gates
@@ -25,7 +25,6 @@ from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.errors import (
     BackendUnavailableError,
-    FingerprintMismatchError,
     GoldenRowsError,
     MissingPackageError,
     ModelNotLoadedError,
@@ -113,12 +112,8 @@ def load(
 
 
 def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion:
-    contract = files.contract
+    contract, definition = files.contract, load_definition(files)
     template = TEMPLATES.get(contract.template)
-    definition = kind_of(template).load(contract, files.read)
-    if definition.fingerprint != contract.feature_fingerprint:
-        wanted = contract.feature_fingerprint
-        raise FingerprintMismatchError(contract.feature_set, wanted, definition.fingerprint)
     refusals: tuple[str, ...] = ()
     if template.is_action:
         refusals = gates.refusals(files.record, "trade", template.name)

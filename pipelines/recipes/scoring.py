@@ -19,13 +19,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.recipes.answering import ROW, Answerer, Predict
-from pipelines.recipes.inputs import kind_of
+from pipelines.recipes.inputs import load_definition
 from pipelines.recipes.inputs.frames import FrameInputs
 from pipelines.recipes.scored_rows import Slice
 from pipelines.templates import TEMPLATES
 from registry.backends import BACKENDS
 from registry.errors import (
-    FingerprintMismatchError,
     MissingArtifactError,
     MissingPackageError,
     UnsupportedModelError,
@@ -51,12 +50,8 @@ def load_answerer(files: VersionFiles) -> Answerer:
         ArtifactError: a file is not what was registered.
         FingerprintMismatchError: this code computes other features than the version's.
     """
-    contract = files.contract
+    contract, definition = files.contract, load_definition(files)
     template = TEMPLATES.get(contract.template)
-    definition = kind_of(template).load(contract, files.read)
-    if definition.fingerprint != contract.feature_fingerprint:
-        wanted = contract.feature_fingerprint
-        raise FingerprintMismatchError(contract.feature_set, wanted, definition.fingerprint)
     shut = refusals(files.record, "trade", template.name) if template.is_action else ()
     return Answerer(contract, template, files.decoder, definition, shut, _no_model)
 

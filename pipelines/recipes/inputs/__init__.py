@@ -40,9 +40,10 @@ from pipelines.templates import TEMPLATES, Arrays, Template
 from registry.catalog import Catalog
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
-from registry.errors import TableError
+from registry.errors import FingerprintMismatchError, TableError
 from registry.gates import GateRow
 from registry.settings import PlatformSettings
+from registry.version_files import VersionFiles
 
 if TYPE_CHECKING:
     from pipelines.recipes.recipe import Recipe
@@ -343,3 +344,18 @@ def kind_of(template: str | Template) -> InputKind:
     """Return the kind of input of a template, or of the template of this name."""
     known = TEMPLATES.get(template) if isinstance(template, str) else template
     return INPUT_KINDS.get(known.inputs)
+
+
+def load_definition(files: VersionFiles) -> Definition:
+    """Load the code and files that read requests to a version.
+
+    Raises:
+        ArtifactError: a file is not what was registered.
+        FingerprintMismatchError: this code computes other features than the version's.
+    """
+    contract = files.contract
+    definition = kind_of(contract.template).load(contract, files.read)
+    if definition.fingerprint != contract.feature_fingerprint:
+        wanted = contract.feature_fingerprint
+        raise FingerprintMismatchError(contract.feature_set, wanted, definition.fingerprint)
+    return definition
