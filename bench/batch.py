@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -26,8 +26,8 @@ import polars as pl
 import psutil
 
 from bench.figures import Figure, report, spread
-from bench.loop import environment_of, process
-from demo.processes import ROOT, stop
+from bench.loop import environment_of, process, started
+from demo.processes import ROOT
 
 MODEL = "bench_batch"
 N_FEATURES, N_TRAINING, REPEATS = 24, 20_000, 3
@@ -91,11 +91,11 @@ def _measure(n_rows: int, folder: Path, environment: dict[str, str]) -> Iterator
         yield from _score(rows, folder, environment, fastest)
         with (
             process("serving.app", environment, folder, f"{url}/health"),
-            _worker(environment, folder) as worker,
+            started("pipelines.jobs.worker", environment, folder) as worker,
             httpx.Client(base_url=url, timeout=600) as client,
         ):
             _wait_for_model(client)
-            yield from _by_http(client, rows, folder, worker)
+            yield from _by_http(client, rows, folder, psutil.Process(worker.pid))
             yield from _beside(client, rows)
 
 
@@ -265,23 +265,6 @@ class _Peak:
                 for child in self._root.children(recursive=True):
                     if "pipelines.score" in child.cmdline():
                         self._bytes = max(self._bytes, child.memory_info().rss)
-
-
-@contextmanager
-def _worker(environment: dict[str, str], folder: Path) -> Iterator[psutil.Process]:
-    with (folder / "worker.log").open("wb") as log:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.jobs.worker"],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield psutil.Process(started.pid)
-    finally:
-        stop({"worker": started})
 
 
 if __name__ == "__main__":

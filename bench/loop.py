@@ -47,13 +47,13 @@ def main() -> None:
 def _measure(repeats: int, environment: dict[str, str], folder: Path) -> Iterator[Figure]:
     tracking = environment["MLFLOW_TRACKING_URI"]
     with process("registry.tracking_server", environment, folder, f"{tracking}/health"):
-        yield _median("main_s", repeats, lambda: _mlflow_run("main", MAIN, environment))
+        yield _median("main_s", repeats, lambda: mlflow_run("main", MAIN, environment))
         replay = Replay.of_sample()
         with _serving(environment, folder) as client:
             yield from _predictions(client, replay)
         yield _median("serving_ready_s", repeats, lambda: _start_serving(environment, folder))
         parameters = {"model_name": MODEL, "start": "2007-01-01"}
-        yield _median("drift_s", 1, lambda: _mlflow_run("drift", parameters, environment))
+        yield _median("drift_s", 1, lambda: mlflow_run("drift", parameters, environment))
 
 
 def _median(name: str, repeats: int, measured: Callable[[], float]) -> Figure:
@@ -119,7 +119,8 @@ def _start_serving(environment: dict[str, str], folder: Path) -> float:
         return time.perf_counter() - began
 
 
-def _mlflow_run(entry_point: str, parameters: dict[str, str], environment: dict[str, str]) -> float:
+def mlflow_run(entry_point: str, parameters: dict[str, str], environment: dict[str, str]) -> float:
+    """Run an entry point, which must succeed; return the seconds that it took."""
     given = [part for k, v in parameters.items() for part in ("-P", f"{k}={v}")]
     line = ["mlflow", "run", ".", "-e", entry_point, "--env-manager", "local", *given]
     began = time.perf_counter()
@@ -146,8 +147,18 @@ def process(
     module: str, environment: dict[str, str], folder: Path, ready_url: str
 ) -> Iterator[None]:
     """Run a module until the work ends, from when its page answers."""
+    with started(module, environment, folder) as running:
+        wait_for(ready_url, 90, {module: running}, folder)
+        yield
+
+
+@contextmanager
+def started(
+    module: str, environment: dict[str, str], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a module until the work ends, its output in `folder`."""
     with (folder / f"{module}.log").open("wb") as log:
-        started = subprocess.Popen(
+        running = subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=ROOT,
             env=environment,
@@ -156,10 +167,9 @@ def process(
             start_new_session=True,
         )
     try:
-        wait_for(ready_url, 90, {module: started}, folder)
-        yield
+        yield running
     finally:
-        stop({module: started})
+        stop({module: running})
 
 
 def environment_of(folder: Path) -> dict[str, str]:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from bench.figures import Figure, report
-from bench.loop import MAIN, MODEL, _mlflow_run, environment_of, process
+from bench.loop import MAIN, MODEL, environment_of, mlflow_run, process
 from demo.market import Replay
 
 N_WARM, N_ALONE, N_TOGETHER = 500, 2_000, 5_000
@@ -195,7 +195,7 @@ def main() -> None:
         tracking = environment["MLFLOW_TRACKING_URI"]
         url = f"http://127.0.0.1:{environment['ML_ENGINE_PORT']}"
         with process("registry.tracking_server", environment, Path(folder), f"{tracking}/health"):
-            _mlflow_run("main", MAIN, environment)
+            mlflow_run("main", MAIN, environment)
             _pin(0)  # the server inherits it
             with process("serving.app", environment, Path(folder), f"{url}/health"):
                 _pin(1)
