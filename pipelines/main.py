@@ -14,6 +14,7 @@ from time import perf_counter
 from pipelines import progress
 from pipelines.convert import convert
 from pipelines.parameters import (
+    OF_MAIN,
     FlavorParameters,
     JudgementParameters,
     PromotionParameters,
@@ -44,13 +45,7 @@ from registry.version_files import artifacts
 from registry.version_rows import Version
 from registry.versions import Registry
 
-GROUPS = (
-    SourceParameters,
-    RecipeParameters,
-    JudgementParameters,
-    PromotionParameters,
-    FlavorParameters,
-)
+GROUPS = OF_MAIN
 
 TRAINED, VALIDATED, CONVERTED = 0.65, 0.9, 0.97
 """Shares of the run after which each stage has ended, for its progress; the report is last."""

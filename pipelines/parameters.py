@@ -203,6 +203,16 @@ class FlavorParameters:
         )
 
 
+OF_MAIN = (
+    SourceParameters,
+    RecipeParameters,
+    JudgementParameters,
+    PromotionParameters,
+    FlavorParameters,
+)
+"""The groups of the entry point `main`, which are also what a caller may ask for over HTTP."""
+
+
 def _listed(name: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     """Return the parts of `a,b`, each of which must be known."""
     found = tuple(part.strip() for part in text.split(",") if part.strip())

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.recipes.acceptance import GROUPS, LARGEST_NUMBER, LONGEST_TEXT
+from pipelines.parameters import OF_MAIN
+from pipelines.recipes.acceptance import LARGEST_NUMBER, LONGEST_TEXT
 from registry.contract import Json
 from registry.managed_models import Description
 from registry.versions import NAME
 from serving.schemas import NAME_PATTERN, Name
 
-HELP = {item.name: item.metadata["help"] for group in GROUPS for item in fields(group)}
+HELP = {item.name: item.metadata["help"] for group in OF_MAIN for item in fields(group)}
 LINE_BREAKS = "\n\t"
 MOST_TAGS = 50
 

@@ -23,9 +23,7 @@ from pipelines.data.tables.row_data import refuse_bar_parameters
 from pipelines.data.uploads import SOURCE as UPLOADED
 from pipelines.data.uploads import Uploads
 from pipelines.parameters import (
-    FlavorParameters,
-    JudgementParameters,
-    PromotionParameters,
+    OF_MAIN,
     RecipeParameters,
     SourceParameters,
     parse_time,
@@ -38,13 +36,6 @@ from registry.errors import DataMissingError, ParameterError, UnknownNameError
 from registry.settings import PlatformSettings
 from registry.versions import check_model_id
 
-GROUPS = (
-    SourceParameters,
-    RecipeParameters,
-    JudgementParameters,
-    PromotionParameters,
-    FlavorParameters,
-)
 DECIDED_HERE = ("champion", "trigger", "promote")
 """Parameters that a route sets, and no caller."""
 SOURCES_FROM_OUTSIDE = (UPLOADED, "sample", "store", "synthetic")
@@ -85,7 +76,7 @@ def accept(
         if name not in known:
             raise UnknownNameError("parameter", name, known)
         payload[name] = _typed(name, value, known[name].type)
-    source, wanted, judgement, _, flavors = (_group(group, payload) for group in GROUPS)
+    source, wanted, judgement, _, flavors = (_group(group, payload) for group in OF_MAIN)
     asked = Asked.of(wanted)
     if not _repeats(payload, recorded, ("template", "architecture", "parameters", "options")):
         _refuse_paths(asked)
@@ -101,7 +92,7 @@ def accept(
 
 
 def _known(allowed: Collection[str]) -> "dict[str, Field[Any]]":
-    every = {item.name: item for group in GROUPS for item in fields(group)}
+    every = {item.name: item for group in OF_MAIN for item in fields(group)}
     return {
         name: item for name, item in every.items() if name not in DECIDED_HERE or name in allowed
     }

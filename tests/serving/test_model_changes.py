@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipelines.jobs import queue
-from pipelines.parameters import RecipeParameters
-from pipelines.recipes.acceptance import DECIDED_HERE, GROUPS
+from pipelines.parameters import OF_MAIN, RecipeParameters
+from pipelines.recipes.acceptance import DECIDED_HERE
 from registry import events, managed_models, version_rows
 from serving.keys import Rights, make_key
 from serving.model_bodies import HELP, Recipe
@@ -214,7 +214,7 @@ def test_a_key_makes_and_sees_only_its_models(client, key, database):
 
 def test_every_parameter_that_a_caller_may_choose_is_a_field():
     assert set(Recipe.model_fields) == set(HELP) - {*DECIDED_HERE, "model_name"}
-    assert GROUPS[1] is RecipeParameters
+    assert OF_MAIN[1] is RecipeParameters
 
 
 def test_a_model_whose_first_training_failed_has_no_versions_and_its_recipe_is_mended(
