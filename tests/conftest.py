@@ -1,7 +1,7 @@
 """Fixtures that every package's tests share: settings on tmp_path, the engine database, MLflow.
 
-An empty MLflow SQLite file takes seconds to make, so one is prepared per test run (shared by the
-pytest-xdist workers) and copied per test.
+An empty MLflow SQLite file takes seconds to make, so one is prepared per release of MLflow (kept in
+pytest's cache, shared by the pytest-xdist workers) and copied per test.
 """
 
 import os
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -77,11 +78,19 @@ def compiled_kernels(shared_folder: Path) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlatformSettings:
-    """Settings of a fresh embedded installation; MLflow is at the default address (not started)."""
+def new_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlatformSettings:
+    """Settings of an installation that does not exist yet; MLflow's address answers nothing."""
     for variable in ("DATABASE_URL", "DATA_DIR", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(variable, raising=False)
     return PlatformSettings(data_dir=tmp_path / "var")
+
+
+@pytest.fixture
+def settings(new_settings: PlatformSettings, prepared_engine_database: Path) -> PlatformSettings:
+    """`new_settings` whose engine database is there and migrated."""
+    new_settings.data_dir.mkdir(parents=True)
+    shutil.copy(prepared_engine_database, new_settings.data_dir / "engine.db")
+    return new_settings
 
 
 @pytest.fixture(scope="session")
@@ -93,10 +102,8 @@ def prepared_engine_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def engine(settings: PlatformSettings, prepared_engine_database: Path) -> Iterator[sa.Engine]:
+def engine(settings: PlatformSettings) -> Iterator[sa.Engine]:
     """A migrated engine database."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    shutil.copy(prepared_engine_database, settings.data_dir / "engine.db")
     opened = open_engine(settings)
     yield opened
     opened.dispose()
@@ -129,9 +136,11 @@ def postgres_engine(postgres_settings: PlatformSettings) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture(scope="session")
-def prepared_mlflow(shared_folder: Path) -> Path:
-    """An MLflow SQLite file with one experiment called `tests`, made once per test run."""
-    prepared = shared_folder / "prepared-mlflow.db"
+def prepared_mlflow(pytestconfig: pytest.Config) -> Path:
+    """An MLflow SQLite file with one experiment called `tests`, made once per release of MLflow."""
+    kept = pytestconfig.cache
+    assert kept is not None
+    prepared = kept.mkdir("mlflow") / f"{version('mlflow')}.db"
     with FileLock(f"{prepared}.lock"):
         if not prepared.exists():
             making = prepared.with_suffix(".making")

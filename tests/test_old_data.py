@@ -23,6 +23,7 @@ RELEASES = sorted(path.parent for path in Path(__file__).parent.glob("data/*/eng
 def old_engine(request, settings):
     """The engine database of a release, opened by this code, beside its artifact cache."""
     shutil.copytree(request.param / "cache", settings.cache_dir)
+    (settings.data_dir / "engine.db").unlink()
     with sqlite3.connect(settings.data_dir / "engine.db") as connection:
         connection.executescript((request.param / "engine.sql").read_text())
         connection.execute(

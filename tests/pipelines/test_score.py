@@ -348,6 +348,7 @@ def test_parameters_that_do_not_fit_are_refused():
             stage._check(wanted)
 
 
+@pytest.mark.integration
 def test_bars_are_scored_at_every_time_with_a_whole_history(made, tmp_path, capsys):
     output = tmp_path / "scored.parquet"
     source = ("--source", "synthetic", "--symbols", "AAA,BBB", "--end", "2003-12-31")

@@ -80,12 +80,12 @@ def test_opening_a_current_database_does_not_import_alembic(settings, engine):
 
 
 @pytest.mark.integration
-def test_several_processes_may_open_a_new_database_at_once(settings):
+def test_several_processes_may_open_a_new_database_at_once(new_settings):
     started = [
-        subprocess.Popen([sys.executable, "-c", OPEN, str(settings.data_dir)]) for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", OPEN, str(new_settings.data_dir)]) for _ in range(3)
     ]
     assert [process.wait(timeout=60) for process in started] == [0, 0, 0]
-    assert found_revision(database.connect(settings)) == REVISION
+    assert found_revision(database.connect(new_settings)) == REVISION
 
 
 def test_a_database_of_a_newer_release_is_refused(settings, engine):
@@ -106,10 +106,10 @@ def test_postgresql_opens_once_it_is_migrated(postgres_settings, postgres_engine
     open_engine(postgres_settings).dispose()
 
 
-def test_a_server_that_does_not_answer_is_one_clear_line_without_the_password(settings):
+def test_a_server_that_does_not_answer_is_one_clear_line_without_the_password(new_settings):
     url = "postgresql+psycopg://engine:secret@127.0.0.1:1/engine"
     with pytest.raises(DatabaseUnavailableError) as raised:
-        open_engine(settings.model_copy(update={"database_url": url}))
+        open_engine(new_settings.model_copy(update={"database_url": url}))
     assert "does not answer" in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -144,8 +144,8 @@ def test_reading_does_not_wait_for_a_writer(engine):
         assert reader.scalar(sa.select(sa.func.count()).select_from(tables.schedules)) == 0
 
 
-def test_an_opened_engine_is_closed_however_the_work_ends(settings):
-    with pytest.raises(ZeroDivisionError), opened_engine(settings) as engine:
+def test_an_opened_engine_is_closed_however_the_work_ends(new_settings):
+    with pytest.raises(ZeroDivisionError), opened_engine(new_settings) as engine:
         with reading(engine) as connection:
             connection.execute(sa.text("SELECT 1"))
         assert engine.pool.checkedin() == 1

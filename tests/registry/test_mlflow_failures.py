@@ -45,7 +45,7 @@ def server():
     """Start a server with answers; its address."""
     handler = type("Answering", (Failing,), {"answers": {}})
     listening = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=listening.serve_forever)
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
     thread.start()
 
     def start(answers):

@@ -42,7 +42,6 @@ def test_a_database_inside_the_data_directory_is_the_platforms(settings: Platfor
 
 def test_another_server_than_the_recorded_one_is_foreign(settings: PlatformSettings) -> None:
     check_tracking_uri("http://mlflow.example:5000", settings)
-    settings.data_dir.mkdir(parents=True)
     (settings.data_dir / TRACKING_URI_FILE).write_text("http://127.0.0.1:5001\n")
     check_tracking_uri("http://127.0.0.1:5001/", settings)
     with pytest.raises(
