@@ -89,14 +89,14 @@ def _brought_up_to(before: BarSeries | None, symbol: str, tail: pl.DataFrame) ->
     """Return the arrays of `tail`, converting only what `before` lacks."""
     if before is None:
         return BarSeries.from_frame(symbol, tail.rechunk())
-    stamps = tail["timestamp"].to_physical().to_numpy()
+    stamps = tail["timestamp"].to_numpy().view(np.int64)
     if np.array_equal(stamps, before.timestamp):
         return before
     n_new = int((stamps > before.timestamp[-1]).sum())
     n_old = len(stamps) - n_new
     if n_old == 0 or not np.array_equal(stamps[:n_old], before.timestamp[-n_old:]):
         return BarSeries.from_frame(symbol, tail.rechunk())  # a bar was inserted between others
-    new = BarSeries.from_frame(symbol, tail.tail(n_new).rechunk())
+    new = BarSeries.from_frame(symbol, tail.tail(n_new))
     joined = {
         name: np.concatenate([getattr(before, name)[-n_old:], getattr(new, name)])
         for name in ARRAYS

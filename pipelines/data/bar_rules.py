@@ -10,7 +10,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 from registry.errors import BarsError, ParameterError
@@ -166,6 +168,36 @@ BAR_RULES: tuple[Rule, ...] = (usable_rows, time_order, unique_times, uncrossed_
 
 HISTORY_RULES: tuple[Rule, ...] = (known_volume, enclosed_prices, holes)
 """Rules that need a whole history."""
+
+
+def is_faultless(frame: pl.DataFrame) -> bool:
+    """Return whether the frame is in order and no rule of `BAR_RULES` has anything to say of it.
+
+    For the few bars of a feed, of which the rules themselves take milliseconds. False means that
+    the rules must be asked: a column that is null in some rows only is left to them.
+    """
+    symbols, n = frame["symbol"], len(frame)
+    if symbols.null_count() or frame["timestamp"].null_count() or frame["close"].null_count():
+        return False
+    known = {c: frame[c].to_numpy() for c in VALUE_COLUMNS if frame[c].null_count() < n}
+    if any(frame[c].null_count() or not np.isfinite(known[c]).all() for c in known):
+        return False
+    if any(c in known and not (known[c] > 0).all() for c in PRICE_COLUMNS):
+        return False
+    if any(c in known and (known[c] < 0).any() for c in ("volume", "spread")):
+        return False
+    if "high" in known and "low" in known and (known["high"] < known["low"]).any():
+        return False
+    return symbols[0] != "" and is_in_order(frame)
+
+
+def is_in_order(frame: pl.DataFrame) -> bool:
+    """Return whether a frame is sorted by symbol and time, without a null, each pair once."""
+    symbols, stamps = frame["symbol"].to_list(), frame["timestamp"].to_numpy()
+    if None in symbols or np.isnat(stamps).any():
+        return False
+    return all(a < b for a, b in pairwise(zip(symbols, stamps.tolist(), strict=True)))
+
 
 _KEY = ("symbol", "timestamp")
 

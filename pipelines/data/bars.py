@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.data.bar_rules import BAR_RULES, HISTORY_RULES, Ledger
+from pipelines.data.bar_rules import BAR_RULES, HISTORY_RULES, Ledger, is_faultless
 from registry.errors import BarsError, MissingColumnsError, ParameterError, TooLittleHistoryError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
@@ -35,6 +35,10 @@ SCHEMA: dict[str, pl.DataType] = {
     "vwap": pl.Float64(),
     "spread": pl.Float64(),
 }
+
+
+CONFORMING = {"row": pl.Int64(), **SCHEMA}
+"""Columns of the frames that rules take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class BarSeries:
         arrays = {  # `to_numpy` turns the nulls of a float column into NaN
             c: frame[c].to_numpy() for c in SCHEMA if c not in ("symbol", "timestamp")
         }
-        return cls(symbol, frame["timestamp"].to_physical().to_numpy(), **arrays)
+        return cls(symbol, frame["timestamp"].to_numpy().view(np.int64), **arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,8 @@ def check_bars(
     """
     ledger = Ledger(where, policy)
     frame = _conform(frame, where)
+    if not is_history and len(frame) and is_faultless(frame):
+        return pl.DataFrame([frame.get_column(c) for c in SCHEMA]), ()
     for rule in (*BAR_RULES, *HISTORY_RULES) if is_history else BAR_RULES:
         frame = rule(frame, ledger)
     if frame.is_empty():
@@ -169,6 +175,8 @@ def _conform(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     missing = [c for c in ("symbol", "timestamp", "close") if c not in frame.columns]
     if missing:
         raise MissingColumnsError(where or "a bar frame", missing, f"it has {frame.columns}")
+    if dict(frame.schema) == CONFORMING:
+        return frame
     times = frame.schema["timestamp"]
     stamp = pl.col("timestamp")
     if isinstance(times, pl.Datetime) and times.time_zone is None:

@@ -4,9 +4,10 @@ A reader takes one `HeldBars` and looks at it as long as it likes. New bars make
 shares the frames of every symbol that they do not touch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby, pairwise
 
 import polars as pl
 
@@ -34,8 +35,7 @@ class HeldBars:
     def with_rows(self, rows: pl.DataFrame) -> "HeldBars":
         """Return these bars and rows that are sorted and unique; a time held already stays."""
         frames, newest = dict(self.frames), dict(self.newest)
-        for (name,), part in rows.partition_by("symbol", as_dict=True).items():
-            symbol = str(name)
+        for symbol, part in by_symbol(rows):
             frames[symbol] = self._merged(symbol, part)
             newest[symbol] = frames[symbol]["timestamp"][-1]
         return replace(self, frames=frames, newest=newest)
@@ -44,10 +44,10 @@ class HeldBars:
         held = self.frames.get(symbol)
         if held is None:
             return rows
-        merged = pl.concat([held, rows], rechunk=held.n_chunks() >= MAX_CHUNKS)
+        merged = held.vstack(rows)
         if rows["timestamp"][0] <= self.newest[symbol]:
-            merged = merged.unique(KEY, keep="first").sort(KEY)
-        return merged
+            return merged.unique(KEY, keep="first").sort(KEY)
+        return merged.rechunk() if merged.n_chunks() > MAX_CHUNKS else merged
 
     def check_days(self, fresh: pl.DataFrame) -> None:
         """Refuse a second bar of a symbol's UTC day under another label.
@@ -58,6 +58,8 @@ class HeldBars:
         Raises:
             BarsError: there would be two; names the symbol and both times.
         """
+        if self._are_later_days(fresh):
+            return
         stamps = fresh.select(KEY)
         near = [
             self.frames[s].select(KEY).filter(pl.col("timestamp").dt.date() >= first)
@@ -76,11 +78,21 @@ class HeldBars:
             problem = f"{told}, at {first:%Y-%m-%d %H:%M} and {label:%H:%M} UTC"
             raise BarsError(problem, "appended bars", "label every bar of a day alike", told)
 
+    def _are_later_days(self, fresh: pl.DataFrame) -> bool:
+        """Return whether each row is of a later UTC day than every bar of its symbol before it."""
+        for symbol, rows in by_symbol(fresh):
+            days = [stamp.date() for stamp in rows["timestamp"]]
+            if symbol in self.newest:
+                days.insert(0, self.newest[symbol].date())
+            if any(later <= earlier for earlier, later in pairwise(days)):
+                return False
+        return True
+
     def split(self, fresh: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
         """Return the rows not held yet, how many are held alike, a line for each that differs."""
         known = [
             self.frames[s].filter(pl.col("timestamp").is_in(rows["timestamp"].implode()))
-            for (s,), rows in fresh.partition_by("symbol", as_dict=True).items()
+            for s, rows in by_symbol(fresh)
             if s in self.newest and rows["timestamp"][0] <= self.newest[s]
         ]
         known = [rows for rows in known if not rows.is_empty()]
@@ -89,6 +101,15 @@ class HeldBars:
         held = pl.concat(known)
         n_alike, conflicts = compare(fresh, held)
         return fresh.join(held, on=KEY, how="anti", maintain_order="left"), n_alike, conflicts
+
+
+def by_symbol(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield each symbol of rows that are sorted by it, with its rows; shares the memory."""
+    start = 0
+    for symbol, group in groupby(rows["symbol"].to_list()):
+        n_rows = sum(1 for _ in group)
+        yield symbol, rows.slice(start, n_rows)
+        start += n_rows
 
 
 def compare(offered: pl.DataFrame, held: pl.DataFrame) -> tuple[int, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipelines.data.bar_rules import is_in_order
 from pipelines.data.bars import SCHEMA, Bars, check_bars, parse_interval
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.held_bars import HeldBars, compare
@@ -181,11 +182,10 @@ def _caught_up(folder: SegmentFolder, held: HeldBars) -> HeldBars:
         changed_ns, names = folder.listed()
         try:
             held, missing = _missing(folder, held, names)
-            rows = folder.load(missing)
+            found = held.with_rows(folder.load(missing)) if missing else held
         except FileNotFoundError:  # merged meanwhile
             continue
         basis = held.price_basis or (_read_basis(folder.directory) if names else "")
-        found = held if rows.is_empty() else held.with_rows(rows)
         return replace(found, price_basis=basis, names=names, changed_ns=changed_ns)
 
 
@@ -216,7 +216,9 @@ def _distinct(frame: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
     """
     if not {*KEY, "close"} <= set(frame.columns):
         check_bars(frame, policy="strict", where="appended bars", is_history=False)
-    first = frame.unique(KEY, keep="first", maintain_order=True).sort(KEY)
+    first = frame
+    if not is_in_order(frame):
+        first = frame.unique(KEY, keep="first", maintain_order=True).sort(KEY)
     checked, _ = check_bars(first, policy="strict", where="appended bars", is_history=False)
     if len(first) == len(frame):
         return checked, 0, ()

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.data.bar_rules import BAR_RULES, Ledger, is_faultless
 from pipelines.data.bars import (
+    CONFORMING,
     SCHEMA,
     Bars,
     check_bars,
@@ -242,3 +244,46 @@ def test_times_survive_the_way_to_microseconds_and_back_to_the_last_digit():
     for time in (MONDAY, MONDAY + timedelta(microseconds=1), datetime(1969, 7, 20, tzinfo=UTC)):
         assert from_microseconds(to_microseconds(time)) == time
     assert to_microseconds(datetime(1970, 1, 1, 0, 0, 1, 7, tzinfo=UTC)) == 1_000_007
+
+
+ODD = st.sampled_from([None, 1.0, 2.0, 2.0, 1.5, 0.0, -1.0, float("nan"), float("inf")])
+ODD_ROW = st.tuples(
+    st.sampled_from(["AAA", "BBB", "", None]),
+    st.sampled_from([MONDAY, MONDAY + timedelta(days=1), None]),
+    *[ODD] * 7,
+)
+FINE_ROW = st.tuples(
+    st.sampled_from(["AAA", "BBB"]),
+    st.sampled_from([MONDAY + timedelta(days=d) for d in range(9)]),
+    *[st.just(1.0)] * 7,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(rows=st.lists(st.one_of(FINE_ROW, FINE_ROW, ODD_ROW), min_size=1, max_size=5))
+def test_bars_called_faultless_pass_every_rule_unchanged(rows):
+    frame = pl.DataFrame(
+        [(i + 1, *row) for i, row in enumerate(rows)], schema=CONFORMING, orient="row"
+    )
+    ledger, ruled = Ledger("test", "strict"), frame
+    try:
+        for rule in BAR_RULES:
+            ruled = rule(ruled, ledger)
+    except BarsError:
+        assert not is_faultless(frame)
+        return
+    if is_faultless(frame):
+        assert ruled.equals(frame, null_equal=True)
+        assert ledger.lines == []
+
+
+def test_plain_bars_in_order_are_faultless_and_what_the_rules_must_see_is_not():
+    plain = check(frame_of(0, 1))[0]
+    row = pl.Series("row", [1, 2], dtype=pl.Int64())
+    assert is_faultless(plain.insert_column(0, row))
+    for column, value in (("close", -1.0), ("high", 1.0), ("spread", -0.1), ("symbol", "")):
+        changed = plain.with_columns(
+            pl.when(pl.col("row") == 1).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)
+        )
+        assert not is_faultless(changed)
+    assert not is_faultless(plain.reverse())
