@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
-from pipelines.data.features import PanelSet, windows
+from pipelines.data.features import is_panel
 from pipelines.recipes.inputs.feature_rows import FLOAT32_MAX
 from registry.errors import (
     BarsError,
@@ -46,9 +46,9 @@ class _Now:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One symbol's part of the batch."""
+    """One symbol's part of the batch; `values` are (window, n_features), maybe not finite."""
 
-    x: NDArray[np.float32]
+    values: NDArray[np.float64]
     context: Mapping[str, float]
     source: Provenance
 
@@ -68,7 +68,7 @@ def gather(
     horizons = horizons_of(request, symbols)
     look = online.history.look(version.contract.interval)
     panel = None
-    if isinstance(version.feature_set, PanelSet):
+    if is_panel(version.feature_set):
         panel = _panel(request, version, online.panels, look, given)
     find = _finder(request, version, online, panel)
     errors = dict(given.errors)
@@ -135,8 +135,9 @@ def _stacked(
     ignored: tuple[str, ...],
     version: LoadedVersion,
 ) -> Batch:
-    shape = (0, *(size or 0 for size in version.contract.inputs.shape[1:]))
-    X = np.concatenate([s.x for s in steps.values()]) if steps else np.empty(shape, np.float32)
+    steps, errors = _usable(steps, errors, version)
+    shape = (len(steps), *(size or 0 for size in version.contract.inputs.shape[1:]))
+    X = np.array([s.values for s in steps.values()], dtype=np.float32).reshape(shape)
     context = {
         name: np.array([s.context[name] for s in steps.values()], dtype=np.float64)
         for name in version.context_names
@@ -144,6 +145,23 @@ def _stacked(
     provenance = tuple(s.source for s in steps.values())
     unseen = tuple(sorted(set(steps) - set(version.contract.symbols)))
     return Batch(tuple(steps), X, context, provenance, errors, ignored, form="bars", unseen=unseen)
+
+
+def _usable(
+    steps: Mapping[str, _Step], errors: Mapping[str, MLEngineError], version: LoadedVersion
+) -> tuple[Mapping[str, _Step], Mapping[str, MLEngineError]]:
+    """Return the steps that a model can take, and an error for every other one."""
+    if not steps:
+        return steps, errors
+    largest = np.abs([s.values for s in steps.values()]).max(axis=(1, 2))
+    refused = ~(largest <= FLOAT32_MAX)  # NaN too
+    if not refused.any():
+        return steps, errors
+    names = [symbol for symbol, is_refused in zip(steps, refused, strict=True) if is_refused]
+    return (
+        {symbol: step for symbol, step in steps.items() if symbol not in names},
+        {**errors, **{symbol: _refusal(symbol, steps[symbol].values, version) for symbol in names}},
+    )
 
 
 def _has_price(given: columns.Columns) -> bool:
@@ -178,16 +196,20 @@ def _needed(version: LoadedVersion) -> int:
 
 def _step(held: StoredBars, now: _Now, version: LoadedVersion, find: Find) -> _Step:
     """Return one symbol's part of the batch."""
-    series, needed = held.series, _needed(version)
+    series = held.series
     end = int(series.timestamp[-1])
     forming = _forming(series, now, version) if now.forming.bar else None
-    if (n_bars := len(series if forming is None else forming)) < needed:
+    n_bars, needed = len(series if forming is None else forming), _needed(version)
+    if n_bars < needed:
         what = f"{version.model_id} v{version.number} for {series.symbol}"
         raise TooLittleHistoryError(what, needed, n_bars, "post earlier bars to /bars")
     found = find(series, forming)
-    x = _overridden(found, now.forming, version)
-    source = Provenance(_time(int(found.series.timestamp[-1])), _time(end), held.price_basis)
-    return _Step(x, found.context, source)
+    values = _overridden(found, now.forming, version) if now.forming.overrides else found.values
+    history_end = _time(end)
+    as_of = history_end
+    if found.series is not series:  # with a forming bar, or a panel that waits for a late one
+        as_of = _time(int(found.series.timestamp[-1]))
+    return _Step(values, found.context, Provenance(as_of, history_end, held.price_basis))
 
 
 def _forming(series: BarSeries, now: _Now, version: LoadedVersion) -> BarSeries:
@@ -199,23 +221,27 @@ def _forming(series: BarSeries, now: _Now, version: LoadedVersion) -> BarSeries:
 
 def _overridden(
     found: NewestStep, forming: FormingStep, version: LoadedVersion
-) -> NDArray[np.float32]:
-    """Return the model's input, (1, n_features) or (1, window, n_features), all finite."""
+) -> NDArray[np.float64]:
+    """Return the features (window, n_features) with what the caller gives for the newest step."""
     values, close = found.values.copy(), float(found.series.close[-1])
-    symbol, names = found.series.symbol, version.contract.feature_names
+    names = version.contract.feature_names
     for given, value in forming.overrides.items():
         alias = columns.alias_of(given, version.feature_set)
         values[-1, names.index(alias.feature)] = columns.in_feature_unit(value, alias, close)
+    return values
+
+
+def _refusal(symbol: str, values: NDArray[np.float64], version: LoadedVersion) -> MLEngineError:
+    """Name the first feature that is not finite, or the largest one that no model can take."""
+    names = version.contract.feature_names
     if not np.isfinite(values).all():
         feature = names[int(np.flatnonzero(~np.isfinite(values).all(axis=0))[0])]
         problem = f"feature {feature!r} cannot be computed from the newest bars"
         hint = f"give all of {', '.join(version.feature_set.needs)}"
-        raise BarsError(problem, symbol, hint)
+        return BarsError(problem, symbol, hint)
     largest = np.abs(values).max(axis=0)
-    if largest.max() > FLOAT32_MAX:
-        feature = names[int(largest.argmax())]
-        raise ValueRangeError(f"{symbol}.{feature}", float(largest.max()))
-    return windows(values, [len(values) - 1], version.contract.window)
+    feature = names[int(largest.argmax())]
+    return ValueRangeError(f"{symbol}.{feature}", float(largest.max()))
 
 
 def _forming_time(end: int, timestamp: datetime | None, interval: str) -> int:

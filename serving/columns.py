@@ -32,6 +32,9 @@ class FormingStep:
     overrides: Mapping[str, float] = field(default_factory=dict)
 
 
+NOTHING_KNOWN = FormingStep()
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The whole form: the facts or the error of each symbol, and what no feature uses."""
@@ -56,7 +59,7 @@ def read(
         ShapeError: a list that is used has another length than `symbols`.
     """
     if features is None:
-        return Columns({symbol: FormingStep() for symbol in symbols}, {}, ())
+        return Columns(dict.fromkeys(symbols, NOTHING_KNOWN), {}, ())
     indicators, ignored = _split(features, feature_set)
     ignored += _unused(features, used_columns)
     lists = {"price_data": features.price_data, "volume": features.volume} | {

@@ -14,7 +14,7 @@ from threading import Lock
 import numpy as np
 
 from pipelines.data.bars import BarSeries, from_microseconds
-from pipelines.data.features import PanelSet, check_columns, compute_all
+from pipelines.data.features import check_columns, compute_all, is_panel
 from pipelines.templates import over_bars
 from registry.errors import BarsError, ParameterError, TooFewSymbolsError
 from serving.loading import LoadedVersion
@@ -110,7 +110,7 @@ def panel_of(every: Mapping[str, BarSeries], at: int, version: LoadedVersion) ->
         TooFewSymbolsError: too few symbols have a bar there.
     """
     feature_set, template = version.feature_set, over_bars(version.template)
-    assert isinstance(feature_set, PanelSet)
+    assert is_panel(feature_set)
     known = [one.slice(0, int((one.timestamp <= at).sum())) for one in every.values()]
     present = [one for one in known if _has_bar(one, at)]
     if len(present) < feature_set.min_symbols:

@@ -14,10 +14,10 @@ from pipelines.data.bars import BarSeries
 from pipelines.data.features import (
     FEATURE_SETS,
     FeatureSet,
-    PanelSet,
     check_columns,
     compute_all,
     fingerprint,
+    is_panel,
     windows,
 )
 from pipelines.data.features.streaming import FeatureStream, bar_at
@@ -51,7 +51,7 @@ def universe(feature_set: FeatureSet, series: BarSeries) -> list[BarSeries]:
 
     A companion's bar is a function of the series' bar: cutting one cuts all.
     """
-    n_others = feature_set.min_symbols - 1 if isinstance(feature_set, PanelSet) else 0
+    n_others = feature_set.min_symbols - 1 if is_panel(feature_set) else 0
     day = series.timestamp / 86_400_000_000
     factors = [np.exp(0.03 * np.sin((i + 1.7) * day)) for i in range(n_others)]
     others = [

@@ -14,7 +14,7 @@ Guarantees of every set:
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,6 @@ class FeatureSet(Protocol):
         ...
 
 
-@runtime_checkable
 class PanelSet(FeatureSet, Protocol):
     """A set that sees all symbols of a universe at once; `compute` and `stream` refuse.
 
@@ -92,6 +91,11 @@ class PanelSet(FeatureSet, Protocol):
             TooFewSymbolsError: fewer than `min_symbols` symbols.
         """
         ...
+
+
+def is_panel(feature_set: FeatureSet) -> TypeGuard[PanelSet]:
+    """Return whether a set sees all symbols at once."""
+    return hasattr(feature_set, "compute_panel")
 
 
 FEATURE_SETS: Catalog[FeatureSet] = Catalog(
@@ -144,7 +148,7 @@ def compute_all(feature_set: FeatureSet, series: Sequence[BarSeries]) -> list[ND
     Raises:
         TooFewSymbolsError: a panel set, and fewer symbols than it needs.
     """
-    if isinstance(feature_set, PanelSet):
+    if is_panel(feature_set):
         return feature_set.compute_panel(series)
     return [feature_set.compute(one) for one in series]
 
@@ -155,7 +159,7 @@ def fingerprint(feature_set: FeatureSet) -> str:
     The set is run on fixed bars and its newest values, rounded to six significant digits, are
     hashed with the names. A renamed variable keeps the fingerprint; a changed formula does not.
     """
-    n_symbols = feature_set.min_symbols if isinstance(feature_set, PanelSet) else 1
+    n_symbols = feature_set.min_symbols if is_panel(feature_set) else 1
     n_bars = max(600, feature_set.min_history)
     values = compute_all(feature_set, [_probe(n_bars, i) for i in range(n_symbols)])
     rows = (row for one in values for row in one[-50:])

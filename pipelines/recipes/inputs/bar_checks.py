@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import BarSeries
-from pipelines.data.features import FeatureSet, PanelSet, compute_all
+from pipelines.data.features import FeatureSet, compute_all, is_panel
 from pipelines.method.agreement import difference
 from pipelines.recipes.inputs import Dataset
 from pipelines.templates import BarTemplate
@@ -61,7 +61,7 @@ class _Whole:
 
     @property
     def _is_panel(self) -> bool:
-        return isinstance(self.feature_set, PanelSet)
+        return is_panel(self.feature_set)
 
     def series(self, symbol: str) -> BarSeries:
         """Return the bars of a symbol."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.data.bars import BarSeries
-from pipelines.data.features import FeatureSet, PanelSet, compute_all
+from pipelines.data.features import FeatureSet, compute_all, is_panel
 from pipelines.recipes.inputs import Answering
 from pipelines.templates import BarTemplate
 
@@ -56,7 +56,7 @@ def waves(n_bars: int) -> BarSeries:
 
 def _with_companions(feature_set: FeatureSet, series: BarSeries) -> list[BarSeries]:
     """Return the series, and for a panel set as many others as it needs."""
-    n_others = feature_set.min_symbols - 1 if isinstance(feature_set, PanelSet) else 0
+    n_others = feature_set.min_symbols - 1 if is_panel(feature_set) else 0
     companion = waves(len(series))
     step = np.arange(len(series))
     closes = [companion.close * np.exp(0.01 * np.sin(step * (i + 1.7))) for i in range(n_others)]
