@@ -107,6 +107,9 @@ def as_json(answer: Answer) -> dict[str, Any]:
     return found if opened is None else _plain(opened(answer)) | found
 
 
+AS_IT_IS = frozenset({str, int, bool, NoneType})
+
+
 @cache
 def _plan(
     kind: type[Answer],
@@ -121,9 +124,14 @@ def _plan(
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, float):
+    kind = type(value)  # most values of most answers; the questions below take ten times as long
+    if kind is float:
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
+    if kind in AS_IT_IS:
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, str | int):
         return value
     if isinstance(value, Mapping):
         return {name: _plain(entry) for name, entry in value.items()}

@@ -1,8 +1,10 @@
 """Answers of `trading_signals`: a signal, or HOLD with the reason against one. Numpy only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from itertools import repeat
+from math import isfinite
+from typing import Annotated, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,60 +128,83 @@ def signal_answers(
     refusals: Sequence[str],
 ) -> list[TradingSignalsAnswer]:
     """Return the answer of each row of a reading; `context` as `Template.decode` takes it."""
-    unknown = np.full(len(reading.edge), np.nan)
-    close, sigma = context.get("close", unknown), context.get("sigma", unknown)
+    facts, spec = decoder.facts, contract.label_spec
+    threshold, ece = cast(float | None, facts["threshold"]), cast(float | None, facts["ece"])
     limit = float(decoder.arrays["novelty.limit"][0])
+    fill, path, failed = str(spec["fill"]), str(spec["path"]), tuple(refusals)
     found = []
-    for i, p in enumerate(reading.probabilities):
-        feature = contract.feature_names[reading.seen.feature[i]]
-        far = Remoteness(_finite(reading.seen.score[i]), limit, feature)
-        meta = None if reading.meta is None else float(reading.meta[i])
-        row = _Row(p, far, meta, float(close[i]), float(sigma[i]))
-        found.append(_answer(row, decoder, contract, refusals))
+    for row in _rows(reading, context, decoder):
+        feature = contract.feature_names[row.feature]
+        far = Remoteness(_finite(row.remoteness), limit, feature)
+        edge = row.probabilities[2] - row.probabilities[0]
+        abstained, reason = _abstention(edge, threshold, far, row.meta, refusals)
+        chosen = 1 if abstained else (2 if edge > 0 else 0)
+        answer = TradingSignalsAnswer(
+            signal=cast(Signal, CLASSES[chosen]),
+            confidence=row.probabilities[chosen],
+            probabilities=dict(zip(CLASSES, row.probabilities, strict=True)),
+            meta_confidence=None if row.meta is None else _finite(row.meta),
+            ece=ece,
+            threshold=threshold,
+            abstained=abstained,
+            reason=reason,
+            failed_gates=failed,
+            target_price=_finite(row.price),
+            interval=_interval(*row.interval),
+            adaptive_interval=_interval(*row.adaptive),
+            expected_log_return=row.expected,
+            sigma=_finite(row.sigma),
+            out_of_distribution=far,
+            fill=fill,
+            path=path,
+            price_basis=contract.price_basis,
+        )
+        found.append(answer)
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One row of a reading with its newest close and sigma (NaN where not known)."""
+class _Row(NamedTuple):
+    """Numbers of one row; NaN where not known, `meta` None without meta-labels."""
 
-    probabilities: Array
-    far: Remoteness
+    probabilities: list[float]
+    remoteness: float
+    feature: int
     meta: float | None
-    close: float
+    price: float
+    expected: float
     sigma: float
+    interval: tuple[float, float]
+    adaptive: tuple[float, float]
 
 
-def _answer(
-    row: _Row, decoder: Decoder, contract: ModelContract, refusals: Sequence[str]
-) -> TradingSignalsAnswer:
-    p, facts, spec = row.probabilities, decoder.facts, contract.label_spec
-    threshold = cast(float | None, facts["threshold"])
-    edge = float(p[2] - p[0])
-    abstained, reason = _abstention(edge, threshold, row.far, row.meta, refusals)
-    chosen = 1 if abstained else (2 if edge > 0 else 0)
-    expected = float(p @ decoder.arrays["class_return"])
-    price = _finite(row.close * np.exp(expected))
-    return TradingSignalsAnswer(
-        signal=cast(Signal, CLASSES[chosen]),
-        confidence=float(p[chosen]),
-        probabilities=dict(zip(CLASSES, p.tolist(), strict=True)),
-        meta_confidence=None if row.meta is None else _finite(row.meta),
-        ece=cast(float | None, facts["ece"]),
-        threshold=threshold,
-        abstained=abstained,
-        reason=reason,
-        failed_gates=tuple(refusals),
-        target_price=price,
-        interval=_interval(price, row.sigma, cast(float | None, facts["conformal"])),
-        adaptive_interval=_interval(price, row.sigma, adaptive_width(decoder)),
-        expected_log_return=expected,
-        sigma=_finite(row.sigma),
-        out_of_distribution=row.far,
-        fill=str(spec["fill"]),
-        path=str(spec["path"]),
-        price_basis=contract.price_basis,
+def _rows(reading: Reading, context: Mapping[str, Array], decoder: Decoder) -> Iterator[_Row]:
+    """Yield the numbers of each row, computed for all rows together; the same for one alone."""
+    n, p, value = len(reading.edge), reading.probabilities, decoder.arrays["class_return"]
+    unknown = np.full(n, np.nan)
+    close, sigma = context.get("close", unknown), context.get("sigma", unknown)
+    with np.errstate(all="ignore"):
+        expected = p[:, 0] * value[0] + p[:, 1] * value[1] + p[:, 2] * value[2]
+        price = close * np.exp(expected)
+    return map(
+        _Row,
+        p.tolist(),
+        reading.seen.score.tolist(),
+        reading.seen.feature.tolist(),
+        repeat(None, n) if reading.meta is None else reading.meta.tolist(),
+        price.tolist(),
+        expected.tolist(),
+        sigma.tolist(),
+        _ends(price, sigma, cast(float | None, decoder.facts["conformal"])),
+        _ends(price, sigma, adaptive_width(decoder)),
     )
+
+
+def _ends(price: Array, sigma: Array, width: float | None) -> Iterator[tuple[float, float]]:
+    """Yield the ends of each row's interval, `width` sigmas around its price."""
+    half = sigma * (np.nan if width is None else width)
+    with np.errstate(all="ignore"):
+        lower, upper = price * np.exp(-half), price * np.exp(half)
+    return zip(lower.tolist(), upper.tolist(), strict=True)
 
 
 def _abstention(
@@ -199,7 +224,7 @@ def _abstention(
     if threshold is None:
         return "no_edge", "no threshold earned anything net of costs on earlier out-of-fold rows"
     if meta is not None and not meta > ACCEPTED:
-        shown = f"{meta:.4f}" if np.isfinite(meta) else "unknown"
+        shown = f"{meta:.4f}" if isfinite(meta) else "unknown"
         return "low_meta_confidence", f"P(right net of costs) is {shown}, needs > {ACCEPTED}"
     if abs(edge) <= threshold:
         return "below_threshold", f"|P(BUY) - P(SELL)| = {abs(edge):.4f} <= {threshold:.4f}"
@@ -215,14 +240,10 @@ def _outside(far: Remoteness) -> str | None:
     return f"the input lies outside the training range: {where}"
 
 
-def _interval(price: float | None, sigma: float, width: float | None) -> Interval | None:
-    if price is None or width is None or not np.isfinite(sigma):
-        return None
-    half = width * sigma
-    return Interval(
-        lower=price * float(np.exp(-half)), upper=price * float(np.exp(half)), level=LEVEL
-    )
+def _interval(lower: float, upper: float) -> Interval | None:
+    known = isfinite(lower) and isfinite(upper)
+    return Interval(lower, upper, LEVEL) if known else None
 
 
 def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return value if isfinite(value) else None
