@@ -20,6 +20,7 @@ from monitoring.prediction_files import ModelFolder, read_folder, write_file
 from monitoring.prediction_merges import merge_day, merge_past
 from monitoring.prediction_rows import SCHEMA, LoggedPredictions, frame_of
 from monitoring.settings import PredictionLogSettings
+from registry import thread_priority
 from registry.settings import read_settings
 
 QUEUE_BYTES = 256 * 2**20
@@ -101,6 +102,7 @@ class PredictionLog:
         self._thread.join()
 
     def _write_out(self) -> None:
+        thread_priority.lower()
         while True:
             self._full.wait(self._settings.prediction_log_flush_seconds)
             self._full.clear()

@@ -65,7 +65,10 @@ each address names the scope that it must have. Every error has one shape:
 refused), a time is ISO 8601 with its zone, and an unknown field is refused by name."""
 REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
 DRAIN_SECONDS = 10
-SWITCH_SECONDS = 0.0005
+ACCEPTED_AT_ONCE = 16
+"""New connections that are taken between two rounds of requests: uvloop takes one per listener, and
+while the open ones are busy a hundred clients would wait for seconds."""
+SWITCH_SECONDS = 0.0001
 """How long a thread keeps the interpreter while another waits: the event loop is the one that waits
 while bars are parsed and written."""
 
@@ -106,6 +109,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         routes=list(_routes()),
     )
     app.state.service, app.state.guard = service, service.security.guard
@@ -180,10 +184,10 @@ def _service(
         log=log,
         engine=engine,
         follower=follower,
-        writing=Executor("bars", serving.max_waiting),
+        writing=Executor("bars", serving.max_waiting, is_behind=True),
         posted_bars=PostedBars(database),
-        reporting=Executor("outcomes", serving.max_waiting),
-        managing=Executor("managing", serving.max_waiting),
+        reporting=Executor("outcomes", serving.max_waiting, is_behind=True),
+        managing=Executor("managing", serving.max_waiting, is_behind=True),
         security=security,
         system=system,
         streams=EventStreams(serving.max_event_streams),
@@ -221,7 +225,8 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     with listener:
-        Server(config, app.state.service.streams).run(sockets=[listener])
+        listeners = [listener, *(listener.dup() for _ in range(1, ACCEPTED_AT_ONCE))]
+        Server(config, app.state.service.streams).run(sockets=listeners)
     return 0
 
 
@@ -259,7 +264,8 @@ def listen(host: str, port: int) -> socket.socket:
         SettingValueError: the address is not this machine's, or the port is not allowed.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # named as TCP: only then does asyncio turn off the delay of small packets
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

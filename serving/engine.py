@@ -6,6 +6,8 @@ be quicker than the way to a thread. The prediction log never delays an answer.
 """
 
 import asyncio
+from collections.abc import Hashable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -52,14 +54,15 @@ class Engine:
                 in the answer's `errors` instead.
         """
         started, limit = perf_counter(), self._settings.default_timeout
+        found = self._find(request)
+        if found is not None and self.predicting.is_ready(*_pace_of(request, found)):
+            work = partial(self._answer, request, found, request_id, started)
+            return self.predicting.run_here(work, *_pace_of(request, found))
         try:
             async with asyncio.timeout(limit):
-                version = await self._resolve(request)
-                return await self.predicting.run_paced(
-                    lambda: self._answer(request, version, request_id, started),
-                    (version.model_id, version.number, request.form),
-                    request.n_asked,
-                )
+                version = found or await self._load(request)
+                work = partial(self._answer, request, version, request_id, started)
+                return await self.predicting.run_paced(work, *_pace_of(request, version))
         except TimeoutError as exc:
             if isinstance(exc, MLEngineError):
                 raise
@@ -70,15 +73,18 @@ class Engine:
         self.predicting.close()
         self.loading.close()
 
-    async def _resolve(self, request: PredictRequest) -> LoadedVersion:
-        models, number = self._models, request.version
-        if request.alias not in (None, PRODUCTION):
-            number = models.number_of(request.model_id, str(request.alias))
-        found = models.find(request.model_id, number)
-        if found is not None:
-            return found
-        wanted = number or 0
-        return await self.loading.run(lambda: models.load(request.model_id, wanted))
+    def _number(self, request: PredictRequest) -> int | None:
+        if request.alias in (None, PRODUCTION):
+            return request.version
+        return self._models.number_of(request.model_id, str(request.alias))
+
+    def _find(self, request: PredictRequest) -> LoadedVersion | None:
+        """Return the version asked for if it is loaded."""
+        return self._models.find(request.model_id, self._number(request))
+
+    async def _load(self, request: PredictRequest) -> LoadedVersion:
+        number = self._number(request) or 0
+        return await self.loading.run(lambda: self._models.load(request.model_id, number))
 
     def _answer(
         self, request: PredictRequest, version: LoadedVersion, request_id: str, started: float
@@ -126,13 +132,18 @@ class Engine:
     ) -> None:
         metrics, model, option = self._metrics, version.model_id, route.option
         labels = (model, str(version.number), option.flavor, option.backend)
-        metrics.predictions.labels(*labels).inc(n_answers)
+        metrics.predictions(*labels).inc(n_answers)
         metrics.traffic.count_predictions(n_answers)
-        metrics.predict_seconds.labels(model).observe(seconds)
+        metrics.predict_seconds(model).observe(seconds)
         for error in errors.values():
             metrics.prediction_errors.labels(model, code_of(error)).inc()
         if route.fallback is not None:
             metrics.fallbacks.labels(model, option.backend).inc()
+
+
+def _pace_of(request: PredictRequest, version: LoadedVersion) -> tuple[Hashable, int]:
+    """Return the kind of work that a request is, and how many pieces of it."""
+    return (version.model_id, version.number, request.form), request.n_asked
 
 
 def _other_bases(batch: Batch, version: LoadedVersion) -> set[str]:
@@ -171,10 +182,11 @@ def _decoded(
     rows = np.flatnonzero(usable)
     if not len(rows):
         return {}, errors
+    taken: slice | NDArray[np.intp] = rows if errors else slice(None)
     decoded = version.template.decode(
-        scores[rows],
-        batch.newest_step[rows],
-        {name: values[rows] for name, values in batch.context.items()},
+        scores[taken],
+        batch.newest_step[taken],
+        {name: values[taken] for name, values in batch.context.items()},
         version.decoder,
         version.contract,
         version.refusals,

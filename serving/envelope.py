@@ -98,8 +98,8 @@ class Envelope:
     def _count(self, scope: Scope, status: int | None, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
         method = scope["method"] if scope["method"] in METHODS else UNKNOWN_METHOD
-        self._metrics.requests.labels(route, method, status or 499).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.requests(route, method, status or 499).inc()
+        self._metrics.request_seconds(route).observe(seconds)
         self._metrics.traffic.count_request(route, status or 499)
 
 

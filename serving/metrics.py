@@ -5,6 +5,8 @@ known has no sample; nothing is invented.
 """
 
 from collections.abc import Callable
+from functools import cache
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -19,34 +21,47 @@ LATENCY_BUCKETS = (
 )
 
 
+Labelled = TypeVar("Labelled", Counter, Histogram)
+
+
+def _by_labels(metric: Labelled) -> Callable[..., Labelled]:
+    """Return `metric.labels` that keeps what it found; for labels that are never removed."""
+    return cache(metric.labels)
+
+
 class Metrics:
     """Counters, histograms and gauges of one application, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.traffic = Traffic()
-        self.requests = Counter(
+        requests = Counter(
             "ml_engine_requests", "Answers sent.", ["route", "method", "status"], registry=registry
         )
-        self.request_seconds = Histogram(
+        request_seconds = Histogram(
             "ml_engine_request_seconds",
             "Seconds from the first byte of a request to the last of its answer.",
             ["route"],
             registry=registry,
             buckets=LATENCY_BUCKETS,
         )
-        self.predict_seconds = Histogram(
+        predict_seconds = Histogram(
             "ml_engine_predict_seconds",
             "Seconds that one prediction request computes, without waiting.",
             ["model"],
             registry=registry,
             buckets=LATENCY_BUCKETS,
         )
-        self.predictions = Counter(
+        predictions = Counter(
             "ml_engine_predictions",
             "Rows answered.",
             ["model", "version", "flavor", "backend"],
             registry=registry,
+        )
+        self.requests, self.request_seconds = _by_labels(requests), _by_labels(request_seconds)
+        self.predictions, self.predict_seconds = (
+            _by_labels(predictions),
+            _by_labels(predict_seconds),
         )
         self.prediction_errors = Counter(
             "ml_engine_prediction_errors",

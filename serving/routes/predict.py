@@ -89,6 +89,7 @@ ROUTES = (
         tag="predict",
         errors=ERRORS,
         responses=ANSWERED,
+        reads=PredictRequest,
         examples=tuple(Example(title, body=body) for title, body in examples.PREDICT.items()),
     ),
     *(
@@ -100,6 +101,7 @@ ROUTES = (
             tag="predict",
             errors=ERRORS,
             responses=ANSWERED,
+            reads=PredictRequest,
             examples=(Example("the bars held", body=examples.HELD),),
         )
         for path, endpoint in HARDWARE.items()

@@ -1,16 +1,22 @@
 import asyncio
+import os
+import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from registry.errors import OverloadedError
+from registry.thread_priority import NICENESS
 from serving.executor import QUICK_SECONDS, Executor
+
+MOST = 10
 
 
 @pytest.fixture
 def executor():
-    opened = Executor("test", 10)
+    opened = Executor("test", MOST)
     yield opened
     opened.close()
 
@@ -129,7 +135,48 @@ def test_while_the_thread_computes_quick_work_waits_for_it(executor):
         await busy
         return await quick == here
 
-    assert asyncio.run(every()) is False
+    assert asyncio.run(every())
+
+
+def test_quick_work_does_not_wait_for_what_came_after_it(executor):
+    async def every():
+        here, first, second = threading.get_ident(), threading.Event(), threading.Event()
+        await executor.run_paced(threading.get_ident, "k", 1)
+        busy = [asyncio.ensure_future(executor.run(lambda: first.wait(5)))]
+        await asyncio.sleep(0.01)
+        quick = asyncio.ensure_future(executor.run_paced(threading.get_ident, "k", 1))
+        await asyncio.sleep(0.01)
+        busy += [asyncio.ensure_future(executor.run(lambda: second.wait(5))) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        first.set()
+        await busy[0]
+        await asyncio.sleep(0.01)
+        assert executor.waiting == 3  # it went to the thread
+        second.set()
+        return await quick == here
+
+    assert not asyncio.run(every())
+
+
+def test_quick_work_that_waits_counts_like_every_other(executor):
+    async def every():
+        release = threading.Event()
+        await executor.run_paced(threading.get_ident, "k", 1)
+        busy = asyncio.ensure_future(executor.run(lambda: release.wait(5)))
+        await asyncio.sleep(0.01)
+        ask = partial(executor.run_paced, threading.get_ident, "k", 1)
+        waiting = [asyncio.ensure_future(ask()) for _ in range(MOST - 1)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(OverloadedError):
+            await ask()
+        waiting.pop().cancel()
+        await asyncio.sleep(0.01)
+        assert executor.waiting == MOST - 1
+        release.set()
+        await asyncio.gather(busy, *waiting)
+
+    asyncio.run(every())
+    assert executor.waiting == 0
 
 
 def test_an_error_of_quick_work_is_raised_and_its_time_is_known(executor):
@@ -143,3 +190,16 @@ def test_an_error_of_quick_work_is_raised_and_its_time_is_known(executor):
 
     asyncio.run(every())
     assert executor.waiting == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no priority per thread")
+def test_an_executor_behind_the_loop_has_a_lower_priority_and_no_other_has():
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    for is_behind, expected in ((True, max(before, NICENESS)), (False, before)):
+        executor = Executor("test", 1, is_behind=is_behind)
+        assert asyncio.run(executor.run(niceness)) == expected
+        executor.close()
+    assert niceness() == before
