@@ -6,6 +6,7 @@ the prediction log out and end with exit code 0. Importing this module imports n
 """
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -71,6 +72,8 @@ while the open ones are busy a hundred clients would wait for seconds."""
 SWITCH_SECONDS = 0.0001
 """How long a thread keeps the interpreter while another waits: the event loop is the one that waits
 while bars are parsed and written."""
+
+GC_THRESHOLDS = (50_000, 20, 50)
 
 
 def create_app(
@@ -213,6 +216,7 @@ def main() -> int:
         configure_logging(serving.log_level)
         allow_many_files()
         sys.setswitchinterval(SWITCH_SECONDS)
+        _collect_less()
         listener = listen(serving.ml_engine_host, serving.ml_engine_port)
         app = create_app(
             read_settings(PlatformSettings), serving, read_settings(PredictionLogSettings)
@@ -228,6 +232,16 @@ def main() -> int:
         listeners = [listener, *(listener.dup() for _ in range(1, ACCEPTED_AT_ONCE))]
         Server(config, app.state.service.streams).run(sockets=listeners)
     return 0
+
+
+def _collect_less() -> None:
+    """Leave what the imports made out of garbage collections, and make them less often.
+
+    A request leaves no cycles, but its dictionaries start a collection every few requests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 class Server(uvicorn.Server):

@@ -11,6 +11,7 @@ Guarantees of every backend:
 - a predictor is safe to call from one thread at a time and does not change its input.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -80,7 +81,12 @@ class LatencyCurve:
         last, last_ms = self.batch_sizes[-1], self.latency_ms[-1]
         if n_rows > last:
             return last_ms * n_rows / last
-        return float(np.interp(n_rows, self.batch_sizes, self.latency_ms))
+        at = bisect_left(self.batch_sizes, n_rows)  # numpy's takes ten times as long for one number
+        if at == 0:
+            return self.latency_ms[0]
+        before, before_ms = self.batch_sizes[at - 1], self.latency_ms[at - 1]
+        share = (n_rows - before) / (self.batch_sizes[at] - before)
+        return before_ms + share * (self.latency_ms[at] - before_ms)
 
 
 def measure(
