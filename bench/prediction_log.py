@@ -25,7 +25,7 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.prediction_rows import frame_of
 from monitoring.settings import PredictionLogSettings
 from pipelines.templates import TEMPLATES
-from serving.batch import Batch, Provenance
+from serving.forms import Batch, Provenance
 from serving.predictions import Served, logged
 
 N_FEATURES, N_SCORES = 45, 3

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pipelines.templates import TEMPLATES, Template
 from pipelines.templates.answer_fields import Answer, AnswerField, Meaning, fields_of, parts_of
-from serving.batch import FORMS
+from serving.forms import FORMS
 from serving.schemas import Prediction
 
 Schema = dict[str, Any]

@@ -34,7 +34,6 @@ from registry.model_store import ModelStore
 from registry.settings import PlatformSettings, read_settings
 from registry.versions import Registry
 from serving import errors
-from serving.batch import OnlineStore
 from serving.batches import MAX_WAITING, Batches
 from serving.connections import BoundedProtocol, allow_many_files
 from serving.data_files import make_data_files
@@ -43,6 +42,7 @@ from serving.envelope import BodyLimits, Envelope
 from serving.event_streams import EventStreams
 from serving.executor import Executor
 from serving.follower import Follower, Stores
+from serving.forms import OnlineStore
 from serving.gauges import SystemGauges
 from serving.history import History
 from serving.keys import take_first_key

@@ -24,8 +24,16 @@ from registry.errors import (
 )
 from serving import columns
 from serving.bar_frames import frame_of
-from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct, horizons_of
 from serving.columns import FormingStep
+from serving.forms import (
+    Form,
+    ModelInput,
+    OnlineStore,
+    Provenance,
+    check_horizon,
+    distinct,
+    horizons_of,
+)
 from serving.history import Look, StoredBars
 from serving.loading import LoadedVersion
 from serving.panels import Panel, Panels, newest_of, panel_of
@@ -46,7 +54,7 @@ class _Now:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One symbol's part of the batch; `values` are (window, n_features), maybe not finite."""
+    """One symbol's part of the input; `values` are (window, n_features), maybe not finite."""
 
     values: NDArray[np.float64]
     context: Mapping[str, float]
@@ -55,8 +63,8 @@ class _Step:
 
 def gather(
     request: PredictRequest, version: LoadedVersion, online: OnlineStore, max_rows: int
-) -> Batch:
-    """Return the batch of a request by symbols, from its own bars or from those held.
+) -> ModelInput:
+    """Return the model's input of a request by symbols, from its own bars or from those held.
 
     Raises:
         InvalidInputError: the request as a whole cannot be answered.
@@ -134,7 +142,7 @@ def _stacked(
     errors: Mapping[str, MLEngineError],
     ignored: tuple[str, ...],
     version: LoadedVersion,
-) -> Batch:
+) -> ModelInput:
     steps, errors = _usable(steps, errors, version)
     shape = (len(steps), *(size or 0 for size in version.contract.inputs.shape[1:]))
     X = np.array([s.values for s in steps.values()], dtype=np.float32).reshape(shape)
@@ -144,7 +152,9 @@ def _stacked(
     }
     provenance = tuple(s.source for s in steps.values())
     unseen = tuple(sorted(set(steps) - set(version.contract.symbols)))
-    return Batch(tuple(steps), X, context, provenance, errors, ignored, form="bars", unseen=unseen)
+    return ModelInput(
+        tuple(steps), X, context, provenance, errors, ignored, form="bars", unseen=unseen
+    )
 
 
 def _usable(
@@ -195,7 +205,7 @@ def _needed(version: LoadedVersion) -> int:
 
 
 def _step(held: StoredBars, now: _Now, version: LoadedVersion, find: Find) -> _Step:
-    """Return one symbol's part of the batch."""
+    """Return one symbol's part of the input."""
     series = held.series
     end = int(series.timestamp[-1])
     forming = _forming(series, now, version) if now.forming.bar else None

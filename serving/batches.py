@@ -28,10 +28,10 @@ from registry.database import reading
 from registry.errors import MLEngineError, ShapeError, TimeLimitError
 from registry.settings import PlatformSettings
 from registry.tables import jobs
-from serving.batch import distinct
 from serving.batch_questions import Named, check_lengths, sliced
 from serving.engine import Engine
 from serving.executor import Executor
+from serving.forms import distinct
 from serving.loading import LoadedVersion
 from serving.models import Models
 from serving.router import Route, choose

@@ -1,6 +1,6 @@
 """Engine: one prediction request from body to answer.
 
-Resolve the version, gather its batch, choose (flavor, backend), execute, decode, answer, log.
+Resolve the version, gather the model's input, choose (flavor, backend), execute, decode, answer, log.
 What computes runs in an executor (`serving.executor`), on the event loop only when it is known to
 be quicker than the way to a thread. The prediction log never delays an answer.
 """
@@ -18,9 +18,9 @@ from monitoring.prediction_log import PredictionLog
 from pipelines.templates.answer_fields import as_json
 from registry.alias_rows import PRODUCTION
 from registry.errors import MLEngineError, TimeLimitError, ValueRangeError
-from serving.batch import FORMS, Batch, OnlineStore, gather
 from serving.errors import code_of, entry_of
 from serving.executor import Executor
+from serving.forms import FORMS, ModelInput, OnlineStore, gather
 from serving.loading import LoadedVersion
 from serving.metrics import Metrics
 from serving.models import Models
@@ -90,20 +90,20 @@ class Engine:
         self, request: PredictRequest, version: LoadedVersion, request_id: str, started: float
     ) -> PredictResponse:
         began = perf_counter()
-        batch = gather(request, version, self._online, self._settings.max_batch_size)
+        model_input = gather(request, version, self._online, self._settings.max_batch_size)
         route = choose(
-            version.options, max(1, len(batch.keys)), request.wanted_backend, request.strict
+            version.options, max(1, len(model_input.keys)), request.wanted_backend, request.strict
         )
-        scores = _scores(batch, version, route)
-        answers, errors = _decoded(batch, scores, version)
-        errors = {**batch.errors, **errors}
+        scores = _scores(model_input, version, route)
+        answers, errors = _decoded(model_input, scores, version)
+        errors = {**model_input.errors, **errors}
         ended = perf_counter()
         took_ms = (ended - started) * 1e3
         self._count(version, route, len(answers), errors, ended - began)
-        if _other_bases(batch, version):
+        if _other_bases(model_input, version):
             self._metrics.price_basis_mismatches.labels(version.model_id).inc()
         served = Served(request_id, took_ms, route.option)
-        self._log.append(logged(batch, scores, answers, version, served))
+        self._log.append(logged(model_input, scores, answers, version, served))
         form = FORMS.get(version.template.inputs)
         return form.response(
             model_id=version.model_id,
@@ -113,8 +113,8 @@ class Engine:
             predictions=answers,
             **form.beside(answers),
             errors={key: ErrorEntry(**entry_of(error)) for key, error in errors.items()},
-            ignored=list(batch.ignored),
-            warnings=_warnings(batch, version),
+            ignored=list(model_input.ignored),
+            warnings=_warnings(model_input, version),
             processing_time_ms=round(took_ms, 3),
             hardware_used=route.option.backend,
             flavor=route.option.flavor,
@@ -146,37 +146,39 @@ def _pace_of(request: PredictRequest, version: LoadedVersion) -> tuple[Hashable,
     return (version.model_id, version.number, request.form), request.n_asked
 
 
-def _other_bases(batch: Batch, version: LoadedVersion) -> set[str]:
-    bases = {source.price_basis for source in batch.provenance if source.price_basis is not None}
+def _other_bases(model_input: ModelInput, version: LoadedVersion) -> set[str]:
+    bases = {
+        source.price_basis for source in model_input.provenance if source.price_basis is not None
+    }
     return bases - {version.contract.price_basis}
 
 
-def _warnings(batch: Batch, version: LoadedVersion) -> list[str]:
+def _warnings(model_input: ModelInput, version: LoadedVersion) -> list[str]:
     """Return a line for each difference between the bars of the answers and those of training."""
     contract, lines = version.contract, []
-    if others := _other_bases(batch, version):
+    if others := _other_bases(model_input, version):
         found = ", ".join(sorted(others))
         lines.append(f"price_basis: made from {contract.price_basis} prices, got {found}")
-    if batch.unseen:
-        lines.append(f"symbols: not in the training data: {', '.join(batch.unseen)}")
-    if batch.missing:
-        lines.append(f"universe: no bar at this time of {', '.join(batch.missing)}")
+    if model_input.unseen:
+        lines.append(f"symbols: not in the training data: {', '.join(model_input.unseen)}")
+    if model_input.missing:
+        lines.append(f"universe: no bar at this time of {', '.join(model_input.missing)}")
     return lines
 
 
-def _scores(batch: Batch, version: LoadedVersion, route: Route) -> NDArray[np.float32]:
-    if not batch.keys:
+def _scores(model_input: ModelInput, version: LoadedVersion, route: Route) -> NDArray[np.float32]:
+    if not model_input.keys:
         return np.empty((0, version.contract.outputs.shape[1] or 0), dtype=np.float32)
-    return route.option.predictor(batch.X)
+    return route.option.predictor(model_input.X)
 
 
 def _decoded(
-    batch: Batch, scores: NDArray[np.float32], version: LoadedVersion
+    model_input: ModelInput, scores: NDArray[np.float32], version: LoadedVersion
 ) -> tuple[dict[str, dict[str, Any]], dict[str, MLEngineError]]:
     """Return the answers of the rows with finite scores, and an error for every other row."""
     usable = np.isfinite(scores).all(axis=1)
     errors: dict[str, MLEngineError] = {
-        batch.keys[i]: ValueRangeError("scores", str(scores[i].tolist()), "finite scores")
+        model_input.keys[i]: ValueRangeError("scores", str(scores[i].tolist()), "finite scores")
         for i in np.flatnonzero(~usable)
     }
     rows = np.flatnonzero(usable)
@@ -185,16 +187,16 @@ def _decoded(
     taken: slice | NDArray[np.intp] = rows if errors else slice(None)
     decoded = version.template.decode(
         scores[taken],
-        batch.newest_step[taken],
-        {name: values[taken] for name, values in batch.context.items()},
+        model_input.newest_step[taken],
+        {name: values[taken] for name, values in model_input.context.items()},
         version.decoder,
         version.contract,
         version.refusals,
     )
     answers = {}
     for i, answer in zip(rows, decoded, strict=True):
-        source = batch.provenance[i]
-        answers[batch.keys[i]] = as_json(answer) | {
+        source = model_input.provenance[i]
+        answers[model_input.keys[i]] = as_json(answer) | {
             "as_of": source.as_of,
             "history_end": source.history_end,
             "price_basis": source.price_basis,

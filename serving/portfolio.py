@@ -21,9 +21,9 @@ from registry.errors import (
     ValueRangeError,
     WeightsError,
 )
-from serving.batch import (
-    Batch,
+from serving.forms import (
     Form,
+    ModelInput,
     OnlineStore,
     Predictions,
     Provenance,
@@ -42,7 +42,7 @@ LARGEST_WEIGHT = 1e6
 
 def gather(
     request: PredictRequest, version: LoadedVersion, online: OnlineStore, max_rows: int
-) -> Batch:
+) -> ModelInput:
     """Return the weights of the request's portfolio, in the order of the version's symbols.
 
     Raises:
@@ -69,7 +69,7 @@ def gather(
     X = np.zeros((1, len(contract.symbols)), np.float32)
     X[0, [contract.symbols.index(symbol) for symbol in symbols]] = weights
     context = {name: np.ones(1) for name in names}
-    return Batch((KEY,), X, context, (source,), {}, ignored, "portfolio")
+    return ModelInput((KEY,), X, context, (source,), {}, ignored, "portfolio")
 
 
 def assessment(predictions: Predictions) -> dict[str, Any]:

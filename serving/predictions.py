@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monitoring.prediction_rows import MOST_SCORES, LoggedPredictions, times_of
 from pipelines.data.bars import to_microseconds
 from pipelines.recipes.inputs import kind_of
-from serving.batch import Batch
+from serving.forms import ModelInput
 from serving.loading import LoadedVersion
 from serving.router import Option
 
@@ -26,7 +26,7 @@ class Served:
 
 
 def logged(
-    batch: Batch,
+    model_input: ModelInput,
     scores: NDArray[np.float32],
     answers: Mapping[str, Mapping[str, Any]],
     version: LoadedVersion,
@@ -39,13 +39,13 @@ def logged(
     """
     served_at, contract = datetime.now(UTC), version.contract
     kind = kind_of(version.template)
-    rows = [i for i, key in enumerate(batch.keys) if key in answers]
-    place = slice(None) if len(rows) == len(batch.keys) else rows
+    rows = [i for i, key in enumerate(model_input.keys) if key in answers]
+    place = slice(None) if len(rows) == len(model_input.keys) else rows
     if kind.has_times:
-        as_of = times_of([batch.provenance[i].as_of for i in rows])
+        as_of = times_of([model_input.provenance[i].as_of for i in rows])
     else:
         as_of = to_microseconds(served_at) + np.array(rows, dtype=np.int64)
-    symbols = [batch.keys[i] for i in rows]
+    symbols = [model_input.keys[i] for i in rows]
     return LoggedPredictions(
         request_id=served.request_id,
         served_at=served_at,
@@ -54,10 +54,10 @@ def logged(
         version=version.number,
         flavor=served.option.flavor,
         backend=served.option.backend,
-        source_kind=batch.form,
+        source_kind=model_input.form,
         symbols=symbols,
         as_of=as_of,
-        features=np.array(batch.newest_step[place, : kind.n_logged(contract)]),
+        features=np.array(model_input.newest_step[place, : kind.n_logged(contract)]),
         scores=np.array(scores[place]),
         answers=[answers[key] for key in symbols],
         is_sample=_is_sample(version, scores),

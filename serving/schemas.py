@@ -2,7 +2,7 @@
 
 Types are strict: text is not a number, `true` is not 1, an unknown field is refused by name.
 Some fields give each element an error message of its own (`rows`, the columns of `features`). They
-are plain lists here and are checked where they are read (`serving.batch.FORMS`, `serving.columns`).
+are plain lists here and are checked where they are read (`serving.forms.FORMS`, `serving.columns`).
 """
 
 import re

@@ -19,15 +19,23 @@ from pipelines.data.tables.table_columns import (
     read_columns,
 )
 from registry.errors import MLEngineError, ParameterError, ShapeError
-from serving.batch import Batch, Form, OnlineStore, Provenance, check_horizon, distinct, horizons_of
+from serving.forms import (
+    Form,
+    ModelInput,
+    OnlineStore,
+    Provenance,
+    check_horizon,
+    distinct,
+    horizons_of,
+)
 from serving.loading import LoadedVersion
 from serving.schemas import PredictRequest
 
 
 def gather(
     request: PredictRequest, version: LoadedVersion, _online: OnlineStore, max_rows: int
-) -> Batch:
-    """Return the batch of a request with `rows`; `symbols` may name them.
+) -> ModelInput:
+    """Return the model's input of a request with `rows`; `symbols` may name them.
 
     Raises:
         ParameterError: no rows, or context, which a table does not have.
@@ -64,7 +72,7 @@ def gather(
         ignored += _unseen(values, i, columns)
     X = laid_out(encoded_rows(kept, columns), columns, version.contract.feature_set)
     provenance = (Provenance(),) * len(keys)
-    return Batch(tuple(keys), X, {}, provenance, errors, tuple(ignored), "rows")
+    return ModelInput(tuple(keys), X, {}, provenance, errors, tuple(ignored), "rows")
 
 
 def _names(request: PredictRequest, max_rows: int) -> tuple[str, ...]:

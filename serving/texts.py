@@ -4,15 +4,15 @@ import numpy as np
 
 from pipelines.recipes.inputs.texts import text_entry, text_problem
 from registry.errors import MLEngineError, ParameterError, ShapeError
-from serving.batch import Batch, Form, OnlineStore, Provenance
+from serving.forms import Form, ModelInput, OnlineStore, Provenance
 from serving.loading import LoadedVersion
 from serving.schemas import PredictRequest
 
 
 def gather(
     request: PredictRequest, version: LoadedVersion, _online: OnlineStore, max_rows: int
-) -> Batch:
-    """Return the batch of a request with `texts`.
+) -> ModelInput:
+    """Return the model's input of a request with `texts`.
 
     Raises:
         ParameterError: no texts, one id twice, or an entry that is neither text nor {id, text}.
@@ -38,7 +38,7 @@ def gather(
     X = np.ascontiguousarray(version.encoder.encode(texts), dtype=np.float32)
     provenance = (Provenance(),) * len(keys)
     context = {"coverage": version.encoder.coverage(texts)}
-    return Batch(tuple(keys), X, context, provenance, errors, (), "texts")
+    return ModelInput(tuple(keys), X, context, provenance, errors, (), "texts")
 
 
 FORM = Form(gather, own_fields=("texts",))

@@ -31,7 +31,6 @@ from registry.errors import (
     UnknownNameError,
 )
 from serving import examples
-from serving.batch import check_horizon, distinct, horizons_of
 from serving.batch_answers import accepted, response
 from serving.batch_questions import (
     ARROW_TYPE,
@@ -49,6 +48,7 @@ from serving.batch_questions import (
 )
 from serving.batches import ENTRY_POINT, PRIORITY, Answered, answerer_of
 from serving.enqueueing import JobAnswer, enqueued
+from serving.forms import check_horizon, distinct, horizons_of
 from serving.loading import LoadedVersion
 from serving.route_table import IDEMPOTENCY_KEY, LOCATION, Example, Route, Scope
 from serving.routes.jobs import public_error

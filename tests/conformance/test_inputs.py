@@ -22,7 +22,7 @@ from pipelines.recipes.inputs import INPUT_KINDS, Dataset, InputKind, kind_of
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import TEMPLATES
 from registry.contract import DataSpan
-from serving.batch import FORMS
+from serving.forms import FORMS
 from tests.conformance.small_data import SMALL_DATA
 from tests.examples import make_contract
 

@@ -13,7 +13,7 @@ from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.data.sources.store import BarStore
 from registry.artifacts import ArtifactCache
 from registry.database import open_engine
-from serving.batch import OnlineStore, gather
+from serving.forms import OnlineStore, gather
 from serving.history import History
 from serving.loading import load
 from serving.schemas import PredictRequest

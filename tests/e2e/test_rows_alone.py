@@ -21,7 +21,7 @@ from registry.database import open_engine
 from registry.gates import refusals
 from registry.versions import Registry
 from serving import examples
-from serving.batch import gather
+from serving.forms import gather
 from serving.loading import load
 from serving.predictions import Served, logged
 from serving.schemas import PredictRequest

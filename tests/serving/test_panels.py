@@ -12,8 +12,8 @@ from pipelines.data.sources.store import BarStore
 from registry.contract import tensor_input
 from registry.errors import BarsError, ParameterError, TooFewSymbolsError
 from serving import loading
-from serving.batch import OnlineStore, gather
 from serving.engine import _warnings
+from serving.forms import OnlineStore, gather
 from serving.history import History
 from serving.panels import Panels
 from serving.schemas import PredictRequest

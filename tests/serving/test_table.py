@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.data.tables.table_columns import encoded, laid_out, typed
 from registry.errors import InvalidInputError, ParameterError, ShapeError
-from serving.batch import gather
+from serving.forms import gather
 from serving.schemas import PredictRequest
 
 FRAME = pl.DataFrame(

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pipelines.data.texts.text_encoders import WordsEncoder, numbers_of_words
 from pipelines.recipes.inputs.texts import MAX_CHARACTERS
 from registry.errors import ParameterError, ShapeError
-from serving.batch import gather
+from serving.forms import gather
 from serving.schemas import PredictRequest
 
 ENCODER = WordsEncoder(256, numbers_of_words(["profit rose"]))

@@ -9,7 +9,7 @@ from pipelines.data.bars import BarSeries, check_bars
 from pipelines.data.features import FEATURE_SETS
 from pipelines.data.sources.store import BarStore
 from registry.contract import tensor_input
-from serving.batch import OnlineStore, gather
+from serving.forms import OnlineStore, gather
 from serving.history import History
 from serving.schemas import PredictRequest
 from serving.steps import Steps

@@ -1,4 +1,4 @@
-"""Batch: a request -> arrays for one model call.
+"""Forms of requests: what a request gives -> arrays for one model call.
 
 What is wrong with one symbol or row is its own error, and the others are answered. An error of the
 whole request is raised. Nothing of a request is written. Feature rows are read here; each kind of
@@ -35,7 +35,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ModelInput:
     """Everything for one model call; one entry of `keys`, `X`, `context`, `provenance` per answer.
 
     `keys` are symbols, or row numbers as text. `X` is float32 (n, n_features) or
@@ -69,7 +69,7 @@ class OnlineStore:
     panels: Panels = field(default_factory=Panels)
 
 
-Gather = Callable[[PredictRequest, LoadedVersion, OnlineStore, int], Batch]
+Gather = Callable[[PredictRequest, LoadedVersion, OnlineStore, int], ModelInput]
 Predictions = Mapping[str, Mapping[str, Any]]
 """Key -> answer, as callers get it."""
 
@@ -105,8 +105,8 @@ FORMS: Catalog[Form] = Catalog(
 
 def gather(
     request: PredictRequest, version: LoadedVersion, online: OnlineStore, max_rows: int
-) -> Batch:
-    """Return the batch of a request.
+) -> ModelInput:
+    """Return the model's input of a request.
 
     Raises:
         InvalidInputError: the request as a whole cannot be answered.
@@ -128,7 +128,7 @@ def _owners() -> dict[str, str]:
     return {field: name for name in FORMS for field in FORMS.get(name).own_fields}
 
 
-def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -> Batch:
+def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -> ModelInput:
     X = rows.matrix(request.rows or [], version.contract, max_rows)
     context = rows.columns(request.context or {}, version.context_names, len(X))
     keys = tuple(str(i) for i in range(len(X)))
@@ -138,7 +138,7 @@ def _from_rows(request: PredictRequest, version: LoadedVersion, max_rows: int) -
             raise ShapeError("symbols", f"{len(X)} symbols, one per row", str(len(keys)))
     for asked in set(horizons_of(request, keys).values()):
         check_horizon(asked, version)
-    return Batch(keys, X, context, (Provenance(),) * len(X), {}, (), "rows")
+    return ModelInput(keys, X, context, (Provenance(),) * len(X), {}, (), "rows")
 
 
 def distinct(symbols: Sequence[str], max_rows: int) -> tuple[str, ...]:
