@@ -1,6 +1,6 @@
 """Engine: one prediction request from body to answer.
 
-Resolve the version, gather the model's input, choose (flavor, backend), execute, decode, answer, log.
+Resolve the version, gather the model's input, choose (flavor, backend), execute, decode, log.
 What computes runs in an executor (`serving.executor`), on the event loop only when it is known to
 be quicker than the way to a thread. The prediction log never delays an answer.
 """
