@@ -18,6 +18,7 @@ from time import perf_counter, process_time
 import numpy as np
 import polars as pl
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from pipelines import progress
 from pipelines.data.frame_checks import limit_memory
@@ -85,7 +86,8 @@ class Scored:
     """What was written: rows, those of them without an answer, seconds from reading to writing.
 
     `n_rows` are all rows of the result, `n_new` those that this run has answered. `cpu_seconds` are
-    those of the processor, of all threads.
+    those of the processor, of all threads. `load_seconds` went before: a library was imported, the
+    artifacts were compared and loaded.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class Scored:
     n_errors: int
     seconds: float
     cpu_seconds: float
+    load_seconds: float
     artifact: str
 
 
@@ -115,7 +118,7 @@ def score(
     answerer = load_answerer(files)
     result, is_body = _result(wanted, settings), bool(wanted.results)
     if is_body and result.is_whole:  # a run before this one was killed when all was done
-        return Scored(result.path, result.n_rows(), 0, 0, 0.0, 0.0, "")
+        return Scored(result.path, result.n_rows(), 0, 0, 0.0, 0.0, 0.0, "")
     with _rows(answerer, wanted, source, settings) as rows:
         scored = run(files, answerer, rows, result, _task(files, wanted, source))
     if is_body:
@@ -131,15 +134,17 @@ def run(
     task: Mapping[str, str],
 ) -> Scored:
     """Answer the rows that no earlier run of the same task has answered, and join the parts."""
-    began, cpu_began = perf_counter(), process_time()
+    began = loading = loaded = _now()
     state = result.begin(task)
     n_before = result.n_done()
     slices = rows.slices(SLICE_ROWS, n_before)
     first = next(slices, None)
     n_failed, done = 0, n_before
     if first is not None:
+        loading = _now()
         artifact = _artifact(files, answerer, first, state, result)
         models = [with_model(files, answerer, artifact) for _ in range(n_threads())]
+        loaded = _now()
         for part in _parts(answered(chain([first], slices), models)):
             result.add_part(done, numbered(part, done))
             done, n_failed = done + len(part), n_failed + n_errors(part)
@@ -148,8 +153,23 @@ def run(
         result.add_part(0, numbered(_no_answers(answerer), 0))
     name = result.state().get(ARTIFACT, "")
     n_rows = result.finish()
-    seconds, cpu_seconds = perf_counter() - began, process_time() - cpu_began
-    return Scored(result.path, n_rows, done - n_before, n_failed, seconds, cpu_seconds, name)
+    load = loaded - loading
+    seconds, cpu_seconds = _now() - began - load
+    return Scored(
+        path=result.path,
+        n_rows=n_rows,
+        n_new=done - n_before,
+        n_errors=n_failed,
+        seconds=float(seconds),
+        cpu_seconds=float(cpu_seconds),
+        load_seconds=float(load[0]),
+        artifact=name,
+    )
+
+
+def _now() -> NDArray[np.float64]:
+    """Return the seconds of the clock, and of the processor for this process."""
+    return np.array([perf_counter(), process_time()])
 
 
 def _parts(answers: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -259,6 +279,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         scored = score(wanted, source, settings, engine)
         log_metrics({"n_rows": scored.n_rows, "n_errors": scored.n_errors, "s": scored.seconds})
     taken = f"{scored.seconds:.2f} s ({scored.cpu_seconds:.2f} s of processor time)"
+    taken += f" after {scored.load_seconds:.2f} s of loading the model"
     told = f"{scored.n_rows} rows, {scored.n_new} of them answered now in {taken}"
     print(f"{told}, {scored.n_errors} without an answer; by {scored.artifact or 'an earlier run'}")
     print(f"run {run_id}", flush=True)

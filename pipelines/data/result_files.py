@@ -1,9 +1,9 @@
 """Result files: the answers about many rows, written part by part and there as a whole or not.
 
-Beside `NAME.parquet` lies `NAME.parts` while it is being made: a file per part, named by its first
-row, and what was begun (`state.json`). A part is there when it is whole, so whoever comes after a
-killed process goes on behind the last one. Two processes at once write the same parts under names
-of their own; the first to finish one wins. `finish` joins the parts and removes them.
+Beside `NAME.parquet` lies `NAME.parts` while it is being made: an Arrow file per part, named by its
+first row, and what was begun (`state.json`). A part is there when it is whole, so whoever comes
+after a killed process goes on behind the last one. Two processes at once write the same parts under
+names of their own; the first to finish one wins. `finish` joins the parts and removes them.
 """
 
 import json
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 STATE = "state.json"
+PART_SUFFIX = ".arrow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +74,32 @@ class ResultFile:
 
     def n_done(self) -> int:
         """Return the number of rows in whole parts, from the first row on without a gap."""
-        import pyarrow.parquet as pq
-
         n_rows = 0
         for path in self._part_paths():
             if int(path.stem) != n_rows:
                 break
-            n_rows += int(pq.read_metadata(path).num_rows)
+            with _part(path) as part:
+                n_rows += sum(len(part.get_batch(i)) for i in range(part.num_record_batches))
         return n_rows
 
     def add_part(self, first_row: int, answers: pl.DataFrame) -> None:
         """Keep the answers from `first_row` on, at once or not at all."""
-        import pyarrow.parquet as pq
+        import pyarrow as pa
 
         check_room(self.parts, int(answers.estimated_size()), self.reserve_bytes)
-        with self._written(self.parts / f"{first_row:012d}.parquet") as path:
-            pq.write_table(as_arrow(answers), path)
+        table = as_arrow(answers)
+        with (
+            self._written(self.parts / f"{first_row:012d}{PART_SUFFIX}") as path,
+            pa.ipc.new_file(path, table.schema) as part,
+        ):
+            part.write_table(table)
 
     def finish(self) -> int:
         """Join the parts into the result and return its rows; one that is there already stands."""
         import pyarrow.parquet as pq
 
         paths = self._part_paths()
-        if not self.is_whole and len(paths) == 1:
-            paths[0].replace(self.path)
-            sync_folder(self.path.parent)
-        elif not self.is_whole:
+        if not self.is_whole:
             n_bytes = sum(path.stat().st_size for path in paths)
             check_room(self.path.parent, n_bytes, self.reserve_bytes)
             with self._written(self.path) as joined:
@@ -117,7 +118,7 @@ class ResultFile:
         return int(pq.read_metadata(self.path).num_rows)
 
     def _part_paths(self) -> list[Path]:
-        return sorted(path for path in self.parts.glob("*.parquet") if path.stem.isdecimal())
+        return sorted(path for path in self.parts.glob(f"*{PART_SUFFIX}") if path.stem.isdecimal())
 
     @contextmanager
     def _written(self, target: Path) -> Iterator[Path]:
@@ -141,11 +142,23 @@ def as_arrow(frame: pl.DataFrame) -> "pa.Table":
 
 
 def _join(paths: list[Path], target: Path) -> None:
-    """Write the row groups of some files into one."""
+    """Write the parts into one Parquet file, a row group for each."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(target, pq.read_schema(paths[0])) as writer:
+    with _part(paths[0]) as first:
+        schema = first.schema
+    with pq.ParquetWriter(target, schema) as writer:
         for path in paths:
-            with pq.ParquetFile(path) as part:
-                for group in range(part.num_row_groups):
-                    writer.write_table(part.read_row_group(group))
+            with _part(path) as part:
+                batches = [part.get_batch(i) for i in range(part.num_record_batches)]
+                writer.write_table(pa.Table.from_batches(batches, schema))
+
+
+@contextmanager
+def _part(path: Path) -> Iterator["pa.ipc.RecordBatchFileReader"]:
+    """Yield the batches of a part, which are read when they are looked at."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as part:
+        yield part

@@ -124,7 +124,7 @@ def test_all_parts_are_answered_by_the_artifact_that_answered_the_first(
 def test_a_part_cut_off_by_a_crash_is_not_there(result):
     result.begin(TASK)
     result.add_part(0, pl.DataFrame({"row": [0, 1]}))
-    (result.parts / ".half.parquet").write_bytes(b"PAR1")
+    (result.parts / ".half.arrow").write_bytes(b"PAR1")
     result.add_part(5, pl.DataFrame({"row": [5]}))  # behind a gap
     assert result.n_done() == 2
 
@@ -159,7 +159,7 @@ def test_a_killed_run_goes_on_and_no_row_is_there_twice(version, rows, result, t
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     killed = subprocess.Popen([*command, "60"], env=environment)
     deadline = time.monotonic() + 60
-    while not list(result.parts.glob("0*.parquet")) and time.monotonic() < deadline:
+    while not list(result.parts.glob("0*.arrow")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -186,7 +186,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_result(result, tmp_path):
     full.begin(TASK)
     with pytest.raises(DiskFullError, match="must stay free"):
         full.add_part(0, pl.DataFrame({"row": [0]}))
-    assert list(full.parts.glob("*.parquet")) == []
+    assert list(full.parts.glob("*.arrow")) == []
 
 
 FILL = """
