@@ -25,7 +25,7 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.prediction_rows import frame_of
 from monitoring.settings import PredictionLogSettings
 from pipelines.templates import TEMPLATES
-from serving.forms import Batch, Provenance
+from serving.forms import ModelInput, Provenance
 from serving.predictions import Served, logged
 
 N_FEATURES, N_SCORES = 45, 3
@@ -43,7 +43,7 @@ VERSION: Any = SimpleNamespace(
 class Request:
     """What the engine holds when a request is answered."""
 
-    batch: Batch
+    model_input: ModelInput
     scores: Any
     answers: dict[str, dict[str, Any]]
 
@@ -89,7 +89,9 @@ def _one_flush() -> Figure:
 
 
 def _logged(request: Request) -> Any:
-    return logged(request.batch, request.scores, request.answers, VERSION, Served("id", 1, OPTION))
+    return logged(
+        request.model_input, request.scores, request.answers, VERSION, Served("id", 1, OPTION)
+    )
 
 
 def _request(size: int, seed: int) -> Request:
@@ -97,7 +99,7 @@ def _request(size: int, seed: int) -> Request:
     at = datetime(2026, 11, 30, tzinfo=UTC)
     keys = tuple(f"S{i:04}" for i in range(size))
     return Request(
-        Batch(
+        ModelInput(
             keys=keys,
             X=rng.standard_normal((size, N_FEATURES)).astype(np.float32),
             context={},
