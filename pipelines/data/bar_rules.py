@@ -193,10 +193,11 @@ def is_faultless(frame: pl.DataFrame) -> bool:
 
 def is_in_order(frame: pl.DataFrame) -> bool:
     """Return whether a frame is sorted by symbol and time, without a null, each pair once."""
-    symbols, stamps = frame["symbol"].to_list(), frame["timestamp"].to_numpy()
-    if None in symbols or np.isnat(stamps).any():
+    symbols, stamps = frame["symbol"], frame["timestamp"]
+    if symbols.null_count() or stamps.null_count():
         return False
-    return all(a < b for a, b in pairwise(zip(symbols, stamps.tolist(), strict=True)))
+    pairs = zip(symbols.to_list(), stamps.to_numpy().tolist(), strict=True)
+    return all(a < b for a, b in pairwise(pairs))
 
 
 _KEY = ("symbol", "timestamp")

@@ -138,6 +138,12 @@ def test_tail_gives_the_newest_bars(tmp_path):
     assert store.tail("1d", "XYZ", 2).is_empty()
 
 
+def test_times_that_are_texts_are_refused_as_such(tmp_path):
+    given = pl.DataFrame({"symbol": ["A", "A"], "timestamp": ["1", "2"], "close": [1.0, 2.0]})
+    with pytest.raises(BarsError, match="wrong type"):
+        BarStore(tmp_path).append(given, "1d", "adjusted")
+
+
 def test_many_appends_leave_few_files(tmp_path):
     store = BarStore(tmp_path)
     for day in range(3 * FAN_IN):
