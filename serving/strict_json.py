@@ -45,7 +45,7 @@ async def read_body(request: StrictRequest, kind: type[Body]) -> Body:
             _refuse("missing", "Field required", None)
         if not _is_json(request.headers.get("content-type", "")):
             _refuse("model_attributes_type", "expected JSON", content)
-        return kind.model_validate(await request.json())
+        return kind.model_validate(await request.json(), from_attributes=True)  # as FastAPI
     except ClientDisconnect as exc:
         raise HTTPException(400) from exc
     except json.JSONDecodeError as exc:

@@ -289,3 +289,11 @@ def test_bars_of_another_interval_are_refused(client, make):
     assert (
         "these are 1h bars; volatility_forecast takes 1d bars" in body["errors"]["AAPL"]["message"]
     )
+
+
+@pytest.mark.parametrize("body", [[], [1], "text", 1, None, True])
+def test_a_body_that_is_no_object_is_told_in_the_words_of_every_route(client, body):
+    told = client.post("/predict", json=body)
+    same = client.post("/bars", json=body)
+    assert told.status_code == same.status_code == 422
+    assert told.json() == same.json()
