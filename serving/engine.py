@@ -54,13 +54,13 @@ class Engine:
                 in the answer's `errors` instead.
         """
         started, limit = perf_counter(), self._settings.default_timeout
-        found = self._find(request)
-        if found is not None and self.predicting.is_ready(*_pace_of(request, found)):
-            work = partial(self._answer, request, found, request_id, started)
-            return self.predicting.run_here(work, *_pace_of(request, found))
+        version = self._find(request)
+        if version is not None and self.predicting.is_ready(*(pace := _pace_of(request, version))):
+            work = partial(self._answer, request, version, request_id, started)
+            return self.predicting.run_here(work, *pace)
         try:
             async with asyncio.timeout(limit):
-                version = found or await self._load(request)
+                version = version or await self._load(request)
                 work = partial(self._answer, request, version, request_id, started)
                 return await self.predicting.run_paced(work, *_pace_of(request, version))
         except TimeoutError as exc:

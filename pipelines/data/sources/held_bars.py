@@ -7,8 +7,9 @@ shares the frames of every symbol that they do not touch.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby, pairwise
+from itertools import groupby
 
+import numpy as np
 import polars as pl
 
 from pipelines.data.bars import SCHEMA
@@ -81,10 +82,10 @@ class HeldBars:
     def _are_later_days(self, fresh: pl.DataFrame) -> bool:
         """Return whether each row is of a later UTC day than every bar of its symbol before it."""
         for symbol, rows in by_symbol(fresh):
-            days = [stamp.date() for stamp in rows["timestamp"]]
-            if symbol in self.newest:
-                days.insert(0, self.newest[symbol].date())
-            if any(later <= earlier for earlier, later in pairwise(days)):
+            days = rows["timestamp"].to_numpy().astype("datetime64[D]")
+            if (days[1:] <= days[:-1]).any():
+                return False
+            if symbol in self.newest and days[0] <= np.datetime64(self.newest[symbol].date()):
                 return False
         return True
 

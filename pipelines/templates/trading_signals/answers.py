@@ -201,8 +201,8 @@ def _rows(reading: Reading, context: Mapping[str, Array], decoder: Decoder) -> I
 
 def _ends(price: Array, sigma: Array, width: float | None) -> Iterator[tuple[float, float]]:
     """Yield the ends of each row's interval, `width` sigmas around its price."""
-    half = sigma * (np.nan if width is None else width)
     with np.errstate(all="ignore"):
+        half = sigma * (np.nan if width is None else width)
         lower, upper = price * np.exp(-half), price * np.exp(half)
     return zip(lower.tolist(), upper.tolist(), strict=True)
 
