@@ -3,8 +3,9 @@
 The level of a loss moves with the market: a calm year is easier than a crisis. So the version is
 compared with its template's baseline on the same rows: excess = loss - baseline loss, per bar time.
 Performance fell when two things hold for the newest 63 labelled bar times: their mean excess lies
-above that of validation by more than `performance_fall`, and the difference is not noise
-(Newey-West t above 1.645).
+above that of validation by more than `performance_fall`, and the difference is not noise: the test
+of `pipelines/method/mean_tests.py`, one-sided at 5 %. Labels that span more than seven bars need
+more than 63 bar times for that test; then the report says so, and nothing fell.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.method.statistics import hac_lags, hac_t
+from pipelines.method.mean_tests import mean_test
 from registry.contract import Json
 from registry.gates import SIGNIFICANT, GateRow
 
@@ -50,20 +51,22 @@ def realised_performance(
 
     Returns:
         n_times, loss, baseline_loss, excess, expected_excess, t (of excess against expected plus
-        fall), fell: None while fewer than 21 bar times are labelled.
+        fall, as a normal quantile), fell: None where the labelled bar times are too few for the
+        test, with the reason in `why`.
     """
     recent = per_time.filter(pl.col("known_at") <= window_end).tail(RECENT_BARS)
     facts: dict[str, Json] = {"n_times": len(recent), "expected_excess": expected, "fell": None}
     if len(recent) < FEWEST_BARS:
-        return facts
+        return facts | {"why": f"{len(recent)} labelled bar times, {FEWEST_BARS} are needed"}
     loss: NDArray[np.float64] = recent["loss"].to_numpy()
     baseline: NDArray[np.float64] = recent["baseline_loss"].to_numpy()
     excess = loss - baseline
-    t = hac_t(excess - expected - fall, hac_lags(horizon_bars))
+    test = mean_test(excess - expected - fall, horizon_bars)
     return facts | {
         "loss": float(loss.mean()),
         "baseline_loss": float(baseline.mean()),
         "excess": float(excess.mean()),
-        "t": t,
-        "fell": t is not None and t > -SIGNIFICANT,
+        "t": test.z,
+        "fell": None if test.z is None else test.z > -SIGNIFICANT,
+        "why": test.missing,
     }

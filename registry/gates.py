@@ -146,7 +146,7 @@ class TemplateGates:
 # Limits stand here and nowhere else (docs/promotion.md, docs/templates.md show them); what computes
 # a value takes its row from here.
 SIGNIFICANT = -1.645
-"""A one-sided 5 % test on a HAC t, for a difference that is better when lower."""
+"""A one-sided 5 % test of a mean, as a normal quantile; the difference is better when lower."""
 GOLDEN_LIMIT = 1e-5
 """Scores are float32, and another processor may add them in another order."""
 COMMON = TemplateGates(

@@ -18,6 +18,8 @@ class Performance:
         shown = (
             f"excess {excess:.3f}, validated {expected:.3f}" if _numbers(excess, expected) else ""
         )
+        if newest.get("fell") is None and (why := newest.get("why")):
+            shown = f"{shown} (not judged: {why})".strip()
         reason = f"{sum(fell)} of the last {len(last)} windows show a fall {shown}".strip()
         return Finding(count_windows(fell, settings), reason)
 

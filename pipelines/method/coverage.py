@@ -59,7 +59,7 @@ def naive_band(sigma: Array, horizon: int, level: float) -> Array:
 
 
 def judge_coverage(
-    intervals: Intervals, lags: int, gated: str = "split"
+    intervals: Intervals, block: int, gated: str = "split"
 ) -> tuple[dict[str, float], GateRow, dict[str, pl.DataFrame]]:
     """Return metrics, the gate `edge.coverage` and the table `coverage_over_time`.
 
@@ -68,7 +68,7 @@ def judge_coverage(
     interval lies more than two points away.
 
     Args:
-        lags: decision times of a bootstrap block.
+        block: decision times of a bootstrap block.
         gated: which interval the gate is about, `split` or `adaptive`: the one that is answered.
     """
     level = intervals.level
@@ -81,7 +81,7 @@ def judge_coverage(
         return {}, GateRow("edge.coverage", None, "between", limit, why), {}
     halves = {name: half[keep] for name, half in intervals.half_widths().items()}
     covered = {name: (error <= half).astype(np.float64) for name, half in halves.items()}
-    interval = mean_interval(covered[gated], t0, block=lags)
+    interval = mean_interval(covered[gated], t0, block=block)
     found = {"interval_coverage_lower": interval.lower, "interval_coverage_upper": interval.upper}
     for name, half in halves.items():
         suffix = "" if name == "split" else f"_{name}"

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.method.statistics import hac_lags, hac_t
+from pipelines.method.mean_tests import mean_test
 
 Array = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ GROUPS = 5
 
 @dataclass(frozen=True, slots=True)
 class Information:
-    """Correlations per date, means and their ratios; `ic_t` is a HAC t of the mean IC.
+    """Correlations per date, means and their ratios; `ic_t` is the t of the mean IC (`MeanTest.z`).
 
     Over `n_dates` dates on which at least five symbols had both a prediction and a return.
     """
@@ -43,7 +43,7 @@ def information(prediction: Array, returns: Array, horizon: int = 1) -> Informat
 
     Args:
         prediction, returns: (n_dates, n_symbols), NaN where there is none.
-        horizon: bars that each return spans, for the lags of its t.
+        horizon: bars that each return spans, for the degrees of its t.
 
     Returns:
         None for fewer than 60 dates on which at least five symbols have both.
@@ -51,7 +51,7 @@ def information(prediction: Array, returns: Array, horizon: int = 1) -> Informat
     ic, rank_ic = _per_date(prediction, returns)
     if len(ic) < LEAST_DATES:
         return None
-    t = hac_t(ic, hac_lags(horizon))
+    t = mean_test(ic, horizon).z
     return Information(
         float(ic.mean()), _ratio(ic), float(rank_ic.mean()), _ratio(rank_ic), t, len(ic)
     )

@@ -15,6 +15,8 @@ from registry.errors import ShapeError
 
 Array = NDArray[np.float64]
 N_BINS = 15
+LEAST_BLOCK = 21
+"""Fewest dates of a bootstrap block: a month of daily bars."""
 MICROSECONDS_PER_YEAR = 365.25 * 86_400e6
 
 
@@ -130,7 +132,7 @@ def calibration_error_interval(
     hit: Array,
     t0: NDArray[np.int64],
     *,
-    block: int = 21,
+    block: int = LEAST_BLOCK,
     repetitions: int = 400,
     seed: int = 0,
 ) -> ErrorInterval:
@@ -177,7 +179,7 @@ def mean_interval(
     values: Array,
     t0: NDArray[np.int64],
     *,
-    block: int = 21,
+    block: int = LEAST_BLOCK,
     repetitions: int = 2000,
     seed: int = 0,
 ) -> MeanInterval:
@@ -199,6 +201,14 @@ def mean_interval(
     estimate = float(values.mean())
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.05, 0.95))
     return MeanInterval(estimate, float(2 * estimate - high), float(2 * estimate - low))
+
+
+def block_dates(horizon_bars: int) -> int:
+    """Return the dates of a bootstrap block for labels of h bars: 21, twice h where that is more.
+
+    Labels of h bars overlap, which correlates what neighbouring dates show up to h - 1 dates apart.
+    """
+    return max(LEAST_BLOCK, 2 * horizon_bars)
 
 
 def reliability_table(confidence: Array, hit: Array, n_bins: int = N_BINS) -> pl.DataFrame:

@@ -1,8 +1,9 @@
-"""Significance: whether a mean differs from zero, whether a Sharpe ratio is more than luck.
+"""Significance: whether a Sharpe ratio is more than luck.
 
 Numpy and the standard library only, because templates judge themselves with these and serving
-imports templates. Bootstraps that need `arch` are in `pipelines/method/bootstrap.py`. Everything is
-per period: a Sharpe ratio is never annualised inside these formulas.
+imports templates. Whether a mean differs from zero is asked in `pipelines/method/mean_tests.py`.
+Bootstraps that need `arch` are in `pipelines/method/bootstrap.py`. Everything is per period: a
+Sharpe ratio is never annualised inside these formulas.
 """
 
 import math
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 EULER_GAMMA = 0.5772156649015329
-LEAST_LAGS = 21
 CONSTANT = 1e-12
 """Returns that deviate by no more than this do not vary; the rest is rounding."""
 _NORMAL = NormalDist()
@@ -26,35 +26,6 @@ def mean_per_date(values: NDArray[np.float64], t0: NDArray[np.int64]) -> NDArray
     dates, index = np.unique(t0[keep], return_inverse=True)
     total = np.bincount(index, values[keep], len(dates))
     return np.asarray(total / np.bincount(index, minlength=len(dates)), dtype=np.float64)
-
-
-def hac_lags(horizon_bars: int) -> int:
-    """Return the lags of a HAC t of losses on labels of h bars: 21, twice h where that is more.
-
-    Labels of h bars overlap, which correlates losses up to h - 1 dates apart; at twice h Bartlett's
-    weight of the farthest is still a half.
-    """
-    return max(LEAST_LAGS, 2 * horizon_bars)
-
-
-def hac_t(series: NDArray[np.float64], lags: int) -> float | None:
-    """Return the t statistic of a mean with Newey-West variance (Bartlett weights, 1987).
-
-    Args:
-        series: one value per date in time order.
-        lags: autocovariances used; at most len - 1 are.
-
-    Returns:
-        None for fewer than three values or no variance: then nothing can be said.
-    """
-    n = len(series)
-    if n < 3:
-        return None
-    variance = newey_west(series - series.mean(), lags)
-    scale = float(np.abs(series).max())
-    if not variance > (1e-12 * scale) ** 2:
-        return None
-    return float(series.mean() / math.sqrt(variance / n))
 
 
 def newey_west(centred: NDArray[np.float64], lags: int) -> float:
@@ -69,19 +40,6 @@ def newey_west(centred: NDArray[np.float64], lags: int) -> float:
         weight = 1 - lag / (lags + 1)
         variance += 2 * weight * float(centred[lag:] @ centred[:-lag]) / n
     return variance
-
-
-def diebold_mariano(
-    loss: NDArray[np.float64],
-    rival: NDArray[np.float64],
-    t0: NDArray[np.int64],
-    lags: int,
-) -> float | None:
-    """Return the Diebold-Mariano t (1995) of loss minus rival loss; negative = `loss` is better.
-
-    Losses of one date are averaged first, so that correlated symbols count as one observation.
-    """
-    return hac_t(mean_per_date(loss - rival, t0), lags)
 
 
 def sharpe_ratio(returns: NDArray[np.float64]) -> float:

@@ -95,7 +95,7 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         "rivals", FORECAST, "Against its rivals",
-        "Mean loss of each, and the t of the difference per date with Newey-West variance.",
+        "Mean loss of each, and the t of the difference per date (below -1.645: 95 % sure).",
         ("rivals",), forecasts.rivals,
         metrics=("dm_t_ewma", "dm_t_random_walk", "dm_t_historical"),
     ),

@@ -43,6 +43,14 @@ def test_labels_that_are_not_complete_yet_do_not_count():
 def test_too_few_labels_say_nothing():
     facts = realised_performance(make_means(NOISE[:20] + 5), START + 99 * DAY, 0.0, 0.05)
     assert facts["fell"] is None and "excess" not in facts
+    assert facts["why"] == "20 labelled bar times, 21 are needed"
+
+
+def test_sixty_three_bar_times_cannot_judge_labels_of_a_month_and_say_so():
+    worse = make_means(9.0 + NOISE)
+    facts = realised_performance(worse, START + 200 * DAY, 0.0, 0.05, horizon_bars=21)
+    assert facts["fell"] is None and facts["t"] is None
+    assert facts["why"] == "63 dates are too few, 189 are needed for labels of 21 bars"
 
 
 def test_the_expected_excess_is_what_validation_measured_or_the_baseline():

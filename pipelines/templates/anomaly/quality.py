@@ -16,8 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.method.mean_tests import diebold_mariano
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import diebold_mariano, hac_lags, newey_west
+from pipelines.method.statistics import newey_west
 from pipelines.templates import Evaluation
 from registry.gates import GateRow
 
@@ -54,7 +55,7 @@ def judge(rows: LabelledRows, forecasts: AnomalyForecasts) -> Evaluation:
     alarm = forecasts.p_value[judged] <= forecasts.rate
     n_rows = effective_rows(alarm, rows.t0[judged], forecasts.n_earlier[judged])
     metrics, gate = _judge_rate(alarm, n_rows, forecasts.rate)
-    t = diebold_mariano(forecasts.loss, forecasts.baseline, rows.t0, hac_lags(1))
+    t = diebold_mariano(forecasts.loss, forecasts.baseline, rows.t0).z
     metrics |= {
         "log_score": float(forecasts.loss.mean()),
         "log_score_one_variance": float(forecasts.baseline.mean()),

@@ -2,8 +2,9 @@
 
 Used by the templates whose rows stand alone (`sentiment`, `tabular`). A proper score is compared,
 on pooled out-of-fold rows, with that of the forecast that knows only the training slice's shares
-(or mean); the t is HAC, per time. The gate is `quality.skill`. `quality.loss_vs_baseline` stands
-beside it, as what the realised loss is compared with later; all other numbers are for reading.
+(or mean), per time (`pipelines/method/mean_tests.py`). The gate is `quality.skill`.
+`quality.loss_vs_baseline` stands beside it, as what the realised loss is compared with later; all
+other numbers are for reading.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.method import metrics
+from pipelines.method.mean_tests import diebold_mariano
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import diebold_mariano, hac_lags, mean_per_date
+from pipelines.method.statistics import mean_per_date
 from pipelines.templates import Evaluation
 from registry.gates import EXCESS, SKILL, GateRow
 
@@ -103,17 +105,15 @@ def judge_numbers(
 def _skill(
     rows: LabelledRows, loss: Array, rival: Array, horizon: int, what: str
 ) -> tuple[dict[str, float], GateRow]:
-    lags = hac_lags(horizon)
-    t = diebold_mariano(loss, rival, rows.t0, lags)
-    n_times = len(np.unique(rows.t0))
-    note = f"t per time (HAC lag {lags}) of {what}; {len(rows)} out-of-fold rows, {n_times} times"
+    test = diebold_mariano(loss, rival, rows.t0, horizon)
+    note = f"{what}, per time: {test.note}; {len(rows)} out-of-fold rows"
     found = {
         "loss_vs_baseline": float(mean_per_date(loss - rival, rows.t0).mean()),
         "n_oof_rows": float(len(rows)),
-        "n_oof_times": float(n_times),
+        "n_oof_times": float(test.n_dates),
     }
-    gate = SKILL.row(t, note)
-    return found if t is None else found | {"t_skill": t}, gate
+    gate = SKILL.row(test.z, note)
+    return found if test.z is None else found | {"t_skill": test.z}, gate
 
 
 def _excess(rows: LabelledRows, excess: Array) -> GateRow:

@@ -1,7 +1,7 @@
 """How market regimes are judged: whether the state tells the next bar's return distribution.
 
-The log score of the one-step predictive density is compared, per date over symbols with Newey-West
-variance, with that of one Gaussian per symbol fitted on the same training slice. States that only
+The log score of the one-step predictive density is compared, per date over symbols, with that
+of one Gaussian per symbol fitted on the same training slice. States that only
 look plausible in hindsight lose here: their probabilities are filtered, and their moments come from
 earlier rows.
 """
@@ -14,8 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.method.mean_tests import diebold_mariano
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import diebold_mariano, hac_lags
 from pipelines.templates import Evaluation
 from registry.gates import MARKET_REGIME
 
@@ -67,21 +67,17 @@ def judge(rows: LabelledRows, forecasts: RegimeForecasts, bars_per_year: float) 
     """Return metrics, the gate and tables."""
     state, k = most_probable(forecasts.probabilities), forecasts.probabilities.shape[1]
     judged = np.isfinite(forecasts.model)
-    lags = hac_lags(1)
-    t = None
-    if judged.any():
-        t = diebold_mariano(forecasts.model, forecasts.baseline, rows.t0, lags)
-    gain = None if t is None else -t
-    n_dates = len(np.unique(rows.t0[judged]))
+    test = diebold_mariano(forecasts.baseline, forecasts.model, rows.t0)
+    gain = test.z
     note = (
-        f"HAC t (lag {lags}) per date of the log predictive density of the next return minus that "
-        f"of one Gaussian per symbol; {n_dates} dates, {int(judged.sum())} rows with earlier folds"
+        "log predictive density of the next return minus that of one Gaussian per symbol, per "
+        f"date: {test.note}; {int(judged.sum())} rows with earlier folds"
     )
     lengths = _run_lengths(rows, state, forecasts.fold)
     metrics = {
         "n_states": float(k),
         "n_oof_rows": float(judged.sum()),
-        "n_oof_dates": float(n_dates),
+        "n_oof_dates": float(test.n_dates),
         "mean_duration_bars": float(lengths.mean()),
     }
     if judged.any():

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
 from pipelines.method import risk_backtests as backtests
+from pipelines.method.mean_tests import diebold_mariano
 from pipelines.method.risk_measures import expected_shortfall, value_at_risk
 from pipelines.method.rows import OutOfFold
-from pipelines.method.statistics import diebold_mariano, hac_lags
 from pipelines.templates import Evaluation
 from registry.contract import Json
 from registry.gates import PORTFOLIO_RISK, GateRow
@@ -67,7 +67,7 @@ def judge(oof: OutOfFold, spec: Mapping[str, Json]) -> Evaluation:
     metrics, gates = _tests(judged)
     for reported in REPORTED:
         metrics |= _at(_Forecasts.of(oof, reported, horizon))
-    metrics |= _against_rivals(oof, level, hac_lags(horizon))
+    metrics |= _against_rivals(oof, level, horizon)
     tables = {"var_over_time": _over_time(judged), "hits_per_year": _per_year(judged)}
     return Evaluation(metrics, gates, tables)
 
@@ -113,7 +113,7 @@ def _at(forecasts: _Forecasts) -> dict[str, float]:
     }
 
 
-def _against_rivals(oof: OutOfFold, level: float, lags: int) -> dict[str, float]:
+def _against_rivals(oof: OutOfFold, level: float, horizon: int) -> dict[str, float]:
     """Return mean differences of the pinball loss to both baselines, with Diebold-Mariano t."""
     losses = -oof.rows.y
     ours = backtests.pinball_loss(losses, value_at_risk(oof.scores, level), level)
@@ -124,7 +124,7 @@ def _against_rivals(oof: OutOfFold, level: float, lags: int) -> dict[str, float]
         if not there.any():
             continue
         metrics[f"pinball_{rival}"] = float(theirs[there].mean())
-        t = diebold_mariano(ours[there], theirs[there], oof.rows.t0[there], lags)
+        t = diebold_mariano(ours[there], theirs[there], oof.rows.t0[there], horizon).z
         if t is not None:
             metrics[f"dm_t_{rival}"] = t
     return metrics

@@ -1,7 +1,7 @@
 """How return forecasts are judged: against the random walk, which forecasts no return at all.
 
 Squared errors in units of each row's variance are compared by Diebold and Mariano (1995), per date
-over symbols with Newey-West variance. The random walk is nested in the model, so the model's
+over symbols. The random walk is nested in the model, so the model's
 estimation noise costs it under the null. Clark and West's correction (2007) for that is reported
 beside it; the gate takes the uncorrected test, because a forecast that loses to zero is no
 forecast. Direction is judged by Pesaran and Timmermann (1992), ranking by information coefficients,
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from pipelines.data.bars import TIMESTAMP
 from pipelines.method.coverage import Intervals, judge_coverage
 from pipelines.method.information import decay, forward_returns, information, rank_autocorrelation
+from pipelines.method.mean_tests import diebold_mariano, mean_test
+from pipelines.method.metrics import block_dates
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.method.statistics import diebold_mariano, hac_lags, hac_t, mean_per_date
+from pipelines.method.statistics import mean_per_date
 from pipelines.templates import Evaluation
 from registry.gates import RETURN_FORECAST, GateRow
 
@@ -55,11 +57,15 @@ def judge(
     Args:
         interval_kind: `split` or `adaptive`, the one that is answered and therefore gated.
     """
-    rows, lags = oof.rows, hac_lags(horizon)
-    errors, gate = _judge_errors(rows, forecasts, horizon, lags)
-    covered, coverage_gate, over_time = judge_coverage(intervals, lags, gated=interval_kind)
+    rows = oof.rows
+    errors, gate = _judge_errors(rows, forecasts, horizon)
+    covered, coverage_gate, over_time = judge_coverage(
+        intervals, block_dates(horizon), gated=interval_kind
+    )
     matrix = _matrices(rows, forecasts.forecast)
-    metrics = errors | _direction(rows, forecasts, lags) | _information(*matrix, horizon) | covered
+    metrics = (
+        errors | _direction(rows, forecasts, horizon) | _information(*matrix, horizon) | covered
+    )
     tables = {
         "error_per_year": _per_year(rows, forecasts, horizon),
         "forecast_groups": _groups(rows, forecasts),
@@ -73,18 +79,17 @@ def judge(
 
 
 def _judge_errors(
-    rows: LabelledRows, forecasts: ReturnForecasts, horizon: int, lags: int
+    rows: LabelledRows, forecasts: ReturnForecasts, horizon: int
 ) -> tuple[dict[str, float], GateRow]:
     error = rows.y - forecasts.forecast
     unit = forecasts.sigma * math.sqrt(horizon)
     model, walk = (error / unit) ** 2, (rows.y / unit) ** 2
-    t = diebold_mariano(model, walk, rows.t0, lags)
+    test = diebold_mariano(model, walk, rows.t0, horizon)
     corrected = model - (forecasts.forecast / unit) ** 2
-    t_corrected = diebold_mariano(corrected, walk, rows.t0, lags)
-    n_dates = len(np.unique(rows.t0))
+    t_corrected = diebold_mariano(corrected, walk, rows.t0, horizon).z
     note = (
-        f"Diebold-Mariano t of squared errors in variances per date, HAC lag {lags}; "
-        f"{n_dates} dates, {len(rows)} out-of-fold rows"
+        "Diebold-Mariano of squared errors in variances, per date: "
+        f"{test.note}; {len(rows)} out-of-fold rows"
     )
     metrics = {
         "mase": float((np.abs(error) / forecasts.scale).mean()),
@@ -93,11 +98,11 @@ def _judge_errors(
         "scaled_mse": float(model.mean()),
         "scaled_mse_random_walk": float(walk.mean()),
         "n_oof_rows": float(len(rows)),
-        "n_oof_dates": float(n_dates),
+        "n_oof_dates": float(test.n_dates),
     }
-    ts = {"dm_t_random_walk": t, "t_clark_west": t_corrected}
+    ts = {"dm_t_random_walk": test.z, "t_clark_west": t_corrected}
     known = {name: value for name, value in ts.items() if value is not None}
-    return metrics | known, RETURN_FORECAST.row("quality.dm_random_walk", t, note)
+    return metrics | known, RETURN_FORECAST.row("quality.dm_random_walk", test.z, note)
 
 
 # Direction -------------------------------------------------------------------------------------
@@ -124,17 +129,17 @@ def pesaran_timmermann(forecast: Array, realised: Array) -> float | None:
     return (hit - chance) / math.sqrt(of_hit - of_chance)
 
 
-def _direction(rows: LabelledRows, forecasts: ReturnForecasts, lags: int) -> dict[str, float]:
+def _direction(rows: LabelledRows, forecasts: ReturnForecasts, horizon: int) -> dict[str, float]:
     """Return the share of right signs, and whether it is more than chance.
 
-    `t_direction` is the HAC t of the covariance of the two signs per date, Pesaran and
+    `t_direction` is the t of the covariance of the two signs per date, Pesaran and
     Timmermann's question asked so that dependence over time and symbols counts.
     """
     up, said = (rows.y > 0).astype(np.float64), (forecasts.forecast > 0).astype(np.float64)
     together = mean_per_date((up - up.mean()) * (said - said.mean()), rows.t0)
     found = {
         "pesaran_timmermann": pesaran_timmermann(forecasts.forecast, rows.y),
-        "t_direction": hac_t(together, lags),
+        "t_direction": mean_test(together, horizon).z,
     }
     shares = {"hit_rate": float((up == said).mean()), "up_share": float(up.mean())}
     return shares | {name: value for name, value in found.items() if value is not None}

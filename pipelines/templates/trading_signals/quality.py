@@ -18,9 +18,9 @@ from pipelines.method import metrics
 from pipelines.method.coverage import Intervals, judge_coverage
 from pipelines.method.information import decay, information, rank_autocorrelation, top_turnover
 from pipelines.method.information import quantile_spread as spread_of
+from pipelines.method.mean_tests import diebold_mariano, mean_test
 from pipelines.method.meta_label import ACCEPTED, MetaForecast
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import diebold_mariano, hac_lags, hac_t
 from pipelines.method.strategy import Panel, Strategy, make_panel
 from pipelines.templates import Evaluation
 from pipelines.templates.trading_signals.returns import Earned, judge_returns
@@ -67,13 +67,13 @@ def judge(rows: LabelledRows, forecast: SignalForecast, strategy: Strategy) -> E
     report = strategy.run(panel, forecast.decision)
     beta = np.bincount(panel.date, forecast.beta) / np.bincount(panel.date)
     earned = Earned(panel, report, report.net() - beta * panel.universe, strategy.bars_per_year)
-    lags = hac_lags(strategy.horizon)
-    scores, edge_gates = _judge_probabilities(rows, forecast, lags)
-    calibration, ece_gate = _judge_confidence(rows, forecast, lags)
-    coverage, coverage_gate, over_time = judge_coverage(forecast.intervals, lags)
+    horizon, block = strategy.horizon, metrics.block_dates(strategy.horizon)
+    scores, edge_gates = _judge_probabilities(rows, forecast, horizon)
+    calibration, ece_gate = _judge_confidence(rows, forecast, block)
+    coverage, coverage_gate, over_time = judge_coverage(forecast.intervals, block)
     money, money_gate, returns = judge_returns(earned)
     content, horizons = _judge_information(panel, forecast)
-    content |= _judge_meta(rows, forecast, lags)
+    content |= _judge_meta(rows, forecast, horizon)
     tables = {
         "confusion": metrics.confusion(rows.y, _most_probable(forecast), CLASSES),
         "reliability": metrics.reliability_table(forecast.confidence, _hit(rows, forecast)),
@@ -101,7 +101,7 @@ def _hit(rows: LabelledRows, forecast: SignalForecast) -> Array:
 
 
 def _judge_probabilities(
-    rows: LabelledRows, forecast: SignalForecast, lags: int
+    rows: LabelledRows, forecast: SignalForecast, horizon: int
 ) -> tuple[dict[str, float], tuple[GateRow, ...]]:
     loss = metrics.log_loss(forecast.probabilities, rows.y)
     prior = metrics.log_loss(forecast.prior, rows.y)
@@ -109,15 +109,18 @@ def _judge_probabilities(
     side = (rows.y[touched] == 2).astype(np.float64)
     direction = metrics.log_loss(_direction(forecast.probabilities[touched]), side)
     rival = metrics.log_loss(_direction(forecast.prior[touched]), side)
-    t_loss = diebold_mariano(loss, prior, rows.t0, lags)
-    t_direction = diebold_mariano(direction, rival, rows.t0[touched], lags)
-    note = f"HAC t per date (lag {lags}) of log loss minus that of the training prior"
+    of_loss = diebold_mariano(loss, prior, rows.t0, horizon)
+    of_direction = diebold_mariano(direction, rival, rows.t0[touched], horizon)
+    note = "log loss minus that of the training prior, per date"
     gates = (
-        TRADING_SIGNALS.row("edge.log_loss", t_loss, f"{note}; {len(rows)} rows"),
+        TRADING_SIGNALS.row(
+            "edge.log_loss", of_loss.z, f"{note}: {of_loss.note}; {len(rows)} rows"
+        ),
         TRADING_SIGNALS.row(
             "edge.direction",
-            t_direction,
-            f"{note}, BUY against SELL where a barrier was touched; {int(touched.sum())} rows",
+            of_direction.z,
+            f"{note}, BUY against SELL where a barrier was touched: {of_direction.note}; "
+            f"{int(touched.sum())} rows",
         ),
     )
     found = {
@@ -132,7 +135,7 @@ def _judge_probabilities(
     if touched.any():
         found["log_loss_direction"] = float(direction.mean())
         found["log_loss_direction_prior"] = float(rival.mean())
-    ts = {"t_log_loss": t_loss, "t_direction": t_direction}
+    ts = {"t_log_loss": of_loss.z, "t_direction": of_direction.z}
     return found | {name: t for name, t in ts.items() if t is not None}, gates
 
 
@@ -165,7 +168,7 @@ def _judge_confidence(
     return found, TRADING_SIGNALS.row("edge.ece", interval.lower, note)
 
 
-def _judge_meta(rows: LabelledRows, forecast: SignalForecast, lags: int) -> dict[str, float]:
+def _judge_meta(rows: LabelledRows, forecast: SignalForecast, horizon: int) -> dict[str, float]:
     """Score how the secondary model separates right sides from wrong ones; reported only."""
     meta = forecast.meta
     if meta is None:
@@ -180,7 +183,7 @@ def _judge_meta(rows: LabelledRows, forecast: SignalForecast, lags: int) -> dict
         "meta_right_share": float(right.mean()),
         "meta_accepted_share": float(accepted.mean()),
     }
-    t = diebold_mariano(loss, rival, rows.t0[keep], lags)
+    t = diebold_mariano(loss, rival, rows.t0[keep], horizon).z
     if accepted.any():
         found["meta_precision"] = float(right[accepted].mean())
     return found if t is None else found | {"meta_t": t}
@@ -204,7 +207,7 @@ def _judge_information(
         "ic_t": found.ic_t,
         "rank_autocorrelation": rank_autocorrelation(signal),
         "top_quantile_turnover": top_turnover(signal),
-        "quantile_spread_t": hac_t(spread, hac_lags(1)),
+        "quantile_spread_t": mean_test(spread).z,
     }
     measured = {
         "ic": found.ic,

@@ -20,7 +20,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.method import labels
 from pipelines.method.metrics import bars_per_year, log_score
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to, prefixed
-from pipelines.method.statistics import conformal_quantile, hac_lags
+from pipelines.method.statistics import conformal_quantile
 from pipelines.method.variance_models import HAR_BARS, fit_har, har_forecast
 from pipelines.templates import RIVAL, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.volatility_forecast import quality
@@ -203,8 +203,8 @@ class VolatilityForecast(BarTemplate):
         """Judge the forecasts against EWMA, scaled EWMA, HAR and the rivals of `outcome`."""
         rows = oof.rows
         forecasts = _forecasts(oof, decoders)
-        lags = hac_lags(int(cast(int, spec["horizon_bars"])))
-        metrics, gates, rivals = quality.judge(rows, forecasts, lags)
+        horizon = int(cast(int, spec["horizon_bars"]))
+        metrics, gates, rivals = quality.judge(rows, forecasts, horizon)
         coverage = _coverage(oof, decoders, forecasts.model)
         kept = coverage.filter(pl.col("coverage").is_not_null())
         if len(kept):

@@ -1,7 +1,7 @@
 """How variance forecasts are judged: against EWMA, HAR and GARCH, by one proxy for all.
 
 Losses are ln f + rv/f (finite at rv = 0, ranked as QLIKE does: Patton 2011), averaged per date
-over symbols; differences are tested by Diebold and Mariano (1995) with Newey-West variance. The
+over symbols; differences are tested by Diebold and Mariano (1995). The
 gates are those of docs/templates/volatility_forecast.md. GARCH forecasts come from outside
 (`pipelines/recipes/rivals.py`) as outcomes named `rival.NAME`; where they were not made, those
 lines are missing and nothing else changes.
@@ -15,9 +15,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.method.mean_tests import MeanTest, diebold_mariano
 from pipelines.method.metrics import log_score, qlike
 from pipelines.method.rows import LabelledRows
-from pipelines.method.statistics import diebold_mariano, mean_per_date
+from pipelines.method.statistics import mean_per_date
 from registry.gates import VOLATILITY_FORECAST, GateRow
 
 Array = NDArray[np.float64]
@@ -48,17 +49,21 @@ class VarianceForecasts:
 
 
 def judge(
-    rows: LabelledRows, forecasts: VarianceForecasts, lags: int
+    rows: LabelledRows, forecasts: VarianceForecasts, horizon: int
 ) -> tuple[dict[str, float], tuple[GateRow, ...], pl.DataFrame]:
     """Return metrics, gates, and the table `rivals`.
 
     Args:
-        lags: autocovariances of the HAC variance.
+        horizon: bars that a realised variance spans.
     """
     named = forecasts.named()
     loss = {name: log_score(f, rows.y) for name, f in named.items()}
     score = {name: float(np.nanmean(qlike(f, rows.y))) for name, f in named.items()}
-    t = {n: diebold_mariano(loss["model"], loss[n], rows.t0, lags) for n in forecasts.rivals()}
+    tests = {
+        name: diebold_mariano(loss["model"], loss[name], rows.t0, horizon)
+        for name in forecasts.rivals()
+    }
+    t = {name: test.z for name, test in tests.items()}
     difference = {
         name: float(mean_per_date(loss["model"] - loss[name], rows.t0).mean())
         for name in forecasts.rivals()
@@ -66,13 +71,14 @@ def judge(
     bias = float(rows.y.mean() / forecasts.model.mean())
     n_dates = len(np.unique(rows.t0))
     note = f"{n_dates} dates, {len(rows)} out-of-fold rows"
-    t_note = f"Diebold-Mariano t of ln f + rv/f per date, HAC lag {lags}; {note}"
     gates = (
         VOLATILITY_FORECAST.row(
             "quality.qlike_vs_ewma", difference["ewma"], f"mean difference; {note}"
         ),
-        VOLATILITY_FORECAST.row("quality.dm_ewma", t["ewma"], t_note),
-        VOLATILITY_FORECAST.row("quality.dm_scaled_ewma", t["scaled_ewma"], t_note),
+        VOLATILITY_FORECAST.row("quality.dm_ewma", t["ewma"], _note(tests["ewma"], rows)),
+        VOLATILITY_FORECAST.row(
+            "quality.dm_scaled_ewma", t["scaled_ewma"], _note(tests["scaled_ewma"], rows)
+        ),
         VOLATILITY_FORECAST.row("quality.bias", bias, f"mean rv / mean forecast; {note}"),
     )
     metrics = {
@@ -85,6 +91,10 @@ def judge(
     metrics |= {f"qlike_{name}": score[name] for name in forecasts.rivals()}
     metrics |= {f"dm_t_{name}": value for name, value in t.items() if value is not None}
     return metrics, gates, _rivals(named, score, difference, t)
+
+
+def _note(test: MeanTest, rows: LabelledRows) -> str:
+    return f"Diebold-Mariano of ln f + rv/f, per date: {test.note}; {len(rows)} out-of-fold rows"
 
 
 def _rivals(

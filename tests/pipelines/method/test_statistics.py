@@ -16,47 +16,19 @@ def autocorrelated(n, seed=0, mean=0.1):
 
 
 @pytest.mark.parametrize("lags", [0, 1, 5, 21])
-def test_hac_t_equals_statsmodels_newey_west(lags):
+def test_newey_west_equals_statsmodels(lags):
     import statsmodels.api as sm
 
     series = autocorrelated(400)
     options = {"maxlags": lags, "use_correction": False}
     fit = sm.OLS(series, np.ones(400)).fit(cov_type="HAC", cov_kwds=options)
-    assert statistics.hac_t(series, lags) == pytest.approx(float(fit.tvalues[0]), rel=1e-10)
-
-
-def test_lags_follow_labels_that_overlap_for_longer_than_a_month():
-    assert [statistics.hac_lags(h) for h in (1, 5, 10, 42)] == [21, 21, 21, 84]
-    shocks = np.random.default_rng(3).standard_normal((200, 4041))
-    sums = np.cumsum(shocks, axis=1)
-    overlapping = sums[:, 42:] - sums[:, :-42]
-    found = [statistics.hac_t(row, statistics.hac_lags(42)) < -1.645 for row in overlapping]
-    blind = [statistics.hac_t(row, 21) < -1.645 for row in overlapping]
-    assert np.mean(found) < 0.08 < 0.1 < np.mean(blind)
-
-
-def test_hac_t_says_nothing_about_a_constant_or_two_values():
-    assert statistics.hac_t(np.full(50, 0.3), 5) is None
-    assert statistics.hac_t(np.array([1.0, 2.0]), 1) is None
+    found = statistics.newey_west(series - series.mean(), lags)
+    assert found == pytest.approx(400 * float(fit.bse[0]) ** 2, rel=1e-10)
 
 
 def test_mean_per_date_averages_symbols_and_leaves_out_what_is_not_finite():
     values = np.array([1.0, 3.0, np.nan, 5.0])
     assert statistics.mean_per_date(values, np.array([1, 1, 2, 2])).tolist() == [2.0, 5.0]
-
-
-def test_diebold_mariano_counts_copies_of_a_symbol_once():
-    loss, rival = autocorrelated(300, 1), autocorrelated(300, 2)
-    t0 = np.arange(300)
-    once = statistics.diebold_mariano(loss, rival, t0, 5)
-    copied = statistics.diebold_mariano(np.tile(loss, 20), np.tile(rival, 20), np.tile(t0, 20), 5)
-    assert copied == pytest.approx(once, rel=1e-12)
-
-
-def test_diebold_mariano_is_negative_when_the_first_loss_is_lower():
-    rng = np.random.default_rng(3)
-    loss = rng.random(500)
-    assert statistics.diebold_mariano(loss, loss + 0.1 * rng.random(500), np.arange(500), 5) < -5
 
 
 def test_moments_equal_pandas_and_scipy():

@@ -3,6 +3,8 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
+from scipy.fft import dct
 from sklearn.metrics import accuracy_score
 
 from pipelines.method.costs import CostSpec
@@ -53,19 +55,19 @@ def found(rows, forecast):
     return among_trials(judge(rows, forecast, FREE), TrialFamily(1, ()))
 
 
-def hac_t(values, t0):
-    import statsmodels.api as sm
-
+def t_of_mean(values, t0):
+    """Return the t with cosine long-run variance, as a normal quantile, by SciPy."""
     means = pl.DataFrame({"t": t0, "v": values}).group_by("t").mean().sort("t")["v"].to_numpy()
-    options = {"maxlags": 21, "use_correction": False}
-    fit = sm.OLS(means, np.ones(len(means))).fit(cov_type="HAC", cov_kwds=options)
-    return float(fit.tvalues[0])
+    n, b = len(means), int(0.4 * len(means) ** (2 / 3))
+    cosines = dct(means, type=2)[1 : b + 1] / 2 * np.sqrt(2 / n)
+    t = means.mean() * np.sqrt(n) / np.sqrt((cosines**2).mean())
+    return float(stats.norm.ppf(stats.t.cdf(t, b)))
 
 
-def test_edge_of_probabilities_is_the_hac_t_per_date(rows, forecast, found):
+def test_edge_of_probabilities_is_the_t_of_the_mean_per_date(rows, forecast, found):
     k, chosen = np.arange(len(rows)), rows.y.astype(int)
     difference = np.log(forecast.prior[k, chosen]) - np.log(forecast.probabilities[k, chosen])
-    assert found.metrics["t_log_loss"] == pytest.approx(hac_t(difference, rows.t0))
+    assert found.metrics["t_log_loss"] == pytest.approx(t_of_mean(difference, rows.t0))
 
 
 def test_edge_of_direction_looks_only_at_touched_rows(rows, forecast, found):
@@ -73,7 +75,7 @@ def test_edge_of_direction_looks_only_at_touched_rows(rows, forecast, found):
     p, up = forecast.probabilities[touched], rows.y[touched] == 2
     side = np.where(up, p[:, 2], p[:, 0]) / (p[:, 0] + p[:, 2])
     prior = np.where(up, 0.4, 0.3) / 0.7
-    expected = hac_t(np.log(prior) - np.log(side), rows.t0[touched])
+    expected = t_of_mean(np.log(prior) - np.log(side), rows.t0[touched])
     assert found.metrics["t_direction"] == pytest.approx(expected)
 
 
