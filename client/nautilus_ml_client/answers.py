@@ -1135,8 +1135,8 @@ class TradingSignalsAnswer(Answer):
     known.
     """
     interval: Interval | None
-    """Of the price at the exit, split conformal; unit: price; null: close or sigma is not known,
-    or there are no conformal scores yet.
+    """Of the price at the label's exit, split conformal; unit: price; null: close or sigma is not
+    known, or there are no conformal scores yet.
     """
     adaptive_interval: Interval | None
     """The same at the level that adaptive conformal inference had reached when the version was
@@ -1150,7 +1150,9 @@ class TradingSignalsAnswer(Answer):
     out_of_distribution: Remoteness
     """How far the input lies from the training rows."""
     fill: str
-    """When a decision is filled: `next_open` or `next_close`."""
+    """When a decision is filled, and when it is out after a touch of its label: `next_open` or
+    `next_close`.
+    """
     path: str
     """What the label looked at: `high_low` of each bar, or `close`."""
     price_basis: str | None

@@ -197,6 +197,17 @@ def triple_barrier(path: Path, width: Array, horizon: int) -> Touches:
     return Touches(y, bars, np.log(exit_price / path.fill), ambiguous)
 
 
+def bars_held(touches: Touches, horizon: int) -> NDArray[np.int64]:
+    """Return for how many fills a decision is part of a position, -1 where not known.
+
+    A touch in bar t + k is known at the close of that bar. The next fill is that of the decision at
+    this close, k fills after the decision's own: nobody is out inside the bar. The end of the path
+    is known beforehand, so the vertical barrier is left after `horizon` fills: at its close where
+    fills are closes, at the open after it where they are opens.
+    """
+    return np.minimum(touches.bars, horizon)
+
+
 def fixed_horizon(path: Path, width: Array, horizon: int) -> Touches:
     """Label each decision by the end of its path, `horizon` bars after the fill.
 

@@ -1,8 +1,10 @@
 """From decisions to returns: the plain strategy that judges trading signals.
 
-The target position of a symbol is the mean of its last H decisions (+1, 0, -1), with 1/n_symbols of
-capital each. A decision is filled as its label is. Active returns are the net returns minus beta
-times the equal-weight universe. Numpy only.
+Each decision (+1, 0, -1) has a share of 1/(H n_symbols) of capital. It is filled as its label is,
+and is out at the next fill after its label's touch, never inside the bar, at the latest after H
+bars (`labels.bars_held`). So the target position of a symbol is the sum of its open decisions,
+divided by H. Active returns are the net returns minus beta times the equal-weight universe. Numpy
+only.
 """
 
 from dataclasses import dataclass
@@ -28,13 +30,15 @@ QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 class Panel:
     """Rows as (n_dates, n_symbols): `dates` int64 microseconds UTC, the t0 of the decisions.
 
-    `market.returns` start with the fill of the decision of the same line; `universe` (n_dates,)
-    is their mean over the symbols present, 0 where none is.
+    `date`, `symbol`: (n_rows,) the cell of each row; `left`: the line at whose fill its decision is
+    out, n_dates where that is after the panel. `market.returns` start with the fill of the decision
+    of the same line; `universe` (n_dates,) is their mean over the symbols present, 0 where none is.
     """
 
     dates: NDArray[np.int64]
     date: NDArray[np.intp]
     symbol: NDArray[np.intp]
+    left: NDArray[np.intp]
     n_symbols: int
     market: Market
     universe: Array
@@ -48,7 +52,8 @@ class Panel:
 def make_panel(rows: LabelledRows) -> Panel:
     """Arrange rows by date and symbol.
 
-    Needs the outcome `next_return` and the contexts `sigma`, `half_spread`, `dollar_volume`.
+    Needs the outcomes `next_return` and `left_at`, and the contexts `sigma`, `half_spread`,
+    `dollar_volume`.
     """
     dates, date = np.unique(rows.t0, return_inverse=True)
     names, symbol = np.unique(rows.symbol, return_inverse=True)
@@ -58,7 +63,8 @@ def make_panel(rows: LabelledRows) -> Panel:
     present = np.isfinite(market.returns)
     total = np.where(present, market.returns, 0.0).sum(axis=1)
     universe = total / np.maximum(present.sum(axis=1), 1)
-    return Panel(dates, date, symbol, len(names), market, universe)
+    left = np.searchsorted(dates, rows.outcome["left_at"])  # NaN, not known yet: after all dates
+    return Panel(dates, date, symbol, left, len(names), market, universe)
 
 
 def _arrange(
@@ -77,16 +83,18 @@ def positions(panel: Panel, decision: Array, horizon: int) -> Array:
 
     Args:
         decision: (n_rows,) +1, 0 or -1; a missing row counts as 0.
-        horizon: bars that a decision stays part of the position.
+        horizon: bars that a decision is part of the position at most, which sets its share.
     """
-    total = np.cumsum(panel.matrix(decision, missing=0.0), axis=0)
-    total[horizon:] -= total[:-horizon].copy()
+    change = np.zeros((len(panel.dates) + 1, panel.n_symbols))
+    np.add.at(change, (panel.date, panel.symbol), decision)
+    np.subtract.at(change, (panel.left, panel.symbol), decision)
+    total = np.cumsum(change[:-1], axis=0)
     return np.asarray(total / (horizon * panel.n_symbols), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """How to trade decisions: bars a decision stays in the position, costs, bars of a year."""
+    """How to trade decisions: bars that one stays at most, costs, bars of a year."""
 
     horizon: int
     costs: CostSpec

@@ -94,7 +94,8 @@ class TradingSignalsAnswer:
         Meaning("newest close times exp(`expected_log_return`)", "price", NO_PRICE),
     ]
     interval: Annotated[
-        Interval | None, Meaning("of the price at the exit, split conformal", "price", NO_WIDTH)
+        Interval | None,
+        Meaning("of the price at the label's exit, split conformal", "price", NO_WIDTH),
     ]
     adaptive_interval: Annotated[
         Interval | None,
@@ -115,7 +116,13 @@ class TradingSignalsAnswer:
     out_of_distribution: Annotated[
         Remoteness, Meaning("how far the input lies from the training rows")
     ]
-    fill: Annotated[str, Meaning("when a decision is filled: `next_open` or `next_close`")]
+    fill: Annotated[
+        str,
+        Meaning(
+            "when a decision is filled, and when it is out after a touch of its label: `next_open` "
+            "or `next_close`"
+        ),
+    ]
     path: Annotated[str, Meaning("what the label looked at: `high_low` of each bar, or `close`")]
     price_basis: Annotated[str, Meaning("prices that the version was made from")]
 

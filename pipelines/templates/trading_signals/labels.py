@@ -81,7 +81,7 @@ def label_signals(series: BarSeries, sigma: Array, spec: Mapping[str, Json]) -> 
 
     Outcomes: `log_return` (fill to exit), `touched` (0 or 1: BUY or SELL), `ambiguous` (one bar
     touched both barriers), `next_return` (simple return from this decision's fill to the next
-    one's).
+    one's), `left_at` (time, in microseconds, of the decision at whose fill this one is out).
     """
     horizon, width = int(cast(int, spec["horizon_bars"])), float(cast(float, spec["width"]))
     is_fixed = spec.get("kind") == "fixed_horizon"
@@ -89,12 +89,15 @@ def label_signals(series: BarSeries, sigma: Array, spec: Mapping[str, Json]) -> 
     path = _path(series, spec)
     touches = label(path, width * sigma * horizon**0.5, horizon)
     known = touches.bars >= 0
-    end = np.minimum(np.arange(len(series)) + touches.bars, max(len(series) - 1, 0))
+    bar, newest = np.arange(len(series)), max(len(series) - 1, 0)
+    end = np.minimum(bar + touches.bars, newest)
+    left = np.minimum(bar + labels.bars_held(touches, horizon), newest)
     outcome = {
         "log_return": touches.log_return,
         "touched": np.where(known, touches.y != labels.HOLD, np.nan),
         "ambiguous": np.where(known, touches.ambiguous, np.nan),
         "next_return": labels.later(path.fill, 1) / path.fill - 1,
+        "left_at": np.where(known, series.timestamp[left], np.nan),
     }
     return Labels(touches.y, np.where(known, series.timestamp[end], -1), outcome)
 

@@ -18,15 +18,18 @@ FREE = CostSpec(0.0, 0.0, 0.0, 0.0, 1e6, 0.0)
 DEAR = CostSpec(0.05, 0.0, 0.0, 0.0, 1e6, 0.0)
 
 
-def rows_of(returns):
-    """Rows of a full (date, symbol) table of next returns; NaN cells are left out."""
+def rows_of(returns, held=1):
+    """Rows of a full (date, symbol) table of next returns; NaN cells are left out.
+
+    `held`: fills until a decision is out, of each row or of all.
+    """
     returns = np.asarray(returns, dtype=float)
     date, symbol = np.nonzero(np.isfinite(returns))
     unknown = np.full(len(date), np.nan)
     return make_labelled_rows(
         len(date),
         context={"sigma": unknown, "half_spread": unknown, "dollar_volume": unknown},
-        outcome={"next_return": returns[date, symbol]},
+        outcome={"next_return": returns[date, symbol], "left_at": date + np.asarray(held, float)},
         symbol=symbol.astype(np.int32),
         symbols=("A", "B"),
         t0=date.astype(np.int64),
@@ -34,7 +37,7 @@ def rows_of(returns):
 
 
 def test_position_is_the_mean_of_the_last_decisions_shared_among_symbols():
-    panel = make_panel(rows_of(np.zeros((4, 2))))
+    panel = make_panel(rows_of(np.zeros((4, 2)), held=2))
     decision = np.array([1, 0, 1, -1, -1, 0, 0, 1], dtype=float)
     expected = np.array([[1, 0], [2, -1], [0, -1], [-1, 1]]) / 4
     np.testing.assert_allclose(positions(panel, decision, 2), expected)
@@ -43,6 +46,20 @@ def test_position_is_the_mean_of_the_last_decisions_shared_among_symbols():
 def test_one_bar_horizon_holds_only_the_newest_decision():
     panel = make_panel(rows_of(np.zeros((3, 1))))
     assert positions(panel, np.array([1.0, 0.0, -1.0]), 1).ravel().tolist() == [1.0, 0.0, -1.0]
+
+
+def test_a_decision_is_out_when_its_label_is_not_before_and_not_after():
+    held = [3, 1, 2, 3, np.nan, 1]  # NaN: its end is not known yet
+    panel = make_panel(rows_of(np.zeros((6, 1)), held))
+    decision = np.array([1.0, 1.0, -1.0, 1.0, 1.0, 0.0])
+    expected = np.array([1, 2, 0, 0, 2, 2]) / 3
+    np.testing.assert_allclose(positions(panel, decision, 3).ravel(), expected)
+
+
+def test_a_symbol_without_a_row_on_the_date_of_its_exit_is_out_at_its_next_fill():
+    rows = rows_of([[0.0, 0.0], [np.nan, 0.0], [0.0, 0.0]], held=1)
+    found = positions(make_panel(rows), np.array([1.0, 0.0, 0.0, 0.0, 0.0]), 1)
+    assert found[:, 0].tolist() == [0.5, 0.0, 0.0]
 
 
 def test_universe_is_the_mean_of_the_symbols_present():

@@ -74,6 +74,7 @@ def timed_rows(n=1200):
         "touched": (y != 1).astype(float),
         "ambiguous": np.zeros(n),
         "next_return": np.expm1(moves),
+        "left_at": (time + HORIZON) * float(DAY),
     }
     X, t0 = time[:, None].astype(np.float32), time * DAY
     found = {"context": context, "outcome": outcome, "spec": SPEC}

@@ -31,6 +31,7 @@ def rows():
         "touched": (y != 1).astype(float),
         "ambiguous": np.zeros(n),
         "next_return": np.expm1(moves),
+        "left_at": np.repeat(np.arange(N_DATES), N_SYMBOLS) + 1.0,
     }
     t0 = np.repeat(np.arange(N_DATES), N_SYMBOLS).astype(np.int64)
     symbol = np.tile(np.arange(N_SYMBOLS, dtype=np.int32), N_DATES)

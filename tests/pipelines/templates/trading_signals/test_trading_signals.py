@@ -252,6 +252,7 @@ def market(n_dates=900, n_symbols=8, drift=0.0006, seed=0):
         "touched": (flat != 1).astype(float),
         "ambiguous": np.zeros(n),
         "next_return": np.expm1(moves).ravel(),
+        "left_at": t0 + float(DAY),
     }
     return make_labelled_rows(
         n,
