@@ -3,7 +3,7 @@
 Split: the ceil((n+1)*level)-th smallest score of rows that the fit had not seen (Vovk, Gammerman
 and Shafer 2005). It keeps its promise while rows are exchangeable; rows of markets are not.
 Adaptive (Gibbs and Candes 2021, "Adaptive conformal inference under distribution shift"): the level
-itself moves, alpha <- alpha + gamma * (nominal - missed), as outcomes become known.
+itself moves, by gamma * (nominal - missed) for each decision time whose outcomes become known.
 
 A score is the absolute error in units of the row's own scale; a quantile of scores times the scale
 is half an interval. `statistics.conformal_quantile` is the split quantile of raw scores. This
@@ -22,16 +22,17 @@ Times = NDArray[np.int64]
 
 GAMMA = 0.005
 """Step of the adaptive level, that of the paper's experiments."""
+HIGHEST_ALPHA = 0.5
 KEPT = 2000
 """Most scores that are kept; a quantile of more moves by less than 1 / 2000 of the rows."""
 
 
 def keep_scores(scores: Array, most: int = KEPT) -> Array:
-    """Return the scores sorted; of more than `most`, that many at evenly spaced ranks.
+    """Return the scores sorted, without NaN; of more than `most`, that many at evenly spaced ranks.
 
     Ranks are rounded up, so that a kept quantile is never below the one of all scores.
     """
-    ordered = np.sort(scores)
+    ordered = np.sort(scores[~np.isnan(scores)])
     n = len(ordered)
     if n <= most:
         return ordered
@@ -54,8 +55,8 @@ def quantile(kept: Array, level: float) -> float:
 class AdaptiveWalk:
     """Adaptive intervals of rows in time order, and the level at the end.
 
-    `half`: (n,) quantile of scores used for each row; NaN where its fold had no scores to
-    calibrate on, inf where the level asked for more than they hold. `alpha`: after every outcome.
+    `half`: (n,) quantile of scores used for each row, finite; NaN where its fold had no scores to
+    calibrate on. `alpha`: after every outcome.
     """
 
     half: Array
@@ -75,39 +76,52 @@ def adapt(
     """Walk through rows as time would have: each interval knows only outcomes complete by its t0.
 
     Args:
-        score: (n,) what each row's interval must reach to cover.
+        score: (n,) what each row's interval must reach to cover; a row whose score is NaN moves
+            nothing.
         t0, t1: decision and completion, int64 microseconds UTC.
         fold: (n,), one per decision time; `calibration[fold]` are the sorted scores
             (`keep_scores`) of earlier rows.
         level: nominal coverage, 0.9.
 
-    Per decision time, rows that became complete since the last one move alpha once, by their mean
-    miss: symbols of one date count as one observation. Law (Gibbs and Candes, proposition 4.1,
-    with outcomes D decision times late): the mean of those misses is within
-    (1 + gamma*(D+1)) / (gamma * updates) of 1 - level, whatever the scores are.
+    Each row that completes moves alpha by gamma * (nominal - missed) / K, K the rows of its own
+    decision time: symbols of one date count as one observation, and labels that complete together
+    count each. (One step per time of completion lets a cluster of misses count once.) Alpha is held
+    between 1 / (m + 1) and 0.5, m the calibration scores. Law (Gibbs and Candes, proposition 4.1):
+    while no bound is met, the mean over decision times of the misses is nominal
+    - (alpha at the end - alpha at the start) / (gamma * times), whatever the scores are.
     """
     nominal = 1.0 - level
     alpha, half = nominal, np.full(len(score), np.nan)
-    missed = np.full(len(score), np.nan)
     order, known = np.argsort(t0, kind="stable"), np.argsort(t1, kind="stable")
     starts = np.flatnonzero(np.diff(t0[order], prepend=np.iinfo(np.int64).min))
     stops = np.searchsorted(t1[known], t0[order[starts]], side="right").tolist()
-    n_known = 0
+    step, weight = np.zeros(len(score)), gamma * _per_row(score, t0)
+    n_known, n_scores = 0, 0
     for rows, stop in zip(np.split(order, starts[1:]), stops, strict=False):
         if stop > n_known:
-            alpha += gamma * _step(missed[known[n_known:stop]], nominal)
+            alpha = bounded(alpha + float(step[known[n_known:stop]].sum()), n_scores)
             n_known = stop
         kept = calibration.get(int(fold[rows[0]]))
         if kept is not None and len(kept):
+            n_scores = len(kept)
+            alpha = bounded(alpha, n_scores)
             reach = quantile(kept, 1.0 - alpha)
-            half[rows], missed[rows] = reach, score[rows] > reach
-    return AdaptiveWalk(half, alpha + gamma * _step(missed[known[n_known:]], nominal))
+            half[rows] = reach
+            step[rows] = weight[rows] * (nominal - (score[rows] > reach))
+    return AdaptiveWalk(half, bounded(alpha + float(step[known[n_known:]].sum()), n_scores))
 
 
-def _step(missed: Array, nominal: float) -> float:
-    """Return nominal minus the mean miss of rows that had an interval; 0 without any."""
-    seen = missed[np.isfinite(missed)]
-    return nominal - float(seen.mean()) if len(seen) else 0.0
+def bounded(alpha: float, n_scores: int) -> float:
+    """Return alpha within [1 / (m + 1), 0.5], so that m scores give a finite interval."""
+    return min(max(alpha, 1.0 / (n_scores + 1)), HIGHEST_ALPHA) if n_scores else alpha
+
+
+def _per_row(score: Array, t0: Times) -> Array:
+    """Return 1 / (rows with a score at the row's decision time); 0 for a row without one."""
+    there = ~np.isnan(score)
+    _, date = np.unique(t0, return_inverse=True)
+    count = np.bincount(date, there)
+    return np.asarray(there / np.maximum(count, 1.0)[date], dtype=np.float64)
 
 
 def adapted_alpha(
@@ -115,8 +129,10 @@ def adapted_alpha(
 ) -> float:
     """Return alpha after all rows, each fold calibrated on the folds before it; 1 - level if one.
 
-    An interval after the last of these rows starts from it.
+    An interval after the last of these rows starts from it, with all of them to calibrate on, and
+    is finite.
     """
     numbers = np.unique(fold)
     earlier = {int(f): keep_scores(score[fold < f]) for f in numbers[1:]}
-    return adapt(score, t0, t1, fold, earlier, level=level).alpha
+    alpha = adapt(score, t0, t1, fold, earlier, level=level).alpha
+    return bounded(alpha, len(keep_scores(score)))

@@ -3,9 +3,11 @@
 Split and adaptive intervals of the same rows stand beside a naive volatility band of normal
 returns. Reported are the share covered, overall and in the worst 500 decision times, the width, and
 the interval score (Gneiting and Raftery 2007). The score is proper; width and coverage alone are
-not.
+not. The gate looks at what a version answers: the adaptive level stands still from the day a
+version is made, so each fold is judged at the level that its version would have answered with.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -14,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
-from pipelines.method.metrics import mean_interval
+from pipelines.method.metrics import MeanInterval, mean_interval
 from pipelines.method.statistics import mean_per_date
 from registry.gates import GateRow
 
@@ -33,6 +35,7 @@ class Intervals:
 
     `error`: (n,) outcome minus centre. `split`, `adaptive`, `naive`: (n,) half widths; NaN where
     there was no interval, inf where it covers everything. `t0`: (n,). `level`: promised coverage.
+    `answered`: (n,) half widths that the fold's version would have answered, by the answer's field.
     """
 
     error: Array
@@ -41,6 +44,7 @@ class Intervals:
     naive: Array
     t0: NDArray[np.int64]
     level: float
+    answered: Mapping[str, Array]
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -59,17 +63,17 @@ def naive_band(sigma: Array, horizon: int, level: float) -> Array:
 
 
 def judge_coverage(
-    intervals: Intervals, block: int, gated: str = "split"
+    intervals: Intervals, block: int
 ) -> tuple[dict[str, float], GateRow, dict[str, pl.DataFrame]]:
     """Return metrics, the gate `edge.coverage` and the table `coverage_over_time`.
 
-    The coverage of the gated interval has a 90 % block-bootstrap interval. The gate's value is its
-    point nearest to the promised coverage, so the gate refuses only when the whole bootstrap
-    interval lies more than two points away.
+    The coverage of an answered interval has a 90 % block-bootstrap interval. The gate's value is
+    its point nearest to the promised coverage, so the gate refuses only when the whole bootstrap
+    interval lies more than two points away. Where a version answers several intervals, the gate's
+    is the one farthest off. Only a finite interval covers.
 
     Args:
         block: decision times of a bootstrap block.
-        gated: which interval the gate is about, `split` or `adaptive`: the one that is answered.
     """
     level = intervals.level
     limit = (round(level - TOLERANCE, 9), round(level + TOLERANCE, 9))
@@ -80,19 +84,45 @@ def judge_coverage(
         why = f"{n_dates} decision times have an interval, {LEAST_DATES} are needed"
         return {}, GateRow("edge.coverage", None, "between", limit, why), {}
     halves = {name: half[keep] for name, half in intervals.half_widths().items()}
-    covered = {name: (error <= half).astype(np.float64) for name, half in halves.items()}
-    interval = mean_interval(covered[gated], t0, block=block)
-    found = {"interval_coverage_lower": interval.lower, "interval_coverage_upper": interval.upper}
-    for name, half in halves.items():
-        suffix = "" if name == "split" else f"_{name}"
-        found |= _scores(covered[name], half, error, t0, level, suffix)
-    nearest = float(np.clip(level, interval.lower, interval.upper))
+    covered = {name: _covers(half, error) for name, half in halves.items()}
+    name, interval = _farthest(intervals, keep, block)
+    found = {
+        "interval_coverage_answered": interval.estimate,
+        "interval_coverage_lower": interval.lower,
+        "interval_coverage_upper": interval.upper,
+    }
+    for kind, half in halves.items():
+        suffix = "" if kind == "split" else f"_{kind}"
+        found |= _scores(covered[kind], half, error, t0, level, suffix)
     note = (
-        f"the coverage nearest to {level:g} in its 90 % block-bootstrap interval, "
-        f"{interval.lower:.4f} to {interval.upper:.4f}; {len(error)} rows, {n_dates} decision times"
+        f"`{name}` as answered covers {interval.estimate:.4f}; the coverage nearest to {level:g} "
+        f"in its 90 % block-bootstrap interval, {interval.lower:.4f} to {interval.upper:.4f}; "
+        f"{len(error)} rows, {n_dates} decision times"
     )
-    gate = GateRow("edge.coverage", nearest, "between", limit, note)
+    gate = GateRow("edge.coverage", _nearest(interval, level), "between", limit, note)
     return found, gate, {"coverage_over_time": _over_time(covered, t0, level)}
+
+
+def _covers(half: Array, error: Array) -> Array:
+    return ((error <= half) & np.isfinite(half)).astype(np.float64)
+
+
+def _nearest(interval: MeanInterval, level: float) -> float:
+    return float(np.clip(level, interval.lower, interval.upper))
+
+
+def _farthest(
+    intervals: Intervals, keep: NDArray[np.bool_], block: int
+) -> tuple[str, MeanInterval]:
+    """Return the answered interval whose coverage is farthest from what it promises."""
+    error, level = np.abs(intervals.error[keep]), intervals.level
+    found = [
+        (name, mean_interval(_covers(half[keep], error), intervals.t0[keep], block=block))
+        for name, half in intervals.answered.items()
+    ]
+    return max(
+        found, key=lambda x: (abs(_nearest(x[1], level) - level), abs(x[1].estimate - level))
+    )
 
 
 def _scores(

@@ -184,7 +184,7 @@ class ReturnForecast(BarTemplate):
             scale[oof.fold == fold] = cast(float, decoders[int(fold)].facts["mase_scale"])
         forecasts = ReturnForecasts(_forecast(rows, oof.scores), rows.context["sigma"], scale)
         intervals = _intervals(oof, decoders, forecasts, horizon)
-        return quality.judge(oof, forecasts, intervals, horizon, str(spec["interval"]))
+        return quality.judge(oof, forecasts, intervals, horizon)
 
 
 # Forecasts -------------------------------------------------------------------------------------
@@ -212,12 +212,14 @@ def _intervals(
     error = rows.y - forecasts.forecast
     kept = {fold: decoder.arrays["conformal"] for fold, decoder in decoders.items()}
     walk = conformal.adapt(np.abs(error) / sigma, rows.t0, rows.t1, oof.fold, kept, level=LEVEL)
-    split = np.full(len(rows), np.nan)
+    split, answered = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     for fold in np.unique(oof.fold):
         if len(scores := kept[int(fold)]):
             split[oof.fold == fold] = conformal.quantile(scores, LEVEL)
-    naive = naive_band(sigma, horizon, LEVEL)
-    return Intervals(error, split * sigma, walk.half * sigma, naive, rows.t0, LEVEL)
+        if (half := _half_width(decoders[int(fold)])) is not None:
+            answered[oof.fold == fold] = half
+    naive, halves = naive_band(sigma, horizon, LEVEL), {"interval": answered * sigma}
+    return Intervals(error, split * sigma, walk.half * sigma, naive, rows.t0, LEVEL, halves)
 
 
 # Answers ---------------------------------------------------------------------------------------

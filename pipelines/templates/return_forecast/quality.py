@@ -50,18 +50,11 @@ def judge(
     forecasts: ReturnForecasts,
     intervals: Intervals,
     horizon: int,
-    interval_kind: str,
 ) -> Evaluation:
-    """Return metrics, gates and tables.
-
-    Args:
-        interval_kind: `split` or `adaptive`, the one that is answered and therefore gated.
-    """
+    """Return metrics, gates and tables."""
     rows = oof.rows
     errors, gate = _judge_errors(rows, forecasts, horizon)
-    covered, coverage_gate, over_time = judge_coverage(
-        intervals, block_dates(horizon), gated=interval_kind
-    )
+    covered, coverage_gate, over_time = judge_coverage(intervals, block_dates(horizon))
     matrix = _matrices(rows, forecasts.forecast)
     metrics = (
         errors | _direction(rows, forecasts, horizon) | _information(*matrix, horizon) | covered
@@ -71,7 +64,7 @@ def judge(
         "forecast_groups": _groups(rows, forecasts),
         "per_symbol": _per_symbol(rows, forecasts),
         "information_decay": decay(*matrix),
-        "coverage": _coverage(oof.fold, intervals, interval_kind),
+        "coverage": _coverage(oof.fold, intervals),
         **over_time,
     }
     kept = {name: table for name, table in tables.items() if len(table)}
@@ -217,11 +210,11 @@ def _groups(rows: LabelledRows, forecasts: ReturnForecasts) -> pl.DataFrame:
     )
 
 
-def _coverage(fold: NDArray[np.int64], intervals: Intervals, kind: str) -> pl.DataFrame:
+def _coverage(fold: NDArray[np.int64], intervals: Intervals) -> pl.DataFrame:
     """Return per fold the share of labels inside the answered interval; null without one."""
-    half = intervals.half_widths()[kind]
+    half = intervals.answered["interval"]
     frame = pl.DataFrame({"fold": fold, "half": half, "error": np.abs(intervals.error)})
-    inside = pl.when(pl.col("half").is_not_nan()).then(pl.col("error") <= pl.col("half"))
+    inside = pl.when(pl.col("half").is_finite()).then(pl.col("error") <= pl.col("half"))
     return (
         frame.group_by("fold")
         .agg(pl.len().cast(pl.Int64).alias("n_rows"), inside.mean().alias("coverage"))

@@ -34,6 +34,7 @@ from pipelines.templates.classes.decoder import calibrated
 from pipelines.templates.trading_signals.answers import TradingSignalsAnswer, signal_answers
 from pipelines.templates.trading_signals.decoder import (
     LEVEL,
+    adaptive_width,
     class_shares,
     fit_signal_decoder,
     meta_forecast,
@@ -209,18 +210,21 @@ def _forecast(oof: OutOfFold, decoders: Mapping[int, Decoder]) -> SignalForecast
 def _intervals(oof: OutOfFold, decoders: Mapping[int, Decoder], probabilities: Array) -> Intervals:
     """Return the intervals of each row's log return, as its fold's decoder would give them."""
     rows, n = oof.rows, len(oof.rows)
-    error, split = np.empty(n), np.full(n, np.nan)
+    error, split, still = np.empty(n), np.full(n, np.nan), np.full(n, np.nan)
     for fold in np.unique(oof.fold):
         decoder, mine = decoders[int(fold)], oof.fold == fold
         expected = probabilities[mine] @ decoder.arrays["class_return"]
         error[mine] = rows.outcome["log_return"][mine] - expected
         if (width := cast(float | None, decoder.facts["conformal"])) is not None:
             split[mine] = width
+        if (width := adaptive_width(decoder)) is not None:
+            still[mine] = width
     sigma, horizon = rows.context["sigma"], int(cast(int, rows.spec["horizon_bars"]))
     kept = {fold: decoder.arrays["conformal"] for fold, decoder in decoders.items()}
     walk = adapt(np.abs(error) / sigma, rows.t0, rows.t1, oof.fold, kept, level=LEVEL)
     naive = naive_band(sigma, horizon, LEVEL)
-    return Intervals(error, split * sigma, walk.half * sigma, naive, rows.t0, LEVEL)
+    answered = {"interval": split * sigma, "adaptive_interval": still * sigma}
+    return Intervals(error, split * sigma, walk.half * sigma, naive, rows.t0, LEVEL, answered)
 
 
 TEMPLATE = TradingSignals()

@@ -1,5 +1,7 @@
 """Coverage: what is measured, and when its gate refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -14,7 +16,7 @@ def intervals(miss_rate=0.1, seed=0, n=N):
     error = np.random.default_rng(seed).standard_normal(n)
     half = np.full(n, stats.norm.isf(miss_rate / 2))
     naive = np.full(n, 2.0)
-    return Intervals(error, half, 1.1 * half, naive, np.arange(n), 0.9)
+    return Intervals(error, half, 1.1 * half, naive, np.arange(n), 0.9, {"interval": half})
 
 
 def test_naive_band_is_the_normal_quantile():
@@ -68,20 +70,34 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 def test_rows_without_an_interval_are_left_out():
     given = intervals()
     unknown = np.where(np.arange(N) < 700, np.nan, given.split)
-    partly = Intervals(given.error, unknown, given.adaptive, given.naive, given.t0, 0.9)
+    partly = replace(given, split=unknown)
     found, gate, _ = judge_coverage(partly, 21)
     expected = (np.abs(given.error[700:]) <= given.split[700:]).mean()
     assert found["interval_coverage"] == pytest.approx(expected)
     assert "800 rows" in gate.note
 
 
-def test_an_interval_without_bound_covers_and_has_no_width():
+def test_an_interval_without_bound_covers_nothing_and_has_no_width():
     given = intervals()
     wide = np.where(np.arange(N) < 10, np.inf, given.adaptive)
-    found, _, _ = judge_coverage(
-        Intervals(given.error, given.split, wide, given.naive, given.t0, 0.9), 21
-    )
+    found, _, _ = judge_coverage(replace(given, adaptive=wide), 21)
     assert found["interval_width_adaptive"] == pytest.approx(2 * given.adaptive[0])
+    covered = (np.abs(given.error) <= given.adaptive)[10:].sum() / N
+    assert found["interval_coverage_adaptive"] == pytest.approx(covered)
+    _, gate, _ = judge_coverage(replace(given, answered={"interval": np.full(N, np.inf)}), 21)
+    assert gate.value == 0.0
+
+
+def test_the_gate_looks_at_what_is_answered_and_at_the_worst_of_it():
+    given = intervals()
+    far = 0.7 * given.split
+    both = replace(given, answered={"interval": given.split, "adaptive_interval": far})
+    found, gate, _ = judge_coverage(both, 21)
+    assert not gate.passed and gate.note.startswith("`adaptive_interval` as answered")
+    inside = (np.abs(given.error) <= far).mean()
+    assert found["interval_coverage_answered"] == pytest.approx(inside)
+    honest, gate, _ = judge_coverage(replace(given, split=far, adaptive=far), 21)
+    assert gate.passed and honest["interval_coverage"] == pytest.approx(inside)
 
 
 def test_too_few_decision_times_leave_the_gate_shut():

@@ -47,7 +47,7 @@ def forecast(rows):
     decision = rng.integers(-1, 2, len(rows)).astype(float)
     half = np.full(len(rows), 0.0165)
     error = rows.outcome["log_return"]
-    intervals = Intervals(error, half, half, half, rows.t0, 0.9)
+    intervals = Intervals(error, half, half, half, rows.t0, 0.9, {"interval": half})
     return SignalForecast(p, prior, decision, np.full(len(rows), 0.5), intervals)
 
 
