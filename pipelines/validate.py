@@ -103,6 +103,7 @@ def validate(
                 *_recomputed(candidate),
                 checks.golden_rows(candidate, *_golden(candidate)),
                 *evaluation.gates,
+                *checks.named_costs(candidate.recipe),
                 *(contest.gates if contest else ()),
             )
         log_metrics(evaluation.metrics)

@@ -117,12 +117,14 @@ class Requirement:
 
     `comparison` and `limit` read as in `GateRow`; without them only the row's own limit counts.
     `may_be_inapplicable` says whether a row may declare that the gate has no meaning here.
+    `is_later`: it came after 0.2. A record from before may lack it; a row that it has counts.
     """
 
     gate: str
     comparison: Comparison | None = None
     limit: float | tuple[float, float] = math.nan
     may_be_inapplicable: bool = False
+    is_later: bool = False
 
     def row(self, value: float | None, note: str = "", against: int | None = None) -> GateRow:
         """Return a value beside this limit; without a value the note says why there is none."""
@@ -158,6 +160,8 @@ COMMON = TemplateGates(
         Requirement("digests", "<=", 0.0),
     )
 )
+GATE_OF_0_2 = "digests"
+"""A gate that records have up to 0.2 and never after it. They keep the rules of their day."""
 BETTER = Requirement("champion.better", "<", 0.1)
 NON_INFERIOR = Requirement("champion.non_inferior")  # the margin is the template's
 COMPARISONS = (BETTER.gate, NON_INFERIOR.gate)
@@ -185,6 +189,7 @@ TRADING_SIGNALS = TemplateGates(
         Requirement("edge.net_sharpe_2x", ">", 0.0),
         Requirement("edge.ece", "<=", 0.05),
         Requirement("edge.coverage"),
+        Requirement("edge.costs", "is", 1.0, is_later=True),
     )
 )
 RETURN_FORECAST = TemplateGates(
@@ -322,9 +327,10 @@ def _comparison_refusals(record: Record, champion: int) -> list[str]:
 
 
 def _shut(record: Record, required: Sequence[Requirement]) -> Iterator[str]:
+    is_of_0_2 = any(row.gate == GATE_OF_0_2 for row in record)
     for requirement in required:
         rows = [row for row in record if row.gate == requirement.gate]
-        if not rows:
+        if not rows and not (requirement.is_later and is_of_0_2):
             yield f"{requirement.gate}: missing from the record"
         for row in rows:
             if line := _refusal(row, requirement):

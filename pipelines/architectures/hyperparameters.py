@@ -16,15 +16,20 @@ from registry.errors import ParameterError
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number within [`low`, `high`], both ends included; whole when `is_integer`."""
+    """A number within [`low`, `high`], both ends included; whole when `is_integer`.
 
-    default: float
+    A default of None means that something else says the number; null asks for that too.
+    """
+
+    default: float | None
     low: float
     high: float = math.inf
     is_integer: bool = False
 
     def check(self, name: str, value: Json) -> Json:
         """Return the value, or raise ParameterError; a bool is not a number."""
+        if value is None and self.default is None:
+            return None
         kinds = int if self.is_integer else int | float
         is_kind = isinstance(value, kinds) and not isinstance(value, bool)
         if not is_kind or not self.low <= value <= self.high or math.isinf(value):  # type: ignore[operator, arg-type]

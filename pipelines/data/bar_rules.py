@@ -117,6 +117,34 @@ def known_volume(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
     return _without(frame, ledger, "volume", "is zero in every bar")
 
 
+def known_spread(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Set spread to null for symbols whose spread is always zero: nothing trades for free."""
+    return _without(frame, ledger, "spread", "is zero in every bar")
+
+
+def spread_units(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Refuse symbols whose usual spread cannot be a fraction of the price.
+
+    Raises:
+        BarsError: the median spread of a symbol is negative or above 5 % (under every policy: it is
+            in another unit, such as pips, or bid and ask are exchanged).
+    """
+    known = frame.filter(pl.col("spread").is_not_null())
+    if known.is_empty():
+        return frame
+    usual = known.group_by("symbol").agg(pl.col("spread").median(), pl.len().alias("n"))
+    wrong = usual.filter(
+        (pl.col("n") >= ENOUGH_SPREADS) & ~pl.col("spread").is_between(0.0, WIDEST_SPREAD)
+    )
+    if not wrong.is_empty():
+        symbol, median = wrong.sort("symbol").row(0)[:2]
+        problem = "spread, a fraction of the price,"
+        hint = "give it as (ask - bid) / mid; or bid and ask are exchanged"
+        found = f"the median {problem} of {symbol} is {median:.4g}, expected 0 to {WIDEST_SPREAD}"
+        raise BarsError(found, ledger.where, hint, f"the median {problem} is not in its unit")
+    return frame
+
+
 def uncrossed_quotes(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
     """Set negative spreads (bid above ask) to null; the mid price stands."""
     crossed = pl.col("spread") < 0
@@ -125,6 +153,15 @@ def uncrossed_quotes(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
         return frame
     ledger.note(f"{_rows(n)} with the bid above the ask at the close: spread set to null")
     return frame.with_columns(pl.when(crossed).then(None).otherwise("spread").alias("spread"))
+
+
+def wide_spreads(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Note single spreads that are wide; they are kept as they are."""
+    wide = frame.filter(pl.col("spread") > WIDEST_SPREAD)
+    if not wide.is_empty():
+        rows = _rows(len(wide))
+        ledger.note(f"{rows} with a spread above {WIDEST_SPREAD:.0%}, first {_row_name(wide)}")
+    return frame
 
 
 def enclosed_prices(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
@@ -161,12 +198,24 @@ def holes(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
     return frame
 
 
+ENOUGH_SPREADS = 20
+"""Fewest spreads of a symbol whose median tells their unit; a feed may send one wide quote."""
+
+WIDEST_SPREAD = 0.05
+"""Median spread, fraction of the mid price, above which it is in another unit."""
+
 Rule = Callable[[pl.DataFrame, Ledger], pl.DataFrame]
 
-BAR_RULES: tuple[Rule, ...] = (usable_rows, time_order, unique_times, uncrossed_quotes)
+BAR_RULES: tuple[Rule, ...] = (
+    usable_rows,
+    time_order,
+    unique_times,
+    spread_units,
+    uncrossed_quotes,
+)
 """Rules that hold for any number of bars."""
 
-HISTORY_RULES: tuple[Rule, ...] = (known_volume, enclosed_prices, holes)
+HISTORY_RULES: tuple[Rule, ...] = (known_volume, known_spread, wide_spreads, enclosed_prices, holes)
 """Rules that need a whole history."""
 
 
@@ -185,6 +234,8 @@ def is_faultless(frame: pl.DataFrame) -> bool:
     if any(c in known and not (known[c] > 0).all() for c in PRICE_COLUMNS):
         return False
     if any(c in known and (known[c] < 0).any() for c in ("volume", "spread")):
+        return False
+    if "spread" in known and (known["spread"] > WIDEST_SPREAD).any():
         return False
     if "high" in known and "low" in known and (known["high"] < known["low"]).any():
         return False

@@ -83,6 +83,8 @@ class Bars:
     `interval` is `1d`, `1h`, `5m`, ...; `price_basis` is `adjusted`, `raw`, `mid` or `unknown`;
     `note` is a warning that every report repeats (survivorship bias); `repairs` are one line per
     kind of repair that the policy allowed; `file_sha256` is of the upload they were read from.
+    `instrument` is what the source declares its symbols to be (`equity`), empty where it does not
+    know: costs depend on it.
     """
 
     frame: pl.DataFrame
@@ -92,6 +94,7 @@ class Bars:
     note: str = ""
     repairs: tuple[str, ...] = ()
     file_sha256: str = ""
+    instrument: str = ""
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.method.costs import CostSpec
+from pipelines.method.costs import CostSpec, contract_fee
 from pipelines.method.metrics import MICROSECONDS_PER_YEAR
 from pipelines.method.rows import LabelledRows
 
@@ -59,7 +59,7 @@ def meta_inputs(probabilities: Array, sigma: Array, novelty: Array) -> Array:
 
 
 def round_trip_cost(rows: LabelledRows, side: Array, spec: CostSpec) -> Array:
-    """Return the cost of entering and leaving one unit, with borrowing when short; (n,).
+    """Return the cost of entering and leaving one unit, with borrowing and funding; (n,).
 
     A spread measured in the data replaces the assumed one, as in `costs.charge`; impact is left
     out, it depends on a position that is not decided yet.
@@ -67,8 +67,9 @@ def round_trip_cost(rows: LabelledRows, side: Array, spec: CostSpec) -> Array:
     measured = rows.context["half_spread"]
     spread = np.where(measured >= 0, measured, spec.half_spread)
     years = (rows.t1 - rows.t0) / MICROSECONDS_PER_YEAR
-    borrow = np.where(side < 0, spec.borrow_per_year * years, 0.0)
-    return np.asarray(2 * (spread + spec.fee + spec.slippage) + borrow, dtype=np.float64)
+    held = np.where(side < 0, spec.borrow_per_year * years, 0.0) + spec.funding_per_year * years
+    fees = spec.fee + (contract_fee(rows.context["close"], spec) if spec.fee_per_contract else 0.0)
+    return np.asarray(2 * (spread + fees + spec.slippage) + held, dtype=np.float64)
 
 
 def meta_labels(rows: LabelledRows, side: Array, spec: CostSpec) -> Array:

@@ -59,7 +59,9 @@ def make_panel(rows: LabelledRows) -> Panel:
     names, symbol = np.unique(rows.symbol, return_inverse=True)
     shape = (len(dates), len(names))
     columns = (rows.outcome["next_return"], *(rows.context[c] for c in MARKET_CONTEXT))
-    market = Market(*(_arrange(column, (date, symbol), shape, np.nan) for column in columns))
+    prices = [rows.context["close"]] if "close" in rows.context else []
+    known = (*columns, *prices)
+    market = Market(*(_arrange(column, (date, symbol), shape, np.nan) for column in known))
     present = np.isfinite(market.returns)
     total = np.where(present, market.returns, 0.0).sum(axis=1)
     universe = total / np.maximum(present.sum(axis=1), 1)

@@ -1,8 +1,8 @@
 """Checks that every candidate passes before its quality is judged.
 
-Each returns one gate row: data, golden rows. `causality` and `feature_parity` belong to the kind of
-input (`InputKind.checks`). The checks compute everything again and trust no result of the train
-stage.
+Each returns gate rows: data, golden rows, and whether the costs are those of a known instrument.
+`causality` and `feature_parity` belong to the kind of input (`InputKind.checks`). The checks
+compute everything again and trust no result of the train stage.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.method.agreement import difference
+from pipelines.method.costs import unnamed
 from pipelines.recipes.candidate import Candidate
 from pipelines.recipes.inputs import Dataset, InputKind
+from pipelines.recipes.recipe import Recipe
 from registry.backends import BACKENDS
 from registry.flavors.native import NATIVE, native_path
-from registry.gates import COMMON, GateRow
+from registry.gates import COMMON, TRADING_SIGNALS, GateRow
 
 
 def data_checks(dataset: Dataset, kind: InputKind) -> GateRow:
@@ -40,6 +42,15 @@ def data_checks(dataset: Dataset, kind: InputKind) -> GateRow:
         problems.append("labels that end before they start")
     note = ", ".join(problems) or f"{len(rows)} rows, {len(dataset.data.repairs)} repairs"
     return COMMON.row("data.checks", float(len(problems)), note)
+
+
+def named_costs(recipe: Recipe) -> tuple[GateRow, ...]:
+    """Say whether the instrument whose costs are charged is known; nothing without actions."""
+    if not recipe.template.is_action:
+        return ()
+    why = unnamed(recipe.options)
+    note = why or f"costs of {recipe.options['instrument']}"
+    return (TRADING_SIGNALS.row("edge.costs", None if why else 1.0, note),)
 
 
 def golden_rows(

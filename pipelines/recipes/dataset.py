@@ -31,6 +31,7 @@ def read_dataset(
     kind = kind_of(recipe.template)
     kind.check(recipe)
     data = kind.read(source, wanted, settings)
+    recipe = recipe.declared(data.instrument)
     return recipe, make_dataset(recipe, data, wanted.first_test)
 
 

@@ -27,6 +27,7 @@ from pipelines.architectures import (
 from pipelines.architectures.hyperparameters import defaults, resolve
 from pipelines.architectures.spaces import SPACES, space_of
 from pipelines.data.bars import parse_interval
+from pipelines.method.costs import NAMES as COST_NAMES
 from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows, OutOfFold, concatenate
 from pipelines.method.uniqueness import uniqueness_weights
@@ -227,13 +228,31 @@ class Recipe:
         return family_key(self.template.name, declared, self.cost_spec(), symbols)
 
     def cost_spec(self) -> dict[str, Json]:
-        """Return the template's cost assumptions; an option of that name replaces one."""
-        assumed = self.template.cost_spec()
-        return {name: self.options.get(name, value) for name, value in assumed.items()}
+        """Return the template's cost assumptions with these options."""
+        return self.template.cost_spec(self.options)
+
+    def declared(self, instrument: str) -> "Recipe":
+        """Return the recipe with the instrument that the source of its data declares, if any.
+
+        Raises:
+            ParameterError: another one was asked for.
+        """
+        if not instrument or "instrument" not in self.options:
+            return self
+        asked = self.options["instrument"]
+        if asked not in ("", instrument):
+            raise ParameterError("instrument", asked, f"{instrument}, which the source declares")
+        return replace(self, options={**self.options, "instrument": instrument})
 
     def _changed_options(self) -> dict[str, Json]:
+        """Return options that are not their defaults; of costs what they come to, however named."""
         default = defaults(self.template.options)
-        return {k: v for k, v in self.options.items() if v != default.get(k)}
+        changed = {k: v for k, v in self.options.items() if v != default.get(k)}
+        assumed, costs = self.template.cost_spec(), self.cost_spec()
+        if not assumed:
+            return changed
+        beside = {k: v for k, v in changed.items() if k not in ("instrument", *COST_NAMES)}
+        return beside | {k: v for k, v in costs.items() if assumed.get(k) != v}
 
 
 def beside_the_label(spec: Mapping[str, Json]) -> set[str]:

@@ -18,6 +18,7 @@ Guarantees of every template:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -37,6 +38,8 @@ from registry.errors import ParameterError
 from registry.gates import GateRow
 
 Arrays = Mapping[str, NDArray[np.float64]]
+
+NO_OPTIONS: Mapping[str, Json] = MappingProxyType({})
 
 RIVAL = "rival."
 """Before the name of a rival, the outcome that holds its forecasts."""
@@ -120,7 +123,7 @@ class Template(Protocol):
         """
         ...
 
-    def cost_spec(self) -> dict[str, Json]:
+    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
         """Return the cost assumptions, per unit of turnover in fractions; empty without actions."""
         ...
 

@@ -11,7 +11,7 @@ from registry.flavors import Artifact
 from registry.gates import GateRow, Requirement, refusals
 from tests.examples import parity_rows
 
-PASSING_LIMITS = {"<": -0.5, "<=": 0.0, ">": 0.5, ">=": 1.0}
+PASSING_LIMITS = {"<": -0.5, "<=": 0.0, ">": 0.5, ">=": 1.0, "is": 0.0}
 
 
 def passing(requirement: Requirement) -> GateRow:
@@ -72,6 +72,16 @@ def test_every_gate_of_the_trade_lock_refuses_when_it_is_missing():
         assert refusals(rest, "trade", "trading_signals") == (
             f"{row.gate}: missing from the record",
         )
+
+
+def test_a_record_of_0_2_need_not_have_a_gate_that_came_later_but_is_judged_by_one_it_has():
+    record = [row for row in trade_record() if row.gate != "edge.costs"]
+    assert refusals(record, "trade", "trading_signals") == ("edge.costs: missing from the record",)
+    old = [*record, GateRow("digests", 0.0, "<=", 0.0)]
+    assert refusals(old, "trade", "trading_signals") == ()
+    measured = [*old, GateRow("edge.costs", None, "is", 1.0, "nobody said what is traded")]
+    (line,) = refusals(measured, "trade", "trading_signals")
+    assert line.startswith("edge.costs: not computed")
 
 
 def test_a_failed_gate_is_refused_with_name_value_and_limit():

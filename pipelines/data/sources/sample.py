@@ -6,7 +6,8 @@
   `NASDAQ`, asked for by name. They are price indices, so raw and adjusted closes are the same.
 
 Both are read as the compressed CSV files they are, without importing the packages. A daily bar is
-labelled with 00:00 UTC of its date, as everywhere in this engine.
+labelled with 00:00 UTC of its date, as everywhere in this engine. All are declared equities: an
+index is traded as a fund that holds it.
 """
 
 from importlib.util import find_spec
@@ -50,9 +51,8 @@ class Sample:
         )
         basis = "unknown" if stocks and indices else "adjusted" if stocks else "raw"
         note = NOTE if stocks else ""
-        return Bars(frame, INTERVAL, basis, self.name, note, repairs).between(
-            query.start, query.end
-        )
+        bars = Bars(frame, INTERVAL, basis, self.name, note, repairs, instrument="equity")
+        return bars.between(query.start, query.end)
 
 
 def _stocks(symbols: list[str]) -> pl.DataFrame:

@@ -51,7 +51,9 @@ class Synthetic:
         times = _times(interval)
         frame = _market(query.symbols or SYMBOLS, times, query.seed)
         checked, repairs = check_bars(frame, policy=query.policy, where=self.name)
-        bars = Bars(checked, interval, "raw", self.name, "synthetic", repairs)
+        bars = Bars(
+            *(checked, interval, "raw", self.name, "synthetic", repairs), instrument="equity"
+        )
         return bars.between(query.start, query.end)
 
 

@@ -33,7 +33,8 @@ FEWEST_ROWS = 60
 class RowData:
     """Rows sorted by `timestamp` (UTC); the other columns are the file's own.
 
-    There are no bars behind them, so `interval`, `price_basis` and `symbols` are empty.
+    There are no bars behind them, so `interval`, `price_basis`, `symbols` and `instrument` are
+    empty.
     `file_sha256` is of the upload they were read from.
     """
 
@@ -45,6 +46,7 @@ class RowData:
     price_basis: str = ""
     symbols: tuple[str, ...] = ()
     file_sha256: str = ""
+    instrument: str = ""
 
     def digest(self) -> str:
         """Return the SHA-256 of times, names and values, whatever file they came from."""

@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 class Data(Protocol):
     """Checked data of one kind: `Bars`, or a table of rows.
 
-    `frame` has a column `timestamp` (UTC). `interval`, `price_basis` and `symbols` are empty where
-    there are no bars. `note` is a warning that every report repeats, `repairs` are one line per
-    kind of repair, `file_sha256` is empty where no upload was read.
+    `frame` has a column `timestamp` (UTC). `interval`, `price_basis`, `symbols` and `instrument`
+    are empty where there are no bars. `note` is a warning that every report repeats, `repairs` are
+    one line per kind of repair, `file_sha256` is empty where no upload was read.
     """
 
     @property
@@ -73,6 +73,8 @@ class Data(Protocol):
     def symbols(self) -> tuple[str, ...]: ...
     @property
     def file_sha256(self) -> str: ...
+    @property
+    def instrument(self) -> str: ...
 
     def digest(self) -> str:
         """Return the SHA-256 of what the data say."""

@@ -20,7 +20,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.method import labels
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
+from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.market_regime import quality
 from pipelines.templates.market_regime.answers import MarketRegimeAnswer, regime
 from pipelines.templates.market_regime.quality import (
@@ -76,7 +76,7 @@ class MarketRegime(BarTemplate):
             )
         return {"kind": "next_return", "horizon_bars": 1, "probabilities": "filtered"}
 
-    def cost_spec(self) -> dict[str, Json]:
+    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
         """Return nothing: a state trades nothing."""
         return {}
 

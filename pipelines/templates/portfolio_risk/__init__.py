@@ -23,7 +23,7 @@ from pipelines.method.metrics import bars_per_year
 from pipelines.method.risk_backtests import pinball_loss
 from pipelines.method.risk_measures import ledoit_wolf, value_at_risk
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.templates import Arrays, Evaluation, Template
+from pipelines.templates import NO_OPTIONS, Arrays, Evaluation, Template
 from pipelines.templates.portfolio_risk import answers, quality
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -85,7 +85,7 @@ class PortfolioRisk(Template):
             "measures_window": options["measures_window"],
         }
 
-    def cost_spec(self) -> dict[str, Json]:
+    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
         """Return nothing: a measurement trades nothing."""
         return {}
 

@@ -21,7 +21,7 @@ from pipelines.data.texts.lexicon import FEATURE_NAMES
 from pipelines.data.texts.words import WIDTH
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import Arrays, Evaluation, Template
+from pipelines.templates import NO_OPTIONS, Arrays, Evaluation, Template
 from pipelines.templates.classes.decoder import (
     by_fold,
     calibrated,
@@ -122,7 +122,7 @@ class Sentiment(Template):
                 raise TableError(problem, "", f"at least {FEWEST_OF_A_CLASS} of each are needed")
         return spec
 
-    def cost_spec(self) -> dict[str, Json]:
+    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
         """Return nothing: an answer trades nothing."""
         return {}
 

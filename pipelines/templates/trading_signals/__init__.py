@@ -22,14 +22,14 @@ from pipelines.architectures import Objective
 from pipelines.architectures.hyperparameters import Choice, Number, Space, Switch
 from pipelines.data.bars import BarSeries
 from pipelines.method.conformal import adapt
-from pipelines.method.costs import EQUITY
+from pipelines.method.costs import EQUITY, PRESETS, costs_of
 from pipelines.method.coverage import Intervals, naive_band
 from pipelines.method.labels import ewma_deviation
 from pipelines.method.meta_label import MetaForecast
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to, newest_step
 from pipelines.method.strategy import decisions
-from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
+from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.classes.decoder import calibrated
 from pipelines.templates.trading_signals.answers import TradingSignalsAnswer, signal_answers
 from pipelines.templates.trading_signals.decoder import (
@@ -52,14 +52,18 @@ VOLUME_BARS = 20
 OPTIONS: Space = {
     "label": Choice(LABELS[0], LABELS),
     "meta_label": Switch(default=False),
-    "half_spread": Number(EQUITY.half_spread, 0.0, 0.1),
-    "fee": Number(EQUITY.fee, 0.0, 0.1),
-    "slippage": Number(EQUITY.slippage, 0.0, 0.1),
-    "impact": Number(EQUITY.impact, 0.0, 100.0),
-    "capital": Number(EQUITY.capital, 1.0),
-    "borrow_per_year": Number(EQUITY.borrow_per_year, 0.0, 10.0),
+    "instrument": Choice("", ("", *PRESETS)),
+    "half_spread": Number(None, 0.0, 0.1),
+    "fee": Number(None, 0.0, 0.1),
+    "slippage": Number(None, 0.0, 0.1),
+    "impact": Number(None, 0.0, 100.0),
+    "capital": Number(None, 1.0),
+    "borrow_per_year": Number(None, 0.0, 10.0),
+    "funding_per_year": Number(None, 0.0, 10.0),
+    "multiplier": Number(None, 1e-9),
+    "fee_per_contract": Number(None, 0.0),
 }
-"""Costs are fractions per unit of turnover; see `CostSpec`."""
+"""Costs left out are those of the instrument; see `CostSpec` for units."""
 
 
 class TradingSignals(BarTemplate):
@@ -103,16 +107,15 @@ class TradingSignals(BarTemplate):
         return signal_label_spec(label, horizon, training) | self._decision_spec(options)
 
     def _decision_spec(self, options: Mapping[str, Json]) -> dict[str, Json]:
-        assumed = EQUITY.to_json()
-        costs = {name: options.get(name, value) for name, value in assumed.items()}
-        found: dict[str, Json] = {} if costs == assumed else {"costs": costs}
+        costs = costs_of(options)
+        found: dict[str, Json] = {} if costs == EQUITY else {"costs": costs.to_json()}
         if options.get("meta_label"):
             found["meta_label"] = True
         return found | {"decision": sorted(found)} if found else {}
 
-    def cost_spec(self) -> dict[str, Json]:
-        """Return the defaults for liquid stocks; a spread in the data replaces the half spread."""
-        return EQUITY.to_json()
+    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
+        """Return the costs of the instrument; a spread in the data replaces the half spread."""
+        return costs_of(options).to_json()
 
     def context(self, series: BarSeries) -> Arrays:
         """Return `close`, `sigma` (per bar), `half_spread` (fraction) and 20-bar `dollar_volume`.

@@ -122,6 +122,42 @@ def test_repeated_bars_are_an_error_or_dropped_and_different_ones_an_error():
             check(frame_of(0, 1, 1), policy)
 
 
+@pytest.mark.parametrize("policy", ["strict", "repair"])
+@pytest.mark.parametrize("spread", [1.3, 0.0501, -0.0001], ids=["pips", "above 5 %", "exchanged"])
+def test_a_median_spread_in_another_unit_is_refused_under_every_policy(policy, spread):
+    usual = [spread] * 15 + [0.0001] * 10
+    with pytest.raises(BarsError, match=r"median spread, a fraction of the price, of ABC is"):
+        check(frame_of(*range(25), spread=usual), policy=policy)
+
+
+def test_single_wide_spreads_are_noted_and_kept():
+    frame, notes = check(frame_of(*range(25), spread=[0.0001] * 24 + [0.2]))
+    assert frame["spread"][24] == 0.2
+    assert [line for line in notes if "spread" in line] == [
+        "test: 1 row with a spread above 5%, first row 25 (ABC, 2024-01-25 00:00)"
+    ]
+
+
+def test_a_few_posted_bars_with_wide_spreads_are_no_unit_error_but_many_are():
+    few, many = (frame_of(*range(n), spread=[0.2] * n) for n in (19, 20))
+    assert check_bars(few, policy="strict", where="feed", is_history=False)[0]["spread"][0] == 0.2
+    with pytest.raises(BarsError, match="median spread"):
+        check_bars(many, policy="strict", where="feed", is_history=False)
+
+
+def test_the_spread_of_one_symbol_in_another_unit_is_not_hidden_by_others():
+    right = frame_of(*range(30), spread=[0.0001] * 30)
+    wrong = frame_of(*range(30), symbol="PIPS", spread=[1.2] * 30)
+    with pytest.raises(BarsError, match="of PIPS is 1.2, expected 0 to 0.05"):
+        check(pl.concat([right, wrong]))
+
+
+def test_a_spread_that_is_always_zero_is_not_known():
+    frame, notes = check(frame_of(0, 1, spread=[0.0, 0.0]))
+    assert frame["spread"].null_count() == 2
+    assert "spread of ABC is zero in every bar: set to null, not recorded" in notes[0]
+
+
 def test_crossed_quotes_lose_their_spread_only():
     frame, repairs = check(frame_of(0, 1, spread=[0.1, -0.1]))
     assert frame["spread"].to_list() == [0.1, None]

@@ -1,9 +1,21 @@
 """Costs by hand, and their laws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipelines.method.costs import EQUITY, CostSpec, Market, break_even_cost, charge, cost_grid
+from pipelines.method.costs import (
+    EQUITY,
+    PRESETS,
+    CostSpec,
+    Market,
+    break_even_cost,
+    charge,
+    cost_grid,
+    costs_of,
+    unnamed,
+)
 
 SPEC = CostSpec(0.001, 0.0005, 0.0005, 0.5, 1_000_000.0, 0.0252)
 POSITIONS = np.array([[1.0], [-0.5], [-0.5]])
@@ -82,3 +94,58 @@ def test_break_even_cost_makes_the_net_return_zero():
 
 def test_spec_survives_its_json_form():
     assert CostSpec.from_json(EQUITY.to_json()) == EQUITY
+
+
+def test_every_preset_costs_something_and_survives_json():
+    for name, spec in PRESETS.items():
+        assert CostSpec.from_json(spec.to_json()) == spec, name
+        priced = replace(market([[0.0]] * 3, volume=1e12), close=np.full((3, 1), 4000.0))
+        assert charge(POSITIONS, priced, spec, 252).net().sum() < -0.0002, name
+    assert set(EQUITY.to_json()) == set(SPEC.to_json())  # stored specs of 0.2 stay the same text
+
+
+def test_funding_is_paid_by_either_side():
+    spec = CostSpec(0, 0, 0, 0, 1e6, 0, funding_per_year=0.252)
+    report = charge(np.array([[1.0], [-1.0], [0.0]]), market([[0.0]] * 3), spec, 252)
+    assert report.borrow == pytest.approx([0.001, 0.001, 0.0])
+
+
+def test_a_future_pays_by_the_contract():
+    # 2.50 a contract of 50 times 4,000 is 2.5 / 200,000 of what is traded
+    spec = CostSpec(0, 0, 0, 0, 1e6, 0, multiplier=50, fee_per_contract=2.5)
+    priced = replace(market([[0.0]] * 3), close=np.array([[4000.0], [4000.0], [np.nan]]))
+    assert charge(POSITIONS, priced, spec, 252).trading == pytest.approx([1.25e-5, 1.875e-5, 0.0])
+    leaving = np.array([[1.0], [1.0], [0.0]])  # without a price that day the lowest known counts
+    assert charge(leaving, priced, spec, 252).trading[2] == pytest.approx(1.25e-5)
+    unpriced = charge(POSITIONS, market([[0.0]] * 3), spec, 252)
+    assert np.isinf(unpriced.trading[:2]).all()
+
+
+def test_volume_in_contracts_is_worth_the_multiplier():
+    one = charge(POSITIONS, market([[0.0]] * 3, volume=4e6), SPEC, 252)
+    fifty = replace(SPEC, multiplier=50)
+    assert charge(POSITIONS, market([[0.0]] * 3, volume=8e4), fifty, 252).impact == pytest.approx(
+        one.impact
+    )
+
+
+def test_options_change_single_costs_of_the_named_instrument():
+    assert costs_of({}) == costs_of({"instrument": "", "fee": None}) == EQUITY
+    perpetual = costs_of({"instrument": "crypto_perpetual", "fee": 0.0002})
+    assert perpetual == replace(PRESETS["crypto_perpetual"], fee=0.0002)
+    assert perpetual.funding_per_year > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, "nobody said what is traded"),
+        ({"instrument": ""}, "nobody said what is traded"),
+        ({"instrument": "future", "multiplier": None}, "units of its contract"),
+        ({"instrument": "future", "multiplier": 50.0}, ""),
+        ({"instrument": "fx"}, ""),
+    ],
+)
+def test_costs_are_known_where_the_instrument_is_named(options, why):
+    assert why in unnamed(options)
+    assert bool(unnamed(options)) == bool(why)

@@ -8,12 +8,12 @@ import pytest
 
 from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.method.agreement import difference
-from pipelines.parameters import RecipeParameters
-from pipelines.recipes.checks import data_checks, golden_rows
-from pipelines.recipes.dataset import make_dataset
+from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.recipes.checks import data_checks, golden_rows, named_costs
+from pipelines.recipes.dataset import make_dataset, read_dataset
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.recipe import Recipe
-from registry.errors import UnreadableArtifactError
+from registry.errors import ParameterError, UnreadableArtifactError
 from registry.flavors.native import native_path
 from registry.version_files import GOLDEN_FILE
 
@@ -30,6 +30,36 @@ def dataset(recipe):
     end = datetime(2003, 6, 30, tzinfo=UTC)
     bars = SOURCES.get("synthetic").read(BarQuery(symbols=("AAA", "BBB"), end=end, seed=3))
     return make_dataset(recipe, bars)
+
+
+def read_signals(source, options="", **where):
+    wanted = RecipeParameters(template="trading_signals", feature_set="close_only", options=options)
+    recipe, _ = read_dataset(SourceParameters(source=source, **where), wanted, None)
+    return named_costs(recipe)
+
+
+def test_costs_are_known_where_the_source_declares_equities():
+    (row,) = read_signals("synthetic", symbols="AAA", end="2003-06-30")
+    assert (row.gate, row.value, row.note) == ("edge.costs", 1.0, "costs of equity")
+
+
+def test_costs_of_files_are_known_once_the_instrument_is_named(tmp_path):
+    query = BarQuery(symbols=("AAA",), end=datetime(2003, 6, 30, tzinfo=UTC))
+    SOURCES.get("synthetic").read(query).frame.write_parquet(tmp_path / "AAA.parquet")
+    (row,) = read_signals("files", path=str(tmp_path))
+    assert (row.value, row.passed) == (None, False)
+    assert row.note.startswith("nobody said what is traded")
+    (row,) = read_signals("files", '{"instrument": "crypto_perpetual"}', path=str(tmp_path))
+    assert (row.passed, row.note) == (True, "costs of crypto_perpetual")
+
+
+def test_a_cheaper_instrument_than_declared_is_refused():
+    with pytest.raises(ParameterError, match="which the source declares"):
+        read_signals("synthetic", '{"instrument": "fx"}', symbols="AAA", end="2003-06-30")
+
+
+def test_templates_without_actions_charge_no_costs(recipe):
+    assert named_costs(recipe) == ()
 
 
 def test_sound_rows_have_no_problem(dataset):

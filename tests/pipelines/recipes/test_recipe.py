@@ -115,6 +115,29 @@ def test_default_options_make_the_trial_that_none_make() -> None:
     assert replace(plain, options={}).family({}, ["A"]) == plain.family({}, ["A"])
 
 
+def test_the_instrument_of_the_source_is_the_recipe_s_and_no_other_trial() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    declared = plain.declared("equity")
+    assert declared.options["instrument"] == "equity"
+    assert declared.digest() == plain.digest()
+    assert declared.cost_spec() == plain.cost_spec()
+    assert plain.declared("") is plain
+
+
+def test_costs_that_are_named_otherwise_but_equal_make_the_same_trial() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    stored = plain.cost_spec()  # as versions of 0.2 hold their options
+    assert replace(plain, options={**plain.options, **stored}).digest() == plain.digest()
+    fx = Recipe.resolve(replace(SIGNALS, options='{"instrument": "fx"}'))
+    assert fx.digest() != plain.digest()
+
+
+def test_a_cheaper_instrument_than_the_source_declares_is_refused() -> None:
+    fx = Recipe.resolve(replace(SIGNALS, options='{"instrument": "fx"}'))
+    with pytest.raises(ParameterError, match="instrument='fx'.*equity, which the source declares"):
+        fx.declared("equity")
+
+
 def test_an_option_named_like_a_cost_replaces_it_and_makes_another_family() -> None:
     plain = Recipe.resolve(SIGNALS)
     dear = Recipe.resolve(replace(SIGNALS, options='{"fee": 0.001}'))
