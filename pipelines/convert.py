@@ -2,8 +2,9 @@
 
 Each variant of each flavor is written from the native model, run on the backends of this machine,
 compared with native (a gate row, which refuses beyond its limit) and measured at several batch
-sizes. An artifact of lower precision beyond its limit is dropped, and its row says why. Then the
-version is registered with digests of every file and gets the alias `staging`.
+sizes. An artifact of lower precision beyond its limit is dropped, and its row says why. The golden
+answers of the train run are decoded again from its files, and must be the same. Then the version is
+registered with digests of every file and gets the alias `staging`.
 """
 
 import json
@@ -21,6 +22,7 @@ from pipelines.method.rows import newest_step
 from pipelines.parameters import FlavorParameters, PromotionParameters, described, parse
 from pipelines.recipes.candidate import Candidate, load_candidate, write_files
 from pipelines.recipes.checks import native_predictor
+from pipelines.recipes.golden_answers import answers_gate
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.parity import Labels, Parity, parity_of
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
@@ -40,8 +42,8 @@ from registry.flavors import FLAVORS, FULL, Artifact, NativeModel
 from registry.flavors.conversion import Conversion, conversion
 from registry.flavors.native import NATIVE, PROGRAMS, native_path
 from registry.flavors.parity import gate_name, limit
-from registry.gates import COMMON, GateRow
-from registry.version_files import CURVES_FILE, RECORD_FILE, digest_directory
+from registry.gates import GateRow
+from registry.version_files import CURVES_FILE, RECORD_FILE, VersionFiles, digest_directory
 from registry.version_rows import Version
 from registry.versions import Registry
 
@@ -79,10 +81,8 @@ def convert(
     Raises:
         MLEngineError: the registry does not answer.
     """
-    with (
-        stage_run("convert", candidate.contract.model_id, promotion, wanted),
-        progress.part("convert"),
-    ):
+    name = candidate.contract.model_id
+    with stage_run("convert", name, promotion, wanted), progress.part("convert"):
         rows, curves = write_flavors(candidate, wanted, writing)
         log_metrics(
             {f"latency_ms.{c.flavor}.{c.variant}.{c.backend}.1": c.latency_ms[0] for c in curves}
@@ -90,8 +90,9 @@ def convert(
         log_metrics({row.gate: row.value for row in rows if row.value is not None})
         measured = json.dumps([asdict(c) for c in curves], indent=2)
         write_files(candidate.directory, [(CURVES_FILE, measured.encode())])
-        first, digests = (digest_directory(candidate.directory) for _ in range(2))
-        complete = (*record, *rows, compare_readings(first, digests))
+        digests = digest_directory(candidate.directory)
+        answers = answers_gate(VersionFiles(name, 0, candidate.directory, digests))
+        complete = (*record, *rows, answers)
         context = tuple(candidate.dataset.rows.context)
         version = registry.register(
             candidate.directory, candidate.contract, complete, evidence_run, context, digests
@@ -224,12 +225,6 @@ def _without(artifact: Artifact, reason: str) -> GateRow:
     """Return the row of an artifact that the version does not carry."""
     highest = limit(artifact)
     return GateRow(gate_name(artifact), None, "<=", highest, reason, applicable=False)
-
-
-def compare_readings(first: Mapping[str, str], second: Mapping[str, str]) -> GateRow:
-    """Return the gate of two readings from disk, which must give the same bytes."""
-    changed = sum(first.get(name) != second.get(name) for name in {*first, *second})
-    return COMMON.row("digests", float(changed), f"{len(first)} files hashed")
 
 
 def _promote(registry: Registry, version: Version, evidence_run: str) -> str:

@@ -36,6 +36,7 @@ from pipelines.recipes.candidate import (
     write_files,
 )
 from pipelines.recipes.dataset import final_rows, read_dataset
+from pipelines.recipes.golden_answers import answers_file, inputs_of, n_history
 from pipelines.recipes.inputs import Dataset, InputKind, kind_of
 from pipelines.recipes.kept_fits import kept_fits
 from pipelines.recipes.recipe import Recipe, fit_folds, span
@@ -50,10 +51,13 @@ from pipelines.recipes.trainable import check_trainable
 from pipelines.report import pictures
 from pipelines.report.gathering import of_fit
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.templates import TEMPLATES
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.decoder import Decoder
 from registry.flavors import FLAVORS
 from registry.settings import PlatformSettings
 from registry.version_files import (
+    ANSWERS_FILE,
     CONTRACT_FILE,
     DRIFT_FILE,
     GOLDEN_FILE,
@@ -106,11 +110,13 @@ def train(
         decoder = recipe.template.complete(recipe.fit_decoder(oof, rows), final)
         contract = contract_of(recipe, dataset, source, final)
         importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))
+        golden = kind.sample(dataset.rows, N_GOLDEN_ROWS)
         version = directory / VERSION_FOLDER
         files = {
             CONTRACT_FILE: contract.to_json().encode(),
             MANIFEST_FILE: manifest.collect(source, wanted, contract).to_json().encode(),
-            GOLDEN_FILE: _golden(kind.sample(dataset.rows, N_GOLDEN_ROWS), final),
+            GOLDEN_FILE: _golden(golden, final),
+            ANSWERS_FILE: _answers(kind, dataset, contract, decoder, final.predict(golden)),
             **decoder.to_files(),
             **_native(final, contract),
             **kind.files(recipe, dataset),
@@ -202,6 +208,23 @@ def _golden(features: NDArray[np.float32], final: Estimator) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, features=features, scores=final.predict(features))
     return buffer.getvalue()
+
+
+def _answers(
+    kind: InputKind,
+    dataset: Dataset,
+    contract: ModelContract,
+    decoder: Decoder,
+    scores: NDArray[np.float32],
+) -> bytes:
+    """Return the golden answers of the golden rows, whose scores these are."""
+    inputs = inputs_of(
+        newest_step(kind.sample(dataset.rows, N_GOLDEN_ROWS)),
+        scores,
+        kind.sample_context(dataset.rows, N_GOLDEN_ROWS),
+        kind.history(dataset.data, n_history(contract)),
+    )
+    return answers_file(TEMPLATES.get(contract.template), contract, decoder, inputs)
 
 
 def _reference(

@@ -5,6 +5,7 @@
     python -m registry promote volatility_forecast 2 --reason "better on 2008"
     python -m registry roll-back volatility_forecast --reason "too many errors"
     python -m registry delete volatility_forecast 1 --reason obsolete
+    python -m registry accept-answers volatility_forecast 1 --reason "wider intervals are right"
     python -m registry history volatility_forecast
 
 To look needs the engine database alone. A command that moves an alias asks MLflow too, and passes
@@ -28,6 +29,8 @@ from registry.versions import Registry
 
 Command = Callable[[Registry, argparse.Namespace], None]
 MOVING = ("promote", "roll-back", "delete")
+SIGNED = (*MOVING, "accept-answers")
+"""Commands that say who and why."""
 N_EVENTS = 20
 
 
@@ -72,12 +75,22 @@ def delete(registry: Registry, wanted: argparse.Namespace) -> None:
     print(f"{wanted.model} version {wanted.number} is deleted")
 
 
+def accept_answers(registry: Registry, wanted: argparse.Namespace) -> None:
+    """Accept what this code changes in the answers of a version."""
+    which = wanted.model, wanted.number
+    found = registry.accept_answers(*which, actor=wanted.actor, reason=wanted.reason)
+    for change in found:
+        print(change.line())
+    print(f"{wanted.model} version {wanted.number}: the answers of this code are accepted")
+
+
 COMMANDS: dict[str, Command] = {
     "list": list_versions,
     "show": show,
     "promote": promote,
     "roll-back": roll_back,
     "delete": delete,
+    "accept-answers": accept_answers,
 }
 
 
@@ -113,9 +126,9 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("model", nargs="?", default="", help="one model; all without it")
             continue
         added.add_argument("model", help="name of the registered model")
-        if name in ("show", "promote", "delete"):
+        if name in ("show", "promote", "delete", "accept-answers"):
             added.add_argument("number", type=int, help="version number")
-        if name in MOVING:
+        if name in SIGNED:
             added.add_argument("--reason", required=True, help="why, for the event log")
             added.add_argument("--actor", default=getpass.getuser(), help="who (%(default)s)")
     return parser

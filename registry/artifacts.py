@@ -12,7 +12,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
 
@@ -66,6 +67,28 @@ class ArtifactCache:
             if not _is_sound(cached):  # another process may have downloaded it meanwhile
                 self._download(cached)
         return cached
+
+    @contextmanager
+    def some_files(
+        self, model_id: str, number: int, names: Iterable[str]
+    ) -> Iterator[VersionFiles]:
+        """Yield a version with only these of its files at hand: a few small ones of a large one.
+
+        They come from the cached copy, or from a download that is not kept; every digest is
+        checked. Names that the version does not have are left out.
+
+        Raises:
+            as `fetch`.
+        """
+        every = recorded_digests(self._engine, model_id, number)
+        digests = {name: every[name] for name in names if name in every}
+        cached = VersionFiles(model_id, number, self._place(model_id, number, every), digests)
+        if _is_sound(cached):
+            yield cached
+            return
+        with TemporaryDirectory() as folder:
+            raw = self._store.download(model_id, number, Path(folder), digests)
+            yield VersionFiles(model_id, number, raw, digests)
 
     def remember_aliases(self, aliases: Mapping[str, Mapping[str, int]]) -> None:
         """Keep model -> alias -> version number, for a start while MLflow is down."""

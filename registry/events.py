@@ -86,3 +86,14 @@ def read(
     with reading(engine) as connection:
         rows = connection.execute(query.limit(limit)).mappings()
         return [Event(**row) for row in rows]
+
+
+def of_kind(engine: sa.Engine, kind: str, model_id: str, number: int) -> list[Event]:
+    """Return every event of a kind about one version, oldest first."""
+    columns = tables.events.c
+    query = sa.select(tables.events).where(
+        columns.kind == kind, columns.model_id == model_id, columns.number == number
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query.order_by(columns.id)).mappings()
+        return [Event(**row) for row in rows]

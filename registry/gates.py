@@ -157,7 +157,7 @@ COMMON = TemplateGates(
         Requirement("causality", "<=", 1e-9),
         Requirement("feature_parity", "<=", 1e-6),
         Requirement("golden_rows", "<=", GOLDEN_LIMIT),
-        Requirement("digests", "<=", 0.0),
+        Requirement("golden_answers", "<=", 0.0, is_later=True),
     )
 )
 GATE_OF_0_2 = "digests"
@@ -257,7 +257,9 @@ def refusals(
     if lock == "trade":
         return tuple(_shut(record, declared.trade)) or _without_gates(declared.trade, template)
     parity_rows = parity_requirements(record, carried)
-    lines = list(_shut(record, (*COMMON.serve, *parity_rows, *declared.serve)))
+    lines = list(
+        _shut(record, (*COMMON.serve, *_of_its_day(record), *parity_rows, *declared.serve))
+    )
     if champion is not None:
         lines += _comparison_refusals(record, champion)
     return tuple(lines)
@@ -326,8 +328,17 @@ def _comparison_refusals(record: Record, champion: int) -> list[str]:
     return list(_shut(rows, (requirement,)))
 
 
+def _of_its_day(record: Record) -> tuple[Requirement, ...]:
+    """Return the gate that only records up to 0.2 have, which must hold there still."""
+    return (Requirement(GATE_OF_0_2, "<=", 0.0),) if _is_of_0_2(record) else ()
+
+
+def _is_of_0_2(record: Record) -> bool:
+    return any(row.gate == GATE_OF_0_2 for row in record)
+
+
 def _shut(record: Record, required: Sequence[Requirement]) -> Iterator[str]:
-    is_of_0_2 = any(row.gate == GATE_OF_0_2 for row in record)
+    is_of_0_2 = _is_of_0_2(record)
     for requirement in required:
         rows = [row for row in record if row.gate == requirement.gate]
         if not rows and not (requirement.is_later and is_of_0_2):

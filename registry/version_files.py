@@ -20,6 +20,8 @@ from registry.gates import GateRow
 CONTRACT_FILE = "contract.json"
 GOLDEN_FILE = "golden.npz"
 """Arrays `features` float32 (sample, [step,] feature) and `scores` float32 (sample, score)."""
+ANSWERS_FILE = "golden_answers.npz"
+"""The golden answers, and what they are decoded from (`pipelines.recipes.golden_answers`)."""
 REFERENCE_FILE = "reference.parquet"
 """Columns symbol, timestamp and one float column per feature: what drift is compared with."""
 DRIFT_FILE = "drift.json"

@@ -23,6 +23,7 @@ from registry import (
     alias_rows,
     deployments,
     events,
+    golden_answers,
     managed_models,
     outside_moves,
     promotion,
@@ -37,6 +38,7 @@ from registry.errors import (
     ModelArchivedError,
     NoPreviousVersionError,
     NotFoundError,
+    NothingToAcceptError,
     NothingToWithdrawError,
     ParameterError,
     PromotionConflictError,
@@ -45,6 +47,7 @@ from registry.errors import (
     VersionNotFoundError,
 )
 from registry.gates import Record, unmeasured_artifacts
+from registry.golden_answers import AnswerChange, AnswerCheck, GoldenAnswers
 from registry.managed_models import ManagedModel
 from registry.model_store import ModelStore, VersionContent
 from registry.promotion import Move
@@ -84,6 +87,7 @@ class Registry:
     def __init__(self, settings: PlatformSettings, engine: sa.Engine) -> None:
         self._engine = engine
         self._store = ModelStore(settings.mlflow_tracking_uri)
+        self._answers = AnswerCheck(settings, engine)
 
     def register(
         self,
@@ -207,13 +211,16 @@ class Registry:
         reason: str = "newest candidate",
         run_id: str | None = None,
     ) -> Version:
-        """Point `staging` at a version; no lock guards it, it is where candidates wait.
+        """Point `staging` at a version; no gate guards it, it is where candidates wait.
 
         Raises:
+            GateRefusedError: this code changes the version's golden answers.
             NotFoundError, RegistryUnavailableError: as `get`; MLflow does not answer.
         """
         version = self.get(model_id, number)
         self._check_in_mlflow(version)
+        if lines := self._answers.refusals(version):
+            raise GateRefusedError(model_id, number, "serve", lines)
         move = Move(model_id, STAGING, number, actor, reason, run_id, done="staged")
         promotion.set_freely(self._engine, self._store, move)
         return version
@@ -241,7 +248,8 @@ class Registry:
             run_id: the run that holds the evidence.
 
         Raises:
-            GateRefusedError: the serve lock is shut; each gate with its value and limit.
+            GateRefusedError: the serve lock is shut, or this code changes the golden answers; each
+                gate with its value and limit.
             PromotionConflictError: the alias moved since, or another promotion is under way.
             ModelArchivedError: the model is archived.
             NotFoundError: as `get`.
@@ -254,7 +262,8 @@ class Registry:
             return version
         move = Move(model_id, alias, number, actor, reason, run_id)
         champion = self._champion(found)
-        self._check_serve_lock(version, move, None if champion == number else champion)
+        lines = () if found.number == number else self._answers.refusals(version)
+        self._check_serve_lock(version, move, None if champion == number else champion, lines)
         return self._move(version, move, found.generation)
 
     def roll_back(
@@ -266,7 +275,8 @@ class Registry:
 
         Raises:
             NoPreviousVersionError: there is none.
-            GateRefusedError: its serve lock is shut under today's limits.
+            GateRefusedError: its serve lock is shut under today's limits, or this code changes its
+                golden answers.
             PromotionConflictError, RegistryUnavailableError: as `promote`.
         """
         found = self._settled(model_id, PRODUCTION, expected_generation)
@@ -279,7 +289,7 @@ class Registry:
         move = Move(
             model_id, PRODUCTION, version.number, actor, reason, None, "rolling_back", "rolled_back"
         )
-        self._check_serve_lock(version, move, champion=None)
+        self._check_serve_lock(version, move, None, self._answers.refusals(version))
         return self._move(version, move, found.generation)
 
     def withdraw(
@@ -344,6 +354,31 @@ class Registry:
         named = self._store.aliases(model_id)
         return managed_models.archive(self._engine, model_id, named, actor=actor, reason=reason)
 
+    def unaccepted_answers(
+        self, model_id: str, number: int, golden: GoldenAnswers
+    ) -> tuple[AnswerChange, ...]:
+        """Return what this code changes in a version's golden answers and nobody has accepted."""
+        return golden_answers.unaccepted(self._engine, model_id, number, golden)
+
+    def accept_answers(
+        self, model_id: str, number: int, *, actor: str, reason: str
+    ) -> tuple[AnswerChange, ...]:
+        """Stand for the answers that this code gives for a version; return what they change.
+
+        Serving then stops calling itself degraded for it, and aliases may move to it again.
+
+        Raises:
+            NotFoundError: as `get`.
+            NothingToAcceptError: no golden answers were recorded, or this code changes none.
+            ArtifactError: its files are not what was registered, or this code cannot answer.
+            RegistryUnavailableError, ArtifactStoreUnavailableError: they cannot be fetched.
+        """
+        version = self.get(model_id, number)
+        golden = self._answers.golden(version)
+        if golden is None:
+            raise NothingToAcceptError(model_id, number, golden_answers.NOT_RECORDED)
+        return golden_answers.accept(self._engine, version, golden, actor=actor, reason=reason)
+
     def reconcile(self) -> list[tuple[str, str]]:
         """Finish the history of every move whose process died; serving calls it at every look.
 
@@ -399,8 +434,10 @@ class Registry:
             known = [str(n) for n in others if n != version.number]
             raise VersionNotFoundError(version.model_id, wanted, known)
 
-    def _check_serve_lock(self, version: Version, move: Move, champion: int | None) -> None:
-        lines = version.refusals("serve", champion)
+    def _check_serve_lock(
+        self, version: Version, move: Move, champion: int | None, answers: Sequence[str]
+    ) -> None:
+        lines = (*version.refusals("serve", champion), *answers)
         if not lines:
             return
         with self._engine.begin() as connection:
@@ -422,10 +459,10 @@ class Registry:
         except NotFoundError:
             return (f"digests: version {number} was not registered by this engine",)
         if alias == STAGING:
-            return ()
+            return self._answers.refusals(version)
         if managed_models.is_archived(self._engine, model_id):
             return (str(ModelArchivedError(model_id)),)
-        return version.refusals("serve")
+        return (*version.refusals("serve"), *self._answers.refusals(version))
 
     def _aliases_using(self, connection: sa.Connection, model_id: str, number: int) -> set[str]:
         table = tables.aliases

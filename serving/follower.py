@@ -25,6 +25,7 @@ from registry.errors import (
     RegistryUnavailableError,
     UnavailableError,
 )
+from registry.golden_answers import said_of
 from registry.model_store import ModelStore
 from registry.versions import Registry
 from serving.dependencies import masked
@@ -172,7 +173,15 @@ class Follower:
         serving = self._models.production()
         for model_id in look.states.keys() - archived:
             self._follow(model_id, look.states[model_id], serving.get(model_id))
+        self._ask_who_accepted()
         self._remember(look.aliases)
+
+    def _ask_who_accepted(self) -> None:
+        """Read from the history whether somebody accepted what this code changes in answers."""
+        for model_id, version in self._models.production().items():
+            if version.golden is not None and version.golden.changes:
+                found = self._registry.unaccepted_answers(model_id, version.number, version.golden)
+                self._models.set_changed_answers(model_id, version.number, found)
 
     def _set_status(self, is_reachable: bool, detail: str) -> None:
         if self.registry_status.is_reachable is not is_reachable:
@@ -245,7 +254,7 @@ class Follower:
             self._fail(model_id, number, f"{type(error).__name__}: {str(error)[:200]}")
             return False
         self._failed.pop((model_id, number), None)
-        log.info("serving", model=model_id, version=number)
+        log.info("serving", model=model_id, version=number, answers=said_of(last.golden))
         return True
 
     def _fail(

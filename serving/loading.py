@@ -1,7 +1,8 @@
 """Loading: a version's checked files -> something that answers, or one line why not.
 
 Only hashed bytes are parsed (`VersionFiles.read`). An artifact answers only after it has reproduced
-the golden rows. A version whose features this code would compute differently is refused.
+the golden rows. A version whose features this code would compute differently is refused. One whose
+golden answers this code changes is loaded, and says what it changes (`registry.golden_answers`).
 """
 
 import io
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines.data.features import FeatureSet
 from pipelines.data.texts.text_encoders import TextEncoder
 from pipelines.method.agreement import difference
+from pipelines.recipes.golden_answers import golden_answers
 from pipelines.recipes.inputs import kind_of, load_definition
 from pipelines.templates import TEMPLATES, Template
 from pipelines.templates.answer_fields import Answer
@@ -30,7 +32,8 @@ from registry.errors import (
     ModelNotLoadedError,
 )
 from registry.flavors import Artifact, parity
-from registry.version_files import GOLDEN_FILE, VersionFiles
+from registry.golden_answers import GoldenAnswers
+from registry.version_files import ANSWERS_FILE, GOLDEN_FILE, VersionFiles
 from serving.router import Option
 
 
@@ -44,7 +47,7 @@ class LoadedVersion:
     are the columns that the template needs to decode, beside the features. `used_columns` are the
     bar columns whose newest value changes features or answer. `aliases` are other names that a
     request may give to features. `features` makes model inputs of a request; the kind of input
-    has loaded it.
+    has loaded it. `golden` are its golden answers then and now, None where none were recorded.
     """
 
     model_id: str
@@ -58,6 +61,7 @@ class LoadedVersion:
     aliases: tuple[str, ...]
     used_columns: frozenset[str]
     n_bytes: int
+    golden: GoldenAnswers | None = None
     options: tuple[Option, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -86,6 +90,7 @@ def load(
         DigestMismatchError, MissingArtifactError: a file is not what was registered.
         FingerprintMismatchError: this code computes the features differently.
         GoldenRowsError: an artifact does not reproduce the recorded scores.
+        GoldenAnswersError: this code cannot decode the golden answers at all.
         ModelNotLoadedError: this machine can run none of the version's artifacts.
     """
     features, scores = _golden(files)
@@ -129,6 +134,7 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
         aliases=definition.aliases,
         used_columns=frozenset(),
         n_bytes=0,
+        golden=golden_answers(files) if ANSWERS_FILE in files.digests else None,
     )
 
 

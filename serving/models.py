@@ -15,6 +15,7 @@ from threading import Lock
 from registry.alias_rows import PRODUCTION
 from registry.artifacts import ArtifactCache
 from registry.errors import ModelNotFoundError, ModelNotLoadedError, VersionNotFoundError
+from registry.golden_answers import AnswerChange
 from serving.loading import LoadedVersion, load
 from serving.metrics import Metrics
 
@@ -50,6 +51,7 @@ class Models:
         self._has_aliases = False
         self._archived: frozenset[str] = frozenset()
         self._problems: dict[str, Problem] = {}
+        self._changed: dict[str, tuple[AnswerChange, ...]] = {}
 
     # What the registry says, brought by the follower --------------------------------------------
 
@@ -69,8 +71,9 @@ class Models:
             kept = set(self._aliases) - archived
             for model_id in set(self._production) - kept:
                 self._count(self._production.pop(model_id), PRODUCTION, 0)
-            for model_id in set(self._problems) - kept:
-                del self._problems[model_id]
+            for known in (self._problems, self._changed):
+                for model_id in set(known) - kept:
+                    del known[model_id]
 
     def serve(self, version: LoadedVersion) -> None:
         """Let this version answer for its model from the next request on."""
@@ -78,6 +81,8 @@ class Models:
             before = self._production.get(version.model_id)
             self._production[version.model_id] = version
             self._problems.pop(version.model_id, None)
+            if before is None or before.number != version.number:  # until the history is read
+                self._changed[version.model_id] = version.golden.changes if version.golden else ()
             if before is not None:
                 self._count(before, PRODUCTION, 0)
             self._count(version, PRODUCTION, 1)
@@ -86,6 +91,7 @@ class Models:
         """Stop answering for a model that has no production version any more."""
         with self._lock:
             before = self._production.pop(model_id, None)
+            self._changed.pop(model_id, None)
             if before is not None:
                 self._count(before, PRODUCTION, 0)
             self._problems[model_id] = Problem(reason, None, datetime.now(UTC))
@@ -101,6 +107,15 @@ class Models:
         """Forget the model's problem: what is served is what the alias names."""
         with self._lock:
             self._problems.pop(model_id, None)
+
+    def set_changed_answers(
+        self, model_id: str, number: int, found: tuple[AnswerChange, ...]
+    ) -> None:
+        """Remember what this code changes in the answers of a version that serves."""
+        with self._lock:
+            serving = self._production.get(model_id)
+            if serving is not None and serving.number == number:
+                self._changed[model_id] = found
 
     # What is there ------------------------------------------------------------------------------
 
@@ -128,6 +143,11 @@ class Models:
         """Return model -> reason, for every model that is not served as its alias says."""
         with self._lock:
             return dict(self._problems)
+
+    def changed_answers(self) -> dict[str, tuple[AnswerChange, ...]]:
+        """Return model -> what this code changes in its answers, unless somebody accepted it."""
+        with self._lock:
+            return {model_id: found for model_id, found in self._changed.items() if found}
 
     def number_of(self, model_id: str, alias: str) -> int:
         """Return the version that an alias names, as the registry last gave it.

@@ -91,7 +91,7 @@ def passing_record(comparison: str | None = None) -> list[GateRow]:
         GateRow("causality", 0.0, "<=", 1e-9),
         GateRow("feature_parity", 1e-9, "<=", 1e-6),
         GateRow("golden_rows", 1e-7, "<=", 1e-5),
-        GateRow("digests", 0.0, "<=", 0.0),
+        GateRow("golden_answers", 0.0, "<=", 0.0),
         *parity_rows(),
         GateRow("quality.dm_ewma", -4.9, "<", -1.645),
         GateRow("quality.dm_scaled_ewma", -3.1, "<", -1.645),

@@ -190,6 +190,33 @@ class BatchJob(Answer):
     results: str
 
 
+class ChangedAnswer(Answer):
+    """A field of a golden answer, when the version was made and by this code."""
+
+    answer: int
+    """Number of the golden answer, from 0."""
+    field: str
+    """Path of the field, like `interval.lower`."""
+    old: Any
+    """When the version was made, or as somebody accepted later."""
+    new: Any
+    """By this code; null where the field is gone."""
+
+
+class ChangedAnswers(Answer):
+    """What this code changes in the answers of a version that serves."""
+
+    version: int
+    n_answers: int
+    """Golden answers of the version."""
+    n_changed: int
+    """Those that are different now."""
+    examples: list[ChangedAnswer]
+    """The first fields that differ."""
+    accept: str
+    """The command by which a person accepts them."""
+
+
 class ConfidenceInterval(Answer):
     """A central interval of the portfolio's return over the version's horizon.
 
@@ -477,7 +504,8 @@ class Health(Answer):
     """State of the process.
 
     `ready` is true when it answers /predict and /bars. `degraded` means that it answers, but a
-    dependency does not, or a model is not served in the version that its alias names.
+    dependency does not, a model is not served in the version that its alias names, or this code
+    gives other answers for a version than when it was made.
     """
 
     status: Literal["ok", "degraded", "starting"] | str
@@ -492,6 +520,8 @@ class Health(Answer):
     """Model -> version that answers."""
     problems: dict[str, str]
     """Model -> why its alias names another version."""
+    changed_answers: dict[str, ChangedAnswers] = Field(default_factory=dict)
+    """Model -> what this code changes in its answers and nobody has accepted."""
     response_time_ms: float
     """How long this answer took to make."""
 
@@ -635,6 +665,8 @@ class Loaded(Answer):
     absent: dict[str, str]
     """artifact/backend -> why it cannot run here."""
     curves: list[Curve]
+    answers: str = ""
+    """Whether this code answers as when the version was made."""
 
 
 class MarketRegimeAnswer(Answer):

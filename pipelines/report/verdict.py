@@ -6,7 +6,7 @@ from html import escape
 from pipelines.report import Evidence
 from registry.gates import COMMON, GATES, GateRow, Lock, refusals
 
-MEASURED_BY_CONVERT = ("digests", "parity.")
+MEASURED_BY_CONVERT = ("golden_answers", "parity.")
 MISSING = "missing from the record"
 SAID = {"serve": "Serve lock", "trade": "Trade lock"}
 MEANS = {

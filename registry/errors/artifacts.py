@@ -100,6 +100,17 @@ class DriftDisagreementError(ArtifactError):
         )
 
 
+class GoldenAnswersError(ArtifactError):
+    """The code of a template, changed since, cannot decode a version's golden inputs at all."""
+
+    def __init__(self, template: str, problem: str) -> None:
+        self.template, self.problem = template, problem
+        super().__init__(
+            f"template {template!r} as it is now cannot decode the version's golden answers "
+            f"({problem}); fit the model anew"
+        )
+
+
 class GoldenRowsError(ArtifactError):
     """A loaded artifact does not reproduce the answers recorded at training."""
 

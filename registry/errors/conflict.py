@@ -75,6 +75,14 @@ class NothingToWithdrawError(ConflictError):
         super().__init__(f"model {model_id!r} has no alias {alias!r}: nothing to withdraw")
 
 
+class NothingToAcceptError(ConflictError):
+    """A version whose answers nobody has to accept."""
+
+    def __init__(self, model_id: str, number: int, why: str) -> None:
+        self.model_id, self.number, self.why = model_id, number, why
+        super().__init__(f"{model_id} version {number} has no changed answers to accept: {why}")
+
+
 class NothingToTrainError(ConflictError):
     """A model that has neither a recipe nor a version to take one from."""
 

@@ -1,15 +1,17 @@
 """GET /health and /health/ready: whether this process answers, and what it depends on."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from time import perf_counter
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
+from registry.golden_answers import N_SHOWN, AnswerChange, command, n_answers
 from serving.dependencies import Answer, masked
+from serving.loading import LoadedVersion
 from serving.route_table import Example, Route, Scope
 from serving.security import Principal, principal_of
 from serving.service import Service, service_of
@@ -25,11 +27,31 @@ class Dependency(BaseModel):
     checked_at: datetime | None = None
 
 
+class ChangedAnswer(BaseModel):
+    """A field of a golden answer, when the version was made and by this code."""
+
+    answer: int = Field(description="Number of the golden answer, from 0.")
+    field: str = Field(description="Path of the field, like `interval.lower`.")
+    old: Any = Field(description="When the version was made, or as somebody accepted later.")
+    new: Any = Field(description="By this code; null where the field is gone.")
+
+
+class ChangedAnswers(BaseModel):
+    """What this code changes in the answers of a version that serves."""
+
+    version: int
+    n_answers: int = Field(description="Golden answers of the version.")
+    n_changed: int = Field(description="Those that are different now.")
+    examples: list[ChangedAnswer] = Field(description="The first fields that differ.")
+    accept: str = Field(description="The command by which a person accepts them.")
+
+
 class Health(BaseModel):
     """State of the process.
 
     `ready` is true when it answers /predict and /bars. `degraded` means that it answers, but a
-    dependency does not, or a model is not served in the version that its alias names.
+    dependency does not, a model is not served in the version that its alias names, or this code
+    gives other answers for a version than when it was made.
     """
 
     status: Literal["ok", "degraded", "starting"]
@@ -40,6 +62,10 @@ class Health(BaseModel):
     dependencies: dict[str, Dependency]
     loaded: dict[str, int] = Field(description="Model -> version that answers.")
     problems: dict[str, str] = Field(description="Model -> why its alias names another version.")
+    changed_answers: dict[str, ChangedAnswers] = Field(
+        default={},
+        description="Model -> what this code changes in its answers and nobody has accepted.",
+    )
     response_time_ms: float = Field(description="How long this answer took to make.")
 
 
@@ -58,10 +84,13 @@ async def health(request: Request, response: Response) -> Health:
     """
     service, started, principal = service_of(request), perf_counter(), principal_of(request)
     dependencies = await ask_dependencies(service)
-    loaded = {name: version.number for name, version in service.models.production().items()}
+    serving, changed = service.models.production(), service.models.changed_answers()
+    loaded = {name: version.number for name, version in serving.items()}
     problems = {name: found.reason for name, found in service.models.problems().items()}
     is_ready = service.follower.is_ready
-    is_whole = not problems and all(d.ok is not False for d in dependencies.values())
+    is_whole = (
+        not problems and not changed and all(d.ok is not False for d in dependencies.values())
+    )
     status = _status(is_ready, is_whole)
     response.status_code = 200 if is_ready else 503
     return Health(
@@ -75,6 +104,10 @@ async def health(request: Request, response: Response) -> Health:
         },
         loaded=_told(loaded, principal),
         problems=_told(problems, principal),
+        changed_answers=_told(
+            {m: _changed(serving[m], found) for m, found in changed.items() if m in serving},
+            principal,
+        ),
         response_time_ms=round((perf_counter() - started) * 1e3, 3),
     )
 
@@ -112,6 +145,19 @@ def _told(by_model: Mapping[str, T], principal: Principal) -> dict[str, T]:
     """Return what is told of models to this caller."""
     may_read = principal.may(Scope.READ)
     return {name: told for name, told in by_model.items() if may_read and principal.allows(name)}
+
+
+def _changed(version: LoadedVersion, found: Sequence[AnswerChange]) -> ChangedAnswers:
+    return ChangedAnswers(
+        version=version.number,
+        n_answers=len(version.golden.recorded) if version.golden else 0,
+        n_changed=n_answers(found),
+        examples=[
+            ChangedAnswer(answer=c.answer, field=c.field, old=c.old, new=c.new)
+            for c in found[:N_SHOWN]
+        ],
+        accept=command(version.model_id, version.number),
+    )
 
 
 def _of(answer: Answer[str]) -> Dependency:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.parameters import RecipeParameters
 from registry import managed_models, version_rows
 from registry.deployments import Deployment
+from registry.golden_answers import said_of
 from registry.managed_models import ManagedModel
 from registry.version_rows import VersionLine
 from serving.loading import LoadedVersion
@@ -72,6 +73,9 @@ class Loaded(BaseModel):
     artifacts: list[str] = Field(description="artifact/backend pairs that can answer.")
     absent: dict[str, str] = Field(description="artifact/backend -> why it cannot run here.")
     curves: list[Curve]
+    answers: str = Field(
+        default="", description="Whether this code answers as when the version was made."
+    )
 
 
 class ModelFacts(_Answer):
@@ -235,6 +239,7 @@ def _loaded(version: LoadedVersion, role: str) -> Loaded:
         artifacts=[f"{option.artifact}/{option.backend}" for option in version.options],
         absent=dict(version.absent),
         curves=curves,
+        answers=said_of(version.golden),
     )
 
 

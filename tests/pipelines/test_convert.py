@@ -11,7 +11,9 @@ import pytest
 
 from pipelines import convert
 from pipelines.parameters import FlavorParameters, PromotionParameters
+from pipelines.recipes.golden_answers import answers_gate
 from pipelines.stage import exit_with
+from registry import decoder as decoder_files
 from registry import version_files
 from registry.artifacts import ArtifactCache
 from registry.backends import BACKENDS
@@ -21,7 +23,13 @@ from registry.flavors import FLAVORS, Artifact
 from registry.flavors.conversion import conversion
 from registry.gates import GateRow, refusals
 from registry.model_store import PACKAGED_FILES
-from registry.version_files import CONTRACT_FILE, CURVES_FILE, RECORD_FILE
+from registry.version_files import (
+    ANSWERS_FILE,
+    CONTRACT_FILE,
+    CURVES_FILE,
+    RECORD_FILE,
+    VersionFiles,
+)
 from registry.versions import Registry
 
 pytestmark = pytest.mark.integration
@@ -247,21 +255,26 @@ def test_the_record_in_the_version_is_the_record_in_the_registry(made, made_engi
     assert tuple(stored) == registry.get("by_hand", 1).record
 
 
-def test_the_digests_gate_covers_what_the_version_was_made_of(registry):
-    version = registry.get("volatility_forecast", 1)
-    (row,) = [row for row in version.record if row.gate == "digests"]
-    assert (row.value, row.passed) == (0.0, True)
+def test_the_golden_answers_of_the_train_run_are_decoded_again(registry):
+    for model_id in ("volatility_forecast", "trading_signals"):
+        version = registry.get(model_id, 1)
+        (row,) = [row for row in version.record if row.gate == "golden_answers"]
+        assert (row.value, row.passed) == (0.0, True)
+        assert ANSWERS_FILE in version.digests
+        assert "digests" not in {gate.gate for gate in version.record}
 
 
-def test_storage_that_gives_other_bytes_the_second_time_is_refused():
-    first = {"contract.json": "a", "native/model.ubj": "b"}
-    row = convert.compare_readings(first, {**first, "native/model.ubj": "c"})
-    assert (row.value, row.passed) == (1.0, False)
-    assert convert.compare_readings(first, {"contract.json": "a"}).value == 1.0
-    assert convert.compare_readings({"contract.json": "a"}, first).value == 1.0
+def test_a_decoder_changed_after_the_train_run_is_refused(unconverted):
+    decoder = json.loads((unconverted.directory / decoder_files.JSON_FILE).read_text())
+    decoder["bars_per_year"] *= 1.01
+    (unconverted.directory / decoder_files.JSON_FILE).write_text(json.dumps(decoder))
+    digests = version_files.digest_directory(unconverted.directory)
+    row = answers_gate(VersionFiles("any", 0, unconverted.directory, digests))
+    assert (row.passed, row.limit) == (False, 0.0)
+    assert "volatility_annualised of answer 0 was" in row.note
 
 
-def test_the_files_of_a_version_are_hashed_twice_and_not_again(
+def test_the_files_of_a_version_are_hashed_once_and_those_of_its_answers_again(
     unconverted, installation, monkeypatch
 ):
     from mlflow import MlflowClient
@@ -284,8 +297,10 @@ def test_the_files_of_a_version_are_hashed_twice_and_not_again(
     times = {name: hashed[digest] for name, digest in version.digests.items()}
     written = {name: times.pop(name) for name in PACKAGED_FILES if name != CONTRACT_FILE}
     assert set(written.values()) == {1}
-    assert times.pop(CONTRACT_FILE) == 3  # twice as a file of the candidate, once as packaged
-    assert set(times.values()) == {2}
+    assert times.pop(CONTRACT_FILE) == 4  # as the next ones, and once as packaged
+    decoded = (decoder_files.JSON_FILE, decoder_files.ARRAYS_FILE, ANSWERS_FILE)
+    assert [times.pop(name) for name in decoded] == [3, 3, 3]  # by the gate, and before staging
+    assert set(times.values()) == {1}
 
 
 @pytest.mark.parametrize("which", ["train", "unknown"])

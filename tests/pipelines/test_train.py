@@ -19,6 +19,7 @@ from pipelines.recipes.reference import DriftProfile
 from pipelines.train import contract_of
 from registry.contract import ModelContract
 from registry.version_files import (
+    ANSWERS_FILE,
     CONTRACT_FILE,
     DRIFT_FILE,
     GOLDEN_FILE,
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 def test_a_candidate_has_every_file_that_a_version_needs(candidate):
     found = {p.relative_to(candidate.directory).as_posix() for p in candidate.directory.rglob("*")}
-    expected = {CONTRACT_FILE, MANIFEST_FILE, GOLDEN_FILE, REFERENCE_FILE, DRIFT_FILE}
+    expected = {CONTRACT_FILE, MANIFEST_FILE, GOLDEN_FILE, ANSWERS_FILE, REFERENCE_FILE, DRIFT_FILE}
     assert expected | {"native/model.ubj", "decoder.json", "decoder.npz"} <= found
 
 

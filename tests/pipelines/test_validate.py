@@ -33,7 +33,7 @@ def test_the_record_in_the_run_is_the_first_part_of_the_versions(made, made_engi
     version = Registry(made.settings, made_engine).get("by_hand", 1)
     assert tuple(record) == version.record[: len(record)]
     added = [row.gate for row in version.record[len(record) :]]
-    assert added[-1] == "digests"
+    assert added[-1] == "golden_answers"
     assert all(gate.startswith("parity.") for gate in added[:-1])
 
 

@@ -95,6 +95,25 @@ def test_a_fetched_version_is_what_was_registered(cache, version):
 
 
 @pytest.mark.integration
+def test_some_files_are_read_without_fetching_the_others(cache, version, tracking_uri):
+    wanted = (CONTRACT_FILE, "decoder.json", "no_such_file.npz")
+    with cache.some_files(MODEL, 1, wanted) as files:
+        assert set(files.digests) == {CONTRACT_FILE, "decoder.json"}
+        assert files.contract == version.contract
+        with pytest.raises(MissingArtifactError):
+            files.read("onnx/model.onnx")
+    whole = cache.fetch(MODEL, 1)
+    with cache.some_files(MODEL, 1, wanted) as files:
+        assert files.directory == whole.directory  # the copy that is here
+    (whole.directory / CONTRACT_FILE).write_text("{}")
+    with cache.some_files(MODEL, 1, wanted) as files:
+        assert files.contract == version.contract
+    stored_file(tracking_uri, CONTRACT_FILE).write_text("{}")
+    with cache.some_files(MODEL, 1, wanted) as files, pytest.raises(DigestMismatchError):
+        _ = files.contract
+
+
+@pytest.mark.integration
 def test_a_file_that_changed_between_reading_and_storing_is_never_fetched(
     registry, contract, record, run_id, version_folder, settings, engine, tracking_uri
 ):

@@ -9,7 +9,7 @@ from pipelines.templates import TEMPLATES
 from registry import catalog, gates
 from registry.flavors import Artifact
 from registry.gates import GateRow, Requirement, refusals
-from tests.examples import parity_rows
+from tests.examples import parity_rows, passing_record
 
 PASSING_LIMITS = {"<": -0.5, "<=": 0.0, ">": 0.5, ">=": 1.0, "is": 0.0}
 
@@ -383,3 +383,19 @@ def test_a_row_is_written_with_value_and_limit(row, measured, needed):
 def test_a_reason_does_not_repeat_that_nothing_was_computed():
     line = GateRow("edge.pbo", None, "<", 0.5, "needs CSCV").line()
     assert line == "edge.pbo: not computed, needs < 0.5 (needs CSCV)"
+
+
+def test_a_record_from_before_golden_answers_keeps_the_gates_of_its_day():
+    today = passing_record()
+    without = [row for row in today if row.gate != "golden_answers"]
+    digests = GateRow("digests", 0.0, "<=", 0.0)
+    (line,) = refusals(without, "serve", "volatility_forecast")
+    assert line == "golden_answers: missing from the record"
+    assert refusals([*without, digests], "serve", "volatility_forecast") == ()
+    changed = replace(digests, value=1.0)
+    (line,) = refusals([*without, changed], "serve", "volatility_forecast")
+    assert line.startswith("digests: 1, needs")
+
+
+def test_a_record_of_today_needs_no_digests():
+    assert refusals(passing_record(), "serve", "volatility_forecast") == ()

@@ -216,8 +216,26 @@ class InputKind(Protocol):
 
     def sample(self, rows: LabelledRows, n_rows: int) -> NDArray[np.float32]:
         """Return about `n_rows` model inputs, spread evenly over the rows."""
-        index = np.linspace(0, len(rows) - 1, min(n_rows, len(rows))).astype(np.intp)
-        return np.ascontiguousarray(rows.X[index])
+        return np.ascontiguousarray(rows.X[spread_evenly(len(rows), n_rows)])
+
+    def sample_context(self, rows: LabelledRows, n_rows: int) -> Arrays:
+        """Return what decoding `sample` of the same rows needs beside scores, (n,) each."""
+        index = spread_evenly(len(rows), n_rows)
+        return {name: values[index] for name, values in rows.context.items()}
+
+    def history(self, data: Data, n_bars: int) -> Arrays:
+        """Return a short history that `context_of` computes from, (n,) each.
+
+        Empty where the context of a request is not computed from data.
+
+        Args:
+            n_bars: wanted length.
+        """
+        return {}
+
+    def context_of(self, template: Template, history: Arrays) -> Arrays:
+        """Return the context of each entry of a history, (n,) each."""
+        return {}
 
     def files(self, recipe: "Recipe", dataset: Dataset) -> dict[str, bytes]:
         """Return further files by which a version reads requests (a tokenizer): path -> content."""
@@ -329,6 +347,11 @@ class InputKind(Protocol):
                 fixed scores beside them.
         """
         return frozenset()
+
+
+def spread_evenly(n: int, n_wanted: int) -> NDArray[np.intp]:
+    """Return the places of about `n_wanted` of n rows, the first and the last included."""
+    return np.linspace(0, n - 1, min(n_wanted, n)).astype(np.intp)
 
 
 INPUT_KINDS: Catalog[InputKind] = Catalog(

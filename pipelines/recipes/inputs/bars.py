@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.bars import Bars, BarSeries
+from pipelines.data.bars import SCHEMA, Bars, BarSeries
 from pipelines.data.features import (
     FEATURE_SETS,
     FeatureSet,
@@ -29,11 +29,14 @@ from pipelines.recipes.inputs.bar_checks import causality, feature_parity
 from pipelines.recipes.inputs.bar_probe import used_columns, waves
 from pipelines.recipes.inputs.origins import FromBars
 from pipelines.recipes.recipe import Recipe
-from pipelines.templates import TEMPLATES, BarTemplate, Template, over_bars
+from pipelines.templates import TEMPLATES, Arrays, BarTemplate, Template, over_bars
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import TooLittleHistoryError, UnfitRowsError
 from registry.gates import GateRow
+
+COLUMNS = tuple(name for name in SCHEMA if name != "symbol")
+"""The arrays of a `BarSeries`."""
 
 
 class BarInputs(FromBars):
@@ -89,6 +92,18 @@ class BarInputs(FromBars):
     def look_back(self, recipe: Recipe) -> int:
         """Return the bars that the window's first step and the steps after it need."""
         return features_of(recipe).min_history + recipe.window - 1
+
+    def history(self, data: Data, n_bars: int) -> Arrays:
+        """Return the newest bars of the symbol that has most, column by column."""
+        longest = max(cast(Bars, data).series(), key=len)
+        newest = longest.slice(max(0, len(longest) - n_bars), len(longest))
+        return {name: getattr(newest, name) for name in COLUMNS}
+
+    def context_of(self, template: Template, history: Arrays) -> Arrays:
+        """Return the template's context at each of these bars."""
+        stamps = history["timestamp"].astype(np.int64)
+        columns = {name: history[name] for name in COLUMNS if name != "timestamp"}
+        return over_bars(template).context(BarSeries("", stamps, **columns))
 
     def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
         """Return the feature set and the names of the template's context."""

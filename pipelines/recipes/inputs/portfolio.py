@@ -18,7 +18,9 @@ from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
 from pipelines.recipes.inputs.origins import FromBars
 from pipelines.recipes.recipe import Recipe, fold_scores
+from pipelines.templates import Arrays
 from pipelines.templates.portfolio_risk import NAME_OF_ROWS, baselines
+from pipelines.templates.portfolio_risk.answers import EVERY_MEASURE
 from registry.contract import Json, ModelContract
 from registry.errors import BarsError, ParameterError, TooLittleHistoryError
 from registry.gates import COMMON, GateRow
@@ -81,6 +83,10 @@ class PortfolioInputs(FromBars):
         drawn[1::2] = 2 * drawn[1::2] - rng.dirichlet(np.ones(len(judged)), len(drawn[1::2]))
         drawn[0] = judged
         return np.ascontiguousarray(drawn, dtype=np.float32)
+
+    def sample_context(self, rows: LabelledRows, n_rows: int) -> Arrays:
+        """Return every measure as asked for, at two levels where it has one."""
+        return {name: np.ones(n_rows) for name in EVERY_MEASURE}
 
     def checks(self, recipe: Recipe, dataset: Dataset) -> tuple[GateRow, ...]:
         """Recompute rows, and a walked forecast, from data cut at several dates."""

@@ -76,6 +76,8 @@ MEASURES = Open(
 KNOWN = tuple(MEASURES.entries)
 LEVELLED = tuple(name.removesuffix("_NN") for name in KNOWN if name.endswith("_NN"))
 PLAIN = tuple(name for name in KNOWN if not name.endswith("_NN"))
+EVERY_MEASURE = (*PLAIN, *(f"{name}_{level}" for name in LEVELLED for level in (95, 97.5)))
+"""Each measure, at two levels where it has one."""
 USUAL = ("var_95", "cvar_95", "var_99", "cvar_99", *PLAIN)
 """What an answer holds when the request names no measure."""
 LEVEL_PATTERN = re.compile(rf"({'|'.join(LEVELLED)})_([5-9]\d(?:\.\d{{1,2}})?)")

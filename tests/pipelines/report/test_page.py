@@ -131,10 +131,10 @@ def test_refused_gates_stand_first_then_those_not_applicable(page):
 
 
 def test_before_a_version_flavors_are_still_to_be_measured_afterwards_they_are_missing(evidence):
-    assert "Still to be measured by convert: digests" in render(evidence)
+    assert "Still to be measured by convert: golden_answers" in render(evidence)
     final = render(replace(evidence, number=3))
     assert "Still to be measured" not in final
-    assert "digests: missing from the record" in final
+    assert "golden_answers: missing from the record" in final
 
 
 @pytest.mark.parametrize(
