@@ -1,6 +1,8 @@
 """Judgement of `portfolio_risk`: forecasts of every day, made out of fold, against what was lost.
 
-Horizons of several bars overlap, and so would their hits: every test here uses each h-th date.
+Horizons of several bars overlap, and so would their hits: every test here uses each h-th date. A
+test of hits that would seldom find twice the promised rate opens no gate: too few dates read `not
+computed`, with the number that is missing.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ from registry.gates import PORTFOLIO_RISK, GateRow
 
 Array = NDArray[np.float64]
 
-Z2_SIGNIFICANCE = 0.01
+Z2_SIGNIFICANCE = SIGNIFICANCE = 0.01
 LIGHT_DATES = 250
 LIGHTS = {"green": 0.0, "yellow": 1.0, "red": 2.0}
 REPORTED = (0.95, 0.99)
@@ -73,32 +75,51 @@ def judge(oof: OutOfFold, spec: Mapping[str, Json]) -> Evaluation:
 
 
 def _tests(judged: _Forecasts) -> tuple[dict[str, float], tuple[GateRow, ...]]:
-    hits, tail = judged.hits, judged.tail
+    hits, tail = newest_tens(judged.hits), judged.tail
     number = backtests.kupiec(hits, tail)
     alone = backtests.independence(hits)
-    both = backtests.conditional_coverage(hits, tail)
+    both = backtests.conditional_coverage_p(hits, tail)
     depth = backtests.z2(judged.losses, judged.var, judged.shortfall, tail)
     critical = backtests.z2_critical(judged.scenarios, tail, Z2_SIGNIFICANCE)
     newest = hits[-LIGHT_DATES:]
     light = backtests.traffic_light(int(newest.sum()), len(newest), tail)
-    dates = f"{len(hits)} dates, {int(hits.sum())} hits, {tail * len(hits):.1f} expected"
     gates = (
-        PORTFOLIO_RISK.row("quality.kupiec", number.p_value, f"p-value; {dates}"),
-        PORTFOLIO_RISK.row("quality.conditional_coverage", both.p_value, f"p-value; {dates}"),
+        _of_hits("quality.kupiec", number.p_value, hits, tail),
+        _of_hits("quality.conditional_coverage", both, hits, tail),
         GateRow("quality.z2", depth, ">", critical, "limit: 1 % critical value, simulated"),
     )
     metrics = {
         "judged_level": judged.level,
-        "hit_rate": float(hits.mean()),
+        "hit_rate": float(judged.hits.mean()),
         "kupiec_p": number.p_value,
         "independence_p": alone.p_value,
-        "conditional_coverage_p": both.p_value,
+        "conditional_coverage_p": both,
         "z2": depth,
         "z2_critical": critical,
         "traffic_light": LIGHTS[light],
-        "n_oof_dates": float(len(hits)),
+        "n_oof_dates": float(len(judged.hits)),
     }
     return metrics, gates
+
+
+def newest_tens(hits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the newest hits, as many as make full tens: that is how their power is counted."""
+    return hits[len(hits) % backtests.TEN :]
+
+
+def _of_hits(gate: str, p_value: float, hits: NDArray[np.bool_], tail: float) -> GateRow:
+    """Return a gate row about hits; not computed where too few dates leave it without power."""
+    n, needed = len(hits), backtests.dates_needed(tail, SIGNIFICANCE)
+    note = f"p-value; {n} dates, {int(hits.sum())} hits, {tail * n:.1f} expected"
+    found = backtests.power(n, tail, SIGNIFICANCE)
+    if n >= needed:
+        against = f"finds twice the promised rate with probability {found:.2f}"
+        return PORTFOLIO_RISK.row(gate, p_value, f"{note}; {against}")
+    why = (
+        f"{needed - n} more dates are needed ({needed} in all): {n} find twice the promised rate "
+        f"of {tail:g} with probability {found:.2f}, {backtests.LEAST_POWER:g} is needed; {note}"
+    )
+    return PORTFOLIO_RISK.row(gate, None, f"{why} {p_value:.4f}")
 
 
 def _at(forecasts: _Forecasts) -> dict[str, float]:

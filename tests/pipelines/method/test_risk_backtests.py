@@ -138,3 +138,51 @@ def test_pinball_loss_is_scikit_learn_s() -> None:
 )
 def test_traffic_light_is_basel_s_table(hits: int, zone: str) -> None:
     assert backtests.traffic_light(hits, 250, 0.01) == zone
+
+
+# Power -----------------------------------------------------------------------------------------
+
+
+def kupiec_accepts(n: int, p: float) -> np.ndarray:
+    x = np.arange(n + 1)
+    ratio = stats.binom.logpmf(x, n, x / n) - stats.binom.logpmf(x, n, p)
+    return stats.chi2.sf(2 * ratio, 1) > 0.01
+
+
+@pytest.mark.parametrize(("n", "p"), [(250, 0.01), (290, 0.05), (1670, 0.01), (37, 0.3)])
+def test_power_is_the_binomial_probability_of_a_refusal(n: int, p: float) -> None:
+    accepted = np.flatnonzero(kupiec_accepts(n, p))
+    expected = 1 - stats.binom.pmf(accepted, n, 2 * p).sum()
+    assert backtests.power(n, p, 0.01) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(("level", "needed"), [(0.95, 290), (0.975, 650), (0.99, 1670)])
+def test_dates_needed_reach_four_fifths_and_fewer_do_not(level: float, needed: int) -> None:
+    assert backtests.dates_needed(1 - level, 0.01) == needed
+    assert backtests.power(needed - 10, 1 - level, 0.01) < 0.8
+    later = [backtests.power(n, 1 - level, 0.01) for n in range(needed, 2 * needed, 10)]
+    assert min(later) >= 0.8
+
+
+def test_every_level_of_the_option_has_a_number_of_dates() -> None:
+    assert [backtests.dates_needed(1 - level, 0.01) for level in (0.5, 0.9, 0.999)] == [
+        10,
+        140,
+        16710,
+    ]
+
+
+def test_statistics_of_many_series_are_those_of_each() -> None:
+    hits = np.random.default_rng(5).random((40, 300)) < 0.02
+    hits[0], hits[1] = False, True
+    found = backtests._coverage_statistics(hits, 0.02)
+    each = [backtests.conditional_coverage(row, 0.02).statistic for row in hits]
+    np.testing.assert_allclose(np.maximum(found, 0), each, atol=1e-9)
+
+
+def test_simulated_p_values_refuse_right_forecasts_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(6)
+    found = [backtests.conditional_coverage_p(rng.random(250) < 0.05, 0.05) for _ in range(100)]
+    assert 0.02 < np.mean(np.asarray(found) <= 0.1) < 0.18
+    assert backtests.conditional_coverage_p(hits_of(1000, [*range(100, 109)]), 0.01) < 0.001
+    assert backtests.conditional_coverage_p(hits_of(1000, list(range(50, 1000, 100))), 0.01) > 0.3

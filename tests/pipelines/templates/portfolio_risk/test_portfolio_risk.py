@@ -97,6 +97,28 @@ def test_overlapping_horizons_are_judged_on_every_h_th_date(clustered, rng) -> N
     assert found.metrics["n_oof_dates"] == N / 5
 
 
+@pytest.mark.parametrize(("level", "needed"), [(0.95, 290), (0.975, 650), (0.99, 1670)])
+def test_hits_on_too_few_dates_open_no_gate_and_name_those_missing(level, needed, rng) -> None:
+    losses = 0.01 * rng.standard_normal(needed + 6)
+    scores = np.tile(0.01 * rng.standard_normal(N_SCENARIOS), (len(losses), 1)).astype(np.float32)
+    enough = {row.gate: row for row in judged(losses, scores, level=level).gates}
+    few = {row.gate: row for row in judged(losses[7:], scores[7:], level=level).gates}
+    for gate in ("quality.kupiec", "quality.conditional_coverage"):
+        assert enough[gate].value is not None
+        assert few[gate].value is None and not few[gate].passed
+        assert few[gate].note.startswith(f"10 more dates are needed ({needed} in all)")
+
+
+def test_seven_hits_in_a_year_at_99_percent_no_longer_pass(rng) -> None:
+    losses = np.full(250, 0.001)
+    losses[::36] = 0.03
+    scores = np.tile(np.linspace(-0.02, 0.02, N_SCENARIOS, dtype=np.float32), (250, 1))
+    found = {row.gate: row for row in judged(losses, scores, level=0.99).gates}
+    assert "7 hits" in found["quality.kupiec"].note
+    assert not found["quality.kupiec"].passed
+    assert "1420 more dates are needed (1670 in all)" in found["quality.kupiec"].note
+
+
 def test_tables_count_hits(clustered, rng) -> None:
     deviation, losses = clustered
     tables = judged(losses, forecasts(deviation, rng)).tables
