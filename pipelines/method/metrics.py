@@ -15,6 +15,8 @@ from registry.errors import ShapeError
 
 Array = NDArray[np.float64]
 N_BINS = 15
+FEW_BINS = 5
+ROWS_FOR_ALL_BINS = 3000
 LEAST_BLOCK = 21
 """Fewest dates of a bootstrap block: a month of daily bars."""
 MICROSECONDS_PER_YEAR = 365.25 * 86_400e6
@@ -120,11 +122,23 @@ def calibration_error(confidence: Array, hit: Array, n_bins: int = N_BINS) -> fl
 
 @dataclass(frozen=True, slots=True)
 class ErrorInterval:
-    """Expected calibration error with a two-sided 90 % bootstrap interval, in [0, 1]."""
+    """Expected calibration error with a two-sided 90 % bootstrap interval, in [0, 1].
+
+    `upper` is the one-sided 95 % bound. `n_bins` are those asked for; ties may leave fewer.
+    """
 
     estimate: float
     lower: float
     upper: float
+    n_bins: int = N_BINS
+
+
+def bins_for(n_rows: int) -> int:
+    """Return the bins of a calibration error: 5 below 3,000 rows, 15 from there.
+
+    A bin of few rows is off by chance alone, and every bin adds that to the error.
+    """
+    return N_BINS if n_rows >= ROWS_FOR_ALL_BINS else FEW_BINS
 
 
 def calibration_error_interval(
@@ -136,13 +150,14 @@ def calibration_error_interval(
     repetitions: int = 400,
     seed: int = 0,
 ) -> ErrorInterval:
-    """Return ECE with its block-bootstrap interval.
+    """Return ECE over `bins_for` equal-mass bins, with its block-bootstrap interval.
 
     Circular blocks of `block` dates are drawn (all symbols of a date together); bins stay those
     of the whole sample. The interval is the basic (reflected) one, cut to [0, 1]: resampling adds
     to an absolute error what sampling has already added, and reflection removes it.
     """
-    bins = equal_mass_bins(confidence)
+    asked = bins_for(len(confidence))
+    bins = equal_mass_bins(confidence, asked)
     dates, date = np.unique(t0, return_inverse=True)
     n_dates, n_bins = len(dates), int(bins.max()) + 1
     cell, shape = date * n_bins + bins, (n_dates, n_bins)
@@ -158,7 +173,7 @@ def calibration_error_interval(
     drawn = np.abs(gap_sum[starts].sum(axis=1)).sum(axis=1) / count_sum[starts].sum(axis=1)
     low, high = np.quantile(drawn, (0.05, 0.95))
     bounds = np.clip((2 * estimate - high, 2 * estimate - low), 0.0, 1.0)
-    return ErrorInterval(estimate, float(bounds[0]), float(bounds[1]))
+    return ErrorInterval(estimate, float(bounds[0]), float(bounds[1]), asked)
 
 
 def _window_sums(values: Array, length: int) -> Array:

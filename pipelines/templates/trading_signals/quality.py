@@ -29,7 +29,8 @@ from registry.gates import TRADING_SIGNALS, GateRow
 Array = NDArray[np.float64]
 
 CLASSES = ("SELL", "HOLD", "BUY")
-ECE_ROWS = 5000
+ECE_ROWS, ECE_DATES = 1000, 50
+"""Fewest for a bound that a calibrated model meets in four of five cases or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +162,18 @@ def _judge_confidence(
         "signal_brier_uncertainty": parts.uncertainty,
         "signal_accuracy": float(hit.mean()),
     }
-    if len(rows) < ECE_ROWS:
-        why = f"{len(rows)} out-of-fold rows, {ECE_ROWS} are needed"
+    n_dates = len(np.unique(rows.t0))
+    if len(rows) < ECE_ROWS or n_dates < ECE_DATES:
+        why = (
+            f"{len(rows)} out-of-fold rows on {n_dates} dates; {ECE_ROWS} rows on {ECE_DATES} "
+            "dates are needed"
+        )
         return found, TRADING_SIGNALS.row("edge.ece", None, why)
-    note = f"lower 90 % block-bootstrap bound; ECE {interval.estimate:.4f} on {len(rows)} rows"
-    return found, TRADING_SIGNALS.row("edge.ece", interval.lower, note)
+    note = (
+        f"upper one-sided 95 % block-bootstrap bound; ECE {interval.estimate:.4f} over "
+        f"{interval.n_bins} bins of {len(rows)} rows, {n_dates} dates"
+    )
+    return found, TRADING_SIGNALS.row("edge.ece", interval.upper, note)
 
 
 def _judge_meta(rows: LabelledRows, forecast: SignalForecast, horizon: int) -> dict[str, float]:

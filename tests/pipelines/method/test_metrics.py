@@ -91,6 +91,40 @@ def test_calibration_error_interval_holds_a_known_error():
     assert found.lower > 0.08
 
 
+def test_few_rows_share_five_bins():
+    assert [metrics.bins_for(n) for n in (30, 2999, 3000, 60_000)] == [5, 5, 15, 15]
+    confidence, hit = calibrated(2999)
+    found = metrics.calibration_error_interval(confidence, hit, np.arange(2999))
+    assert found.estimate == pytest.approx(metrics.calibration_error(confidence, hit, 5))
+
+
+def passing_share(n_dates, n_symbols, error, n_series):
+    """Return how often the upper bound stays within 0.05, for a model that is off by `error`."""
+    passed = []
+    for seed in range(n_series):
+        rng = np.random.default_rng(seed)
+        confidence = np.clip(rng.normal(0.45, 0.15, n_dates * n_symbols), 0.1, 0.95)
+        hit = (rng.random(len(confidence)) < confidence - error).astype(float)
+        t0 = np.repeat(np.arange(n_dates), n_symbols)
+        passed.append(metrics.calibration_error_interval(confidence, hit, t0).upper <= 0.05)
+    return np.mean(passed)
+
+
+def test_the_upper_bound_lets_calibrated_models_pass_and_an_error_of_eight_points_not():
+    assert passing_share(200, 5, 0.0, 60) > 0.75
+    assert passing_share(200, 5, 0.08, 60) <= 0.04
+    assert passing_share(600, 5, 0.0, 30) > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_dates", "n_symbols"), [(1000, 1), (200, 5), (50, 20)])
+def test_a_thousand_rows_pass_as_often_as_is_said(n_dates, n_symbols):
+    assert 0.82 < passing_share(n_dates, n_symbols, 0.0, 300) < 0.94
+    assert passing_share(n_dates, n_symbols, 0.08, 300) <= 0.02
+    assert passing_share(3 * n_dates, n_symbols, 0.0, 100) >= 0.99
+    assert passing_share(3 * n_dates, n_symbols, 0.08, 100) <= 0.01
+
+
 def test_calibration_error_interval_is_wider_when_dates_move_together():
     rng = np.random.default_rng(7)
     confidence = np.full(6000, 0.5)
