@@ -1,33 +1,43 @@
 """Engine: one prediction request from body to answer.
 
-Resolve the version, gather the model's input, choose (flavor, backend), execute, decode, log.
-What computes runs in an executor (`serving.executor`), on the event loop only when it is known to
-be quicker than the way to a thread. The prediction log never delays an answer.
+Resolve the version, compute (`serving.computation`), count, log. What computes runs in an executor
+(`serving.executor`), on the event loop only when it is known to be quicker than the way to a
+thread; what is asked about bars held then shares one model call with what arrived with it
+(`serving.coalescing`). The prediction log never delays an answer.
 """
 
 import asyncio
-from collections.abc import Hashable
+from bisect import bisect_right
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, chain
 from time import perf_counter
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from monitoring.prediction_log import PredictionLog
-from pipelines.templates.answer_fields import as_json
 from registry.alias_rows import PRODUCTION
-from registry.errors import MLEngineError, TimeLimitError, ValueRangeError
+from registry.errors import MLEngineError, TimeLimitError
+from serving.coalescing import Coalescer
+from serving.computation import Computation, compute
 from serving.errors import code_of, entry_of
 from serving.executor import Executor
-from serving.forms import FORMS, ModelInput, OnlineStore, gather
+from serving.forms import FORMS, ModelInput, OnlineStore, distinct
 from serving.loading import LoadedVersion
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.predictions import Served, logged
-from serving.router import Route, choose
 from serving.schemas import ErrorEntry, PredictRequest, PredictResponse
 from serving.settings import ServingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request to a version, and when it came."""
+
+    request: PredictRequest
+    version: LoadedVersion
+    request_id: str
+    started: float
 
 
 class Engine:
@@ -45,6 +55,7 @@ class Engine:
         self._log, self._metrics = log, metrics
         self.predicting = Executor("predict", settings.max_waiting)
         self.loading = Executor("load", settings.max_waiting)
+        self._joined = Coalescer(self._answer_joined)
 
     async def predict(self, request: PredictRequest, request_id: str) -> PredictResponse:
         """Answer a request.
@@ -55,13 +66,14 @@ class Engine:
         """
         started, limit = perf_counter(), self._settings.default_timeout
         version = self._find(request)
-        if version is not None and self.predicting.is_ready(*(pace := _pace_of(request, version))):
-            work = partial(self._answer, request, version, request_id, started)
-            return self.predicting.run_here(work, *pace)
+        if version is not None and self.predicting.is_ready(*_pace_of(request, version)):
+            asked = _Asked(request, version, request_id, started)
+            if (answer := await self._answer_here(asked)) is not None:
+                return answer
         try:
             async with asyncio.timeout(limit):
                 version = version or await self._load(request)
-                work = partial(self._answer, request, version, request_id, started)
+                work = partial(self._answer, _Asked(request, version, request_id, started))
                 return await self.predicting.run_paced(work, *_pace_of(request, version))
         except TimeoutError as exc:
             if isinstance(exc, MLEngineError):
@@ -86,59 +98,87 @@ class Engine:
         number = self._number(request) or 0
         return await self.loading.run(lambda: self._models.load(request.model_id, number))
 
-    def _answer(
-        self, request: PredictRequest, version: LoadedVersion, request_id: str, started: float
-    ) -> PredictResponse:
-        began = perf_counter()
-        model_input = gather(request, version, self._online, self._settings.max_batch_size)
-        route = choose(
-            version.options, max(1, len(model_input.keys)), request.wanted_backend, request.strict
-        )
-        scores = _scores(model_input, version, route)
-        answers, errors = _decoded(model_input, scores, version)
-        errors = {**model_input.errors, **errors}
-        ended = perf_counter()
-        took_ms = (ended - started) * 1e3
-        self._count(version, route, len(answers), errors, ended - began)
-        if _other_bases(model_input, version):
-            self._metrics.price_basis_mismatches.labels(version.model_id).inc()
-        served = Served(request_id, took_ms, route.option)
-        self._log.append(logged(model_input, scores, answers, version, served))
+    async def _answer_here(self, asked: _Asked) -> PredictResponse | None:
+        """Answer on the event loop; None where its turn comes when the thread is not idle."""
+        request, version = asked.request, asked.version
+        if request.symbols is None or not _may_be_joined(request, version):
+            return self.predicting.run_here(
+                partial(self._answer, asked), *_pace_of(request, version)
+            )
+        distinct(request.symbols, self._settings.max_batch_size)
+        kind = (version.model_id, version.number, request.wanted_backend, request.strict)
+        return await self._joined.ask(kind, asked)
+
+    def _answer(self, asked: _Asked) -> PredictResponse:
+        version, most = asked.version, self._settings.max_batch_size
+        return self._told(asked, compute(asked.request, version, self._online, most))
+
+    def _answer_joined(self, asked: Sequence[_Asked]) -> Sequence[PredictResponse | None]:
+        """Answer these, up to a whole batch of symbols, by one model call.
+
+        Each of them is quick, and the round would not end before all are answered one by one.
+        """
+        pace, n_first = _pace_of(asked[0].request, asked[0].version)
+        if not self.predicting.is_ready(pace, n_first):
+            return [None] * len(asked)
+        n_asked = list(accumulate(each.request.n_asked for each in asked))
+        n_taken = max(1, bisect_right(n_asked, self._settings.max_batch_size))
+        work = partial(self._together, asked[:n_taken])
+        return self.predicting.run_here(work, pace, n_asked[n_taken - 1])
+
+    def _together(self, asked: Sequence[_Asked]) -> list[PredictResponse]:
+        if len(asked) == 1:
+            return [self._answer(asked[0])]
+        first, every = asked[0], [each.request.symbols or [] for each in asked]
+        symbols = list(dict.fromkeys(chain.from_iterable(every)))
+        request = first.request.model_copy(update={"symbols": symbols})
+        found = compute(request, first.version, self._online, len(symbols))
+        parts = found.split(every)
+        return [self._told(each, part) for each, part in zip(asked, parts, strict=True)]
+
+    def _told(self, asked: _Asked, found: Computation) -> PredictResponse:
+        """Count a computation, log it, and return it as the answer to a request."""
+        version, model_input, option = asked.version, found.model_input, found.route.option
+        took_ms = (perf_counter() - asked.started) * 1e3
+        self._count(version, found)
+        served = Served(asked.request_id, took_ms, option)
+        self._log.append(logged(model_input, found.scores, found.answers, version, served))
         form = FORMS.get(version.template.inputs)
         return form.response(
             model_id=version.model_id,
             model_type=version.contract.template,
             model_version=version.number,
             model_version_label=f"v{version.number}",
-            predictions=answers,
-            **form.beside(answers),
-            errors={key: ErrorEntry(**entry_of(error)) for key, error in errors.items()},
+            predictions=found.answers,
+            **form.beside(found.answers),
+            errors={key: ErrorEntry(**entry_of(error)) for key, error in found.errors.items()},
             ignored=list(model_input.ignored),
             warnings=_warnings(model_input, version),
             processing_time_ms=round(took_ms, 3),
-            hardware_used=route.option.backend,
-            flavor=route.option.flavor,
-            fallback=route.fallback,
-            request_id=request_id,
+            hardware_used=option.backend,
+            flavor=option.flavor,
+            fallback=found.route.fallback,
+            request_id=asked.request_id,
         )
 
-    def _count(
-        self,
-        version: LoadedVersion,
-        route: Route,
-        n_answers: int,
-        errors: dict[str, MLEngineError],
-        seconds: float,
-    ) -> None:
-        metrics, model, option = self._metrics, version.model_id, route.option
+    def _count(self, version: LoadedVersion, found: Computation) -> None:
+        metrics, model, option = self._metrics, version.model_id, found.route.option
         labels = (model, str(version.number), option.flavor, option.backend)
-        metrics.predictions(*labels).inc(n_answers)
-        metrics.traffic.count_predictions(n_answers)
-        metrics.predict_seconds(model).observe(seconds)
-        for error in errors.values():
+        metrics.predictions(*labels).inc(len(found.answers))
+        metrics.traffic.count_predictions(len(found.answers))
+        metrics.predict_seconds(model).observe(found.seconds)
+        for error in found.errors.values():
             metrics.prediction_errors.labels(model, code_of(error)).inc()
-        if route.fallback is not None:
+        if found.route.fallback is not None:
             metrics.fallbacks.labels(model, option.backend).inc()
+        if _other_bases(found.model_input, version):
+            metrics.price_basis_mismatches.labels(model).inc()
+
+
+def _may_be_joined(request: PredictRequest, version: LoadedVersion) -> bool:
+    """Return whether all that is asked is symbols, so that one call can answer several requests."""
+    is_plain = request.form == "symbols" and request.prediction_horizon is None
+    return is_plain and version.template.inputs == "bars"
 
 
 def _pace_of(request: PredictRequest, version: LoadedVersion) -> tuple[Hashable, int]:
@@ -164,41 +204,3 @@ def _warnings(model_input: ModelInput, version: LoadedVersion) -> list[str]:
     if model_input.missing:
         lines.append(f"universe: no bar at this time of {', '.join(model_input.missing)}")
     return lines
-
-
-def _scores(model_input: ModelInput, version: LoadedVersion, route: Route) -> NDArray[np.float32]:
-    if not model_input.keys:
-        return np.empty((0, version.contract.outputs.shape[1] or 0), dtype=np.float32)
-    return route.option.predictor(model_input.X)
-
-
-def _decoded(
-    model_input: ModelInput, scores: NDArray[np.float32], version: LoadedVersion
-) -> tuple[dict[str, dict[str, Any]], dict[str, MLEngineError]]:
-    """Return the answers of the rows with finite scores, and an error for every other row."""
-    usable = np.isfinite(scores).all(axis=1)
-    errors: dict[str, MLEngineError] = {
-        model_input.keys[i]: ValueRangeError("scores", str(scores[i].tolist()), "finite scores")
-        for i in np.flatnonzero(~usable)
-    }
-    rows = np.flatnonzero(usable)
-    if not len(rows):
-        return {}, errors
-    taken: slice | NDArray[np.intp] = rows if errors else slice(None)
-    decoded = version.template.decode(
-        scores[taken],
-        model_input.newest_step[taken],
-        {name: values[taken] for name, values in model_input.context.items()},
-        version.decoder,
-        version.contract,
-        version.refusals,
-    )
-    answers = {}
-    for i, answer in zip(rows, decoded, strict=True):
-        source = model_input.provenance[i]
-        answers[model_input.keys[i]] = as_json(answer) | {
-            "as_of": source.as_of,
-            "history_end": source.history_end,
-            "price_basis": source.price_basis,
-        }
-    return answers, errors

@@ -44,7 +44,7 @@ def ewma_mean(variance: Array) -> Array:
 
     A later NaN is left out of the mean and NaN in the result.
     """
-    known = pl.Series(variance[1:]).fill_nan(None)
+    known = pl.Series(variance[1:], nan_to_null=True)
     mean = known.ewm_mean(alpha=1 - EWMA_DECAY, adjust=True, min_samples=WARM_UP_BARS)
     return _after_first(np.maximum(mean.to_numpy(), VARIANCE_FLOOR), len(variance))
 

@@ -4,8 +4,10 @@ Most tests put the version straight into the running application and leave MLflo
 the state "MLflow is down", in which everything must work. `test_loop.py` goes the whole way.
 """
 
+import asyncio
 import io
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -133,6 +135,14 @@ class Client:
 
     def post(self, url: str, **arguments) -> httpx.Response:
         return self._portal.call(lambda: self._http.post(url, **arguments))
+
+    def post_together(self, url: str, bodies: Sequence[object]) -> list[httpx.Response]:
+        """Post several bodies at once; the answers are in their order."""
+
+        async def every():
+            return await asyncio.gather(*(self._http.post(url, json=body) for body in bodies))
+
+        return self._portal.call(every)
 
     def put(self, url: str, **arguments) -> httpx.Response:
         return self._portal.call(lambda: self._http.put(url, **arguments))
