@@ -72,6 +72,7 @@ class Server:
         self._address = (parts.hostname or "127.0.0.1", parts.port or 8400)
         self.one = self.predict(symbols[:1])
         self.twenty = self.predict(symbols)
+        self.each = [self.predict([symbol]) for symbol in symbols]
 
     def predict(self, symbols: Sequence[str]) -> bytes:
         """Return the bytes of a request for the bars held."""
@@ -107,20 +108,21 @@ def alone(server: Server, request: bytes, n: int) -> list[float]:
     return found
 
 
-def together(server: Server, request: bytes, n_connections: int, n: int) -> tuple[list[float], int]:
+def together(server: Server, n_connections: int, n: int) -> tuple[list[float], int]:
     """Return the milliseconds of `n` requests on several connections at once, and the failures.
 
-    Each connection sends its next request as soon as it has its answer.
+    Each connection asks about a symbol of its own while there are as many, and sends its next
+    request as soon as it has its answer.
     """
     selector, found, n_failed, n_sent = selectors.DefaultSelector(), [], 0, 0
-    for _ in range(n_connections):
-        connection = server.connect()
-        selector.register(connection.socket, selectors.EVENT_READ, connection)
+    for i in range(n_connections):
+        connection, request = server.connect(), server.each[i % len(server.each)]
+        selector.register(connection.socket, selectors.EVENT_READ, (connection, request))
         connection.send(request)
         n_sent += 1
     while len(found) + n_failed < n_sent:
         for key, _ in selector.select(60):
-            connection = key.data
+            connection, request = key.data
             if not connection.receive():
                 continue
             found.append((time.perf_counter() - connection.sent_at) * 1e3)
@@ -168,9 +170,9 @@ def measure(server: Server, bars: Sequence[bytes]) -> Iterator[Figure]:
     added = float(np.quantile(busy, 0.99) - np.quantile(one, 0.99))
     yield from _of("1_held_while_posting", busy, "20 bars posted 50 times a second beside it")
     yield Figure("posting_adds_to_p99_ms", added, "ms", "")
-    many, _ = together(server, server.one, CONNECTIONS, N_TOGETHER)
+    many, _ = together(server, CONNECTIONS, N_TOGETHER)
     yield from _of(f"1_held_{CONNECTIONS}_connections", many, "closed loop")
-    crowd, n_failed = together(server, server.one, CLIENTS, CLIENTS * 20)
+    crowd, n_failed = together(server, CLIENTS, CLIENTS * 20)
     yield from _of(f"1_held_{CLIENTS}_connections", crowd, "closed loop")
     yield Figure("errors_of_100_clients", n_failed, "", f"of {len(crowd)}")
 

@@ -48,7 +48,7 @@ class Look:
         key = (self.interval, symbol, n_bars)
         before = self.arrays.get(key)
         if before is None or before[0] is not frame:
-            series = _brought_up_to(before and before[1], symbol, frame.tail(n_bars))
+            series = _extended(before, symbol, frame, n_bars)
             before = self.arrays[key] = (frame, series)
         return StoredBars(before[1], self.bars.price_basis)
 
@@ -85,20 +85,20 @@ class History:
         return self._store.intervals()
 
 
-def _brought_up_to(before: BarSeries | None, symbol: str, tail: pl.DataFrame) -> BarSeries:
-    """Return the arrays of `tail`, converting only what `before` lacks."""
-    if before is None:
-        return BarSeries.from_frame(symbol, tail.rechunk())
-    stamps = tail["timestamp"].to_numpy().view(np.int64)
-    if np.array_equal(stamps, before.timestamp):
-        return before
-    n_new = int((stamps > before.timestamp[-1]).sum())
-    n_old = len(stamps) - n_new
-    if n_old == 0 or not np.array_equal(stamps[:n_old], before.timestamp[-n_old:]):
-        return BarSeries.from_frame(symbol, tail.rechunk())  # a bar was inserted between others
-    new = BarSeries.from_frame(symbol, tail.tail(n_new))
+def _extended(
+    before: tuple[pl.DataFrame, BarSeries] | None, symbol: str, frame: pl.DataFrame, n_bars: int
+) -> BarSeries:
+    """Return the newest bars of a frame; where it only got longer, convert what is new."""
+    n_new = 0 if before is None else len(frame) - len(before[0])
+    if before is None or not 0 < n_new < n_bars:
+        return BarSeries.from_frame(symbol, frame.tail(n_bars).rechunk())
+    series = before[1]
+    new = BarSeries.from_frame(symbol, frame.tail(n_new + 1))  # with the last one known
+    if new.timestamp[0] != series.timestamp[-1]:  # a bar was inserted between others
+        return BarSeries.from_frame(symbol, frame.tail(n_bars).rechunk())
+    start = max(0, len(series) + n_new - n_bars)
     joined = {
-        name: np.concatenate([getattr(before, name)[-n_old:], getattr(new, name)])
+        name: np.concatenate([getattr(series, name)[start:], getattr(new, name)[1:]])
         for name in ARRAYS
     }
     return BarSeries(symbol, **joined)

@@ -44,9 +44,14 @@ def ewma_mean(variance: Array) -> Array:
 
     A later NaN is left out of the mean and NaN in the result.
     """
-    known = pl.Series(variance[1:], nan_to_null=True)
-    mean = known.ewm_mean(alpha=1 - EWMA_DECAY, adjust=True, min_samples=WARM_UP_BARS)
-    return _after_first(np.maximum(mean.to_numpy(), VARIANCE_FLOOR), len(variance))
+    found, mean, weight, n_known = [], 0.0, 0.0, 0
+    for value in variance[1:].tolist():  # polars takes longer to be asked for a few hundred bars
+        weight *= EWMA_DECAY
+        if is_known := value == value:
+            mean = (weight * mean + value) / (weight + 1)
+            weight, n_known = weight + 1, n_known + 1
+        found.append(mean if is_known and n_known >= WARM_UP_BARS else np.nan)
+    return _after_first(np.maximum(found, VARIANCE_FLOOR), len(variance))
 
 
 def garman_klass(opened: Array, high: Array, low: Array, close: Array) -> Array:

@@ -4,15 +4,15 @@ A reader takes one `HeldBars` and looks at it as long as it likes. New bars make
 shares the frames of every symbol that they do not touch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import numpy as np
 import polars as pl
 
-from pipelines.data.bars import SCHEMA
+from pipelines.data.bars import SCHEMA, from_microseconds
 from pipelines.data.sources.segments import KEY
 from registry.errors import BarsError
 
@@ -36,19 +36,18 @@ class HeldBars:
     def with_rows(self, rows: pl.DataFrame) -> "HeldBars":
         """Return these bars and rows that are sorted and unique; a time held already stays."""
         frames, newest = dict(self.frames), dict(self.newest)
-        for symbol, part in by_symbol(rows):
-            frames[symbol] = self._merged(symbol, part)
-            newest[symbol] = frames[symbol]["timestamp"][-1]
+        for part in by_symbol(rows):
+            symbol, before = part.symbol, self.newest.get(part.symbol)
+            merged = rows.slice(part.start, part.n_rows)
+            if before is not None:
+                merged = self.frames[symbol].vstack(merged)
+                if part.first <= before:
+                    merged = merged.unique(KEY, keep="first").sort(KEY)
+                elif merged.n_chunks() > MAX_CHUNKS:
+                    merged = merged.rechunk()
+            frames[symbol] = merged
+            newest[symbol] = part.last if before is None else max(before, part.last)
         return replace(self, frames=frames, newest=newest)
-
-    def _merged(self, symbol: str, rows: pl.DataFrame) -> pl.DataFrame:
-        held = self.frames.get(symbol)
-        if held is None:
-            return rows
-        merged = held.vstack(rows)
-        if rows["timestamp"][0] <= self.newest[symbol]:
-            return merged.unique(KEY, keep="first").sort(KEY)
-        return merged.rechunk() if merged.n_chunks() > MAX_CHUNKS else merged
 
     def check_days(self, fresh: pl.DataFrame) -> None:
         """Refuse a second bar of a symbol's UTC day under another label.
@@ -81,21 +80,25 @@ class HeldBars:
 
     def _are_later_days(self, fresh: pl.DataFrame) -> bool:
         """Return whether each row is of a later UTC day than every bar of its symbol before it."""
-        for symbol, rows in by_symbol(fresh):
-            days = rows["timestamp"].to_numpy().astype("datetime64[D]")
-            if (days[1:] <= days[:-1]).any():
+        days = fresh["timestamp"].to_numpy().astype("datetime64[D]")
+        for part in by_symbol(fresh):
+            before = self.newest.get(part.symbol)
+            if before is not None and part.first.date() <= before.date():
                 return False
-            if symbol in self.newest and days[0] <= np.datetime64(self.newest[symbol].date()):
+            own = days[part.start : part.start + part.n_rows]
+            if (own[1:] <= own[:-1]).any():
                 return False
         return True
 
     def split(self, fresh: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
         """Return the rows not held yet, how many are held alike, a line for each that differs."""
-        known = [
-            self.frames[s].filter(pl.col("timestamp").is_in(rows["timestamp"].implode()))
-            for s, rows in by_symbol(fresh)
-            if s in self.newest and rows["timestamp"][0] <= self.newest[s]
-        ]
+        known = []
+        for part in by_symbol(fresh):
+            before = self.newest.get(part.symbol)
+            if before is not None and part.first <= before:
+                times = fresh["timestamp"].slice(part.start, part.n_rows).implode()
+                held = self.frames[part.symbol]
+                known.append(held.filter(pl.col("timestamp").is_in(times)))
         known = [rows for rows in known if not rows.is_empty()]
         if not known:
             return fresh, 0, ()
@@ -104,13 +107,32 @@ class HeldBars:
         return fresh.join(held, on=KEY, how="anti", maintain_order="left"), n_alike, conflicts
 
 
-def by_symbol(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield each symbol of rows that are sorted by it, with its rows; shares the memory."""
-    start = 0
-    for symbol, group in groupby(rows["symbol"].to_list()):
-        n_rows = sum(1 for _ in group)
-        yield symbol, rows.slice(start, n_rows)
-        start += n_rows
+@dataclass(frozen=True, slots=True)
+class SymbolRows:
+    """Where one symbol's rows stand in a frame, and the times of the first and the last."""
+
+    symbol: str
+    start: int
+    n_rows: int
+    first: datetime
+    last: datetime
+
+
+def by_symbol(rows: pl.DataFrame) -> list[SymbolRows]:
+    """Return the symbols of rows that are sorted by symbol and time."""
+    counts = [(symbol, sum(1 for _ in each)) for symbol, each in groupby(rows["symbol"].to_list())]
+    starts = [0, *accumulate(n for _, n in counts)]
+    stamps = rows["timestamp"].to_numpy().view(np.int64)
+    return [
+        SymbolRows(
+            symbol,
+            start,
+            n_rows,
+            from_microseconds(int(stamps[start])),
+            from_microseconds(int(stamps[start + n_rows - 1])),
+        )
+        for (symbol, n_rows), start in zip(counts, starts[:-1], strict=True)
+    ]
 
 
 def compare(offered: pl.DataFrame, held: pl.DataFrame) -> tuple[int, tuple[str, ...]]:

@@ -92,7 +92,7 @@ class BarStore:
                 held.check_days(fresh)
             accepted, known, differing = held.split(fresh)
             if not accepted.is_empty():
-                self._take(interval, folder.write(accepted), accepted)
+                self._take(interval, folder.write(accepted), accepted, price_basis)
                 folder.compact()
         return AppendReport(len(accepted), duplicates + known, conflicts + differing)
 
@@ -144,7 +144,8 @@ class BarStore:
         changed_ns = folder.changed_ns()
         if changed_ns is None:
             return NOTHING
-        if changed_ns == held.changed_ns:
+        is_same = changed_ns == held.changed_ns
+        if is_same or (changed_ns < 0 and held.names and folder.names() == held.names):
             return held
         with self._swapping:  # one thread reads what is new, the others find it read
             held = self._held.get(interval, NOTHING)
@@ -152,13 +153,14 @@ class BarStore:
                 held = self._held[interval] = _caught_up(folder, held)
             return held
 
-    def _take(self, interval: str, name: str, rows: pl.DataFrame) -> None:
+    def _take(self, interval: str, name: str, rows: pl.DataFrame, price_basis: str) -> None:
         """Hold the rows of a segment just written, unless a reader has found it already."""
         with self._swapping:
             held = self._held[interval]
             if name not in held.names:
                 names = held.names | {name}
-                self._held[interval] = replace(held.with_rows(rows), names=names)
+                more = held.with_rows(rows)
+                self._held[interval] = replace(more, price_basis=price_basis, names=names)
 
     def _only_interval(self, interval: str) -> str:
         held = self.intervals()
