@@ -21,6 +21,8 @@ from pipelines.method.rows import OutOfFold
 from pipelines.parameters import FlavorParameters, RecipeParameters, SourceParameters
 from pipelines.recipes.candidate import Candidate, write_files
 from pipelines.recipes.dataset import final_rows, read_dataset
+from pipelines.recipes.inputs import kind_of
+from pipelines.recipes.parity import N_PARITY_ROWS, fitted_scores
 from pipelines.report.artifacts import artifact_tables
 from pipelines.templates import TEMPLATES
 from pipelines.train import contract_of
@@ -125,9 +127,14 @@ def candidate_of(architecture: str, folder: Path) -> Candidate:
     recipe = recipe.chosen(dataset.rows.take(dataset.folds[0].train))
     final = recipe.fit(final_rows(recipe, dataset))
     contract = contract_of(recipe, dataset, SOURCE, final)
-    write_files(folder, FLAVORS.get("native").write(final.native(), contract).items())
+    native = final.native()
+    write_files(folder, FLAVORS.get("native").write(native, contract).items())
     nothing = OutOfFold(dataset.rows.take(np.arange(0)), np.empty((0, 1)), np.empty(0, np.int64))
-    return Candidate("", folder, SOURCE, wanted, recipe, contract, Decoder({}), dataset, nothing)
+    kind = kind_of(template)
+    reference = kind.sample(dataset.rows, N_PARITY_ROWS)
+    fitted = fitted_scores(final, native, reference, may_miss=kind.may_miss)
+    facts = (recipe, contract, Decoder({}), dataset, nothing, fitted)
+    return Candidate("", folder, SOURCE, wanted, *facts)
 
 
 def template_of(architecture: str) -> str:

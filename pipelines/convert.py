@@ -24,7 +24,7 @@ from pipelines.recipes.candidate import Candidate, load_candidate, write_files
 from pipelines.recipes.checks import native_predictor
 from pipelines.recipes.golden_answers import answers_gate
 from pipelines.recipes.inputs import kind_of
-from pipelines.recipes.parity import Labels, Parity, parity_of
+from pipelines.recipes.parity import N_PARITY_ROWS, Labels, Parity, parity_of
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.templates.answer_fields import as_json
 from pipelines.validate import TRAIN_RUN_TAG
@@ -40,14 +40,13 @@ from registry.errors import (
 )
 from registry.flavors import FLAVORS, FULL, Artifact, NativeModel
 from registry.flavors.conversion import Conversion, conversion
-from registry.flavors.native import NATIVE, PROGRAMS, native_path
+from registry.flavors.native import NATIVE, native_path
 from registry.flavors.parity import gate_name, limit
 from registry.gates import GateRow
 from registry.version_files import CURVES_FILE, RECORD_FILE, VersionFiles, digest_directory
 from registry.version_rows import Version
 from registry.versions import Registry
 
-N_PARITY_ROWS = 2048
 CLASSES = ("softmax", "states")
 """Objectives whose scores are one per class."""
 
@@ -151,8 +150,9 @@ def _parity(candidate: Candidate, native: NativeModel) -> Parity:
         native,
         native_predictor(candidate),
         kind.sample(rows, N_PARITY_ROWS),
-        may_miss=kind.may_miss and native.format not in PROGRAMS,
+        may_miss=kind.may_miss,
         label=_label_of(candidate),
+        fitted=candidate.fitted,
     )
 
 

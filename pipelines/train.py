@@ -30,6 +30,7 @@ from pipelines.parameters import (
 from pipelines.recipes import manifest
 from pipelines.recipes.candidate import (
     EVIDENCE_FILE,
+    FITTED_FILE,
     VERSION_FOLDER,
     Candidate,
     save_evidence,
@@ -39,6 +40,7 @@ from pipelines.recipes.dataset import final_rows, read_dataset
 from pipelines.recipes.golden_answers import answers_file, inputs_of, n_history
 from pipelines.recipes.inputs import Dataset, InputKind, kind_of
 from pipelines.recipes.kept_fits import kept_fits
+from pipelines.recipes.parity import N_PARITY_ROWS, FittedScores, fitted_scores
 from pipelines.recipes.recipe import Recipe, fit_folds, span
 from pipelines.recipes.reference import (
     WINDOW_BARS,
@@ -54,7 +56,7 @@ from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.templates import TEMPLATES
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
-from registry.flavors import FLAVORS
+from registry.flavors import FLAVORS, NativeModel
 from registry.settings import PlatformSettings
 from registry.version_files import (
     ANSWERS_FILE,
@@ -110,7 +112,7 @@ def train(
         decoder = recipe.template.complete(recipe.fit_decoder(oof, rows), final)
         contract = contract_of(recipe, dataset, source, final)
         importance = final.importance(kind.sample(dataset.rows, N_IMPORTANCE_ROWS))
-        golden = kind.sample(dataset.rows, N_GOLDEN_ROWS)
+        golden, native = kind.sample(dataset.rows, N_GOLDEN_ROWS), final.native()
         version = directory / VERSION_FOLDER
         files = {
             CONTRACT_FILE: contract.to_json().encode(),
@@ -118,12 +120,15 @@ def train(
             GOLDEN_FILE: _golden(golden, final),
             ANSWERS_FILE: _answers(kind, dataset, contract, decoder, final.predict(golden)),
             **decoder.to_files(),
-            **_native(final, contract),
+            **FLAVORS.get("native").write(native, contract),
             **kind.files(recipe, dataset),
             **_reference(kind, contract, dataset.rows, importance),
         }
         write_files(version, files.items())
-        write_files(directory, [(EVIDENCE_FILE, save_evidence(oof))])
+        fitted = _fitted(kind, dataset, final, native)
+        write_files(
+            directory, [(EVIDENCE_FILE, save_evidence(oof)), (FITTED_FILE, fitted.to_bytes())]
+        )
         mlflow.log_artifacts(str(directory))
         mlflow.set_tags(_tags(contract, dataset))
         log_metrics(
@@ -135,7 +140,7 @@ def train(
             }
         )
         candidate = Candidate(
-            run_id, version, source, wanted, recipe, contract, decoder, dataset, oof
+            run_id, version, source, wanted, recipe, contract, decoder, dataset, oof, fitted
         )
         pictures.log_pictures(of_fit(candidate), pictures.OF_A_FIT)
     return candidate
@@ -200,14 +205,18 @@ def contract_of(
     )
 
 
-def _native(final: Estimator, contract: ModelContract) -> dict[str, bytes]:
-    return FLAVORS.get("native").write(final.native(), contract)
-
-
 def _golden(features: NDArray[np.float32], final: Estimator) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, features=features, scores=final.predict(features))
     return buffer.getvalue()
+
+
+def _fitted(
+    kind: InputKind, dataset: Dataset, final: Estimator, native: NativeModel
+) -> FittedScores:
+    """Return what the native artifact must say of the rows that convert compares it on."""
+    reference = kind.sample(dataset.rows, N_PARITY_ROWS)
+    return fitted_scores(final, native, reference, may_miss=kind.may_miss)
 
 
 def _answers(

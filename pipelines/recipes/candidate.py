@@ -17,6 +17,7 @@ from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.dataset import read_dataset
 from pipelines.recipes.inputs import Dataset
 from pipelines.recipes.manifest import Manifest
+from pipelines.recipes.parity import FittedScores
 from pipelines.recipes.recipe import Recipe
 from registry.contract import ModelContract
 from registry.decoder import ARRAYS_FILE, JSON_FILE, Decoder
@@ -26,6 +27,8 @@ from registry.version_files import CONTRACT_FILE, MANIFEST_FILE
 
 VERSION_FOLDER = "version"
 EVIDENCE_FILE = "evidence/out_of_fold.npz"
+FITTED_FILE = "evidence/fitted_scores.npz"
+"""What the fitted estimator said of the rows of parity; absent from earlier train runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Candidate:
     """A fitted recipe with its evidence, not yet a version.
 
     `directory` holds the version's files; `oof` are the walk-forward predictions of the recipe.
+    `fitted` is what its native artifact must say, None where no estimator was at hand to ask.
     """
 
     run_id: str
@@ -44,6 +48,7 @@ class Candidate:
     decoder: Decoder
     dataset: Dataset
     oof: OutOfFold
+    fitted: FittedScores | None = None
 
 
 def save_evidence(oof: OutOfFold) -> bytes:
@@ -86,7 +91,8 @@ def write_files(directory: Path, files: Iterable[tuple[str, bytes]]) -> None:
 class TrainRun:
     """What a finished train run has stored, nothing of it computed again.
 
-    `directory` holds the version's files, `evidence` is the content of the evidence file.
+    `directory` holds the version's files, `evidence` is the content of the evidence file, `fitted`
+    what the fitted estimator said of the rows of parity.
     """
 
     run_id: str
@@ -94,6 +100,7 @@ class TrainRun:
     contract: ModelContract
     manifest: Manifest
     evidence: bytes
+    fitted: FittedScores | None
 
     @property
     def source(self) -> SourceParameters:
@@ -124,7 +131,9 @@ def fetch_train_run(run_id: str, directory: Path) -> TrainRun:
         raise RunNotFoundError(run_id, "artifacts of a train run")
     contract = ModelContract.from_json((version / CONTRACT_FILE).read_text())
     manifest = Manifest.from_json((version / MANIFEST_FILE).read_text())
-    return TrainRun(run_id, version, contract, manifest, evidence.read_bytes())
+    kept = local / FITTED_FILE
+    fitted = FittedScores.from_bytes(kept.read_bytes()) if kept.is_file() else None
+    return TrainRun(run_id, version, contract, manifest, evidence.read_bytes(), fitted)
 
 
 def load_candidate(run_id: str, settings: PlatformSettings, directory: Path) -> Candidate:
@@ -146,4 +155,6 @@ def load_candidate(run_id: str, settings: PlatformSettings, directory: Path) -> 
     recipe = replace(recipe, parameters=contract.parameters)
     decoder = Decoder.from_files({n: (version / n).read_bytes() for n in (JSON_FILE, ARRAYS_FILE)})
     oof = load_evidence(run.evidence, dataset.rows)
-    return Candidate(run_id, version, source, wanted, recipe, contract, decoder, dataset, oof)
+    return Candidate(
+        run_id, version, source, wanted, recipe, contract, decoder, dataset, oof, run.fitted
+    )

@@ -1,25 +1,34 @@
 """Parity: an artifact's scores beside those of the native model, as gate rows.
 
+The native artifact itself is held to the fitted estimator's own scores, which the train stage
+keeps.
+
 Reference rows are real model inputs. Extreme rows are made from them: the largest and the smallest
 value of each feature, exact split thresholds and their neighbours, denormal numbers and, where the
 template allows them, missing values. Batches of 1, 2, 7 and 2,048 rows must all give the scores of
 the whole. What a value may be at most is `registry.flavors.parity`.
 """
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.architectures import Estimator
 from pipelines.method.agreement import difference
+from pipelines.recipes.inputs import spread_evenly
 from registry.backends import Predictor
 from registry.flavors import FULL, Artifact, NativeModel
-from registry.flavors.native import PROGRAMS
+from registry.flavors.native import NATIVE, PROGRAMS
 from registry.flavors.parity import EXTREMES, LABELS, gate_name, limit
 from registry.flavors.trees.thresholds import split_points
 from registry.gates import Comparison, GateRow
 
+N_PARITY_ROWS = 2048
+MOST_SCORES = 1_000_000
+"""Scores of the fitted estimator that are kept; of scenarios that is fewer than all rows."""
 BATCHES = (1, 2, 7, 2048)
 MOST_SPLITS = 256
 """Split thresholds that are tried, spread evenly over those of the model."""
@@ -32,10 +41,35 @@ Labels = Callable[[Rows, Rows], NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
+class FittedScores:
+    """What the fitted estimator itself said of reference and extreme rows, (n, n_scores) each.
+
+    Law: `from_bytes(s.to_bytes())` equals s. Of more rows than scores, these are evenly spread ones
+    (`scored`).
+    """
+
+    reference: Rows
+    extremes: Rows
+
+    def to_bytes(self) -> bytes:
+        """Return the scores as an npz file."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, reference=self.reference, extremes=self.extremes)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "FittedScores":
+        """Return what `to_bytes` wrote."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            return cls(stored["reference"], stored["extremes"])
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
     """What artifacts of one model are compared on.
 
-    `native` scores the rows; `label` gives the class of a row where answers are classes.
+    `native` scores the rows; `label` gives the class of a row where answers are classes. `fitted`
+    is what the native artifact is compared with, None where the train run kept nothing.
     """
 
     native: Callable[[Rows], Rows]
@@ -43,29 +77,46 @@ class Parity:
     extremes: Rows
     is_network: bool
     label: Labels | None = None
+    fitted: FittedScores | None = None
 
     def compare(self, artifact: Artifact, predictor: Predictor, where: str) -> tuple[GateRow, ...]:
         """Return the artifact's gate rows as a predictor on backend `where` shows them."""
+        if artifact == NATIVE:
+            return self._native_rows(predictor, where)
         reference, extremes = (within(artifact, rows) for rows in (self.reference, self.extremes))
         if not len(reference):
             return (self._row(artifact, float("inf"), "", f"no row fits on {where}"),)
         native, scores = self.native(reference), predictor(reference)
-        worst = _apart(native, scores)
-        if artifact.flavor != "native":  # alone, a row may be added up in another order
-            worst = max(worst, batches_apart(predictor, reference, native))
+        worst = max(_apart(native, scores), batches_apart(predictor, reference, native))
         note = f"{_counted(self.reference, reference)} on {where} against native"
         rows = [self._row(artifact, worst, "", note)]
         if len(extremes):
             value = _apart(self.native(extremes), predictor(extremes))
             note = f"{_counted(self.extremes, extremes)} on {where} against native"
             rows.append(self._row(artifact, value, EXTREMES, note))
-        if self.label and artifact.flavor != "native":
+        if self.label:
             same = self.label(reference, native) == self.label(reference, scores)
             note = f"share of {len(reference)} rows on {where} with native's class"
             rows.append(self._row(artifact, float(np.mean(same)), LABELS, note))
         return tuple(rows)
 
-    def _row(self, artifact: Artifact, value: float, measure: str, note: str) -> GateRow:
+    def _native_rows(self, predictor: Predictor, where: str) -> tuple[GateRow, ...]:
+        """Compare the native artifact with the estimator that it was written from."""
+        if self.fitted is None:
+            note = "not computed: the train run kept no scores of its estimator; train again"
+            return (self._row(NATIVE, None, "", note),)
+        pairs = (
+            ("", self.reference, self.fitted.reference),
+            (EXTREMES, self.extremes, self.fitted.extremes),
+        )
+        rows = []
+        for measure, every, scores in pairs:
+            compared = scored(every, len(scores))
+            note = f"{len(compared)} rows on {where} against the fitted estimator"
+            rows.append(self._row(NATIVE, _apart(scores, predictor(compared)), measure, note))
+        return tuple(rows)
+
+    def _row(self, artifact: Artifact, value: float | None, measure: str, note: str) -> GateRow:
         highest = limit(artifact, measure, is_network=self.is_network)
         comparison: Comparison = ">=" if measure == LABELS else "<="
         return GateRow(gate_name(artifact, measure), value, comparison, highest, note)
@@ -78,10 +129,42 @@ def parity_of(
     *,
     may_miss: bool = False,
     label: Labels | None = None,
+    fitted: FittedScores | None = None,
 ) -> Parity:
-    """Return the comparison of a model's artifacts on these rows."""
-    extremes = extreme_rows(reference, split_points(model), may_miss=may_miss)
-    return Parity(native, reference, extremes, model.format in PROGRAMS, label)
+    """Return the comparison of a model's artifacts on these rows.
+
+    Args:
+        may_miss: whether a feature of a row may be NaN; no program takes that.
+        fitted: as `fitted_scores` of the same rows gives it.
+    """
+    extremes = _extremes_of(model, reference, may_miss=may_miss)
+    return Parity(native, reference, extremes, model.format in PROGRAMS, label, fitted)
+
+
+def fitted_scores(
+    estimator: Estimator, model: NativeModel, reference: Rows, *, may_miss: bool = False
+) -> FittedScores:
+    """Return what an estimator says of reference rows, and of the extreme rows made from them.
+
+    Args:
+        model: the estimator's native model.
+        may_miss: as in `parity_of`.
+    """
+    extremes = _extremes_of(model, reference, may_miss=may_miss)
+    n_kept = max(1, MOST_SCORES // max(1, estimator.n_scores))
+    return FittedScores(
+        *(estimator.predict(scored(rows, n_kept)) for rows in (reference, extremes))
+    )
+
+
+def scored(rows: Rows, n_kept: int) -> Rows:
+    """Return the rows, of many as many as are kept, evenly spread."""
+    return np.ascontiguousarray(rows[spread_evenly(len(rows), n_kept)])
+
+
+def _extremes_of(model: NativeModel, reference: Rows, *, may_miss: bool) -> Rows:
+    misses = may_miss and model.format not in PROGRAMS
+    return extreme_rows(reference, split_points(model), may_miss=misses)
 
 
 def extreme_rows(

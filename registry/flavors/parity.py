@@ -1,4 +1,6 @@
-"""Parity: how far the scores of a converted artifact may be from those of the native model.
+"""Parity: how far the scores of an artifact may be from those of the model that it holds.
+
+A converted artifact is compared with native, and native with the fitted estimator itself.
 
 The convert stage runs the predictors and measures |a - b| / max(1, |native|), so that margins near
 zero are compared absolutely and large ones relatively. Each artifact has up to three gates, which
@@ -37,8 +39,8 @@ def limit(artifact: Artifact, measure: str = "", *, is_network: bool = True) -> 
     """Return the limit of an artifact; 0 for a variant that is not known here."""
     if measure == LABELS:
         return LABELS_LIMIT
-    if artifact.flavor == "native":
-        return 0.0
+    if artifact.flavor == "native":  # nothing is converted
+        return LIMITS[FULL] if artifact.variant == FULL else 0.0
     if measure == EXTREMES and artifact.variant == FULL and is_network:
         return EXTREMES_LIMIT
     return LIMITS.get(artifact.variant, 0.0)

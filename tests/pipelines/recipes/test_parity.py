@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from pipelines.recipes.parity import Parity, extreme_rows, parity_of, within
+from pipelines.recipes.parity import (
+    MOST_SCORES,
+    FittedScores,
+    Parity,
+    extreme_rows,
+    fitted_scores,
+    parity_of,
+    within,
+)
 from registry.flavors import Artifact, NativeModel
 from registry.flavors.arrays import save_arrays
 from registry.flavors.arrays.forest import Forest
@@ -42,9 +50,51 @@ def test_a_network_may_be_further_off_on_extreme_rows_alone():
     assert (reference.gate, extremes.gate) == ("parity.onnx.fp32", "parity.onnx.fp32.extremes")
 
 
-def test_native_is_itself_and_is_held_to_nothing_less():
-    assert [r.value for r in parity(is_network=False).compare(NATIVE, native, "cpu")] == [0.0, 0.0]
-    assert not parity(is_network=False).compare(NATIVE, off(1e-7), "cpu")[0].passed
+class Fitted:
+    """An estimator whose native model is `native`."""
+
+    n_scores = 2
+
+    def predict(self, X):
+        return native(X)
+
+
+def fitted(reference=REFERENCE, n_scores=2):
+    estimator = Fitted()
+    estimator.n_scores = n_scores
+    return fitted_scores(
+        estimator, NativeModel("arrays", save_arrays(stump(0.0)).payload), reference
+    )
+
+
+def test_native_is_compared_with_the_estimator_that_it_was_written_from():
+    model = NativeModel("arrays", save_arrays(stump(0.0)).payload)
+    compared = parity_of(model, off(7), REFERENCE, fitted=fitted())
+    assert [r.value for r in compared.compare(NATIVE, native, "cpu")] == [0.0, 0.0]
+    rows = compared.compare(NATIVE, off(1e-3), "cpu")  # what agrees with itself is not asked
+    assert [(row.gate, row.passed) for row in rows] == [
+        ("parity.native.fp32", False),
+        ("parity.native.fp32.extremes", False),
+    ]
+    assert "against the fitted estimator" in rows[0].note
+
+
+def test_native_is_not_computed_where_the_estimator_was_not_asked():
+    (row,) = parity(is_network=False).compare(NATIVE, native, "cpu")
+    assert (row.value, row.passed, row.applicable) == (None, False, True)
+    assert row.note.endswith("train again")
+
+
+def test_of_many_scores_some_rows_are_kept_and_read_back():
+    few = fitted(n_scores=MOST_SCORES // 100)
+    assert (len(few.reference), few.reference.shape[1]) == (100, 2)
+    again = FittedScores.from_bytes(few.to_bytes())
+    np.testing.assert_array_equal(again.reference, few.reference)
+    np.testing.assert_array_equal(again.extremes, few.extremes)
+    model = NativeModel("arrays", save_arrays(stump(0.0)).payload)
+    compared = parity_of(model, native, REFERENCE, fitted=again)
+    assert [r.value for r in compared.compare(NATIVE, native, "cpu")] == [0.0, 0.0]
+    assert compared.compare(NATIVE, native, "cpu")[0].note.startswith("100 rows")
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 2048])
@@ -74,7 +124,7 @@ def test_classes_are_compared_row_by_row():
     assert (row.gate, row.comparison, row.limit) == ("parity.coreml.fp16.labels", ">=", 0.999)
     assert row.value == pytest.approx(297 / 300)
     assert not row.passed
-    assert len(parity(is_network=False, label=best).compare(NATIVE, native, "cpu")) == 2
+    assert len(parity(is_network=False, label=best, fitted=fitted()).compare(NATIVE, native, "cpu")) == 2
 
 
 def test_rows_beyond_float16_are_left_out_below_full_precision_and_counted():
