@@ -124,7 +124,10 @@ def test_classes_are_compared_row_by_row():
     assert (row.gate, row.comparison, row.limit) == ("parity.coreml.fp16.labels", ">=", 0.999)
     assert row.value == pytest.approx(297 / 300)
     assert not row.passed
-    assert len(parity(is_network=False, label=best, fitted=fitted()).compare(NATIVE, native, "cpu")) == 2
+    assert (
+        len(parity(is_network=False, label=best, fitted=fitted()).compare(NATIVE, native, "cpu"))
+        == 2
+    )
 
 
 def test_rows_beyond_float16_are_left_out_below_full_precision_and_counted():
