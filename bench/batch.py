@@ -148,7 +148,7 @@ def _direct(rows: Path, folder: Path, environment: dict[str, str]) -> list[Figur
 def _score(
     rows: Path, folder: Path, environment: dict[str, str], direct: tuple[float, float]
 ) -> Iterator[Figure]:
-    line = ["pipelines.score", "--model_name", MODEL, "--version", "1", "--source", "files"]
+    line = ["monitoring.score", "--model_name", MODEL, "--version", "1", "--source", "files"]
     line += ["--path", str(rows), "--keep", "id", "--output", str(folder / "scored.parquet")]
     inner, cpu, whole, name = [], [], [], ""
     for _ in range(REPEATS):
@@ -263,7 +263,7 @@ class _Peak:
         while not self._ended.wait(0.05):
             with suppress(psutil.Error):  # ended meanwhile
                 for child in self._root.children(recursive=True):
-                    if "pipelines.score" in child.cmdline():
+                    if "monitoring.score" in child.cmdline():
                         self._bytes = max(self._bytes, child.memory_info().rss)
 
 

@@ -10,18 +10,21 @@ is a folder's name.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import polars as pl
 
-from monitoring.prediction_files import ModelFolder, between, read_files, served_on
+from monitoring.prediction_files import BATCHES, ModelFolder, between, read_files, served_on
 from monitoring.prediction_log import PredictionLog
 from monitoring.prediction_rows import NO_TIME_US, LoggedPredictions
 from pipelines.data.bars import from_microseconds
 
 COLUMNS = ("request_id", "served_at", "as_of", "model_id", "version", "symbol")
+FIRST_ROWS = 2
+"""Rows of a batch that show whether it had several."""
 FILES_AT_ONCE = 256
 SEARCH_SECONDS = 10.0
 
@@ -42,11 +45,18 @@ class LoggedAnswer:
 
 
 def by_request(
-    log: PredictionLog, model_ids: Iterable[str], request_ids: Collection[str]
+    log: PredictionLog,
+    model_ids: Iterable[str],
+    request_ids: Collection[str],
+    symbols: Collection[str] = (),
 ) -> dict[str, list[LoggedAnswer]]:
     """Return the answers of each request; a request that is not found is left out.
 
     When callers used one id for several requests, the answers of the newest count.
+
+    Args:
+        symbols: those that are spoken of; of a batch, which may have a million rows, the answers
+            about them are returned, and the first two.
     """
     names, missing = set(model_ids), set(request_ids)
     found: dict[str, list[LoggedAnswer]] = {}
@@ -60,14 +70,20 @@ def by_request(
     waiting = (each for each in log.unwritten() if each.request_id in missing)
     take(_rows(each for each in waiting if each.model_id in names))
 
-    def files() -> list[Path]:
-        folders = (ModelFolder(log.directory / name) for name in sorted(names))
+    def files(*below: str) -> list[Path]:
+        folders = (ModelFolder(log.directory.joinpath(name, *below)) for name in sorted(names))
         return [path for folder in folders for path in folder.files()]
 
-    for rows in _searched(
-        log, files, lambda: pl.col("request_id").is_in(missing) if missing else None
-    ):
-        take(rows)
+    named = pl.col("symbol").is_in(set(symbols))
+    is_single, is_spoken_of = pl.col("row").is_null(), named | (pl.col("row") < FIRST_ROWS)
+
+    def wanted() -> pl.Expr | None:
+        mine = pl.col("request_id").is_in(missing)
+        return mine & (is_single | is_spoken_of) if missing else None
+
+    for below in ((), (BATCHES,)):
+        for rows in _searched(log, partial(files, *below), wanted):
+            take(rows)
     return {request_id: _of_one_request(answers) for request_id, answers in found.items()}
 
 

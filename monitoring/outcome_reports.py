@@ -138,7 +138,8 @@ class _Resolver:
         """Return for each report what is to be kept, or why it cannot be."""
         log = self._sources.log
         ids = {report.request_id for report in reports if report.request_id is not None}
-        self._by_request = by_request(log, self._model_ids, ids)
+        symbols = {report.symbol for report in reports if report.symbol is not None}
+        self._by_request = by_request(log, self._model_ids, ids, symbols)
         self._by_time = {
             (model_id, symbol, as_of): answer
             for model_id, keys in self._keys(reports).items()
@@ -179,7 +180,7 @@ class _Resolver:
             if not answers:
                 return Unknown(index, f"{name}: this request has no such answer", False)
         if len(answers) > 1:
-            reason = f"symbol: the request has {len(answers)} answers; name one of them"
+            reason = "symbol: the request has several answers; name one of them"
             return Invalid(index, reason)
         return self._checked(index, report, answers[0])
 

@@ -30,6 +30,8 @@ from pipelines.data.bars import to_microseconds
 from pipelines.data.sources.segments import sync_folder
 
 DAY = "day="
+BATCHES = "batches"
+"""Folder of a model for the rows of batches, laid out as the model's own (`batch_log`)."""
 UNFINISHED = ".unfinished"
 MERGED = ".merged"
 """Ending of a merged file that counts already (its merge is recorded) and has no name yet."""

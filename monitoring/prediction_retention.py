@@ -9,7 +9,7 @@ jumps ahead makes one new day, and removes nothing. Kept whatever their age are
   next window and for the newest realised losses, and the newest window that was judged.
 
 A version that has logged fewer times than that keeps them all. Models that nobody watches, or of a
-kind whose drift says nothing, keep nothing for it.
+kind whose drift says nothing, keep nothing for it, nor do the rows of batches.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ import structlog
 
 from monitoring import reports
 from monitoring.performance import RECENT_BARS
-from monitoring.prediction_files import ModelFolder, parquet_files, read_files, span_of
+from monitoring.prediction_files import BATCHES, ModelFolder, parquet_files, read_files, span_of
 from monitoring.prediction_merges import locked, merge_old_layout
 from pipelines.data.bars import to_microseconds
 from pipelines.recipes.inputs import kind_of
@@ -59,7 +59,8 @@ def remove_old(engine: sa.Engine, platform: PlatformSettings, days: int) -> dict
         if not directory.is_dir():
             continue
         try:
-            n_files = _remove(engine, ModelFolder(directory), days)
+            n_files = _remove_batches(ModelFolder(directory / BATCHES), days)
+            n_files += _remove(engine, ModelFolder(directory), days)
         except (OSError, pl.exceptions.PolarsError):
             log.exception("old predictions not removed", model=directory.name)
             continue
@@ -82,6 +83,15 @@ def _remove(engine: sa.Engine, folder: ModelFolder, days: int) -> int:
         return sum(
             _remove_day(folder, day) for day in old if not _is_needed(folder, day, needed_us)
         )
+
+
+def _remove_batches(folder: ModelFolder, days: int) -> int:
+    """Remove old days of batches, which nothing is computed from."""
+    old = _old_days(folder, days)
+    if not old:
+        return 0
+    with locked(folder) as is_mine:
+        return sum(_remove_day(folder, day) for day in old) if is_mine else 0
 
 
 def _old_days(folder: ModelFolder, days: int) -> list[date]:

@@ -38,6 +38,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "answer": pl.String(),  # JSON
     "source_kind": pl.String(),  # bars | rows | table | texts | portfolio
     "n_scores": pl.Int32(),  # of the model; null in files of older releases
+    "job_id": pl.String(),  # of the job that answered a batch; else null
+    "row": pl.Int64(),  # its number in a batch; null of what /predict answered
 }
 MOST_SCORES = 64
 TAIL = (0.0, 0.001, 0.0025, 0.005, 0.01, 0.025)
@@ -155,7 +157,8 @@ def _of_requests(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
     names = ("request_id", "model_id", "version", "flavor", "backend", "latency_ms", "source_kind")
     columns = [_column(name, [getattr(p, name) for p in predictions]) for name in names]
     served_at = _times(times_of([p.served_at for p in predictions]))
-    return pl.DataFrame([*columns, served_at.alias("served_at")])
+    of_batches = [_column(name, [None] * len(predictions)) for name in ("job_id", "row")]
+    return pl.DataFrame([*columns, *of_batches, served_at.alias("served_at")])
 
 
 def _column(name: str, values: list[Any]) -> pl.Series:

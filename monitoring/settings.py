@@ -22,6 +22,11 @@ class PredictionLogSettings(BaseSettings):
     prediction_log_queue_rows: int = Field(
         default=100_000, gt=0, description="Rows held in memory; beyond them rows are dropped."
     )
+    prediction_log_batches: bool = Field(
+        default=True,
+        description="Whether rows, texts and portfolios of POST /predict/batch are logged, at once "
+        "or by a job; false leaves them out. Symbols are always logged.",
+    )
     prediction_log_retention_days: int = Field(
         default=0,
         ge=0,

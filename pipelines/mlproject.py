@@ -17,7 +17,7 @@ ENTRY_POINTS = {
     "validate": "pipelines.validate",
     "convert": "pipelines.convert",
     "replay": "pipelines.replay",
-    "score": "pipelines.score",
+    "score": "monitoring.score",
     "synthesize": "pipelines.synthesize",
     "drift": "monitoring.drift",
     "schedule": "monitoring.schedule",

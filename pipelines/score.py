@@ -3,14 +3,16 @@
 The rows stream through the model in bounded memory. Answers are kept part by part, so a run that
 is started again with the same parameters goes on behind the last whole part and answers no row
 twice. A request that was too large to be answered at once is scored by this stage as well: then
-`results` names its folder below DATA_DIR, and the body lies there.
+`results` names its folder below DATA_DIR, and the body lies there. The entry point is
+`monitoring.score`, which also keeps the answers to requests in the prediction log.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from time import perf_counter, process_time
@@ -25,8 +27,10 @@ from pipelines.data.frame_checks import limit_memory
 from pipelines.data.result_files import ResultFile
 from pipelines.data.results import ResultFolder
 from pipelines.data.sources.files import paths_of
-from pipelines.parameters import SourceParameters, described, parse
-from pipelines.recipes.answering import Answerer, n_errors
+from pipelines.parameters import SourceParameters, described
+from pipelines.recipes.answer_log import AnswerLog, NoLog
+from pipelines.recipes.answering import AnsweredRows, Answerer, n_errors
+from pipelines.recipes.prepared_rows import asked_in, of_prepared
 from pipelines.recipes.scored_rows import (
     FILES,
     ScoredRows,
@@ -46,11 +50,9 @@ from pipelines.recipes.scoring import (
     numbered,
     with_model,
 )
-from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from registry import managed_models
 from registry.alias_rows import PRODUCTION
 from registry.artifacts import ArtifactCache
-from registry.database import opened_engine
 from registry.errors import ParameterError, VersionNotFoundError
 from registry.flavors import Artifact
 from registry.settings import PlatformSettings
@@ -77,8 +79,18 @@ class ScoreParameters:
         """Return the columns to repeat."""
         return tuple(dict.fromkeys(n.strip() for n in self.keep.split(",") if n.strip()))
 
+    def check(self) -> None:
+        """Refuse what nothing can be done with.
 
-GROUPS = (ScoreParameters, SourceParameters)
+        Raises:
+            ParameterError: no model, two ways of naming a version, or no file to write.
+        """
+        if not self.model_name:
+            raise ParameterError("model_name", "", "a registered model")
+        if self.version and self.alias:
+            raise ParameterError("alias", self.alias, "nothing beside version")
+        if not self.results and not self.output.lower().endswith(".parquet"):
+            raise ParameterError("output", self.output, "a file ending in .parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +117,12 @@ def score(
     source: SourceParameters,
     settings: PlatformSettings,
     engine: sa.Engine,
+    log_of: Callable[[VersionFiles, Artifact], AnswerLog] = lambda *_: NoLog(),
 ) -> Scored:
     """Answer the rows and write the result.
+
+    Args:
+        log_of: makes the log that keeps the answers of an artifact too.
 
     Raises:
         NotFoundError: no such model, version or alias.
@@ -119,8 +135,10 @@ def score(
     result, is_body = _result(wanted, settings), bool(wanted.results)
     if is_body and result.is_whole:  # a run before this one was killed when all was done
         return Scored(result.path, result.n_rows(), 0, 0, 0.0, 0.0, 0.0, "")
+    answerer = replace(answerer, asked=_asked(wanted, settings))
     with _rows(answerer, wanted, source, settings) as rows:
-        scored = run(files, answerer, rows, result, _task(files, wanted, source))
+        task, log = _task(files, wanted, source), partial(log_of, files)
+        scored = run(files, answerer, rows, result, task, log)
     if is_body:
         ResultFolder(settings.results_dir, wanted.results).drop_body()
     return scored
@@ -132,6 +150,7 @@ def run(
     rows: ScoredRows,
     result: ResultFile,
     task: Mapping[str, str],
+    log_of: Callable[[Artifact], AnswerLog] = lambda _: NoLog(),
 ) -> Scored:
     """Answer the rows that no earlier run of the same task has answered, and join the parts."""
     began = loading = loaded = _now()
@@ -144,10 +163,13 @@ def run(
         loading = _now()
         artifact = _artifact(files, answerer, first, state, result)
         models = [with_model(files, answerer, artifact) for _ in range(n_threads())]
+        log = log_of(artifact)
         loaded = _now()
-        for part in _parts(answered(chain([first], slices), models)):
-            result.add_part(done, numbered(part, done))
-            done, n_failed = done + len(part), n_failed + n_errors(part)
+        for part in _parts(answered(chain([first], slices), models, partial(_observed, log))):
+            answers = numbered(pl.concat([one.answers for one in part]), done)
+            log.keep(done, [one.logged for one in part])
+            result.add_part(done, answers)
+            done, n_failed = done + len(answers), n_failed + n_errors(answers)
             progress.report(done, rows.n_rows, f"{done} of {rows.n_rows} rows")
     elif not n_before:
         result.add_part(0, numbered(_no_answers(answerer), 0))
@@ -172,16 +194,28 @@ def _now() -> NDArray[np.float64]:
     return np.array([perf_counter(), process_time()])
 
 
-def _parts(answers: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Yield the answers of several slices together."""
-    held: list[pl.DataFrame] = []
-    for answer in answers:
-        held.append(answer)
-        if sum(map(len, held)) >= PART_ROWS:
-            yield pl.concat(held)
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """The answers of a slice, and what is logged of them."""
+
+    answers: pl.DataFrame
+    logged: pl.DataFrame
+
+
+def _observed(log: AnswerLog, found: AnsweredRows) -> _Observed:
+    return _Observed(found.answers, log.columns(found))
+
+
+def _parts(slices: Iterator[_Observed]) -> Iterator[list[_Observed]]:
+    """Yield several slices together."""
+    held: list[_Observed] = []
+    for one in slices:
+        held.append(one)
+        if sum(len(each.answers) for each in held) >= PART_ROWS:
+            yield held
             held = []
     if held:
-        yield pl.concat(held)
+        yield held
 
 
 def _no_answers(answerer: Answerer) -> pl.DataFrame:
@@ -235,12 +269,23 @@ def _rows(
             yield rows
         return
     folder = ResultFolder(settings.results_dir, wanted.results)
+    if (path := folder.prepared()) is not None:
+        yield of_prepared(path, answerer.contract)
+        return
     if (asked := folder.entries()) is not None:
         context = {name: np.array(v, dtype=np.float64) for name, v in asked.context.items()}
         yield of_entries(answerer, asked.entries, context, kept_frame(asked.kept, asked.entries))
         return
     limit_memory()  # a stranger's file
     yield of_body(answerer, folder.body(), wanted.kept())
+
+
+def _asked(wanted: ScoreParameters, settings: PlatformSettings) -> tuple[str, ...]:
+    """Return the fields that the questions of a request ask for."""
+    if not wanted.results:
+        return ()
+    path = ResultFolder(settings.results_dir, wanted.results).prepared()
+    return () if path is None else asked_in(path)
 
 
 def _task(files: VersionFiles, wanted: ScoreParameters, source: SourceParameters) -> dict[str, str]:
@@ -256,34 +301,3 @@ def _task(files: VersionFiles, wanted: ScoreParameters, source: SourceParameters
         found = [(path, path.stat()) for path in paths_of(source.query().path)]
         facts["files"] = json.dumps([(str(p), s.st_size, s.st_mtime_ns) for p, s in found])
     return facts
-
-
-def _check(wanted: ScoreParameters) -> None:
-    if not wanted.model_name:
-        raise ParameterError("model_name", "", "a registered model")
-    if wanted.version and wanted.alias:
-        raise ParameterError("alias", wanted.alias, "nothing beside version")
-    if not wanted.results and not wanted.output.lower().endswith(".parquet"):
-        raise ParameterError("output", wanted.output, "a file ending in .parquet")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the stage from the command line."""
-    wanted, source = parse(argv, __doc__, *GROUPS)
-    _check(wanted)
-    settings = platform_settings()
-    with (
-        opened_engine(settings) as engine,
-        stage_run("score", wanted.model_name, wanted, source) as run_id,
-    ):
-        scored = score(wanted, source, settings, engine)
-        log_metrics({"n_rows": scored.n_rows, "n_errors": scored.n_errors, "s": scored.seconds})
-    taken = f"{scored.seconds:.2f} s ({scored.cpu_seconds:.2f} s of processor time)"
-    taken += f" after {scored.load_seconds:.2f} s of loading the model"
-    told = f"{scored.n_rows} rows, {scored.n_new} of them answered now in {taken}"
-    print(f"{told}, {scored.n_errors} without an answer; by {scored.artifact or 'an earlier run'}")
-    print(f"run {run_id}", flush=True)
-
-
-if __name__ == "__main__":
-    exit_with(main)

@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from monitoring.batch_log import BatchLog
 from monitoring.prediction_log import PredictionLog
 from monitoring.settings import HardwareSettings, PredictionLogSettings
 from pipelines.data.sources.store import BarStore
@@ -196,7 +197,14 @@ def _service(
         streams=EventStreams(serving.max_event_streams),
         data_files=make_data_files(database, platform, serving),
         batches=Batches(
-            platform, serving, database, loaded, engine, Executor("batches", MAX_WAITING)
+            platform,
+            serving,
+            database,
+            loaded,
+            engine,
+            Executor("batches", MAX_WAITING),
+            counted,
+            BatchLog(platform.predictions_dir, is_kept=logged.prediction_log_batches),
         ),
     )
 

@@ -7,7 +7,7 @@ of their own (`pipelines.data.frame_checks`), never in this one.
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -34,6 +34,8 @@ FILE_TYPES = {
     "application/x-parquet": PARQUET,
 }
 CONTENT_TYPES = (JSON_TYPE, *FILE_TYPES)
+BESIDE_POSITIONS = ("risk_metrics", "time_horizon")
+"""What may stand beside the positions of a portfolio in a list."""
 
 
 class BatchEntry(BaseModel):
@@ -169,17 +171,54 @@ def listed_request(
         return PredictRequest.model_validate(facts)
 
 
-def sliced(request: PredictRequest, symbols: Sequence[str], start: int, end: int) -> PredictRequest:
-    """Return the part of a request that is about some of its symbols."""
-    changed: dict[str, Any] = {"symbols": list(symbols[start:end])}
-    if request.bars is not None:
-        changed["bars"] = {name: request.bars[name] for name in symbols[start:end]}
-    if isinstance(request.prediction_horizon, list):
-        changed["prediction_horizon"] = request.prediction_horizon[start:end]
+def listed_portfolios(entries: Sequence[BatchEntry], named: Named) -> dict[str, PredictRequest]:
+    """Return a list of named portfolios as requests; `features` has the positions.
+
+    Raises:
+        ParameterError: features of something else, or a name twice.
+        RequestValidationError: values of the wrong type.
+    """
+    found: dict[str, PredictRequest] = {}
+    for i, entry in enumerate(entries):
+        features = dict(entry.features or {})
+        if unknown := sorted(set(features) - {"positions", *BESIDE_POSITIONS}):
+            expected = f"positions, {', '.join(BESIDE_POSITIONS)}"
+            raise ParameterError(f"[{i}].features", unknown[0], expected)
+        if entry.symbol in found:
+            raise ParameterError(f"[{i}].symbol", entry.symbol, "each name once")
+        beside = {name: features[name] for name in BESIDE_POSITIONS if name in features}
+        portfolio = {"positions": features.get("positions")}
+        with _validated((i, "features")):
+            found[entry.symbol] = PredictRequest.model_validate(
+                {"model": named.model_id, "portfolio": portfolio, **beside}
+            )
+    return found
+
+
+def cutter(
+    request: PredictRequest, symbols: Sequence[str], *, cuts_bars: bool
+) -> Callable[[int, int], PredictRequest]:
+    """Return the function that gives the part of a request about symbols `start` to `end`.
+
+    Args:
+        cuts_bars: whether an answer needs the bars of its own symbol only.
+    """
+    facts = None
     if request.features is not None:
         facts = request.features.model_dump(exclude_unset=True)
-        changed["features"] = ColumnFeatures.model_construct(**_cut(facts, start, end))
-    return request.model_copy(update=changed)
+
+    def part(start: int, end: int) -> PredictRequest:
+        changed: dict[str, Any] = {"symbols": list(symbols[start:end])}
+        if request.bars is not None and cuts_bars:
+            given = [name for name in symbols[start:end] if name in request.bars]
+            changed["bars"] = {name: request.bars[name] for name in given}
+        if isinstance(request.prediction_horizon, list):
+            changed["prediction_horizon"] = request.prediction_horizon[start:end]
+        if facts is not None:
+            changed["features"] = ColumnFeatures.model_construct(**_cut(facts, start, end))
+        return request.model_copy(update=changed)
+
+    return part
 
 
 def check_lengths(request: PredictRequest, n_symbols: int) -> None:
@@ -232,8 +271,11 @@ def _text(entry: BatchEntry, number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _validated() -> Iterator[None]:
+def _validated(place: tuple[int | str, ...] = ()) -> Iterator[None]:
     try:
         yield
     except ValidationError as exc:
-        raise RequestValidationError(exc.errors(include_url=False)) from None
+        problems = exc.errors(include_url=False)
+        for problem in problems:
+            problem["loc"] = (*place, *problem["loc"])
+        raise RequestValidationError(problems) from None

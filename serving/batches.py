@@ -1,14 +1,15 @@
-"""Batches: many rows, symbols or texts through one version, in slices that let others through.
+"""Batches: many rows, symbols, texts or portfolios through one version, as columns.
 
-Rows and texts are answered as columns (`pipelines.recipes.answering`); symbols go the way of a
-single prediction, as many at a time as that takes. All of it runs in the thread of the predictions,
-one short slice after another, so a prediction waits for a slice at most.
+All of it runs in the thread of the predictions, one short slice after another, so a prediction
+waits for a slice at most. What is too much for one answer becomes a job; of symbols and portfolios
+the inputs are made here, when the request is accepted (`serving.batch_inputs`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -17,25 +18,28 @@ import polars as pl
 import sqlalchemy as sa
 import structlog
 
+from monitoring.batch_log import Batch, BatchLog
 from pipelines.data import results
+from pipelines.data.results import ResultFolder
 from pipelines.jobs.job import OPEN_STATES
-from pipelines.recipes.answering import ERROR, Answerer, answer_columns, n_errors
+from pipelines.recipes.answering import ERROR, AnsweredRows, Answerer, n_errors
 from pipelines.recipes.inputs import Definition
-from pipelines.recipes.scored_rows import ScoredRows
+from pipelines.recipes.prepared_rows import PreparedWriter
+from pipelines.recipes.scored_rows import ScoredRows, Slice
 from pipelines.recipes.scoring import answers_of, numbered
 from registry.alias_rows import PRODUCTION
 from registry.database import reading
-from registry.errors import MLEngineError, ShapeError, TimeLimitError
+from registry.errors import MLEngineError, TimeLimitError
 from registry.settings import PlatformSettings
 from registry.tables import jobs
-from serving.batch_questions import Named, check_lengths, sliced
+from serving.batch_inputs import Questions
+from serving.batch_questions import Named
 from serving.engine import Engine
 from serving.executor import Executor
-from serving.forms import distinct
 from serving.loading import LoadedVersion
+from serving.metrics import Metrics
 from serving.models import Models
 from serving.router import Route, choose
-from serving.schemas import ErrorEntry, PredictRequest, PredictResponse
 from serving.settings import ServingSettings
 
 ENTRY_POINT = "score"
@@ -43,8 +47,6 @@ PRIORITY = -1
 """Below everything that watches: a batch takes a slot that nothing else waits for."""
 SLICE_SECONDS = 0.02
 FIRST_SLICE, LARGEST_SLICE = 64, 8192
-SYMBOLS = 100
-"""Symbols answered in one slice; each takes a fraction of a millisecond."""
 MAX_WAITING = 16
 """Bodies that may wait to be looked at."""
 DAY_SECONDS = 86_400.0
@@ -61,6 +63,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """How the prediction log calls a batch, and the column that names its rows, if one does."""
+
+    request_id: str
+    kind: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Batches:
     """The batches of one process."""
 
@@ -70,6 +81,8 @@ class Batches:
     models: Models
     engine: Engine
     looking: Executor
+    metrics: Metrics
+    log: BatchLog
 
     def start(self) -> None:
         """Remove results that are older than they are kept."""
@@ -108,7 +121,7 @@ class Batches:
         return await self.engine.loading.run(lambda: self.models.load(named.model_id, wanted))
 
     async def answer_rows(
-        self, rows: ScoredRows, version: LoadedVersion, named: Named, request_id: str
+        self, rows: ScoredRows, version: LoadedVersion, named: Named, asked: Asked
     ) -> Answered:
         """Answer rows or texts.
 
@@ -116,79 +129,113 @@ class Batches:
             TimeLimitError: it takes longer than DEFAULT_TIMEOUT.
             BackendUnavailableError: `strict`, and the hardware asked for is not here.
         """
+        nothing: dict[str, list[str]] = {"ignored": [], "warnings": []}
+        found = await self._answered(rows, version, named, asked)
+        return Answered(found.answers, {**found.facts, **nothing})
+
+    async def answer_questions(
+        self, questions: Questions, version: LoadedVersion, named: Named, asked: Asked
+    ) -> Answered:
+        """Answer symbols or portfolios.
+
+        Raises:
+            TimeLimitError, BackendUnavailableError: as above.
+        """
+        found = await self._answered(questions.rows, version, named, asked, questions.asked)
+        if questions.notes.bases - {version.contract.price_basis}:
+            self.metrics.price_basis_mismatches.labels(version.model_id).inc()
+        return Answered(found.answers, {**found.facts, **questions.notes.facts(version)})
+
+    async def prepare(self, questions: Questions, version: LoadedVersion) -> ResultFolder:
+        """Make the inputs of symbols or portfolios and keep them for a job.
+
+        They are made now, from the bars of this moment, slice by slice between other predictions,
+        and go to disk as they are made.
+
+        Raises:
+            TimeLimitError: it takes longer than UPLOAD_TIMEOUT.
+            DiskFullError, TooManyUploadsError: there is no room for them.
+        """
+        root, rows = self.platform.results_dir, questions.rows
+        with results.preparing(root) as path:
+            async with self._limited(self.settings.upload_timeout, "UPLOAD_TIMEOUT"):
+                with PreparedWriter(path, questions.asked) as writer:
+                    size = FIRST_SLICE
+                    while writer.n_rows < rows.n_rows:
+                        started = perf_counter()
+                        work = partial(_slice, rows, writer.n_rows, size)
+                        part = await self.engine.predicting.run(work)
+                        size = _next_size(size, perf_counter() - started)
+                        await asyncio.to_thread(writer.write, part)
+            return await asyncio.to_thread(results.place, root, path)
+
+    async def _answered(
+        self,
+        rows: ScoredRows,
+        version: LoadedVersion,
+        named: Named,
+        asked: Asked,
+        fields: tuple[str, ...] = (),
+    ) -> Answered:
         began = perf_counter()
         route = choose(version.options, max(1, rows.n_rows), named.hardware, named.strict)
-        answerer = answerer_of(version, route)
-        found = [pl.DataFrame(schema=pl.Schema(answerer.types()))] if not rows.n_rows else []
+        answerer = replace(answerer_of(version, route), asked=fields)
+        batch = _batch(asked, version, route)
+        found: list[pl.DataFrame] = []
+        logged: list[pl.DataFrame] = []
         done, size = 0, FIRST_SLICE
-        async with self._limited():
+        async with self._limited(self.settings.default_timeout, "DEFAULT_TIMEOUT"):
             while done < rows.n_rows:
                 started = perf_counter()
                 work = partial(_answers, rows, done, size, answerer)
                 part = await self.engine.predicting.run(work)
-                found.append(part)
-                done += len(part)
                 size = _next_size(size, perf_counter() - started)
-        answers = numbered(pl.concat(found), 0)
-        counts = {"n_rows": len(answers), "n_errors": n_errors(answers)}
+                found.append(part.answers)
+                done += len(part.answers)
+                if self.log.wants(batch):
+                    logged.append(await asyncio.to_thread(batch.columns, part))
+        nothing = pl.DataFrame(schema=pl.Schema(answerer.types()))
+        answers = numbered(pl.concat(found) if found else nothing, 0)
+        seconds = perf_counter() - began
+        self._count(version, route, answers, seconds)
+        if logged:
+            batch = replace(batch, latency_ms=seconds * 1e3)
+            await asyncio.to_thread(lambda: self.log.write(batch, batch.rows(logged, 0)))
         used = {
-            "processing_time_ms": round((perf_counter() - began) * 1e3, 3),
+            "n_rows": len(answers),
+            "n_errors": n_errors(answers),
+            "processing_time_ms": round(seconds * 1e3, 3),
             "hardware_used": route.option.backend,
             "flavor": route.option.flavor,
             "fallback": route.fallback,
+            "request_id": asked.request_id,
         }
-        nothing: dict[str, list[str]] = {"ignored": [], "warnings": []}
-        return Answered(
-            answers, _about(version) | counts | nothing | used | {"request_id": request_id}
-        )
+        return Answered(answers, _about(version) | used)
 
-    async def answer_symbols(
-        self, request: PredictRequest, version: LoadedVersion, request_id: str
-    ) -> Answered:
-        """Answer symbols from the bars held, or from bars of the request.
-
-        Raises:
-            ShapeError: more symbols than are answered at once.
-            ParameterError: a symbol twice, or a list of another length.
-            TimeLimitError: it takes longer than DEFAULT_TIMEOUT.
-        """
-        began, most = perf_counter(), self.settings.batch_inline_rows
-        asked = request.symbols or list(request.bars or {})
-        if len(asked) > most:
-            raise ShapeError("symbols", f"at most {most} (BATCH_INLINE_ROWS)", str(len(asked)))
-        symbols, step = distinct(asked, most), min(SYMBOLS, self.settings.max_batch_size)
-        check_lengths(request, len(symbols))
-        parts: list[PredictResponse] = []
-        async with self._limited():
-            for start in range(0, len(symbols), step):
-                part = sliced(request, symbols, start, start + step)
-                pinned = part.model_copy(update={"version": version.number, "alias": None})
-                parts.append(await self.engine.predict(pinned, request_id))
-        answers = numbered(_of_responses(parts, symbols, version), 0)
-        last = parts[-1]
-        told = {
-            "n_rows": len(answers),
-            "n_errors": n_errors(answers),
-            "ignored": list(dict.fromkeys(line for part in parts for line in part.ignored)),
-            "warnings": list(dict.fromkeys(line for part in parts for line in part.warnings)),
-            "processing_time_ms": round((perf_counter() - began) * 1e3, 3),
-            "hardware_used": last.hardware_used,
-            "flavor": last.flavor,
-            "fallback": last.fallback,
-            "request_id": request_id,
-        }
-        return Answered(answers, _about(version) | told)
+    def _count(
+        self, version: LoadedVersion, route: Route, answers: pl.DataFrame, seconds: float
+    ) -> None:
+        metrics, model, option = self.metrics, version.model_id, route.option
+        n_answered = len(answers) - n_errors(answers)
+        labels = (model, str(version.number), option.flavor, option.backend)
+        metrics.predictions(*labels).inc(n_answered)
+        metrics.traffic.count_predictions(n_answered)
+        metrics.predict_seconds(model).observe(seconds)
+        codes = answers[ERROR].drop_nulls().struct.field("code").value_counts()
+        for code, n in codes.iter_rows():
+            metrics.prediction_errors.labels(model, code).inc(n)
+        if route.fallback is not None:
+            metrics.fallbacks.labels(model, option.backend).inc()
 
     @asynccontextmanager
-    async def _limited(self) -> AsyncIterator[None]:
-        limit = self.settings.default_timeout
+    async def _limited(self, limit: float, setting: str) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(limit):
                 yield
         except TimeoutError as exc:
             if isinstance(exc, MLEngineError):
                 raise
-            raise TimeLimitError("the batch", limit, "DEFAULT_TIMEOUT") from exc
+            raise TimeLimitError("the batch", limit, setting) from exc
 
 
 def answerer_of(version: LoadedVersion, route: Route | None = None) -> Answerer:
@@ -210,8 +257,12 @@ def answerer_of(version: LoadedVersion, route: Route | None = None) -> Answerer:
     )
 
 
-def _answers(rows: ScoredRows, first_row: int, size: int, answerer: Answerer) -> pl.DataFrame:
-    return answers_of(next(rows.slices(size, first_row)), answerer)
+def _slice(rows: ScoredRows, first_row: int, size: int) -> Slice:
+    return next(rows.slices(size, first_row))
+
+
+def _answers(rows: ScoredRows, first_row: int, size: int, answerer: Answerer) -> AnsweredRows:
+    return answers_of(_slice(rows, first_row, size), answerer)
 
 
 def _next_size(size: int, seconds: float) -> int:
@@ -229,19 +280,15 @@ def _about(version: LoadedVersion) -> dict[str, Any]:
     }
 
 
-def _of_responses(
-    parts: Sequence[PredictResponse], symbols: Sequence[str], version: LoadedVersion
-) -> pl.DataFrame:
-    """Return answers of single requests as columns, in the order of the symbols."""
-    types = answer_columns(version.template, version.contract)
-    found = {key: answer for part in parts for key, answer in part.predictions.items()}
-    failed = {key: error for part in parts for key, error in part.errors.items()}
-    rows = [
-        {**found.get(symbol, {}), ERROR: _told(failed.get(symbol)), "symbol": symbol}
-        for symbol in symbols
-    ]
-    return pl.DataFrame(rows, schema=pl.Schema({"symbol": pl.String(), **types}))
-
-
-def _told(error: ErrorEntry | None) -> dict[str, str] | None:
-    return None if error is None else {"code": error.code, "message": error.message}
+def _batch(asked: Asked, version: LoadedVersion, route: Route) -> Batch:
+    return Batch(
+        contract=version.contract,
+        template=version.template,
+        version=version.number,
+        request_id=asked.request_id,
+        served_at=datetime.now(UTC),
+        flavor=route.option.flavor,
+        backend=route.option.backend,
+        source_kind=asked.kind,
+        key=asked.key,
+    )

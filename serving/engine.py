@@ -8,7 +8,7 @@ thread; what is asked about bars held then shares one model call with what arriv
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain
@@ -51,7 +51,7 @@ class Engine:
         metrics: Metrics,
         settings: ServingSettings,
     ) -> None:
-        self._models, self._online, self._settings = models, online, settings
+        self._models, self.online, self._settings = models, online, settings
         self._log, self._metrics = log, metrics
         self.predicting = Executor("predict", settings.max_waiting)
         self.loading = Executor("load", settings.max_waiting)
@@ -111,7 +111,7 @@ class Engine:
 
     def _answer(self, asked: _Asked) -> PredictResponse:
         version, most = asked.version, self._settings.max_batch_size
-        return self._told(asked, compute(asked.request, version, self._online, most))
+        return self._told(asked, compute(asked.request, version, self.online, most))
 
     def _answer_joined(self, asked: Sequence[_Asked]) -> Sequence[PredictResponse | None]:
         """Answer these, up to a whole batch of symbols, by one model call.
@@ -132,7 +132,7 @@ class Engine:
         first, every = asked[0], [each.request.symbols or [] for each in asked]
         symbols = list(dict.fromkeys(chain.from_iterable(every)))
         request = first.request.model_copy(update={"symbols": symbols})
-        found = compute(request, first.version, self._online, len(symbols))
+        found = compute(request, first.version, self.online, len(symbols))
         parts = found.split(every)
         return [self._told(each, part) for each, part in zip(asked, parts, strict=True)]
 
@@ -194,13 +194,23 @@ def _other_bases(model_input: ModelInput, version: LoadedVersion) -> set[str]:
 
 
 def _warnings(model_input: ModelInput, version: LoadedVersion) -> list[str]:
+    others = _other_bases(model_input, version)
+    return warnings_of(others, model_input.unseen, model_input.missing, version)
+
+
+def warnings_of(
+    other_bases: Collection[str],
+    unseen: Sequence[str],
+    missing: Sequence[str],
+    version: LoadedVersion,
+) -> list[str]:
     """Return a line for each difference between the bars of the answers and those of training."""
-    contract, lines = version.contract, []
-    if others := _other_bases(model_input, version):
-        found = ", ".join(sorted(others))
-        lines.append(f"price_basis: made from {contract.price_basis} prices, got {found}")
-    if model_input.unseen:
-        lines.append(f"symbols: not in the training data: {', '.join(model_input.unseen)}")
-    if model_input.missing:
-        lines.append(f"universe: no bar at this time of {', '.join(model_input.missing)}")
+    lines = []
+    if other_bases:
+        found = ", ".join(sorted(other_bases))
+        lines.append(f"price_basis: made from {version.contract.price_basis} prices, got {found}")
+    if unseen:
+        lines.append(f"symbols: not in the training data: {', '.join(unseen)}")
+    if missing:
+        lines.append(f"universe: no bar at this time of {', '.join(missing)}")
     return lines

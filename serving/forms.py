@@ -18,7 +18,7 @@ from pipelines.method.rows import newest_step
 from pipelines.recipes.inputs import feature_rows as rows
 from registry.catalog import Catalog
 from registry.errors import HorizonError, MLEngineError, ParameterError, ShapeError
-from serving.history import History
+from serving.history import Looks, OneLook
 from serving.loading import LoadedVersion
 from serving.panels import Panels
 from serving.schemas import PredictRequest, PredictResponse
@@ -76,9 +76,14 @@ class ModelInput:
 class OnlineStore:
     """What the engine keeps at hand: bars, and the features computed from the newest ones."""
 
-    history: History
+    history: Looks
     steps: Steps
     panels: Panels = field(default_factory=Panels)
+
+    def at_this_moment(self, interval: str) -> "OnlineStore":
+        """Return what is held now, whatever arrives later, for a request in many slices."""
+        look = OneLook(self.history.look(interval))
+        return OnlineStore(look, self.steps, self.panels.apart())
 
 
 Gather = Callable[[PredictRequest, LoadedVersion, OnlineStore, int], ModelInput]

@@ -6,6 +6,7 @@ them by new ones. A request takes one `Look`. Only POST /bars appends here; pred
 """
 
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -56,6 +57,26 @@ class Look:
     def symbols(self) -> tuple[str, ...]:
         """The symbols held, sorted."""
         return tuple(sorted(self.bars.frames))
+
+
+class Looks(Protocol):
+    """What requests take their looks from."""
+
+    def look(self, interval: str) -> Look:
+        """Return the bars of an interval; a request takes one look."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneLook(Looks):
+    """The bars as one look saw them, for a request that is answered in many slices."""
+
+    taken: Look
+
+    def look(self, interval: str) -> Look:
+        """Return the same bars each time."""
+        assert interval == self.taken.interval
+        return self.taken
 
 
 class History:

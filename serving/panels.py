@@ -60,6 +60,17 @@ class Panels:
         self._seen: dict[tuple[str, ...], tuple[int, float]] = {}
         self._known: dict[tuple[str, ...], tuple[tuple[BarSeries, ...], Panel]] = {}
 
+    def apart(self) -> "Panels":
+        """Return panels that remember the same from now on, and of which these learn nothing.
+
+        A request that goes on looking at the bars of one moment must not set back the time since
+        which the others wait for a symbol.
+        """
+        found = Panels(self._grace, self._clock)
+        with self._lock:
+            found._seen, found._known = dict(self._seen), dict(self._known)
+        return found
+
     def of_held(self, every: Mapping[str, BarSeries], version: LoadedVersion) -> Panel:
         """Return the newest panel of bars held; computed again only when a series changed.
 

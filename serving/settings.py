@@ -83,8 +83,8 @@ class ServingSettings(BaseSettings):
         default=20_000,
         ge=0,
         description=(
-            "Most rows, symbols or texts that POST /predict/batch answers at once; more rows or "
-            "texts become a job."
+            "Most rows, symbols, texts or portfolios that POST /predict/batch answers at once; "
+            "more become a job."
         ),
     )
     results_retention: float = Field(

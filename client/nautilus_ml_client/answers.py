@@ -188,6 +188,10 @@ class BatchJob(Answer):
     entry_point: str
     model_id: str | None
     results: str
+    ignored: list[str] = Field(default_factory=list)
+    """Of symbols, what was given and is not used."""
+    warnings: list[str] = Field(default_factory=list)
+    """As in an answer; names beyond ten are counted."""
 
 
 class ChangedAnswer(Answer):

@@ -10,7 +10,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ NAME = re.compile(r"[0-9a-f]{32}")
 ARRIVING = ".arriving"
 BODY = "body"
 ENTRIES = "entries.json"
+PREPARED = "prepared.arrow"
 RESULT = "answers.parquet"
 
 
@@ -86,6 +88,21 @@ class ResultFolder:
         except FileNotFoundError:
             return None
 
+    def prepared(self) -> Path | None:
+        """Return the file of inputs that were made when the request was accepted, if there is one.
+
+        See `pipelines.recipes.prepared_rows`.
+        """
+        path = self.path / PREPARED
+        return path if path.is_file() else None
+
+    def key(self) -> str:
+        """Return the column of the answers that names each row; empty where its number does."""
+        if self.prepared() is not None:
+            return "symbol"
+        asked = self.entries()
+        return next(iter(asked.kept), "") if asked is not None else ""
+
     def drop_body(self) -> None:
         """Remove the rows that were scored."""
         for path in self.path.iterdir():
@@ -104,13 +121,40 @@ def arriving(root: Path, format: str, reserve_bytes: int = RESERVE_BYTES) -> Arr
         TooManyUploadsError: as many bodies as may arrive at once do.
         DiskFullError: there is no room for a file.
     """
+    with full_disk_said(reserve_bytes):
+        path = _new_arriving(root) / f"{BODY}{SUFFIXES[format]}"
+        return Arriving(path, reserve_bytes, path.open("xb"))
+
+
+@contextmanager
+def preparing(root: Path) -> Iterator[Path]:
+    """Yield the file that inputs are written to; what was not put in its `place` is removed.
+
+    Raises:
+        TooManyUploadsError: as many bodies as may arrive at once do.
+        DiskFullError: there is no room for a file.
+    """
+    with full_disk_said(RESERVE_BYTES):
+        folder = _new_arriving(root)
+    try:
+        yield folder / PREPARED
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def place(root: Path, file: Path) -> ResultFolder:
+    """Keep what has been prepared, to be scored."""
+    folder = ResultFolder(root, file.parent.name)
+    file.parent.rename(folder.path)
+    return folder
+
+
+def _new_arriving(root: Path) -> Path:
     if len(list(root.glob(f"{ARRIVING}/*"))) >= MOST_ARRIVING:
         raise TooManyUploadsError(MOST_ARRIVING)
     folder = root / ARRIVING / uuid.uuid4().hex
-    with full_disk_said(reserve_bytes):
-        folder.mkdir(parents=True)
-        path = folder / f"{BODY}{SUFFIXES[format]}"
-        return Arriving(path, reserve_bytes, path.open("xb"))
+    folder.mkdir(parents=True)
+    return folder
 
 
 def keep_entries(root: Path, entries: Entries) -> ResultFolder:
@@ -132,9 +176,7 @@ def keep_entries(root: Path, entries: Entries) -> ResultFolder:
 def keep(root: Path, body: Arriving) -> ResultFolder:
     """Keep a body that has arrived, to be scored."""
     body.sync()
-    folder = ResultFolder(root, body.path.parent.name)
-    body.path.parent.rename(folder.path)
-    return folder
+    return place(root, body.path)
 
 
 def sweep(root: Path, kept_seconds: float, arriving_seconds: float, held: Collection[str]) -> int:

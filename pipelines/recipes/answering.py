@@ -31,10 +31,26 @@ PROVENANCE = {"as_of": TIME_TYPE, "history_end": TIME_TYPE, "price_basis": pl.St
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredRows:
+    """Answers with what they were made from.
+
+    `answers` has a row per row, with the columns of `Answerer.types`. `rows` are the numbers of
+    those that have an answer (n,), `features` float32 (n, n_features) the newest step of their
+    inputs, `scores` float32 (n, n_scores) what the model gave for them.
+    """
+
+    answers: pl.DataFrame
+    rows: NDArray[np.intp]
+    features: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Answerer:
     """One version as a function from frames to answers.
 
-    `predict` is safe from one thread at a time.
+    `predict` is safe from one thread at a time. `asked` are the fields that the questions ask for,
+    of a template whose answers have those that were asked for; without any the usual ones.
     """
 
     contract: ModelContract
@@ -43,6 +59,7 @@ class Answerer:
     definition: Definition
     refusals: tuple[str, ...]
     predict: Predict
+    asked: tuple[str, ...] = ()
 
     @property
     def kind(self) -> InputKind:
@@ -51,7 +68,7 @@ class Answerer:
 
     def types(self) -> dict[str, pl.DataType]:
         """Return column -> type of the answers of `answers`."""
-        return answer_columns(self.template, self.contract)
+        return answer_columns(self.template, self.contract, self.asked)
 
     def columns(self, schema: Schema, keep: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the columns to read of data with this schema, those to keep included.
@@ -66,9 +83,13 @@ class Answerer:
 
     def answers(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return one row per row of a frame, with the columns of `types`."""
-        return self.of_inputs(self.kind.frame_inputs(self.contract, self.definition, frame))
+        return self.of_inputs(self.inputs(frame)).answers
 
-    def of_inputs(self, inputs: FrameInputs) -> pl.DataFrame:
+    def inputs(self, frame: pl.DataFrame) -> FrameInputs:
+        """Return the model's inputs of the rows of a frame."""
+        return self.kind.frame_inputs(self.contract, self.definition, frame)
+
+    def of_inputs(self, inputs: FrameInputs) -> AnsweredRows:
         """Return the answers of rows whose inputs have been made."""
         n_rows = len(inputs.rows) + len(inputs.errors)
         scores = self._scores(inputs.X)
@@ -79,15 +100,18 @@ class Answerer:
             errors[int(inputs.rows[i])] = ValueRangeError("scores", scores[i].tolist(), expected)
         whole = bool(is_usable.all())
         chosen = slice(None) if whole else is_usable
+        scores, rows = scores[chosen], inputs.rows[chosen]
+        features = np.ascontiguousarray(newest_step(inputs.X[chosen]))
         answered = self.template.decode_frame(
-            scores[chosen],
-            np.ascontiguousarray(newest_step(inputs.X[chosen])),
+            scores,
+            features,
             {name: values[chosen] for name, values in inputs.context.items()},
             self.decoder,
             self.contract,
             self.refusals,
         )
-        return spread(answered, inputs.rows[chosen], errors, n_rows, self.types())
+        answers = spread(answered, rows, errors, n_rows, self.types())
+        return AnsweredRows(answers, rows, features, scores)
 
     def _scores(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(X):
@@ -95,9 +119,11 @@ class Answerer:
         return np.empty((0, self.contract.outputs.shape[1] or 0), dtype=np.float32)
 
 
-def answer_columns(template: Template, contract: ModelContract) -> dict[str, pl.DataType]:
+def answer_columns(
+    template: Template, contract: ModelContract, asked: Sequence[str] = ()
+) -> dict[str, pl.DataType]:
     """Return column -> type of a version's answers, as every batch has them."""
-    return {**template.answer_types(contract), **PROVENANCE, ERROR: ERROR_TYPE}
+    return {**template.answer_types(contract, asked), **PROVENANCE, ERROR: ERROR_TYPE}
 
 
 def check_kept(keep: Sequence[str], schema: Schema, types: Schema) -> None:

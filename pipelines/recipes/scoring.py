@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import replace
 from queue import SimpleQueue
 from time import thread_time
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.recipes.answering import ROW, Answerer, Predict
+from pipelines.recipes.answering import ROW, AnsweredRows, Answerer, Predict
 from pipelines.recipes.inputs import load_definition
 from pipelines.recipes.inputs.frames import FrameInputs
 from pipelines.recipes.scored_rows import Slice
@@ -34,6 +35,8 @@ from registry.flavors.native import NATIVE
 from registry.flavors.onnx import ONNX
 from registry.gates import refusals
 from registry.version_files import VersionFiles
+
+T = TypeVar("T")
 
 SLICE_ROWS = 32_768
 PART_ROWS = 8 * SLICE_ROWS
@@ -79,20 +82,27 @@ def with_model(files: VersionFiles, answerer: Answerer, artifact: Artifact) -> A
     return replace(answerer, predict=_model(files, artifact))
 
 
-def answered(slices: Iterator[Slice], answerers: Sequence[Answerer]) -> Iterator[pl.DataFrame]:
-    """Yield the answers of each slice, in order; an answerer is used by one thread at a time."""
+def answered(
+    slices: Iterator[Slice],
+    answerers: Sequence[Answerer],
+    observe: Callable[[AnsweredRows], T],
+) -> Iterator[T]:
+    """Yield what `observe` makes of each slice's answers, in order.
+
+    An answerer is used by one thread at a time; `observe` is called in the same thread.
+    """
     free: SimpleQueue[Answerer] = SimpleQueue()
     for answerer in answerers:
         free.put(answerer)
 
-    def work(part: Slice) -> pl.DataFrame:
+    def work(part: Slice) -> T:
         answerer = free.get()
         try:
-            return answers_of(part, answerer)
+            return observe(answers_of(part, answerer))
         finally:
             free.put(answerer)
 
-    waiting: deque[Future[pl.DataFrame]] = deque()
+    waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(len(answerers), thread_name_prefix="score") as pool:
         for part in slices:
             waiting.append(pool.submit(work, part))
@@ -102,12 +112,12 @@ def answered(slices: Iterator[Slice], answerers: Sequence[Answerer]) -> Iterator
             yield waiting.popleft().result()
 
 
-def answers_of(part: Slice, answerer: Answerer) -> pl.DataFrame:
+def answers_of(part: Slice, answerer: Answerer) -> AnsweredRows:
     """Return the answers of a slice behind the columns that they repeat."""
     rows = part.rows
-    found = answerer.answers(rows) if isinstance(rows, pl.DataFrame) else answerer.of_inputs(rows)
-    ours = found.drop(part.kept.columns, strict=False)
-    return pl.concat([part.kept, ours], how="horizontal")
+    found = answerer.of_inputs(answerer.inputs(rows) if isinstance(rows, pl.DataFrame) else rows)
+    ours = found.answers.drop(part.kept.columns, strict=False)
+    return replace(found, answers=pl.concat([part.kept, ours], how="horizontal"))
 
 
 def numbered(answers: pl.DataFrame, first_row: int) -> pl.DataFrame:

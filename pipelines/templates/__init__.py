@@ -170,8 +170,12 @@ class Template(Protocol):
         """
         ...
 
-    def answer_types(self, contract: ModelContract) -> Types:
-        """Return field -> type of the columns of a version's answers (`decode_frame`)."""
+    def answer_types(self, contract: ModelContract, asked: Sequence[str] = ()) -> Types:
+        """Return field -> type of the columns of a version's answers (`decode_frame`).
+
+        Args:
+            asked: the fields asked for, of answers that have those that were asked for.
+        """
         return types_of(self.answer_kinds[0], self.names_in_answers(contract))
 
     def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:

@@ -25,15 +25,13 @@ PLAIN: Mapping[Any, Callable[[], pl.DataType]] = {
 
 
 def types_of(kind: type[Answer], names: Sequence[str]) -> Types:
-    """Return field -> type of the columns of a kind of answer.
+    """Return field -> type of the columns of a kind of answer, but for fields that are asked for.
 
     Args:
         names: entries of its mappings (classes, states).
-
-    Raises:
-        TypeError: a field has no type of its own, because its entries are those asked for.
     """
-    return {field.name: _type(field.type, names) for field in fields_of(kind)}
+    closed = (field for field in fields_of(kind) if not field.is_open)
+    return {field.name: type_of(field.type, names) for field in closed}
 
 
 def frame_of(answers: Sequence[Answer], types: Types) -> pl.DataFrame:
@@ -89,19 +87,20 @@ def marked_names(name: str, names: Sequence[str], marks: NDArray[np.bool_]) -> p
     return found.with_columns(pl.col(name).fill_null([]))[name].cast(kind)
 
 
-def _type(annotation: Any, names: Sequence[str]) -> pl.DataType:
+def type_of(annotation: Any, names: Sequence[str]) -> pl.DataType:
+    """Return the type of a column of a field's values; `names` are the entries of mappings."""
     origin = get_origin(annotation)
     if annotation in PLAIN:
         return PLAIN[annotation]()
     if origin in (Union, UnionType):
         (known,) = (part for part in get_args(annotation) if part is not NoneType)
-        return _type(known, names)
+        return type_of(known, names)
     if origin is Literal:
         return PLAIN[type(get_args(annotation)[0])]()
     if origin is tuple:
-        return pl.List(_type(get_args(annotation)[0], names))
+        return pl.List(type_of(get_args(annotation)[0], names))
     if origin is not None and issubclass(origin, Mapping):
-        of = _type(get_args(annotation)[1], names)
+        of = type_of(get_args(annotation)[1], names)
         return pl.Struct([pl.Field(name, of) for name in names])
     if hasattr(annotation, "__dataclass_fields__"):
         parts = types_of(cast(type[Answer], annotation), names)

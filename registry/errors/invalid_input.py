@@ -91,6 +91,19 @@ class ShapeError(InvalidInputError):
         super().__init__(f"{name}: expected {expected} but got {found}")
 
 
+class RowRefusedError(InvalidInputError):
+    """A row that was refused when its request was accepted; it says what was said then."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self._code = code
+        super().__init__(message)
+
+    @property
+    def code(self) -> str:
+        """The code of the error that refused it."""
+        return self._code
+
+
 class ValueRangeError(InvalidInputError):
     """A number that is not finite or does not fit into float32."""
 

@@ -3,6 +3,7 @@
 from serving.route_table import Route
 from serving.routes import (
     bars,
+    batch_results,
     data,
     deployments,
     docs,
@@ -27,6 +28,7 @@ ROUTES: tuple[Route, ...] = (
     *predict.ROUTES,
     *bars.ROUTES,
     *predict_batch.ROUTES,
+    *batch_results.ROUTES,
     *front_page.ROUTES,
     *docs.ROUTES,
     *health.ROUTES,

@@ -1,16 +1,16 @@
-"""POST /predict/batch and its results: many rows, symbols or texts in one request.
+"""POST /predict/batch: many rows, symbols, texts or portfolios in one request.
 
-What is small is answered at once. More rows or texts become a job (stage `score`), whose answers
-GET /predict/results/{job_id} gives by pages or as a whole.
+What is small is answered at once. More become a job (entry point `score`), whose answers
+`serving.routes.batch_results` gives.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
-from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipelines.data import results
 from pipelines.data.frame_checks import check
@@ -18,45 +18,50 @@ from pipelines.data.frame_files import FrameFile
 from pipelines.data.results import Entries, ResultFolder
 from pipelines.data.uploads import Arriving
 from pipelines.jobs import queue
-from pipelines.jobs.job import OPEN_STATES, Job
 from pipelines.recipes.inputs import feature_rows
 from pipelines.recipes.inputs.texts import text_entry
 from pipelines.recipes.scored_rows import kept_frame, of_entries, of_frame
 from registry.contract import Json
 from registry.errors import (
-    JobNotFoundError,
     ParameterError,
-    ResultGoneError,
-    ResultNotReadyError,
     UnknownNameError,
 )
 from serving import examples
 from serving.batch_answers import accepted, response
+from serving.batch_inputs import Questions, of_portfolios, of_symbols
 from serving.batch_questions import (
-    ARROW_TYPE,
     CONTENT_TYPES,
     FILE_TYPES,
     JSON_TYPE,
-    PARQUET_TYPE,
     Named,
     entries_of,
+    listed_portfolios,
     listed_request,
     read_json,
     request_of,
     type_of,
     write_body,
 )
-from serving.batches import ENTRY_POINT, PRIORITY, Answered, answerer_of
+from serving.batches import ENTRY_POINT, PRIORITY, Answered, Asked, answerer_of
 from serving.enqueueing import JobAnswer, enqueued
 from serving.forms import check_horizon, distinct, horizons_of
 from serving.loading import LoadedVersion
 from serving.route_table import IDEMPOTENCY_KEY, LOCATION, Example, Route, Scope
-from serving.routes.jobs import public_error
+from serving.routes.batch_results import ANSWERS
 from serving.schemas import Name, PredictRequest
 from serving.security import principal_of
 from serving.service import Service, service_of
 
-MOST_PAGE_ROWS = 10_000
+TAKEN = {
+    "bars": ("rows", "symbols"),
+    "table": ("rows",),
+    "texts": ("texts",),
+    "portfolio": ("portfolio",),
+}
+"""Kind of input -> the forms in which its versions are asked."""
+NOTHING_TOLD: Mapping[str, list[str]] = {"ignored": [], "warnings": []}
+PORTFOLIO = "portfolio"
+"""Name of a portfolio that was not named."""
 QUERY = ("model", "version", "alias", "keep", "hardware", "strict")
 Keep = Annotated[
     str, Query(description="Of rows in a file: columns that the answers repeat, by commas.")
@@ -67,20 +72,12 @@ class BatchJob(JobAnswer):
     """The job that a large batch became; `results` is where its answers will be."""
 
     results: str
-
-
-class ResultState(BaseModel):
-    """How far the job is whose answers were asked for."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    job_id: str
-    model_id: str | None
-    model_version: int
-    state: str = Field(description="queued, leased, done, failed or cancelled.")
-    stage: str | None
-    progress: float | None
-    error: str | None
+    ignored: list[str] = Field(
+        default=[], description="Of symbols, what was given and is not used."
+    )
+    warnings: list[str] = Field(
+        default=[], description="As in an answer; names beyond ten are counted."
+    )
 
 
 async def predict_batch(
@@ -92,11 +89,11 @@ async def predict_batch(
     hardware: Name | None = None,
     strict: bool = False,
 ) -> Response:
-    """Ask a model about many rows, symbols or texts.
+    """Ask a model about many rows, symbols, texts or portfolios.
 
     The body is JSON in a form of /predict or a list of `{"symbol", "features"}`, an Arrow IPC
     stream, or a Parquet file. The answer is JSON, Arrow or Parquet, as `Accept` says, with a row
-    per row of the body and an `error` where there is no answer. More than BATCH_INLINE_ROWS rows
+    per row of the body and an `error` where there is no answer. More than BATCH_INLINE_ROWS
     become a job: 202.
     """
     if unknown := sorted(set(request.query_params) - set(QUERY)):
@@ -112,42 +109,6 @@ async def predict_batch(
     return response(found.answers, found.facts, wanted) if isinstance(found, Answered) else found
 
 
-async def get_results(
-    job_id: Name,
-    request: Request,
-    offset: Annotated[int, Query(ge=0, description="First row of the page.")] = 0,
-    limit: Annotated[int | None, Query(ge=1, le=MOST_PAGE_ROWS)] = None,
-) -> Response:
-    """Return the state of a batch job, or its answers: by pages, or whole as Parquet.
-
-    With `Accept` for Parquet all answers come as the file, unless `offset` or `limit` ask for a
-    page; Arrow and JSON come by pages of 1,000 rows, or `limit`. Before the job is done the answer
-    is its state, and 409 where a file is asked for.
-    """
-    service, wanted = service_of(request), accepted(request)
-    job = await asyncio.to_thread(_allowed, service, request, job_id)
-    if job.state != "done":
-        if wanted != JSON_TYPE:
-            raise ResultNotReadyError(job.id, job.state)
-        return Response(_state(job).model_dump_json(), media_type=JSON_TYPE)
-    folder = ResultFolder(service.platform.results_dir, str(job.payload["results"]))
-    if not folder.result.is_whole:
-        raise ResultGoneError(job.id)
-    is_page = limit is not None or "offset" in request.query_params
-    if wanted == PARQUET_TYPE and not is_page:
-        name = f"{job.model_id}-{job.id}.parquet"
-        return FileResponse(folder.result.path, media_type=PARQUET_TYPE, filename=name)
-    answers = await asyncio.to_thread(folder.result.page, offset, limit or 1000)
-    n_rows = await asyncio.to_thread(folder.result.n_rows)
-    after = offset + len(answers)
-    facts = _state(job).model_dump() | {
-        "n_rows": n_rows,
-        "offset": offset,
-        "next_offset": after if after < n_rows else None,
-    }
-    return response(answers, facts, wanted)
-
-
 # JSON ------------------------------------------------------------------------------------------
 
 
@@ -156,23 +117,25 @@ async def _of_json(request: Request, named: Named, keep: tuple[str, ...]) -> Ans
     content, digest = await read_json(request, int(service.settings.max_body_size))
     if keep:
         raise ParameterError("keep", ",".join(keep), "nothing: JSON rows are named by symbols")
+    portfolios: dict[str, PredictRequest] = {}
     if isinstance(content, list):
         entries = entries_of(content)
         version = await _version(request, named)
-        asked = listed_request(entries, named, version)
+        if version.template.inputs == "portfolio":
+            portfolios = listed_portfolios(entries, named)
+            asked = next(iter(portfolios.values()))
+        else:
+            asked = listed_request(entries, named, version)
     else:
         asked = request_of(content)
         named = _named_by(asked, named)
         version = await _version(request, named)
-    if asked.portfolio is not None:
-        expected = "rows, symbols or texts; a portfolio is asked about by /predict"
-        raise ParameterError("portfolio", "given", expected)
+        if asked.portfolio is not None:
+            portfolios = {PORTFOLIO: asked}
     _check_form(asked, version)
     if asked.rows is None and asked.texts is None:
-        asked = asked.model_copy(
-            update={"model": named.model_id, "model_type": None, "hardware": named.hardware}
-        )
-        return await service.batches.answer_symbols(asked, version, request.state.request_id)
+        questions = _questions(service, asked, portfolios, version)
+        return await _of_questions(request, questions, version, named, digest)
     entries_, most = _entries(asked, version), service.settings.batch_inline_rows
     if len(entries_.entries) > most:
         folder = await asyncio.to_thread(
@@ -187,7 +150,37 @@ async def _of_json(request: Request, named: Named, keep: tuple[str, ...]) -> Ans
         else {},
         kept_frame(entries_.kept, entries_.entries),
     )
-    return await service.batches.answer_rows(rows, version, named, request.state.request_id)
+    kind, key = _kind(version), next(iter(entries_.kept), "")
+    known_as = Asked(request.state.request_id, kind, key)
+    return await service.batches.answer_rows(rows, version, named, known_as)
+
+
+def _questions(
+    service: Service,
+    asked: PredictRequest,
+    portfolios: Mapping[str, PredictRequest],
+    version: LoadedVersion,
+) -> Questions:
+    if portfolios:
+        return of_portfolios(portfolios, version, service.engine.online)
+    return of_symbols(asked, version, service.engine.online)
+
+
+async def _of_questions(
+    request: Request, questions: Questions, version: LoadedVersion, named: Named, digest: str
+) -> Answered | Response:
+    """Answer symbols or portfolios, or make their inputs and a job."""
+    service = service_of(request)
+    if questions.rows.n_rows <= service.settings.batch_inline_rows:
+        known_as = Asked(request.state.request_id, questions.kind, "symbol")
+        return await service.batches.answer_questions(questions, version, named, known_as)
+    folder = await service.batches.prepare(questions, version)
+    return await _job(request, folder, version, (), digest, questions.notes.facts(version))
+
+
+def _kind(version: LoadedVersion) -> str:
+    """Return the form of rows or texts as the prediction log calls it."""
+    return "rows" if version.template.inputs == "bars" else version.template.inputs
 
 
 def _check_form(asked: PredictRequest, version: LoadedVersion) -> None:
@@ -197,10 +190,10 @@ def _check_form(asked: PredictRequest, version: LoadedVersion) -> None:
         ParameterError: texts of a model that reads none, rows of one that reads texts, ...
     """
     inputs = version.template.inputs
-    form = "texts" if asked.texts is not None else "rows" if asked.rows is not None else "symbols"
-    taken = {"bars": ("rows", "symbols"), "table": ("rows",), "texts": ("texts",)}.get(inputs, ())
+    form = asked.form if asked.form in ("rows", "texts", "portfolio") else "symbols"
+    taken = TAKEN.get(inputs, ())
     if form not in taken:
-        known = " or ".join(taken) or "a portfolio, by /predict"
+        known = " or ".join(taken)
         raise ParameterError(form, "given", f"none: {version.model_id} is asked about {known}")
     if form == "rows" and inputs == "table" and asked.context:
         raise ParameterError("context", "given", "none, because a table has columns only")
@@ -279,7 +272,8 @@ async def _looked_at(
         return await _job(request, folder, version, keep, digest)
     frame = await asyncio.to_thread(checked.read)
     rows = of_frame(answerer, frame, keep)
-    return await service.batches.answer_rows(rows, version, named, request.state.request_id)
+    known_as = Asked(request.state.request_id, _kind(version))
+    return await service.batches.answer_rows(rows, version, named, known_as)
 
 
 # Jobs ------------------------------------------------------------------------------------------
@@ -291,8 +285,13 @@ async def _job(
     version: LoadedVersion,
     keep: tuple[str, ...],
     digest: str,
+    told: Mapping[str, list[str]] = NOTHING_TOLD,
 ) -> Response:
-    """Enqueue the scoring of a folder; one that a job of the same request has already goes."""
+    """Enqueue the scoring of a folder; one that a job of the same request has already goes.
+
+    Args:
+        told: what was ignored and warned of when the inputs were made.
+    """
     service = service_of(request)
     payload: dict[str, Json] = {
         "model_name": version.model_id,
@@ -317,35 +316,10 @@ async def _job(
     if job.payload.get("results") != folder.name:
         await asyncio.to_thread(folder.remove)
     await asyncio.to_thread(service.batches.sweep)
-    answer = BatchJob(**found.model_dump(), results=f"/predict/results/{found.job_id}")
+    results_at = f"/predict/results/{found.job_id}"
+    answer = BatchJob(**found.model_dump(), results=results_at, **told)
     headers = {"Location": request.state.location}
     return Response(answer.model_dump_json(), 202, headers, media_type=JSON_TYPE)
-
-
-def _allowed(service: Service, request: Request, job_id: str) -> Job:
-    """Return a batch job that the key may see.
-
-    Raises:
-        JobNotFoundError: there is none.
-        ForbiddenError: it is about a model that is not on the key's list.
-    """
-    job = queue.get(service.database, job_id)
-    if job.entry_point != ENTRY_POINT or not job.payload.get("results"):
-        raise JobNotFoundError(job_id)
-    principal_of(request).check_model(job.model_id)
-    return job
-
-
-def _state(job: Job) -> ResultState:
-    return ResultState(
-        job_id=job.id,
-        model_id=job.model_id,
-        model_version=int(str(job.payload["version"])),
-        state=job.state,
-        stage=job.stage,
-        progress=1.0 if job.state == "done" else job.progress,
-        error=public_error(job) if job.state not in (*OPEN_STATES, "done") else None,
-    )
 
 
 async def _version(request: Request, named: Named) -> LoadedVersion:
@@ -362,17 +336,6 @@ def _check_named(named: Named) -> None:
         raise ParameterError("alias", named.alias, "version or alias, not both")
 
 
-BINARY = {"schema": {"type": "string", "format": "binary"}}
-ANSWERS: dict[str, Any] = {
-    "description": "A row per row of the body: its number, what was kept, the fields of the "
-    "template's answer, `as_of`, `history_end`, `price_basis`, and `error` (code and message) "
-    "where there is no answer.",
-    "content": {
-        JSON_TYPE: {"schema": {"type": "object"}},
-        ARROW_TYPE: BINARY,
-        PARQUET_TYPE: BINARY,
-    },
-}
 ACCEPTED: dict[str, Any] = {
     "model": BatchJob,
     "description": "The job that it became.",
@@ -403,15 +366,5 @@ ROUTES = (
                 body=LISTED,
             ),
         ),
-    ),
-    Route(
-        "GET",
-        "/predict/results/{job_id}",
-        Scope.PREDICT,
-        get_results,
-        tag="predict",
-        errors=(404, 409, 422, 503),
-        responses={200: ANSWERS},
-        examples=(Example("how far it is", path={"job_id": "fedcba9876543210fedcba9876543210"}),),
     ),
 )

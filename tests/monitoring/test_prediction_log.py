@@ -34,6 +34,8 @@ def record(day: int = 0, symbol: str = "AAPL", model_id: str = "m", **changes):
         "answer": '{"signal":"HOLD"}',
         "source_kind": "bars",
         "n_scores": 1,
+        "job_id": None,
+        "row": None,
     } | changes
 
 

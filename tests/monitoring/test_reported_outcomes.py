@@ -325,7 +325,7 @@ def test_counts_add_up(take, log):
 @pytest.mark.parametrize(
     ("report", "reason"),
     [
-        (by_id(), "symbol: the request has 2 answers; name one of them"),
+        (by_id(), "symbol: the request has several answers; name one of them"),
         (OutcomeReport("high", symbol="0"), "expected request_id, or model_id, symbol and as_of"),
         (by_name(0, model_id="../m"), "model_id: no registered model of this name"),
         (by_name(0, "medium"), "value: this is none of the classes; send one of high, low"),

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from monitoring import score as entry_point
 from pipelines import score as stage
 from pipelines.data.frame_files import FrameFile
 from pipelines.data.result_files import ResultFile
@@ -222,7 +223,7 @@ def score_file(answerer, path, keep=(), **changes):
     source = SourceParameters(source="files", path=str(path), **changes)
     with rows_to_score(answerer, source, None, keep) as rows:
         slices = list(rows.slices(300, 0))
-        found = pl.concat([scoring.answers_of(part, answerer) for part in slices])
+        found = pl.concat([scoring.answers_of(part, answerer).answers for part in slices])
         assert len(found) == rows.n_rows
         return found
 
@@ -345,7 +346,7 @@ def test_parameters_that_do_not_fit_are_refused():
         (ScoreParameters("m", 1, "staging", output="a.parquet"), "alias"),
     ):
         with pytest.raises(ParameterError, match=named):
-            stage._check(wanted)
+            wanted.check()
 
 
 @pytest.mark.integration
@@ -353,7 +354,7 @@ def test_bars_are_scored_at_every_time_with_a_whole_history(made, tmp_path, caps
     output = tmp_path / "scored.parquet"
     source = ("--source", "synthetic", "--symbols", "AAA,BBB", "--end", "2003-12-31")
     named = ("--model_name", "volatility_forecast", "--version", "1", "--output", str(output))
-    stage.main([*named, *source])
+    entry_point.main([*named, *source])
     found = pl.read_parquet(output)
     assert set(found["symbol"]) == {"AAA", "BBB"}
     assert found["error"].null_count() == len(found)
@@ -361,7 +362,7 @@ def test_bars_are_scored_at_every_time_with_a_whole_history(made, tmp_path, caps
     assert found.select("symbol", "as_of").is_unique().all()
     assert f"{len(found)} rows, {len(found)} of them answered now" in capsys.readouterr().out
     with pytest.raises(MLEngineError):
-        stage.main(
+        entry_point.main(
             ["--model_name", "volatility_forecast", "--version", "9", "--output", "x.parquet"]
         )
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import ClassVar, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.architectures import Estimator, Objective
@@ -24,6 +25,7 @@ from pipelines.method.risk_backtests import pinball_loss
 from pipelines.method.risk_measures import ledoit_wolf, value_at_risk
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.templates import NO_OPTIONS, Arrays, Evaluation, Template
+from pipelines.templates.answer_frames import Types, frame_of
 from pipelines.templates.portfolio_risk import answers, quality
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -143,6 +145,27 @@ class PortfolioRisk(Template):
             )
             for i in range(len(scores))
         ]
+
+    def answer_types(self, contract: ModelContract, asked: Sequence[str] = ()) -> Types:
+        """Return the types of the measures asked for, and of what every answer has."""
+        return answers.column_types(asked, contract)
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the same as columns, of every measure that the context names.
+
+        Null where a portfolio did not ask for it. A portfolio costs a product with thousands of
+        scenarios, so that an object for each weighs little.
+        """
+        found = self.decode(scores, features, context, decoder, contract, refusals)
+        return frame_of(found, self.answer_types(contract, tuple(context)))
 
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return the pinball loss of the value at risk at the judged level."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipelines.method import risk_measures as risk
 from pipelines.templates.answer_fields import Entry, Interval, Meaning, Open
+from pipelines.templates.answer_frames import Types, type_of, types_of
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
@@ -81,6 +82,8 @@ EVERY_MEASURE = (*PLAIN, *(f"{name}_{level}" for name in LEVELLED for level in (
 USUAL = ("var_95", "cvar_95", "var_99", "cvar_99", *PLAIN)
 """What an answer holds when the request names no measure."""
 LEVEL_PATTERN = re.compile(rf"({'|'.join(LEVELLED)})_([5-9]\d(?:\.\d{{1,2}})?)")
+BASED = (*PLAIN, *(name for name in LEVELLED if name not in ("var", "cvar")))
+"""Measures (without level) that `bases` says something of."""
 METHODS = {
     "historical": "historical simulation",
     "ewma_fhs": "filtered historical simulation, EWMA volatilities",
@@ -159,6 +162,21 @@ def check_measures(names: Sequence[str], n_scenarios: int) -> tuple[str, ...]:
             expected = f"a level up to {highest:.4g} %, which {n_scenarios} scenarios can tell"
             raise ParameterError("risk_metrics", name, expected)
     return tuple(dict.fromkeys(names))
+
+
+def column_types(names: Sequence[str], contract: ModelContract) -> Types:
+    """Return column -> type of answers with these measures; without any the usual ones.
+
+    A measure by symbol is a struct of the version's symbols, null for those not held.
+    """
+    measures = [parse_measure(name) for name in names or USUAL]
+    entries = {
+        m.name: MEASURES.entries[m.name if m.level is None else f"{m.statistic}_NN"].type
+        for m in measures
+    }
+    found = {name: type_of(kind, contract.symbols) for name, kind in entries.items()}
+    based = {m.statistic: None for m in measures if m.statistic in BASED}
+    return found | types_of(PortfolioRiskAnswer, tuple(based))
 
 
 def asked(context: Mapping[str, Array], row: int) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ class Tabular(Template):
         classes, rows = class_names(spec), calibrated(scores, decoder)
         return [of_class(row, classes, gap, decoder) for row, gap in zip(rows, gaps, strict=True)]
 
-    def answer_types(self, contract: ModelContract) -> Types:
+    def answer_types(self, contract: ModelContract, asked: Sequence[str] = ()) -> Types:
         """Return the types of a class, or of a number."""
         is_number = contract.label_spec["kind"] == REGRESSION
         kind = TabularNumberAnswer if is_number else TabularClassAnswer
