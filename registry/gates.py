@@ -172,12 +172,17 @@ SKILL = Requirement("quality.skill", "<", SIGNIFICANT)
 EXCESS = Requirement("quality.loss_vs_baseline", "<", 0.0)
 """Recorded for monitoring; no lock needs it, because SKILL implies it."""
 
+RIVAL_MARGIN = 0.02
+"""Of ln f + rv/f: how much worse than a classical rival a model of volatility may be, by the upper
+bound of the mean difference."""
 VOLATILITY_FORECAST = TemplateGates(
     serve=(
         Requirement("quality.dm_ewma", "<", SIGNIFICANT),
         Requirement("quality.dm_scaled_ewma", "<", SIGNIFICANT),
         Requirement("quality.bias", "between", (0.8, 1.25)),
         Requirement("quality.qlike_vs_ewma", "<", 0.0),
+        Requirement("quality.not_worse_than_har", "<=", RIVAL_MARGIN, is_later=True),
+        Requirement("quality.not_worse_than_gjr_garch", "<=", RIVAL_MARGIN, is_later=True),
     )
 )
 TRADING_SIGNALS = TemplateGates(

@@ -97,6 +97,8 @@ def passing_record(comparison: str | None = None) -> list[GateRow]:
         GateRow("quality.dm_scaled_ewma", -3.1, "<", -1.645),
         GateRow("quality.bias", 1.02, "between", (0.8, 1.25)),
         GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
+        GateRow("quality.not_worse_than_har", 0.001, "<=", 0.02),
+        GateRow("quality.not_worse_than_gjr_garch", -0.01, "<=", 0.02),
     ]
     if comparison:
         record.append(GateRow(f"champion.{comparison}", 0.001, "<", 0.01, against=1))

@@ -71,6 +71,11 @@ class MeanTest:
         return self.mean - self.error * student_quantile(level, self.degrees)
 
     @property
+    def varies(self) -> bool:
+        """Whether the values vary, or are too few to tell; of equal ones the mean is certain."""
+        return self.error is not None or self.n_dates < least_dates(self.horizon_bars)
+
+    @property
     def missing(self) -> str:
         """Why nothing can be said; empty where there is an error."""
         if self.error is not None:

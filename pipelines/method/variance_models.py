@@ -15,9 +15,22 @@ Array = NDArray[np.float64]
 
 HAR_BARS = (1, 5, 22)
 """A day, a week, a month of daily bars (Corsi 2009)."""
+LARGEST_RATIO = 50.0
+"""Realised over forecast variance is cut at this before it is averaged, so that one crash does not
+decide."""
 LEAST_OF_SCALE = 0.05
 """A least-squares line may fall below zero where it was not fitted: never below this share of the
 EWMA variance."""
+
+
+def best_scale(realised: Array, forecast: Array) -> float:
+    """Return the constant c by which c * forecast has the least mean of ln f + rv/f.
+
+    It is the mean of rv / forecast. NaN where nothing is known of both.
+    """
+    ratio = realised / forecast
+    known = ratio[np.isfinite(ratio)]
+    return float(np.minimum(known, LARGEST_RATIO).mean()) if len(known) else float("nan")
 
 
 # HAR -------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipelines.data.bars import BarSeries
 from pipelines.method.labels import log_returns
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.method.variance_models import Garch
+from pipelines.method.variance_models import Garch, best_scale
 from pipelines.recipes.inputs import Dataset, kind_of
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import RIVAL
@@ -29,6 +29,9 @@ Array = NDArray[np.float64]
 
 PERCENT = 100.0
 """`arch` takes returns in percent, because its optimiser is scaled for them."""
+TYPICAL = (0.3, 30.0)
+"""Standard deviations of returns that the optimiser takes as they are; those of shorter bars are
+brought to 1 for a fit, or it would not converge."""
 LEAST_RETURNS = 500
 REFIT_FOLDS = 3
 """Parameters are fitted at every third fold and filtered through all: they move slowly, and a fit
@@ -68,8 +71,8 @@ def garch(
         n_asymmetric: 1 for GJR-GARCH.
 
     NaN for a symbol with fewer than 500 returns before the block, and where the fit did not
-    converge. Forecasts are multiplied by mean label / mean forecast of the rows before the block,
-    so that a proxy other than squared returns is compared in its own unit.
+    converge. Forecasts are multiplied by the constant that was best on the rows before the block
+    (`best_scale`), so that a proxy other than squared returns is compared in its own unit.
     """
     found = np.full(len(oof.rows), np.nan)
     for bars in series:
@@ -94,9 +97,9 @@ def _forecasts(
             model = fit_garch(known, order)
             everywhere = _at_every_bar(model, returns, horizon, len(bars))
         before = past.take(past.t1 < start)
-        typical = everywhere[np.searchsorted(bars.timestamp, before.t0)].mean()
+        forecast = everywhere[np.searchsorted(bars.timestamp, before.t0)]
         at = np.searchsorted(bars.timestamp, tested.rows.t0[block])
-        out[block] = everywhere[at] * before.y.mean() / typical
+        out[block] = everywhere[at] * best_scale(before.y, forecast)
     return out
 
 
@@ -113,20 +116,23 @@ def fit_garch(returns: Array, order: int) -> Garch | None:
         returns: log returns in percent, oldest first.
 
     Returns:
-        None for fewer than 500 returns, or when the optimiser did not converge.
+        None for fewer than 500 returns, for returns that do not vary, or when the optimiser did not
+        converge.
     """
-    if len(returns) < LEAST_RETURNS:
+    if len(returns) < LEAST_RETURNS or not returns.std() > 0:
         return None
     from arch import arch_model
 
-    model = arch_model(returns, mean="Zero", p=1, o=order, q=1, rescale=False)
+    unit = 1.0 if TYPICAL[0] <= returns.std() <= TYPICAL[1] else float(returns.std())
+    model = arch_model(returns / unit, mean="Zero", p=1, o=order, q=1, rescale=False)
     fit = model.fit(disp="off", show_warning=False)
     if fit.convergence_flag != 0:
         return None
     found = dict(fit.params)
-    start = float(model.volatility.backcast(returns))
+    start = float(model.volatility.backcast(returns / unit)) * unit**2
     gamma = float(found.get("gamma[1]", 0.0))
-    return Garch(found["omega"], found["alpha[1]"], gamma, found["beta[1]"], start)
+    omega = found["omega"] * unit**2
+    return Garch(omega, found["alpha[1]"], gamma, found["beta[1]"], start)
 
 
 RIVALS: Mapping[str, Callable[[OutOfFold, LabelledRows, Any, int], Array]] = {

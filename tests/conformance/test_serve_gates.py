@@ -25,7 +25,7 @@ from pipelines.recipes.golden_answers import answers_gate
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.inputs.bar_checks import causality, feature_parity
 from pipelines.recipes.parity import fitted_scores, parity_of
-from pipelines.templates import TEMPLATES
+from pipelines.templates import RIVAL, TEMPLATES
 from pipelines.templates.volatility_forecast import TEMPLATE as VOLATILITY
 from registry.flavors import Artifact, parity
 from registry.flavors.arrays import save_arrays
@@ -182,6 +182,10 @@ TEMPLATE_CASES: dict[tuple[str, str], Callable[[], dict[str, GateRow]]] = {
     ("volatility_forecast", "quality.bias"): lambda: judged(
         "volatility_forecast", of_a_calmer_market
     ),
+    ("volatility_forecast", "quality.not_worse_than_har"): lambda: judged(
+        "volatility_forecast", loud
+    ),
+    ("volatility_forecast", "quality.not_worse_than_gjr_garch"): lambda: beside_gjr_garch(loud),
     ("return_forecast", "quality.dm_random_walk"): lambda: judged("return_forecast", loud),
     ("return_forecast", "quality.coverage"): lambda: judged(
         "return_forecast", **labels_outside_every_interval()
@@ -194,6 +198,14 @@ TEMPLATE_CASES: dict[tuple[str, str], Callable[[], dict[str, GateRow]]] = {
     ("portfolio_risk", "quality.conditional_coverage"): lambda: too_little_risk(),
     ("portfolio_risk", "quality.z2"): lambda: too_little_risk(),
 }
+
+
+def beside_gjr_garch(scores):
+    rows = make_case("volatility_forecast", "closes").rows
+    forecast = np.full(len(rows), rows.y.mean())
+    return judged(
+        "volatility_forecast", scores, outcome={**rows.outcome, RIVAL + "gjr_garch": forecast}
+    )
 
 
 def too_little_risk():

@@ -21,7 +21,7 @@ from pipelines.method import labels
 from pipelines.method.metrics import bars_per_year, log_score
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to, prefixed
 from pipelines.method.statistics import conformal_quantile
-from pipelines.method.variance_models import HAR_BARS, fit_har, har_forecast
+from pipelines.method.variance_models import HAR_BARS, best_scale, fit_har, har_forecast
 from pipelines.templates import NO_OPTIONS, RIVAL, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.volatility_forecast import quality
 from pipelines.templates.volatility_forecast.answers import (
@@ -134,7 +134,8 @@ class VolatilityForecast(BarTemplate):
     def fit_decoder(self, oof: OutOfFold, training: LabelledRows) -> Decoder:
         """Fit the conformal quantiles of rv / forecast, and the rivals of the training slice.
 
-        `ewma_scale` and `har` are the rivals' constants; bars of a day and a year are counted.
+        `ewma_scale`, `har` and `har_scale` are the rivals' constants; bars of a day and a year are
+        counted.
         `ratio_lower` and `ratio_upper` are None while `oof` is too small for them.
         """
         known = known_to(training, oof)
@@ -142,13 +143,15 @@ class VolatilityForecast(BarTemplate):
         tail = (1 - LEVEL) / 2
         lower = conformal_quantile(-ratio, 1 - tail)
         per_year = bars_per_year(training.t0, training.symbol)
+        har = _fit_har(training)
         return Decoder(
             {
                 "level": LEVEL,
                 "ratio_lower": None if lower is None else -lower,
                 "ratio_upper": conformal_quantile(ratio, 1 - tail),
-                "ewma_scale": _ewma_scale(training),
-                "har": _fit_har(training),
+                "ewma_scale": best_scale(training.y, training.outcome[BASELINE]),
+                "har": har.tolist(),
+                "har_scale": best_scale(training.y, _har(training, har)),
                 "bars_per_year": per_year,
                 "bars_per_day": _bars_per_day(training.t0, per_year),
                 "n_calibration_rows": len(ratio),
@@ -241,15 +244,12 @@ def _means(rows: LabelledRows) -> Array:
     return np.column_stack([rows.outcome[f"variance_{k}"] for k in HAR_BARS])
 
 
-def _ewma_scale(training: LabelledRows) -> float:
-    """Return the mean of realised over EWMA variance, both cut as the target is."""
-    ratio = training.y / training.outcome[BASELINE]
-    return float(np.minimum(ratio, LARGEST_TARGET).mean())
+def _fit_har(training: LabelledRows) -> Array:
+    return fit_har(training.y, _means(training), training.outcome[BASELINE])
 
 
-def _fit_har(training: LabelledRows) -> list[Json]:
-    found = fit_har(training.y, _means(training), training.outcome[BASELINE])
-    return [float(c) for c in found]
+def _har(rows: LabelledRows, coefficients: Array) -> Array:
+    return har_forecast(coefficients, _means(rows), rows.outcome[BASELINE])
 
 
 # Answers ---------------------------------------------------------------------------------------
@@ -292,13 +292,13 @@ def _bars_per_day(t0: NDArray[np.int64], per_year: float) -> float:
 def _forecasts(oof: OutOfFold, decoders: Mapping[int, Decoder]) -> VarianceForecasts:
     """Return the model's and the rivals' forecasts, each fold by what it was fitted on."""
     rows = oof.rows
-    baseline, means = rows.outcome[BASELINE], _means(rows)
+    baseline = rows.outcome[BASELINE]
     scaled, har = np.empty(len(rows)), np.empty(len(rows))
     for fold in np.unique(oof.fold):
         facts, of = decoders[int(fold)].facts, oof.fold == fold
         scaled[of] = number(facts, "ewma_scale") * baseline[of]
         line = np.asarray(facts["har"], dtype=np.float64)
-        har[of] = har_forecast(line, means[of], baseline[of])
+        har[of] = number(facts, "har_scale") * _har(rows.take(of), line)
     others = prefixed(rows.outcome, RIVAL)
     return VarianceForecasts(_forecast(rows, oof.scores), baseline, scaled, har, others)
 

@@ -1,10 +1,10 @@
 """How variance forecasts are judged: against EWMA, HAR and GARCH, by one proxy for all.
 
 Losses are ln f + rv/f (finite at rv = 0, ranked as QLIKE does: Patton 2011), averaged per date
-over symbols; differences are tested by Diebold and Mariano (1995). The
-gates are those of docs/templates/volatility_forecast.md. GARCH forecasts come from outside
-(`pipelines/recipes/rivals.py`) as outcomes named `rival.NAME`; where they were not made, those
-lines are missing and nothing else changes.
+over symbols; differences are tested by Diebold and Mariano (1995). A model must beat EWMA, and may
+not be worse than HAR and GJR-GARCH. The gates are those of docs/templates/volatility_forecast.md.
+GARCH forecasts come from outside (`pipelines/recipes/rivals.py`) as outcomes named `rival.NAME`;
+where they were not made, their lines are missing and the gate of GJR-GARCH reads not computed.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,17 @@ from registry.gates import VOLATILITY_FORECAST, GateRow
 Array = NDArray[np.float64]
 
 
+FEARED = {"har": "HAR", "gjr_garch": "GJR-GARCH"}
+"""Rivals that a model may not be worse than, with their names for people."""
+LEAST_SHARE = 0.5
+"""Share of the rows that such a rival must have a forecast for."""
+
+
 @dataclass(frozen=True, slots=True)
 class VarianceForecasts:
     """Forecasts of the same rows, (n,) each, NaN where a rival has none.
 
-    `model`, `ewma`, `scaled_ewma` (EWMA times a constant of the training slice) and `har` are
+    `model`, `ewma`, `scaled_ewma` and `har` (both times a constant of the training slice) are
     always there; `others` by name.
     """
 
@@ -80,6 +86,7 @@ def judge(
             "quality.dm_scaled_ewma", t["scaled_ewma"], _note(tests["scaled_ewma"], rows)
         ),
         VOLATILITY_FORECAST.row("quality.bias", bias, f"mean rv / mean forecast; {note}"),
+        *(_not_worse(name, tests.get(name), named.get(name), len(rows)) for name in FEARED),
     )
     metrics = {
         "qlike": score["model"],
@@ -91,6 +98,25 @@ def judge(
     metrics |= {f"qlike_{name}": score[name] for name in forecasts.rivals()}
     metrics |= {f"dm_t_{name}": value for name, value in t.items() if value is not None}
     return metrics, gates, _rivals(named, score, difference, t)
+
+
+def _not_worse(name: str, test: MeanTest | None, forecast: Array | None, n_rows: int) -> GateRow:
+    """Return the gate of a rival that the model may not be worse than, on the rival's rows."""
+    gate = f"quality.not_worse_than_{name}"
+    n_known = 0 if forecast is None else int(np.isfinite(forecast).sum())
+    if test is None or n_known < LEAST_SHARE * n_rows:
+        return VOLATILITY_FORECAST.row(
+            gate,
+            None,
+            f"{n_known} of {n_rows} rows have a forecast of "
+            f"{FEARED[name]}, half of them are needed: on the others its fit did not converge, or "
+            "there were too few returns before them",
+        )
+    note = (
+        f"upper 95 % bound of the mean difference of ln f + rv/f from {FEARED[name]}; "
+        f"{test.note}; {n_known} of {n_rows} out-of-fold rows"
+    )
+    return VOLATILITY_FORECAST.row(gate, test.upper() if test.varies else test.mean, note)
 
 
 def _note(test: MeanTest, rows: LabelledRows) -> str:

@@ -73,3 +73,16 @@ def test_too_few_returns_have_no_forecast(oof, rows, series):
     garch, _ = rivals(short, rows, series)
     assert np.isnan(garch[short.fold == 0]).all()
     assert fit_garch(np.zeros(499), 0) is None
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_returns_of_any_size_are_fitted_alike(make_series, unit):
+    returns = 100 * labels.log_returns(make_series(900, closes_only=True).close)[1:]
+    usual, other = fit_garch(returns, 1), fit_garch(unit * returns, 1)
+    assert other.persistence == pytest.approx(usual.persistence, abs=0.01)
+    ratio = other.variances(unit * returns) / usual.variances(returns) / unit**2
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.03)
+
+
+def test_returns_that_do_not_vary_have_no_fit():
+    assert fit_garch(np.zeros(600), 1) is None

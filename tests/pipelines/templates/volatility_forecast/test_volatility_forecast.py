@@ -8,7 +8,9 @@ import polars as pl
 import pytest
 
 from pipelines.method import labels
+from pipelines.method.metrics import log_score
 from pipelines.method.rows import OutOfFold
+from pipelines.method.variance_models import best_scale
 from pipelines.templates import TEMPLATES
 from pipelines.templates.answer_fields import as_json
 from registry.decoder import Decoder
@@ -53,12 +55,22 @@ def market(n_dates=600, n_symbols=4, seed=0):
     return rows, true.ravel()
 
 
+def beside(rows, gjr_garch):
+    """The rows with forecasts of GJR-GARCH."""
+    return replace(rows, outcome={**rows.outcome, "rival.gjr_garch": gjr_garch})
+
+
 def judged(rows, forecast):
     score = np.log(forecast / rows.context["ewma_variance"])[:, None].astype(np.float32)
     fold = np.minimum(np.arange(len(rows)) * 3 // len(rows), 2)
     oof = OutOfFold(rows, score, fold)
     decoders = {f: TEMPLATE.fit_decoder(oof.take(fold < f), rows) for f in range(3)}
     return TEMPLATE.evaluate(oof, decoders, {"horizon_bars": 5}, "1d")
+
+
+def gate_of(evaluation, rival):
+    (row,) = [r for r in evaluation.gates if r.gate == f"quality.not_worse_than_{rival}"]
+    return row
 
 
 def passed(evaluation):
@@ -125,7 +137,75 @@ def test_without_earlier_predictions_there_is_no_interval():
 
 def test_the_true_variance_passes_every_quality_gate():
     rows, true = market()
-    assert set(passed(judged(rows, true)).values()) == {True}
+    assert set(passed(judged(beside(rows, 1.01 * true), true)).values()) == {True}
+
+
+def noisy(true, deviation):
+    drawn = np.random.default_rng(9).standard_normal(len(true))
+    return true * np.exp(deviation * drawn - deviation**2 / 2)
+
+
+@pytest.mark.parametrize(("rival", "others"), [("gjr_garch", "har"), ("har", "gjr_garch")])
+def test_a_model_that_beats_ewma_and_is_worse_than_a_classical_rival_is_refused(rival, others):
+    rows, true = market()
+    worse = noisy(true, 0.35)  # about 0.35^2 / 2 worse than the truth, by ln f + rv/f
+    if rival == "har":  # the truth is the mean of the newest 22 bars
+        known = {f"variance_{k}": true for k in (1, 5, 22)}
+        rows = replace(rows, outcome={**rows.outcome, **known})
+        rows = beside(rows, worse)
+    else:
+        rows = beside(rows, true)
+    found = judged(rows, worse)
+    assert gate_of(found, rival).value > 0.04
+    assert {gate for gate, is_open in passed(found).items() if not is_open} == {
+        f"quality.not_worse_than_{rival}"
+    }
+    assert gate_of(found, others).passed
+
+
+def test_a_model_as_good_as_its_rivals_passes():
+    rows, true = market()
+    row = gate_of(judged(beside(rows, true), noisy(true, 0.05)), "gjr_garch")
+    assert row.passed
+    assert 0 < row.value < 0.01
+    assert row.note.startswith("upper 95 % bound of the mean difference of ln f + rv/f from GJR")
+
+
+def test_a_model_that_is_the_rival_itself_is_not_worse():
+    rows, true = market()
+    exact = np.exp(np.log(true / rows.context["ewma_variance"]).astype(np.float32))
+    same = exact.astype(np.float64) * rows.context["ewma_variance"]
+    row = gate_of(judged(beside(rows, same), true), "gjr_garch")
+    assert row.value == pytest.approx(0.0, abs=1e-6)
+    assert row.passed
+
+
+@pytest.mark.parametrize(("share", "is_computed"), [(0.45, False), (0.55, True)])
+def test_a_rival_must_have_converged_on_half_of_the_rows(share, is_computed):
+    rows, true = market()
+    known = np.arange(len(rows)) < share * len(rows)
+    row = gate_of(judged(beside(rows, np.where(known, 1.05 * true, np.nan)), true), "gjr_garch")
+    assert (row.value is not None, row.passed) == (is_computed, is_computed)
+    if not is_computed:
+        assert row.note.startswith("1080 of 2400 rows have a forecast of GJR-GARCH, half of them")
+
+
+def test_without_rivals_from_outside_the_gate_is_not_computed():
+    rows, true = market()
+    row = gate_of(judged(rows, true), "gjr_garch")
+    assert (row.value, row.applicable) == (None, True)
+    assert row.note.startswith("0 of 2400 rows")
+
+
+def test_rivals_are_brought_to_the_level_that_suits_them_best():
+    rows, _ = market()
+    realised = rows.y
+    forecast = 3.7 * rows.outcome["variance_22"]
+    scale = best_scale(realised, forecast)
+    loss = [np.mean(log_score(c * scale * forecast, realised)) for c in (0.97, 1.0, 1.03)]
+    assert loss[1] == min(loss)
+    assert best_scale(realised, 2 * forecast) == pytest.approx(scale / 2)
+    assert np.isnan(best_scale(realised, np.full(len(realised), np.nan)))
 
 
 def test_ewma_itself_beats_nothing():
