@@ -1,0 +1,172 @@
+"""Whether two trials were made on the same data, whatever the data are called.
+
+Two series are the same when their log returns on the sampled dates that both have are correlated
+by 0.97 or more, without the 2 % of dates on which they differ most (dividends and splits of raw
+prices). The sign does not count: a pair quoted the other way round is the same series. Two trials
+share their data when what both have is at least half of what the smaller one has. So subsets,
+supersets and longer histories count together. What samples cannot tell apart goes by its name.
+Numpy only.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.trial_data import DateSample, Digests, SymbolSample, TrialData
+
+Array = NDArray[np.float64]
+
+LEAST_COMMON = 60
+"""Fewest common sampled dates for a correlation to decide."""
+SAME = 0.97
+DROPPED = 0.02
+"""Share of the dates left out, those with the largest differences."""
+COPIED, LEAST_COPIED = 0.999, 10
+"""A correlation that few common dates show of a copy only, and the fewest dates for it."""
+SHARED = 0.5
+SPAN_DAYS = 7
+"""Days between the closes of a span: which hour a day ends at hardly counts then."""
+LEAST_DIGESTS = 10
+
+
+def share_data(ours: TrialData, theirs: TrialData) -> bool:
+    """Return whether two trials share their data.
+
+    Law: the order of the two does not matter.
+    """
+    if ours.sha256 == theirs.sha256:
+        return True
+    if bool(ours.interval) != bool(theirs.interval):
+        return False
+    return _share_bars(ours, theirs) if ours.interval else _share_rows(ours, theirs)
+
+
+# Bars ------------------------------------------------------------------------------------------
+
+
+def _share_bars(ours: TrialData, theirs: TrialData) -> bool:
+    """Compare days: (symbol, day) cells that both have against those of the smaller trial."""
+    small, large = sorted((ours, theirs), key=_n_days)
+    as_long = small.interval == large.interval
+    common = sum(_common_days(symbol, large.symbols, as_long) for symbol in small.symbols)
+    return common >= SHARED * _n_days(small) and common > 0
+
+
+def _n_days(data: TrialData) -> float:
+    return sum(_days_of(symbol) for symbol in data.symbols)
+
+
+def _days_of(symbol: SymbolSample) -> float:
+    """Return the number of days with bars; of a series without a sample, those of its span."""
+    return symbol.daily.n_dates or symbol.last - symbol.first + 1
+
+
+def _common_days(symbol: SymbolSample, others: Sequence[SymbolSample], as_long: bool) -> float:
+    """Return the days of a symbol that the same series among the others has too."""
+    by_name = sorted(others, key=lambda other: other.symbol != symbol.symbol)
+    days = ((other, _days_inside(symbol, other)) for other in by_name)
+    return next((n for other, n in days if n and is_same(symbol, other, as_long=as_long)), 0.0)
+
+
+def _days_inside(symbol: SymbolSample, other: SymbolSample) -> float:
+    """Return how many days of a symbol lie within the span of the other."""
+    first, last = max(symbol.first, other.first), min(symbol.last, other.last)
+    if not symbol.daily.n_dates:
+        return max(0, last - first + 1)
+    dates = symbol.daily.dates
+    return float(((dates >= first) & (dates <= last)).mean()) * symbol.daily.n_dates
+
+
+def is_same(one: SymbolSample, other: SymbolSample, *, as_long: bool) -> bool:
+    """Return whether two symbols are the same series.
+
+    Args:
+        as_long: whether the bars of both have the same interval. If not, only closes over spans of
+            a week are compared, since the days of bars of different length end at other hours.
+
+    One of the comparisons is enough. Fewer than 60 common dates decide nothing but that one is a
+    copy of the other; then the same name is the same series.
+    """
+    found = [_compared(*pair) for pair in _pairs(one, other, as_long)]
+    decided = [r for n, r in found if n >= LEAST_COMMON]
+    if decided:
+        return max(decided) >= SAME
+    copied = any(n >= LEAST_COPIED and r >= COPIED for n, r in found)
+    return copied or one.symbol == other.symbol
+
+
+def _pairs(one: SymbolSample, other: SymbolSample, as_long: bool) -> list[tuple[Array, Array]]:
+    """Return the returns of both on common dates: of weeks, of days, and of bars."""
+    pairs = [_week_returns(one.daily, other.daily)]
+    if as_long:
+        pairs.append(_steps(one.daily, other.daily))
+    if as_long and one.bars is not None and other.bars is not None:
+        pairs.append(_steps(one.bars, other.bars))
+    return pairs
+
+
+def _steps(one: DateSample, other: DateSample) -> tuple[Array, Array]:
+    _, mine, theirs = np.intersect1d(one.dates, other.dates, return_indices=True)
+    return one.step[mine], other.step[theirs]
+
+
+def _week_returns(one: DateSample, other: DateSample) -> tuple[Array, Array]:
+    dates, mine, theirs = np.intersect1d(one.dates, other.dates, return_indices=True)
+    chosen = _apart(dates)
+    return np.diff(one.close[mine][chosen]), np.diff(other.close[theirs][chosen])
+
+
+def _apart(dates: NDArray[np.int64]) -> list[int]:
+    """Return the numbers of dates at least a week apart, from the first on."""
+    chosen: list[int] = []
+    for number, date in enumerate(dates.tolist()):
+        if not chosen or date - dates[chosen[-1]] >= SPAN_DAYS:
+            chosen.append(number)
+    return chosen
+
+
+def _compared(one: Array, other: Array) -> tuple[int, float]:
+    """Return the number of common dates, and |correlation| without the largest differences."""
+    known = np.isfinite(one) & np.isfinite(other)
+    n = int(known.sum())
+    if n < LEAST_COPIED:
+        return n, 0.0
+    a, b = _standard(one[known]), _standard(other[known])
+    return n, max(_kept_correlation(a, b), _kept_correlation(a, -b))
+
+
+def _standard(values: Array) -> Array:
+    """Return values around their median in units of their median deviation."""
+    centred = values - np.median(values)
+    deviation = float(np.median(np.abs(centred))) or float(centred.std())
+    return centred / deviation if deviation > 0 else centred
+
+
+def _kept_correlation(a: Array, b: Array) -> float:
+    n_dropped = int(np.ceil(DROPPED * len(a)))
+    kept = np.argsort(np.abs(a - b), kind="stable")[: len(a) - n_dropped]
+    x, y = a[kept] - a[kept].mean(), b[kept] - b[kept].mean()
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale > 0 else 0.0
+
+
+# Rows ------------------------------------------------------------------------------------------
+
+
+def _share_rows(ours: TrialData, theirs: TrialData) -> bool:
+    """Compare the digests of rows, and of every column that tells rows apart."""
+    if not ours.digests or not theirs.digests:
+        return ours.names == theirs.names
+    shares = [_share_of_smaller(a, b) for a in ours.digests[:1] for b in theirs.digests[:1]]
+    shares += [_share_of_smaller(a, b) for a in ours.digests[1:] for b in theirs.digests[1:]]
+    known = [share for share in shares if share is not None]
+    return max(known) >= SHARED if known else ours.names == theirs.names
+
+
+def _share_of_smaller(one: Digests, other: Digests) -> float | None:
+    """Return the estimated share of the smaller set that the other has; None if it is unknown."""
+    highest = np.uint64(min(one.highest, other.highest))
+    mine, theirs = (d.values[d.values <= highest] for d in (one, other))
+    n = min(len(mine), len(theirs))
+    return len(np.intersect1d(mine, theirs)) / n if n >= LEAST_DIGESTS else None
