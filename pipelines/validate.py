@@ -19,7 +19,6 @@ import numpy as np
 import sqlalchemy as sa
 
 from pipelines import progress
-from pipelines.method.statistics import sharpe_ratio
 from pipelines.parameters import JudgementParameters, described, parse
 from pipelines.recipes import checks
 from pipelines.recipes.candidate import Candidate, load_candidate
@@ -30,12 +29,13 @@ from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.recipe import fit_decoders
 from pipelines.recipes.registered import registered_candidate
 from pipelines.recipes.rivals import with_rivals
-from pipelines.recipes.selection_bias import TrialFamily, among_trials
+from pipelines.recipes.selection_bias import among_trials
+from pipelines.recipes.trial_family import count_trial
 from pipelines.report import Evidence, pictures
 from pipelines.report.gathering import gather, log_report
 from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
 from pipelines.templates import Evaluation
-from registry import managed_models, trials, validations, version_rows
+from registry import managed_models, validations, version_rows
 from registry.artifacts import ArtifactCache
 from registry.database import opened_engine
 from registry.errors import ParameterError
@@ -119,29 +119,16 @@ def validate(
 
 
 def evaluate(candidate: Candidate, engine: sa.Engine) -> Evaluation:
-    """Evaluate out-of-fold predictions, then count this recipe as a trial of its family.
+    """Evaluate out-of-fold predictions, then count this recipe as a trial of its data.
 
-    What the trials of the family make of the returns is added to the template's evaluation.
+    What the trials on the same data make of it is added to the template's evaluation.
     """
     recipe, dataset = candidate.recipe, candidate.dataset
     decoders = fit_decoders(recipe, dataset.rows, dataset.folds, candidate.oof)
     spec, interval = dataset.label_spec, candidate.contract.interval
     oof = with_rivals(candidate.oof, recipe, dataset)
     alone = recipe.template.evaluate(oof, decoders, spec, interval)
-    return among_trials(alone, _count(candidate, alone, engine))
-
-
-def _count(candidate: Candidate, alone: Evaluation, engine: sa.Engine) -> TrialFamily:
-    """Count the trial, keep its returns, and return all trials of the family."""
-    recipe, dataset = candidate.recipe, candidate.dataset
-    family, digest = recipe.family(dataset.label_spec, dataset.data.symbols), recipe.digest()
-    sharpe = None if alone.returns is None else sharpe_ratio(alone.returns)
-    model_id = candidate.contract.model_id
-    counted = trials.count(engine, family, digest, model_id, candidate.run_id, sharpe)
-    if alone.returns is not None and alone.dates is not None:
-        series = trials.TrialReturns(digest, alone.dates, alone.returns)
-        trials.keep_returns(engine, family, series)
-    return TrialFamily(*counted, trials.known_returns(engine, family))
+    return among_trials(alone, count_trial(candidate, alone, engine))
 
 
 def _with_paths(candidate: Candidate, evaluation: Evaluation, wanted: str) -> Evaluation:

@@ -148,7 +148,10 @@ class TemplateGates:
 # Limits stand here and nowhere else (docs/promotion.md, docs/templates.md show them); what computes
 # a value takes its row from here.
 SIGNIFICANT = -1.645
-"""A one-sided 5 % test of a mean, as a normal quantile; the difference is better when lower."""
+"""A one-sided 5 % test of a mean, as a normal quantile; the difference is better when lower.
+
+It is the limit of a single trial; a row's own limit is stricter by what further trials of the same
+data reach by luck (`pipelines/recipes/selection_bias.py`)."""
 GOLDEN_LIMIT = 1e-5
 """Scores are float32, and another processor may add them in another order."""
 COMMON = TemplateGates(
@@ -167,7 +170,9 @@ NON_INFERIOR = Requirement("champion.non_inferior")  # the margin is the templat
 COMPARISONS = (BETTER.gate, NON_INFERIOR.gate)
 """Gates of a comparison with the champion."""
 DEFLATED_SHARPE = Requirement("edge.dsr", ">=", 0.95)
+CHOICE_LOSS = Requirement("edge.choice_loss", "<", 0.25, may_be_inapplicable=True, is_later=True)
 OVERFITTING = Requirement("edge.pbo", "<", 0.5)
+"""A gate up to 0.2: among equally good recipes it is a coin flip."""
 SKILL = Requirement("quality.skill", "<", SIGNIFICANT)
 EXCESS = Requirement("quality.loss_vs_baseline", "<", 0.0)
 """Recorded for monitoring; no lock needs it, because SKILL implies it."""
@@ -190,7 +195,7 @@ TRADING_SIGNALS = TemplateGates(
         Requirement("edge.log_loss", "<", SIGNIFICANT),
         Requirement("edge.direction", "<", SIGNIFICANT),
         DEFLATED_SHARPE,
-        OVERFITTING,
+        CHOICE_LOSS,
         Requirement("edge.net_sharpe_2x", ">", 0.0),
         Requirement("edge.ece", "<=", 0.05),
         Requirement("edge.coverage"),
@@ -260,7 +265,8 @@ def refusals(
     except UnknownNameError:
         return (f"template {template!r}: no gates declared, so every lock stays shut",)
     if lock == "trade":
-        return tuple(_shut(record, declared.trade)) or _without_gates(declared.trade, template)
+        needed = (*declared.trade, *_replaced(record, declared.trade))
+        return tuple(_shut(record, needed)) or _without_gates(declared.trade, template)
     parity_rows = parity_requirements(record, carried)
     lines = list(
         _shut(record, (*COMMON.serve, *_of_its_day(record), *parity_rows, *declared.serve))
@@ -336,6 +342,13 @@ def _comparison_refusals(record: Record, champion: int) -> list[str]:
 def _of_its_day(record: Record) -> tuple[Requirement, ...]:
     """Return the gate that only records up to 0.2 have, which must hold there still."""
     return (Requirement(GATE_OF_0_2, "<=", 0.0),) if _is_of_0_2(record) else ()
+
+
+def _replaced(record: Record, required: Sequence[Requirement]) -> tuple[Requirement, ...]:
+    """Return the gate in whose place one came that a record up to 0.2 lacks."""
+    has_it = any(row.gate == CHOICE_LOSS.gate for row in record)
+    is_asked = CHOICE_LOSS in required and _is_of_0_2(record) and not has_it
+    return (OVERFITTING,) if is_asked else ()
 
 
 def _is_of_0_2(record: Record) -> bool:

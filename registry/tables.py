@@ -186,32 +186,55 @@ events = sa.Table(
     sa.Index("ix_events_model_id_id", "model_id", "id"),
 )
 
-# Every distinct recipe tried in a family: the N of the deflated Sharpe ratio.
+# Samples of the data behind trials, by which they are known again (registry/trial_data.py).
+trial_data = sa.Table(
+    "trial_data",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("names", Facts, nullable=False),  # list of symbols, or of the columns of rows
+    sa.Column("interval", sa.String(10), nullable=False),  # empty for rows
+    sa.Column("first", sa.BigInteger, nullable=False),  # microseconds UTC
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.Column("symbols", Facts, nullable=False),  # list: symbol, first, last, lengths of samples
+    sa.Column("digests", Facts, nullable=False),  # list: lengths of samples of digests
+    sa.Column("samples", sa.LargeBinary, nullable=False),  # npz
+)
+
+# Every distinct recipe tried on some data: the N of the deflated Sharpe ratio and of every test of
+# skill. `question` is what it was tried for: `returns`, or a template. Trials from before revision
+# 0004 have a `family`; where their data are not known `data_sha256` is null, and `question` is
+# empty where not even the template is.
 trials = sa.Table(
     "trials",
     metadata,
-    sa.Column("family", sa.String(64), primary_key=True),
-    sa.Column("recipe", sa.String(64), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("question", sa.String(200), nullable=False),
+    sa.Column("recipe", sa.String(64), nullable=False),
+    sa.Column("family", sa.String(64)),
+    sa.Column("data_sha256", sa.String(64)),
     sa.Column("model_id", sa.String(200), nullable=False),
     sa.Column("run_id", sa.String(32), nullable=False),
+    sa.Column("first_test", sa.BigInteger),  # microseconds UTC
     sa.Column("sharpe_per_period", sa.Float),
+    sa.Column("trading_share", sa.Float),  # of the periods, those with a position
     sa.Column("first_seen_at", UtcDateTime, nullable=False),
+    sa.ForeignKeyConstraint(["data_sha256"], ["trial_data.sha256"], name="fk_trials_trial_data"),
+    sa.Index("ix_trials_question", "question"),
 )
 
-# The out-of-fold returns of those trials: what the probability of overfitting is computed from.
-# `dates` are int64 microseconds UTC, `returns` float64, little-endian and deflated by zlib.
+# The out-of-fold returns of those trials before costs, and what costs are charged on, per bar.
+# `dates` are int64 microseconds UTC, the others float64, little-endian and deflated by zlib.
 trial_returns = sa.Table(
     "trial_returns",
     metadata,
-    sa.Column("family", sa.String(64), primary_key=True),
-    sa.Column("recipe", sa.String(64), primary_key=True),
+    sa.Column("trial", sa.String(64), primary_key=True),
     sa.Column("n_periods", sa.Integer, nullable=False),
     sa.Column("dates", sa.LargeBinary, nullable=False),
     sa.Column("returns", sa.LargeBinary, nullable=False),
+    sa.Column("amount_names", Facts, nullable=False),  # none: the returns are net of costs
+    sa.Column("amounts", sa.LargeBinary, nullable=False),  # one row per name
     sa.Column("updated_at", UtcDateTime, nullable=False),
-    sa.ForeignKeyConstraint(
-        ["family", "recipe"], ["trials.family", "trials.recipe"], name="fk_trial_returns_trials"
-    ),
+    sa.ForeignKeyConstraint(["trial"], ["trials.id"], name="fk_trial_returns_trials"),
 )
 
 # Durable work with lease, heartbeat and fencing.

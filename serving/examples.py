@@ -97,7 +97,10 @@ ANSWER: dict[str, Any] = {
             "threshold": None,
             "abstained": "no_edge",
             "reason": "the trade lock is shut by 2 gates",
-            "failed_gates": ["edge.dsr: 0.31, needs >= 0.95", "edge.pbo: 0.62, needs <= 0.5"],
+            "failed_gates": [
+                "edge.dsr: 0.31, needs >= 0.95",
+                "edge.choice_loss: 0.62, needs < 0.25",
+            ],
             "target_price": 150.6,
             "interval": {"lower": 146.1, "upper": 155.2, "level": 0.9},
             "adaptive_interval": {"lower": 145.8, "upper": 155.6, "level": 0.9},

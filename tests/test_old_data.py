@@ -1,22 +1,43 @@
 """What every release has written is opened, migrated, loaded and answered by this one."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from mlflow.models import Model
 
+from pipelines.data.bars import from_microseconds
 from pipelines.pyfunc import _load_pyfunc
-from registry import events, trials
+from pipelines.recipes.recipe import Recipe
+from registry import events, tables, trials
 from registry.artifacts import ArtifactCache
+from registry.contract import ModelContract
 from registry.database import REVISION, found_revision, open_engine
+from registry.trial_data import untold
 from registry.version_files import GOLDEN_FILE
 from registry.versions import Registry
 from serving.loading import load
 
 RELEASES = sorted(path.parent for path in Path(__file__).parent.glob("data/*/engine.sql"))
+
+
+def old_trials(connection):
+    """Trials as 0.1.0 counted them: of the family of a registered version, and of none."""
+    contract = json.loads(
+        connection.execute("SELECT contract FROM versions WHERE model_id = 'old_trees'").fetchone()[
+            0
+        ]
+    )
+    facts = (contract[name] for name in ("template", "label_spec", "cost_spec", "symbols"))
+    registered = trials.family_key(*facts)
+    return [
+        (registered, "recipe", "old_trees", "run", "2004-01-01 00:00:00.000000"),
+        ("family", "another", "nobody's", "run", "2005-01-01 00:00:00.000000"),
+    ]
 
 
 @pytest.fixture(params=RELEASES, ids=lambda path: path.name)
@@ -26,9 +47,8 @@ def old_engine(request, settings):
     (settings.data_dir / "engine.db").unlink()
     with sqlite3.connect(settings.data_dir / "engine.db") as connection:
         connection.executescript((request.param / "engine.sql").read_text())
-        connection.execute(
-            "INSERT INTO trials VALUES (?, 'recipe', 'old_trees', 'run', 0.05, ?)",
-            ("family", "2004-01-01 00:00:00.000000"),
+        connection.executemany(
+            "INSERT INTO trials VALUES (?, ?, ?, ?, 0.05, ?)", old_trials(connection)
         )
     connection.close()
     opened = open_engine(settings)
@@ -47,12 +67,42 @@ def test_an_old_database_is_migrated_with_everything_in_it(old_engine, settings)
         assert kinds == ["registered", "promoting", "promoted"]
 
 
-def test_trials_of_an_old_database_still_count_and_have_no_returns_yet(old_engine):
-    assert trials.known(old_engine, "family") == (1, (0.05,))
-    assert trials.known_returns(old_engine, "family") == ()
-    series = trials.TrialReturns("recipe", np.arange(3), np.zeros(3))
-    trials.keep_returns(old_engine, "family", series)
-    assert len(trials.known_returns(old_engine, "family")) == 1
+def contract_of(engine, model_id):
+    with engine.connect() as connection:
+        table = tables.versions
+        query = sa.select(table.c.contract).where(table.c.model_id == model_id)
+        return ModelContract.from_json(json.dumps(connection.scalar(query)))
+
+
+def test_trials_of_an_old_database_are_kept_with_what_is_known_of_their_data(old_engine):
+    registered, nameless = trials.known(old_engine, "volatility_forecast")
+    assert (registered.recipe, registered.sharpe_per_period) == ("recipe", 0.05)
+    (data,) = trials.known_data(old_engine, [registered.data_sha256])
+    contract = contract_of(old_engine, "old_trees")
+    assert (data.names, data.interval) == (contract.symbols, contract.interval)
+    assert f"{from_microseconds(data.last):%F}" == contract.data.end
+    assert (nameless.family, nameless.data_sha256) == ("family", None)
+    assert [t.family for t in trials.known(old_engine, "another question")] == ["family"]
+    assert trials.known_returns(old_engine, [registered.id]) == {}
+    trials.keep_returns(
+        old_engine, registered.id, trials.TrialReturns("recipe", np.arange(3), np.zeros(3))
+    )
+    assert len(trials.known_returns(old_engine, [registered.id])) == 1
+
+
+def test_the_recipe_of_an_old_trial_is_no_new_trial(old_engine):
+    contract = contract_of(old_engine, "old_trees")
+    recipe = Recipe.of_contract(contract)
+    earlier = recipe.counted_before(contract.label_spec, contract.symbols)
+    assert earlier[0] == trials.known(old_engine, "volatility_forecast")[0].family
+    data = untold("newer", contract.symbols, contract.interval, 0, 10)
+    ours = trials.Trial(
+        "volatility_forecast", recipe.digest(), "old_trees", "run", data, 0,
+        earlier=(earlier[0], "recipe"),
+    )  # fmt: skip
+    trials.count(old_engine, ours)
+    found = trials.known(old_engine, "volatility_forecast")
+    assert {t.recipe for t in found} == {ours.recipe, "another"}
 
 
 def test_old_versions_load_from_the_cache_and_give_their_recorded_scores(old_engine, settings):

@@ -10,7 +10,7 @@ single numbers. Numpy only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -52,6 +52,18 @@ class CostSpec:
         """Return plain JSON values; what an instrument does not have (its default) is left out."""
         return {
             f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default
+        }
+
+    def rates(self, bars_per_year: float) -> dict[str, float]:
+        """Return what one unit of each of `amounts` costs under these assumptions."""
+        return {
+            "turnover": self.fee + self.slippage,
+            "unquoted": self.half_spread,
+            "quoted": 1.0,
+            "contracts": self.fee_per_contract / self.multiplier,
+            "impact": self.impact * (self.capital / self.multiplier) ** 0.5,
+            "short": self.borrow_per_year / bars_per_year,
+            "held": self.funding_per_year / bars_per_year,
         }
 
     @classmethod
@@ -129,6 +141,7 @@ class CostReport:
 
     `trading` is half spread + fees + slippage; `impact` is None where no volume is known at all;
     `borrow` holds funding too; `turnover` is the sum of |change of position|.
+    `amounts`: what the costs are charged on.
     """
 
     gross: Array
@@ -136,6 +149,7 @@ class CostReport:
     impact: Array | None
     borrow: Array
     turnover: Array
+    amounts: Mapping[str, Array] = field(default_factory=dict)
 
     def net(self, multiple: float = 1.0) -> Array:
         """Return the net return with all costs times `multiple`; unknown impact is not charged."""
@@ -170,6 +184,7 @@ def charge(positions: Array, market: Market, spec: CostSpec, bars_per_year: floa
         _impact(traded, market, spec),
         borrow.sum(axis=1),
         traded.sum(axis=1),
+        amounts(positions, market),
     )
 
 
@@ -189,6 +204,36 @@ def _prices(market: Market) -> Array:
     close = np.full(market.returns.shape, np.nan) if market.close is None else market.close
     lowest = np.min(np.where(close > 0, close, np.inf), axis=0)
     return np.where(close > 0, close, np.where(np.isfinite(lowest), lowest, 0.0))
+
+
+def amounts(positions: Array, market: Market) -> dict[str, Array]:
+    """Return what costs are charged on, per interval, whatever the assumptions are.
+
+    Law: the costs of `charge` are the sum over names of rate (`CostSpec.rates`) times amount, where
+    every symbol has a price. So decisions can be charged again under other assumptions. `held` is
+    the sum of |position|, `contracts` the turnover per unit of price.
+    """
+    flat = np.zeros((1, positions.shape[1]))
+    traded = np.abs(np.diff(positions, axis=0, prepend=flat))
+    quoted, price = market.half_spread >= 0, _prices(market)
+    known = (market.dollar_volume > 0) & np.isfinite(market.sigma)
+    volume = np.where(known, market.dollar_volume, 1.0)
+    found = {
+        "turnover": traded,
+        "unquoted": np.where(quoted, 0.0, traded),
+        "quoted": np.where(quoted, market.half_spread, 0.0) * traded,
+        "contracts": traded * np.where(price > 0, 1 / np.where(price > 0, price, 1.0), 0.0),
+        "impact": np.where(known, market.sigma * np.sqrt(traded / volume) * traded, 0.0),
+        "short": np.maximum(-positions, 0.0),
+        "held": np.abs(positions),
+    }
+    return {name: np.asarray(value.sum(axis=1)) for name, value in found.items()}
+
+
+def recharged(returns: Array, amounts: Mapping[str, Array], rates: Mapping[str, float]) -> Array:
+    """Return returns before costs, (T,), net of what the amounts cost at these rates."""
+    costs = sum((rates[n] * values for n, values in amounts.items() if n in rates), np.zeros(1))
+    return np.asarray(returns - costs, dtype=np.float64)
 
 
 def _impact(traded: Array, market: Market, spec: CostSpec) -> Array | None:

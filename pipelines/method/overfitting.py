@@ -1,14 +1,16 @@
 """Overfitting by selection: whether the best of the tried recipes is good where it was not chosen.
 
-The probability of backtest overfitting by combinatorially symmetric cross-validation (Bailey,
+Two numbers from the same halves of the history. The choice loss is how often the recipe that was
+best in one half loses in the other: high among worthless recipes, near 0 among good ones. The
+probability of backtest overfitting by combinatorially symmetric cross-validation (Bailey,
 Borwein, Lopez de Prado and Zhu 2017, "The probability of backtest overfitting", Journal of
-Computational Finance 20(4)), from the stored out-of-fold return series of every trial. Its sibling,
-the deflated Sharpe ratio, is in `pipelines/method/statistics.py`. Numpy only.
+Computational Finance 20(4)), from the stored out-of-fold return series of every trial. It is a
+coin flip among recipes that are equally good, as it is among worthless ones; so it only informs.
+The deflated Sharpe ratio is in `pipelines/method/statistics.py`. Numpy only.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -23,8 +25,13 @@ Array = NDArray[np.float64]
 BLOCKS = 16
 LEAST_BLOCK = 16
 """Fewest periods of a block; with fewer a half of the sample is less than half a year of days."""
+LEAST_DATES = BLOCKS * LEAST_BLOCK
 CHUNK = 2_000_000
 """Cells (combination, trial) held at once."""
+ALIKE = 0.95
+"""Returns so correlated are those of one recipe."""
+DISTINGUISHABLE = 10
+"""Fewest distinguishable recipes for a probability of overfitting."""
 DECIMALS = 12
 """Decimals of Sharpe ratios when they are ranked, so that trials with the same returns tie."""
 
@@ -45,7 +52,7 @@ class Overfitting:
     realised: Array
 
     @property
-    def loss_probability(self) -> float:
+    def choice_loss(self) -> float:
         """Share of halves whose winner has a negative Sharpe ratio in the other half."""
         return float((self.realised < 0).mean())
 
@@ -55,36 +62,68 @@ class TrialPanel:
     """Returns of several trials on the dates that all of them have.
 
     `dates`: (n_dates,) int64 microseconds UTC; `returns`: (n_dates, n_trials) in the order of
-    `recipes`, oldest trial first.
+    `recipes`, oldest trial first. `n_apart`: trials left out, because the others would have too few
+    dates in common with them.
     """
 
     dates: NDArray[np.int64]
     returns: Array
     recipes: tuple[str, ...]
+    n_apart: int = 0
 
 
-def trial_panel(series: Sequence[TrialReturns]) -> TrialPanel:
-    """Arrange the trials' series on their common dates; empty where there are none."""
-    if not series:
-        return TrialPanel(np.zeros(0, dtype=np.int64), np.zeros((0, 0)), ())
-    dates = reduce(np.intersect1d, [trial.dates for trial in series])
-    columns = [trial.returns[np.isin(trial.dates, dates)] for trial in series]
-    return TrialPanel(dates, np.column_stack(columns), tuple(trial.recipe for trial in series))
+def trial_panel(series: Sequence[TrialReturns], judged: NDArray[np.int64]) -> TrialPanel:
+    """Arrange the trials' series on common dates; empty where there are none.
+
+    Trials join in the order of how many dates of the judged one they have. One that would leave
+    fewer than half of those dates, or fewer than 256, stays apart.
+
+    Args:
+        judged: (n,) dates of the trial at hand.
+    """
+    dates, joined = judged, list[TrialReturns]()
+    for trial in sorted(series, key=lambda t: -len(np.intersect1d(t.dates, judged))):
+        common = np.intersect1d(dates, trial.dates)
+        if len(common) >= max(LEAST_DATES, len(judged) / 2):
+            dates, joined = common, [*joined, trial]
+    kept = [trial for trial in series if any(trial is other for other in joined)]
+    if not kept:
+        return TrialPanel(np.zeros(0, dtype=np.int64), np.zeros((0, 0)), (), len(series))
+    columns = [trial.returns[np.isin(trial.dates, dates)] for trial in kept]
+    recipes = tuple(trial.recipe for trial in kept)
+    return TrialPanel(dates, np.column_stack(columns), recipes, len(series) - len(kept))
 
 
 def why_not(panel: TrialPanel, series: Sequence[TrialReturns]) -> str:
-    """Return the reason why the panel gives no probability of overfitting; empty when it does."""
-    n_dates, n_trials = panel.returns.shape
-    if n_trials < 2:
-        return f"needs the returns of two recipes, there are {n_trials}: validate another recipe"
-    if n_dates < BLOCKS * LEAST_BLOCK:
-        shortest = min(series, key=lambda trial: len(trial.dates))
-        return (
-            f"{n_trials} trials have {n_dates} dates in common, {BLOCKS * LEAST_BLOCK} are needed; "
-            f"recipe {shortest.recipe[:12]} is the shortest with {len(shortest.dates)} dates: "
-            "validate it again on the whole span"
-        )
-    return ""
+    """Return the reason why trials that trade cannot be compared; empty when they can."""
+    if len(panel.recipes) >= 2:
+        return ""
+    shortest = min(series, key=lambda trial: len(trial.dates))
+    return (
+        f"{len(series)} trials trade, but no two of them have {LEAST_DATES} dates, and half of "
+        f"this one's, in common; recipe {shortest.recipe[:12]} is the shortest with "
+        f"{len(shortest.dates)} dates: validate it again on the whole span"
+    )
+
+
+def distinguishable(returns: Array) -> list[int]:
+    """Return the columns that lead a group of trials with alike returns, in order.
+
+    A trial joins the first earlier leader with which its returns correlate by 0.95 or more; else it
+    leads a group of its own.
+
+    Args:
+        returns: (T, N), oldest trial first.
+    """
+    centred = returns - returns.mean(axis=0)
+    length = np.sqrt((centred**2).sum(axis=0))
+    unit = centred / np.where(length > 0, length, 1.0)
+    leaders: list[int] = []
+    for column in range(returns.shape[1]):
+        alike = unit[:, leaders].T @ unit[:, column]
+        if not (alike >= ALIKE).any():
+            leaders.append(column)
+    return leaders
 
 
 def backtest_overfitting(returns: Array, n_blocks: int = BLOCKS) -> Overfitting:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 EULER_GAMMA = 0.5772156649015329
 CONSTANT = 1e-12
 """Returns that deviate by no more than this do not vary; the rest is rounding."""
+ALONE = 1.645
+"""The normal quantile of a one-sided 5 % test: what a single trial must reach."""
 _NORMAL = NormalDist()
 
 
@@ -104,6 +106,15 @@ def expected_max_sharpe(n_trials: int, deviation: float) -> float:
     return deviation * ((1 - EULER_GAMMA) * first + EULER_GAMMA * second)
 
 
+def significance_limit(n_trials: int) -> float:
+    """Return the z that a test of skill must reach as one of `n_trials`: 1.645 + E[max N].
+
+    E[max N] is the largest of N independent standard normal values on average, 0 at N = 1. So the
+    limit is 3.2 at 10 trials, 4.2 at 100, 4.9 at 1,000.
+    """
+    return ALONE + expected_max_sharpe(n_trials, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class DeflatedSharpe:
     """`sharpe` per period, the `hurdle` that N worthless trials reach, P(true Sharpe > hurdle)."""
@@ -118,17 +129,22 @@ def deflated_sharpe(
 ) -> DeflatedSharpe | None:
     """Return the deflated Sharpe ratio (Bailey and Lopez de Prado 2014).
 
-    N counts every trial; it is not reduced for correlation between trials.
+    The standard deviation in the hurdle is that of the trials' Sharpe ratios, and never below that
+    of a worthless trial of this length, 1 / sqrt(T): trials that do not trade, or that copy each
+    other, lower the first but not the second.
+
+    Args:
+        n_trials: N counts every trial; it is not reduced for correlation between trials.
+        trial_sharpes: of the trials that trade, per period.
 
     Returns:
-        None when it cannot be computed: fewer than four returns, or several trials of which fewer
-        than two left a Sharpe ratio.
+        None for fewer than four returns.
     """
-    known = np.asarray([s for s in trial_sharpes if math.isfinite(s)])
-    if len(returns) < 4 or (n_trials > 1 and len(known) < 2):
+    if len(returns) < 4:
         return None
-    deviation = float(known.std(ddof=1)) if n_trials > 1 else 0.0
-    hurdle = expected_max_sharpe(n_trials, deviation)
+    known = np.asarray([s for s in trial_sharpes if math.isfinite(s)])
+    spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    hurdle = expected_max_sharpe(n_trials, max(spread, 1 / math.sqrt(len(returns))))
     sharpe = sharpe_ratio(returns)
     moments = skewness(returns), kurtosis(returns)
     return DeflatedSharpe(

@@ -39,10 +39,13 @@ from registry.errors import ParameterError
 from registry.trials import family_key
 
 OUTSIDE_A_TRIAL = ("template", "horizon", "first_test", "model_name", "options")
-"""Parameters that make no other trial: the family's own, and what the model does not depend on.
+"""Parameters that a digest does not take as they were asked for.
 
-Options do where they differ from their defaults; `Recipe.digest` writes them itself.
+It writes template, horizon and changed options itself; where the tests begin belongs to a trial's
+span (`registry/trials.py`), and a name changes nothing.
 """
+RETURNS = "returns"
+"""The question of every template whose answers are actions."""
 LARGEST_SEED = 2**32 - 1
 """The largest seed that every library here takes."""
 
@@ -201,8 +204,34 @@ class Recipe:
         """Return the rows of the newest `recent_bars` decision times; all of them when 0."""
         return newest(rows, self.wanted.recent_bars) if self.wanted.recent_bars else rows
 
+    @property
+    def question(self) -> str:
+        """What the recipe is tried for: returns, or what its template forecasts.
+
+        Only trials of one question compete: nobody can choose another one's result instead.
+        """
+        return RETURNS if self.template.is_action else self.template.name
+
     def digest(self) -> str:
-        """Return a digest that differs between the trials of a family: any changed parameter."""
+        """Return a digest that differs between trials: any changed parameter, seed or cost."""
+        facts = self._changed() | {
+            "template": self.template.name,
+            "horizon_bars": self.horizon_bars,
+            "costs": self.cost_spec(),
+        }
+        return _digest_of(facts)
+
+    def counted_before(self, spec: Mapping[str, Json], symbols: Sequence[str]) -> tuple[str, str]:
+        """Return family and recipe as trials were counted before their data were kept.
+
+        What the data chose within the label (`spec["fitted"]`), and what only the decision depends
+        on (`spec["decision"]`), made no other family.
+        """
+        declared = {k: v for k, v in spec.items() if k not in beside_the_label(spec)}
+        family = family_key(self.template.name, declared, self.cost_spec(), symbols)
+        return family, _digest_of(self._changed())
+
+    def _changed(self) -> dict[str, Json]:
         changed = changed_from_defaults(self.wanted)
         facts: dict[str, Json] = {k: v for k, v in changed.items() if k not in OUTSIDE_A_TRIAL}
         facts |= {
@@ -215,17 +244,7 @@ class Recipe:
         }
         if options := self._changed_options():
             facts["options"] = options
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-    def family(self, spec: Mapping[str, Json], symbols: Sequence[str]) -> str:
-        """Return the family whose trials count together.
-
-        What the data chose within the label (`spec["fitted"]`) makes no other family: newer bars
-        must not start the count again. Nor does what only the decision depends on
-        (`spec["decision"]`): it makes another trial.
-        """
-        declared = {k: v for k, v in spec.items() if k not in beside_the_label(spec)}
-        return family_key(self.template.name, declared, self.cost_spec(), symbols)
+        return facts
 
     def cost_spec(self) -> dict[str, Json]:
         """Return the template's cost assumptions with these options."""
@@ -253,6 +272,10 @@ class Recipe:
             return changed
         beside = {k: v for k, v in changed.items() if k not in ("instrument", *COST_NAMES)}
         return beside | {k: v for k, v in costs.items() if assumed.get(k) != v}
+
+
+def _digest_of(facts: Mapping[str, Json]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def beside_the_label(spec: Mapping[str, Json]) -> set[str]:

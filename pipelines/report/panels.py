@@ -56,14 +56,14 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "deflated", LUCK, "Deflated Sharpe ratio",
         "The best of N worthless recipes has a positive Sharpe ratio by luck: the hurdle. N is "
-        "counted by the engine over the family and includes every recipe ever validated.",
-        ("trials",), trials.deflated, metrics=("deflated_sharpe", "n_trials"),
+        "counted by the engine: every recipe ever validated on these data, under whatever name.",
+        ("trials",), trials.deflated, metrics=("deflated_sharpe",),
     ),
     Panel(
-        "overfitting", LUCK, "Probability of backtest overfitting",
-        "Over all halves of the history: where the recipe that was best in one half ranks in the "
-        "other. A logit at or below zero is the worse half.",
-        ("pbo",), trials.overfitting, metrics=("pbo",),
+        "overfitting", LUCK, "What choosing the best recipe is worth",
+        "Over all halves of the history: the recipe that was best in one half, in the other. The "
+        "gate asks that fewer than a quarter of them lose there.",
+        ("choice_loss",), trials.overfitting, metrics=("choice_loss",),
     ),
     Panel(
         "scores", CHANCE, "Scores against the prior",

@@ -1,7 +1,8 @@
 """Panels of multiple testing: how many recipes were tried, and what luck alone would reach.
 
 Formulas: Bailey and Lopez de Prado 2012 (PSR, MinTRL) and 2014 (DSR); Bailey, Borwein, Lopez de
-Prado and Zhu 2017 (PBO). Sharpe ratios are per bar here, never annualised.
+Prado and Zhu 2017 (PBO, from ten distinguishable recipes on). Sharpe ratios are per bar here, never
+annualised.
 """
 
 import math
@@ -17,7 +18,7 @@ from pipelines.report import Blocks, Chart, Evidence, Grid, Remark
 from pipelines.report.style import BLUE, GREY, RED, figure, numbers, translucent
 
 NORMAL = NormalDist()
-LOGITS = "pbo"
+CHOICES, LOGITS = "choice_loss", "pbo"
 
 
 def deflated(evidence: Evidence) -> Blocks:
@@ -27,12 +28,15 @@ def deflated(evidence: Evidence) -> Blocks:
     trials = evidence.table("trials")
     n_trials = measured.get("n_trials")
     if n_trials is not None:
-        facts.append(("N, trials of the family", f"{n_trials:,.0f}"))
+        facts.append(("N, recipes tried on these data", f"{n_trials:,.0f}"))
     if (effective := measured.get("n_effective_trials")) is not None:
         facts.append(("N_eff = rho + (1 - rho)*N, for information", f"{effective:.2f}"))
     if trials is not None and len(trials) > 1:
         spread = float(np.std(trials["sharpe_per_period"].to_numpy(), ddof=1))
-        facts.append(("standard deviation of the trials' Sharpe ratios, per bar", f"{spread:.5f}"))
+        facts.append(("standard deviation of their Sharpe ratios, per bar", f"{spread:.5f}"))
+        if returns is not None and len(returns):
+            floor = f"{1 / math.sqrt(len(returns)):.5f}"
+            facts.append(("and what it counts as at least, 1 / sqrt(T)", floor))
     blocks: list[Chart | Grid | Remark] = []
     if returns is not None and len(returns) >= 4:
         facts += _of_returns(evidence)
@@ -85,7 +89,7 @@ def _distribution(evidence: Evidence, trials: pl.DataFrame | None) -> go.Figure:
         fig.add_trace(
             go.Scatter(x=numbers(trials["sharpe_per_period"]), y=[0.04] * len(trials),
                        mode="markers",
-                       name="trials of the family", hoverinfo="x",
+                       name="recipes that trade", hoverinfo="x",
                        marker={"symbol": "line-ns-open", "size": 13, "color": GREY})
         )  # fmt: skip
     fig.add_vline(x=0, line_width=1, line_color=GREY)
@@ -96,8 +100,21 @@ def _distribution(evidence: Evidence, trials: pl.DataFrame | None) -> go.Figure:
 
 
 def overfitting(evidence: Evidence) -> Blocks:
-    """Draw the histogram of logits, and where chosen recipes landed."""
-    table, pbo = evidence.table(LOGITS), evidence.metrics.get("pbo")
+    """Draw where chosen recipes landed, and the histogram of their ranks' logits."""
+    table, loss = evidence.table(CHOICES), evidence.metrics.get(CHOICES)
+    blocks: list[Chart | Grid | Remark] = []
+    if table is not None:
+        blocks.append(Chart(_degradation(table), 300))
+        realised = table["realised_sharpe"].to_numpy()
+        loss = float((realised < 0).mean()) if loss is None else loss
+    if loss is not None:
+        blocks.append(Remark(f"Choice loss {loss:.1%}: share of winners with a loss elsewhere."))
+    return (*blocks, *_ranks(evidence))
+
+
+def _ranks(evidence: Evidence) -> Blocks:
+    """Draw the histogram of logits; nothing below ten distinguishable recipes."""
+    table, pbo = evidence.table(LOGITS), evidence.metrics.get(LOGITS)
     if table is None:
         return () if pbo is None else (Remark(f"PBO {pbo:.1%}."),)
     logit = table["logit"].to_numpy()
@@ -111,11 +128,11 @@ def overfitting(evidence: Evidence) -> Blocks:
     )  # fmt: skip
     fig.add_vline(x=0, line_dash="dash", line_width=1)
     fig.update_layout(hovermode="closest", bargap=0.05, yaxis_tickformat=".0%")
-    words = f"PBO {share:.1%}: share of all halves with a logit at or below zero."
-    blocks: list[Chart | Grid | Remark] = [Chart(fig, 300), Remark(words)]
-    if {"chosen_sharpe", "realised_sharpe"} <= set(table.columns):
-        blocks.insert(1, Chart(_degradation(table), 300))
-    return tuple(blocks)
+    words = (
+        f"PBO {share:.1%}: share of all halves with a logit at or below zero. It gates nothing: "
+        "among recipes that are equally good it is a coin flip."
+    )
+    return Chart(fig, 300), Remark(words)
 
 
 def _edges(logit: NDArray[np.float64]) -> NDArray[np.float64]:

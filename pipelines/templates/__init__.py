@@ -17,7 +17,7 @@ Guarantees of every template:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, cast
 
@@ -65,9 +65,10 @@ class Evaluation:
     `metrics` go to MLflow as they are named; `gates` are the template's own quality rows (serve
     and trade); `tables` feed the report (see `pipelines/report/panels.py` for the names it draws);
     `returns` is the active net return series per period of the strategy (None where there is
-    none) and `dates` its decision times (int64 microseconds UTC): the family's trial record keeps
-    both, and the stage then adds what the other trials make of them (`edge.dsr`, `edge.pbo`; see
-    `pipelines/recipes/selection_bias.py`).
+    none) and `dates` its decision times (int64 microseconds UTC). `amounts` are what its costs are
+    charged on and `rates` what each costs (`pipelines/method/costs.py`). The trial's record keeps
+    them, and the stage then adds what the other trials make of them (`edge.dsr`,
+    `edge.choice_loss`; see `pipelines/recipes/selection_bias.py`).
     """
 
     metrics: Mapping[str, float]
@@ -75,6 +76,8 @@ class Evaluation:
     tables: Mapping[str, pl.DataFrame]
     returns: NDArray[np.float64] | None = None
     dates: NDArray[np.int64] | None = None
+    amounts: Arrays = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 class Template(Protocol):

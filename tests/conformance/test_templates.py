@@ -21,7 +21,8 @@ from pipelines.data.tables.table_target import read_target
 from pipelines.data.texts import sample_texts
 from pipelines.data.texts.lexicon import signals
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.recipes.selection_bias import TrialFamily, among_trials
+from pipelines.recipes.selection_bias import among_trials
+from pipelines.recipes.trial_family import TrialFamily
 from pipelines.templates import TEMPLATES, Template
 from pipelines.templates.answer_fields import as_json
 from pipelines.templates.portfolio_risk import baselines

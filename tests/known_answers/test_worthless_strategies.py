@@ -14,7 +14,8 @@ from pipelines.method.rows import OutOfFold
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.dataset import make_dataset
 from pipelines.recipes.recipe import Recipe, fit_decoders
-from pipelines.recipes.selection_bias import TrialFamily, among_trials
+from pipelines.recipes.selection_bias import among_trials
+from pipelines.recipes.trial_family import TrialFamily
 from registry.gates import refusals
 from registry.trials import TrialReturns
 

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from pipelines import validate
+from pipelines.data.samples import sampled
 from pipelines.data.sources import synthetic as market
 from pipelines.parameters import JudgementParameters
 from pipelines.stage import exit_with
@@ -60,15 +61,23 @@ def test_labels_are_the_mean_squared_returns_that_follow(candidate):
         np.testing.assert_array_equal(mine.t1, series.timestamp[at + 5])
 
 
+def counted(engine, candidate):
+    return len(trials.known(engine, candidate.recipe.question))
+
+
 def test_the_same_recipe_counts_once_and_a_changed_one_counts_again(candidate, engine):
-    family = candidate.recipe.family(candidate.dataset.label_spec, candidate.dataset.data.symbols)
     validate.evaluate(candidate, engine)
-    validate.evaluate(candidate, engine)
-    assert trials.known(engine, family)[0] == 1
+    alone = validate.evaluate(candidate, engine)
+    assert counted(engine, candidate) == 1
     deeper = {**candidate.recipe.parameters, "max_depth": 7}
     changed = replace(candidate, recipe=replace(candidate.recipe, parameters=deeper))
-    validate.evaluate(changed, engine)
-    assert trials.known(engine, family)[0] == 2
+    among = validate.evaluate(changed, engine)
+    assert counted(engine, candidate) == 2
+    assert (alone.metrics["n_trials"], among.metrics["n_trials"]) == (1, 2)
+    of_one, of_two = (gate(found, "quality.dm_ewma") for found in (alone, among))
+    assert (of_one.value, of_one.limit) == (of_two.value, -1.645)
+    assert of_two.limit == pytest.approx(-(1.645 + maximum_of_normals(2)))
+    assert "2 trials of these data ask for 2.16" in of_two.note
 
 
 def test_a_template_evaluates_once_and_its_trial_counts(loaded, engine, monkeypatch):
@@ -82,15 +91,14 @@ def test_a_template_evaluates_once_and_its_trial_counts(loaded, engine, monkeypa
 
 
 def test_main_and_the_stages_by_hand_were_one_trial(made, made_engine, candidate):
-    family = candidate.recipe.family(candidate.dataset.label_spec, candidate.dataset.data.symbols)
-    assert trials.known(made_engine, family)[0] == 1
+    assert counted(made_engine, candidate) == 1
 
 
-def expected_maximum(sharpes: list[float]) -> float:
-    """Bailey and Lopez de Prado 2014, equation 1."""
-    n, gamma = len(sharpes), np.euler_gamma
+def maximum_of_normals(n: int) -> float:
+    """Bailey and Lopez de Prado 2014, equation 1, for a standard deviation of 1."""
+    gamma = np.euler_gamma
     first, second = stats.norm.ppf(1 - 1 / n), stats.norm.ppf(1 - 1 / (n * np.e))
-    return float(np.std(sharpes, ddof=1) * ((1 - gamma) * first + gamma * second))
+    return float((1 - gamma) * first + gamma * second)
 
 
 def probabilistic(returns: np.ndarray, hurdle: float) -> float:
@@ -102,43 +110,89 @@ def probabilistic(returns: np.ndarray, hurdle: float) -> float:
     return float(stats.norm.cdf((sharpe - hurdle) * np.sqrt(len(returns) - 1) / deviation))
 
 
+def another_trial(engine, candidate, recipe, series=None, **facts):
+    """Count another recipe on the candidate's data."""
+    data = candidate.dataset.data
+    sample = sampled(data.frame, data.interval, data.digest())
+    trial = trials.Trial(candidate.recipe.question, recipe, "another", "run", sample, 0)
+    key = trials.count(engine, replace(trial, **{"trading_share": 1.0} | facts))
+    if series is not None:
+        trials.keep_returns(engine, key, series)
+    return key
+
+
 def test_the_deflated_sharpe_ratio_is_deflated_by_every_trial(loaded, engine):
     signals = loaded("trading_signals")
     alone = validate.evaluate(signals, engine)
     returns = alone.returns
     assert gate(alone, "edge.dsr").value == pytest.approx(probabilistic(returns, 0.0), rel=1e-6)
-    family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
-    sharpes = [float(returns.mean() / returns.std(ddof=1)), 0.08, -0.05]
+    sharpes = [float(returns.mean() / returns.std(ddof=1)), 0.2, -0.2]
     for i, sharpe in enumerate(sharpes[1:]):
-        trials.count(engine, family, f"another {i}", "trading_signals", "run", sharpe)
+        another_trial(engine, signals, f"other {i}", sharpe_per_period=sharpe)
     among = gate(validate.evaluate(signals, engine), "edge.dsr")
-    assert among.value == pytest.approx(probabilistic(returns, expected_maximum(sharpes)), rel=1e-6)
-    assert "3 trials" in among.note
+    hurdle = np.std(sharpes, ddof=1) * maximum_of_normals(3)
+    assert among.value == pytest.approx(probabilistic(returns, hurdle), rel=1e-6)
+    assert "3 trials, 3 of which trade" in among.note
+
+
+def test_trials_that_do_not_trade_count_and_narrow_no_spread(loaded, engine):
+    signals = loaded("trading_signals")
+    returns = validate.evaluate(signals, engine).returns
+    for i in range(5):
+        another_trial(engine, signals, f"{i}", sharpe_per_period=0.0, trading_share=0.04)
+    among = validate.evaluate(signals, engine)
+    hurdle = maximum_of_normals(6) / len(returns) ** 0.5
+    expected = probabilistic(returns, hurdle)
+    assert gate(among, "edge.dsr").value == pytest.approx(expected, rel=1e-6)
+    choice = gate(among, "edge.choice_loss")
+    assert (choice.applicable, choice.value) == (False, None)
 
 
 def test_the_returns_of_a_trial_are_kept_and_compared_with_the_next(loaded, engine):
     signals = loaded("trading_signals")
     first = validate.evaluate(signals, engine)
-    family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
-    (kept,) = trials.known_returns(engine, family)
+    (mine,) = trials.known(engine, "returns")
+    kept = trials.known_returns(engine, [mine.id])[mine.id]
     np.testing.assert_array_equal(kept.dates, first.dates)
-    np.testing.assert_array_equal(kept.returns, first.returns)
-    assert "validate another recipe" in gate(first, "edge.pbo").note
-    trials.count(engine, family, "other", "trading_signals", "run", 0.01)
-    other = trials.TrialReturns("other", kept.dates, kept.returns[::-1].copy())
-    trials.keep_returns(engine, family, other)
+    charged = sum(first.rates.get(name, 0.0) * kept.amounts[name] for name in kept.amounts)
+    np.testing.assert_allclose(kept.returns - charged, first.returns, atol=1e-15)
+    assert gate(first, "edge.choice_loss").note.startswith("needs two recipes that trade")
+    series = replace(kept, recipe="other", returns=kept.returns[::-1].copy())
+    another_trial(engine, signals, "other", series)
     second = validate.evaluate(signals, engine)
-    assert 0 <= gate(second, "edge.pbo").value <= 1
-    assert "2 trials" in gate(second, "edge.pbo").note
+    choice = gate(second, "edge.choice_loss")
+    assert 0 <= choice.value <= 1
+    assert "2 trials have in common; 2 are counted" in choice.note
     assert set(second.tables["trials"]["recipe"]) == {kept.recipe[:12], "other"}
+    assert "pbo" not in second.metrics
 
 
-def test_what_a_strategy_earns_does_not_depend_on_the_trials(loaded, engine):
+def test_ten_distinguishable_recipes_have_a_probability_of_overfitting(loaded, engine):
     signals = loaded("trading_signals")
-    first = validate.evaluate(signals, engine)
-    family = signals.recipe.family(signals.dataset.label_spec, signals.dataset.data.symbols)
-    trials.count(engine, family, "another", "trading_signals", "run", 0.1)
-    np.testing.assert_array_equal(validate.evaluate(signals, engine).returns, first.returns)
+    dates = validate.evaluate(signals, engine).dates
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        noise = 0.01 * rng.standard_normal(len(dates))
+        another_trial(engine, signals, f"{i}", trials.TrialReturns(f"{i}", dates, noise))
+    found = validate.evaluate(signals, engine)
+    assert found.metrics["n_distinguishable_trials"] == 11
+    assert 0 < found.metrics["pbo"] < 1
+    assert "edge.pbo" not in {row.gate for row in found.gates}
+    assert len(found.tables["pbo"]) == len(found.tables["choice_loss"]) == 1000
+
+
+def test_a_cheaper_trial_is_charged_with_the_costs_of_the_judged_one(loaded, engine):
+    signals = loaded("trading_signals")
+    alone = validate.evaluate(signals, engine)
+    (mine,) = trials.known(engine, "returns")
+    kept = trials.known_returns(engine, [mine.id])[mine.id]
+    gross = kept.returns / kept.returns.std() * 0.001 + 0.0005
+    dear = replace(kept, recipe="dear", returns=gross)
+    another_trial(engine, signals, "dear", dear, sharpe_per_period=9.0)
+    line = validate.evaluate(signals, engine).tables["trials"].filter(recipe="dear")
+    charged = sum(alone.rates.get(name, 0.0) * kept.amounts[name] for name in kept.amounts)
+    net = gross - charged
+    assert line["sharpe_per_period"][0] == pytest.approx(net.mean() / net.std(ddof=1))
 
 
 def test_validate_refuses_bars_that_are_not_those_of_the_train_run(made, monkeypatch, capsys):
@@ -167,7 +221,7 @@ def test_a_champion_of_the_same_years_makes_a_comparison_that_refuses(made, made
 def test_values_that_json_cannot_hold_are_kept_in_the_record():
     rows = (
         GateRow("causality", float("inf"), "<=", 1e-9),
-        GateRow("edge.pbo", None, "<", 0.5, "why"),
+        GateRow("edge.choice_loss", None, "<", 0.25, "why"),
         GateRow("quality.bias", 1.0, "between", (0.8, 1.25)),
     )
     stored = json.loads(validate.record_json(rows))

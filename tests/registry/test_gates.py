@@ -92,9 +92,9 @@ def test_a_failed_gate_is_refused_with_name_value_and_limit():
 
 
 def test_a_gate_that_was_not_computed_is_refused():
-    record = replaced(trade_record(), GateRow("edge.pbo", None, "<", 0.5, "needs CSCV"))
+    record = replaced(trade_record(), GateRow("edge.choice_loss", None, "<", 0.25, "needs CSCV"))
     (line,) = refusals(record, "trade", "trading_signals")
-    assert line.startswith("edge.pbo: not computed, needs < 0.5")
+    assert line.startswith("edge.choice_loss: not computed, needs < 0.25")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -356,7 +356,7 @@ def test_another_distribution_declares_the_gates_of_its_template(monkeypatch):
 
 
 def test_a_row_survives_json():
-    for row in (*serve_record(), GateRow("edge.pbo", None, "<", 0.5, "needs CSCV")):
+    for row in (*serve_record(), GateRow("edge.choice_loss", None, "<", 0.25, "needs CSCV")):
         assert GateRow.from_json(row.to_json()) == row
 
 
@@ -373,7 +373,7 @@ def test_a_row_that_is_not_finite_survives_strict_json(value):
     [
         (GateRow("quality.bias", 1.034711, "between", (0.8, 1.25)), "1.03471", "in [0.8, 1.25]"),
         (GateRow("edge.dsr", 0.2, ">=", 0.95, "one trial"), "0.2", ">= 0.95"),
-        (GateRow("edge.pbo", None, "<", 0.5, "needs CSCV"), "not computed", "< 0.5"),
+        (GateRow("edge.choice_loss", None, "<", 0.25, "needs CSCV"), "not computed", "< 0.25"),
     ],
 )
 def test_a_row_is_written_with_value_and_limit(row, measured, needed):
@@ -382,8 +382,8 @@ def test_a_row_is_written_with_value_and_limit(row, measured, needed):
 
 
 def test_a_reason_does_not_repeat_that_nothing_was_computed():
-    line = GateRow("edge.pbo", None, "<", 0.5, "needs CSCV").line()
-    assert line == "edge.pbo: not computed, needs < 0.5 (needs CSCV)"
+    line = GateRow("edge.choice_loss", None, "<", 0.25, "needs CSCV").line()
+    assert line == "edge.choice_loss: not computed, needs < 0.25 (needs CSCV)"
 
 
 def test_a_record_from_before_golden_answers_keeps_the_gates_of_its_day():
@@ -396,6 +396,30 @@ def test_a_record_from_before_golden_answers_keeps_the_gates_of_its_day():
     changed = replace(digests, value=1.0)
     (line,) = refusals([*without, changed], "serve", "volatility_forecast")
     assert line.startswith("digests: 1, needs")
+
+
+def test_a_trade_record_from_before_the_choice_loss_keeps_the_gate_of_its_day():
+    without = [row for row in trade_record() if row.gate != "edge.choice_loss"]
+    digests, good, bad = (
+        GateRow("digests", 0.0, "<=", 0.0),
+        GateRow("edge.pbo", 0.4, "<", 0.5),
+        GateRow("edge.pbo", 0.6, "<", 0.5),
+    )
+    assert refusals([*without, digests, good], "trade", "trading_signals") == ()
+    (line,) = refusals([*without, digests, bad], "trade", "trading_signals")
+    assert line.startswith("edge.pbo: 0.6, needs < 0.5")
+    (line,) = refusals([*without, digests], "trade", "trading_signals")
+    assert line == "edge.pbo: missing from the record"
+    (line,) = refusals([*without, good], "trade", "trading_signals")
+    assert line == "edge.choice_loss: missing from the record"
+
+
+def test_a_choice_loss_may_be_inapplicable_but_not_missing_or_refused():
+    row = gates.CHOICE_LOSS.row(None, "needs two recipes that trade")
+    inapplicable = replaced(trade_record(), replace(row, applicable=False))
+    assert refusals(inapplicable, "trade", "trading_signals") == ()
+    (line,) = refusals(replaced(trade_record(), row), "trade", "trading_signals")
+    assert line.startswith("edge.choice_loss: not computed")
 
 
 def test_a_record_of_today_needs_no_digests():

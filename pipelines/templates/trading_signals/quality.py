@@ -86,6 +86,8 @@ def judge(rows: LabelledRows, forecast: SignalForecast, strategy: Strategy) -> E
         returns | tables | over_time | horizons,
         earned.active,
         panel.dates,
+        report.amounts,
+        strategy.costs.rates(strategy.bars_per_year),
     )
 
 

@@ -10,10 +10,12 @@ from pipelines.method.costs import (
     PRESETS,
     CostSpec,
     Market,
+    amounts,
     break_even_cost,
     charge,
     cost_grid,
     costs_of,
+    recharged,
     unnamed,
 )
 
@@ -149,3 +151,19 @@ def test_options_change_single_costs_of_the_named_instrument():
 def test_costs_are_known_where_the_instrument_is_named(options, why):
     assert why in unnamed(options)
     assert bool(unnamed(options)) == bool(why)
+
+
+@pytest.mark.parametrize("name", [*PRESETS])
+def test_costs_are_rates_times_amounts_so_that_returns_can_be_charged_again(name):
+    rng = np.random.default_rng(1)
+    shape = (40, 3)
+    positions = rng.standard_normal(shape)
+    spread = np.where(rng.random(shape) < 0.3, np.nan, 0.001 * rng.standard_normal(shape))
+    volume = np.where(rng.random(shape) < 0.2, 0.0, 1e7 * rng.random(shape))
+    sigma = np.where(rng.random(shape) < 0.1, np.nan, 0.02)
+    met = Market(0.01 * rng.standard_normal(shape), sigma, spread, volume, 50 + rng.random(shape))
+    spec = replace(PRESETS[name], multiplier=50.0 if name == "future" else 1.0)
+    cheap = charge(positions, met, PRESETS["fx"], 252)
+    assert cheap.amounts.keys() == amounts(positions, met).keys() == spec.rates(252).keys()
+    again = recharged(cheap.gross, cheap.amounts, spec.rates(252))
+    np.testing.assert_allclose(again, charge(positions, met, spec, 252).net(), atol=1e-12)

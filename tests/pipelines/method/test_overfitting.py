@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.method.overfitting import (
     backtest_overfitting,
+    distinguishable,
     effective_trials,
     trial_panel,
     why_not,
@@ -39,8 +40,9 @@ def test_sixteen_blocks_are_all_their_halves():
 
 
 def test_deflated_sharpe_equals_ffn():
-    returns = noise(900, 12, 5) + 0.0005
+    returns = noise(900, 12, 5) + 0.0005 + 0.0005 * np.arange(12)
     sharpes = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
+    assert sharpes.std(ddof=1) > 1 / 30  # so that the floor does not count
     best = returns[:, sharpes.argmax()]
     ours = deflated_sharpe(best, 12, tuple(sharpes))
     theirs = ffn.core.calc_deflated_sharpe_ratio(
@@ -75,7 +77,7 @@ def test_one_trial_with_skill_among_many_without_is_found_again():
     returns[:, 7] += 0.003
     found = backtest_overfitting(returns)
     assert found.probability < 0.01
-    assert found.loss_probability < 0.01
+    assert found.choice_loss < 0.01
 
 
 def test_choosing_among_trials_without_skill_is_a_coin_flip():
@@ -113,32 +115,60 @@ def test_what_cannot_be_halved_is_refused(shape, n_blocks):
 # Panel -----------------------------------------------------------------------------------------
 
 
+def trial(recipe, start, stop, every=1):
+    dates = np.arange(start, stop, every)
+    return TrialReturns(recipe, dates, dates / 1000.0)
+
+
 def test_trials_are_compared_on_their_common_dates():
-    first = TrialReturns("a", np.arange(10), np.arange(10.0))
-    second = TrialReturns("b", np.arange(4, 12), np.arange(8.0))
-    panel = trial_panel((first, second))
-    assert panel.dates.tolist() == [4, 5, 6, 7, 8, 9]
-    np.testing.assert_array_equal(panel.returns, np.column_stack((np.arange(4, 10), range(6))))
-    assert panel.recipes == ("a", "b")
+    judged = np.arange(600)
+    panel = trial_panel((trial("a", 0, 600), trial("b", 200, 700)), judged)
+    assert panel.dates.tolist() == list(range(200, 600))
+    np.testing.assert_array_equal(panel.returns, np.tile(panel.dates / 1000.0, (2, 1)).T)
+    assert (panel.recipes, panel.n_apart) == (("a", "b"), 0)
+
+
+def test_a_trial_with_few_of_the_dates_stays_apart_and_spoils_nothing():
+    judged = np.arange(600)
+    short, other = trial("short", 500, 600), trial("other years", 1000, 1600)
+    panel = trial_panel((short, trial("a", 0, 600), other, trial("b", 0, 500)), judged)
+    assert (panel.recipes, panel.n_apart) == (("a", "b"), 2)
+    assert len(panel.dates) == 500
+
+
+def test_two_halves_of_the_dates_are_not_compared_with_each_other():
+    series = trial("early", 0, 320), trial("late", 300, 600), trial("judged", 0, 600)
+    panel = trial_panel(series, np.arange(600))
+    assert panel.recipes == ("early", "judged")
+    assert len(panel.dates) == 320
 
 
 def test_no_trial_makes_an_empty_panel():
-    assert trial_panel(()).returns.shape == (0, 0)
+    assert trial_panel((), np.arange(600)).returns.shape == (0, 0)
 
 
-def trial(recipe, start, stop):
-    return TrialReturns(recipe, np.arange(start, stop), np.zeros(stop - start))
-
-
-def test_why_there_is_no_probability_says_what_to_do():
-    one = (trial("a", 0, 500),)
-    assert "validate another recipe" in why_not(trial_panel(one), one)
+def test_why_trials_cannot_be_compared_says_what_to_do():
     apart = (trial("a", 0, 500), trial("short", 400, 500))
-    assert "recipe short is the shortest with 100 dates: validate it again" in why_not(
-        trial_panel(apart), apart
+    said = why_not(trial_panel(apart, np.arange(500)), apart)
+    assert said.endswith(
+        "recipe short is the shortest with 100 dates: validate it again on the whole span"
     )
     enough = (trial("a", 0, 500), trial("b", 200, 456))
-    assert why_not(trial_panel(enough), enough) == ""
+    assert why_not(trial_panel(enough, np.arange(500)), enough) == ""
+
+
+# Groups ----------------------------------------------------------------------------------------
+
+
+def test_copies_follow_the_first_that_they_look_like():
+    own = noise(500, 3)
+    copies = own + 0.05 * noise(500, 3, 1)
+    returns = np.column_stack((own[:, 0], copies[:, 0], own[:, 1], -own[:, 0], copies[:, 1]))
+    assert distinguishable(returns) == [0, 2, 3]
+
+
+def test_a_series_that_does_not_vary_leads_itself():
+    assert distinguishable(np.column_stack((np.zeros(50), noise(50, 1)))) == [0, 1]
 
 
 # N_eff -----------------------------------------------------------------------------------------

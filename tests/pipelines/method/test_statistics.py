@@ -58,11 +58,31 @@ def test_expected_max_sharpe_is_zero_for_one_trial_and_near_the_simulated_maximu
     assert statistics.expected_max_sharpe(50, 1.0) == pytest.approx(maxima.mean(), abs=0.05)
 
 
-def test_deflated_sharpe_needs_the_sharpe_ratios_of_several_trials():
+def test_the_spread_of_trials_is_at_least_that_of_worthless_ones():
     returns = autocorrelated(100)
-    assert statistics.deflated_sharpe(returns, 5, (0.1,)) is None
+    floor = statistics.expected_max_sharpe(5, 0.1)  # 1 / sqrt(100)
+    for alike in ((), (0.1,), (0.1, 0.1), (0.1, 0.101, 0.102)):
+        assert statistics.deflated_sharpe(returns, 5, alike).hurdle == pytest.approx(floor)
+    wide = statistics.deflated_sharpe(returns, 5, (0.5, -0.5))
+    assert wide.hurdle == pytest.approx(np.sqrt(0.5) * 10 * floor)
+
+
+def test_deflated_sharpe_needs_four_returns():
+    returns = autocorrelated(100)
     assert statistics.deflated_sharpe(returns[:3], 1, ()) is None
     assert statistics.deflated_sharpe(returns, 1, ()).hurdle == 0.0
+
+
+@pytest.mark.parametrize(
+    ("n", "limit"), [(1, 1.645), (2, 2.16), (10, 3.2), (100, 4.2), (1000, 4.9)]
+)
+def test_a_test_of_skill_asks_for_more_with_every_trial(n, limit):
+    assert statistics.significance_limit(n) == pytest.approx(limit, abs=0.025)
+
+
+def test_the_limit_adds_the_expected_maximum_of_normals():
+    maxima = np.random.default_rng(0).standard_normal((20_000, 10)).max(axis=1)
+    assert statistics.significance_limit(10) - 1.645 == pytest.approx(maxima.mean(), abs=0.05)
 
 
 def test_deflated_sharpe_refuses_the_best_of_correlated_worthless_trials():

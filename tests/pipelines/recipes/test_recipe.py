@@ -72,21 +72,59 @@ def test_a_changed_parameter_is_another_trial_and_the_same_recipe_is_not() -> No
     assert first.digest() == again.digest() != other.digest()
 
 
-def test_the_family_depends_on_symbols_and_label_but_not_on_their_order() -> None:
+def family(recipe: Recipe, label: dict[str, Any], *symbols: str) -> str:
+    """Return the family as trials were counted before their data were kept."""
+    return recipe.counted_before(label, symbols)[0]
+
+
+def test_the_old_family_depends_on_symbols_and_label_but_not_on_their_order() -> None:
     recipe = Recipe.resolve(SMALL)
-    family = recipe.family({"horizon_bars": 5}, ("A", "B"))
-    assert family == recipe.family({"horizon_bars": 5}, ("B", "A"))
-    assert family != recipe.family({"horizon_bars": 5}, ("A", "C"))
-    assert family != recipe.family({"horizon_bars": 6}, ("A", "B"))
+    known = family(recipe, {"horizon_bars": 5}, "A", "B")
+    assert known == family(recipe, {"horizon_bars": 5}, "B", "A")
+    assert known != family(recipe, {"horizon_bars": 5}, "A", "C")
+    assert known != family(recipe, {"horizon_bars": 6}, "A", "B")
 
 
-def test_what_the_data_chose_makes_no_other_family() -> None:
+def test_what_the_data_chose_made_no_other_family() -> None:
     recipe = Recipe.resolve(SMALL)
     narrow, wide = ({"h": 5, "width": w, "fitted": ["width"]} for w in (0.3, 0.4))
-    assert recipe.family(narrow, ("A",)) == recipe.family(wide, ("A",))
+    assert family(recipe, narrow, "A") == family(recipe, wide, "A")
+
+
+def test_the_old_digest_did_not_depend_on_what_was_in_the_family() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    longer = Recipe.resolve(replace(SIGNALS, horizon=20))
+    assert plain.counted_before({}, ())[1] == longer.counted_before({}, ())[1]
 
 
 SIGNALS = RecipeParameters(template="trading_signals")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"horizon": 20},
+        {"options": '{"label": "fixed_horizon"}'},
+        {"options": '{"fee": 0.00005000001}'},
+        {"seed": 1},
+    ],
+)
+def test_another_horizon_label_cost_or_seed_is_another_trial_of_one_question(
+    changed: dict[str, Any],
+) -> None:
+    plain, other = Recipe.resolve(SIGNALS), Recipe.resolve(replace(SIGNALS, **changed))
+    assert plain.digest() != other.digest()
+    assert plain.question == other.question == "returns"
+
+
+def test_only_where_tests_begin_and_the_name_make_no_other_recipe() -> None:
+    plain = Recipe.resolve(SIGNALS)
+    named = replace(SIGNALS, model_name="other", first_test="2010-01-01")
+    assert Recipe.resolve(named).digest() == plain.digest()
+
+
+def test_a_forecast_answers_the_question_of_its_template() -> None:
+    assert Recipe.resolve(SMALL).question == SMALL.template
 
 
 def test_an_option_of_the_decision_is_another_trial_of_the_same_family() -> None:
@@ -94,7 +132,7 @@ def test_an_option_of_the_decision_is_another_trial_of_the_same_family() -> None
     meta = Recipe.resolve(replace(SIGNALS, options='{"meta_label": true}'))
     label = {"horizon_bars": 1, "kind": "triple_barrier"}
     decided = label | {"meta_label": True, "decision": ["meta_label"]}
-    assert meta.family(decided, ["A"]) == plain.family(label, ["A"])
+    assert family(meta, decided, "A") == family(plain, label, "A")
     assert meta.digest() != plain.digest()
 
 
@@ -112,7 +150,7 @@ RECIPES: list[dict[str, Any]] = [
 def test_default_options_make_the_trial_that_none_make() -> None:
     plain = Recipe.resolve(SIGNALS)
     assert replace(plain, options={}).digest() == plain.digest()
-    assert replace(plain, options={}).family({}, ["A"]) == plain.family({}, ["A"])
+    assert family(replace(plain, options={}), {}, "A") == family(plain, {}, "A")
 
 
 def test_the_instrument_of_the_source_is_the_recipe_s_and_no_other_trial() -> None:
@@ -138,11 +176,11 @@ def test_a_cheaper_instrument_than_the_source_declares_is_refused() -> None:
         fx.declared("equity")
 
 
-def test_an_option_named_like_a_cost_replaces_it_and_makes_another_family() -> None:
+def test_an_option_named_like_a_cost_replaces_it_and_made_another_family() -> None:
     plain = Recipe.resolve(SIGNALS)
     dear = Recipe.resolve(replace(SIGNALS, options='{"fee": 0.001}'))
     assert dear.cost_spec() == plain.cost_spec() | {"fee": 0.001}
-    assert dear.family({}, ["A"]) != plain.family({}, ["A"])
+    assert family(dear, {}, "A") != family(plain, {}, "A")
 
 
 def test_each_fold_is_predicted_by_a_fit_on_its_own_training_rows(

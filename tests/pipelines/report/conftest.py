@@ -45,6 +45,9 @@ def tables(net) -> dict[str, pl.DataFrame]:
             {"logit": [-1.0, 0.0, 1.0, 2.0], "chosen_sharpe": [0.1] * 4,
              "realised_sharpe": [-0.1, 0.0, 0.1, 0.2]}
         ),
+        "choice_loss": pl.DataFrame(
+            {"chosen_sharpe": [0.1] * 4, "realised_sharpe": [-0.1, 0.0, 0.1, 0.2]}
+        ),
         "reliability": pl.DataFrame(
             {"confidence": [0.3, 0.5, 0.9], "frequency": [0.2, 0.6, 0.8], "n_rows": [50, 60, 40]}
         ),
@@ -134,13 +137,14 @@ def evidence(tables, net) -> Evidence:
     record = (
         GateRow("causality", 0.0, "<=", 1e-9, "4 cuts"),
         GateRow("edge.dsr", 0.4, ">=", 0.95, "3 trials"),
-        GateRow("edge.pbo", None, "<", 0.5, "too few trials"),
+        GateRow("edge.choice_loss", None, "<", 0.25, "too few trials"),
         GateRow("edge.coverage", None, "between", (0.88, 0.92), "no interval", applicable=False),
     )
     metrics = {
         "n_trials": 3.0,
         "deflated_sharpe": 0.4,
         "expected_max_sharpe": 0.02,
+        "choice_loss": 0.25,
         "pbo": 0.5,
         "log_loss": 1.0,
         "log_loss_prior": 1.1,

@@ -124,7 +124,7 @@ def test_refused_gates_stand_first_then_those_not_applicable(page):
     )
     assert rows == [
         ("refused", "edge.dsr"),
-        ("refused", "edge.pbo"),
+        ("refused", "edge.choice_loss"),
         ("not applicable", "edge.coverage"),
         ("passed", "causality"),
     ]

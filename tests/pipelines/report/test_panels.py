@@ -64,7 +64,7 @@ def test_the_deflated_panel_computes_psr_as_scipy_does(evidence, net):
     psr = stats.norm.cdf(sharpe * np.sqrt(len(net) - 1) / deviation)
     assert found["PSR = P(true SR > 0)"] == f"{psr:.2%}"
     assert found["DSR = P(true SR > hurdle)"] == "40.00%"
-    assert found["N, trials of the family"] == "3"
+    assert found["N, recipes tried on these data"] == "3"
     spread = np.std([0.01, -0.02, 0.03], ddof=1)
     assert f"{spread:.5f}" in found.values()
 
@@ -72,9 +72,18 @@ def test_the_deflated_panel_computes_psr_as_scipy_does(evidence, net):
 def test_the_logit_histogram_counts_every_half_once(evidence):
     without = {k: v for k, v in evidence.metrics.items() if k != "pbo"}
     blocks = trials.overfitting(replace(evidence, metrics=without))
-    assert sum(figure(blocks).data[0].y) == pytest.approx(1.0)
-    (words,) = [b.text for b in blocks if isinstance(b, Remark)]
-    assert words.startswith("PBO 50.0%: share of all halves")
+    assert sum(blocks[2].figure.data[0].y) == pytest.approx(1.0)
+    choice, ranks = [b.text for b in blocks if isinstance(b, Remark)]
+    assert choice.startswith("Choice loss 25.0%: share of winners")
+    assert ranks.startswith("PBO 50.0%: share of all halves")
+
+
+def test_below_ten_recipes_there_is_a_choice_loss_but_no_probability_of_overfitting(evidence):
+    tables = {k: v for k, v in evidence.tables.items() if k != "pbo"}
+    metrics = {k: v for k, v in evidence.metrics.items() if k not in ("pbo", "choice_loss")}
+    chart, words = trials.overfitting(replace(evidence, tables=tables, metrics=metrics))
+    assert list(chart.figure.data[0].y) == [-0.1, 0.0, 0.1, 0.2]
+    assert words.text.startswith("Choice loss 25.0%")
 
 
 def test_a_challenge_cumulates_losses_beyond_the_baseline(evidence):
@@ -140,6 +149,6 @@ def test_active_returns_of_the_table_are_not_drawn_twice(evidence, net):
 
 
 def test_a_logit_of_zero_is_drawn_among_those_below(evidence):
-    trace = figure(trials.overfitting(evidence)).data[0]
+    trace = trials.overfitting(evidence)[2].figure.data[0]
     below = [h for h, shade in zip(trace.y, trace.marker.color, strict=True) if shade == trials.RED]
     assert sum(below) == pytest.approx(0.5)

@@ -53,10 +53,10 @@ def test_the_gate_table_says_passed_or_refused_with_the_value(logged, evidence):
     assert header == ["verdict", "gate", "value", "needs", "measured how"]
     assert [row[:3] for row in rows] == [
         ["✗ refused", "edge.dsr", "0.4"],
-        ["✗ refused", "edge.pbo", "not computed"],
+        ["✗ refused", "edge.choice_loss", "not computed"],
         ["not applicable", "edge.coverage", "not computed"],
         ["✓ passed", "causality", "0"],
     ]
-    assert [row[3] for row in rows] == [">= 0.95", "< 0.5", "in [0.88, 0.92]", "<= 1e-09"]
+    assert [row[3] for row in rows] == [">= 0.95", "< 0.25", "in [0.88, 0.92]", "<= 1e-09"]
     assert [row[4] for row in rows] == ["3 trials", "too few trials", "no interval", "4 cuts"]
     assert axes.get_title() == "Gates: 1 of 4 passed"

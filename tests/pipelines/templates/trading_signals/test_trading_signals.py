@@ -10,12 +10,14 @@ from pipelines.method import labels
 from pipelines.method.calibration import softmax
 from pipelines.method.costs import EQUITY
 from pipelines.method.rows import OutOfFold
-from pipelines.recipes.selection_bias import TrialFamily, among_trials
+from pipelines.recipes.selection_bias import among_trials
+from pipelines.recipes.trial_family import TrialFamily
 from pipelines.templates import TEMPLATES
 from pipelines.templates.answer_fields import as_json
 from pipelines.templates.trading_signals.decoder import adaptive_width
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
+from registry.gates import GateRow, refusals
 from registry.trials import TrialReturns
 from tests.examples import make_labelled_rows
 
@@ -344,12 +346,15 @@ def test_skill_opens_every_gate(rows, evaluation, of_momentum):
     found = judged(rows, skilled(rows), family_of(evaluation, of_momentum))
     assert {name for name, passed in gates(found).items() if not passed} == set()
     assert found.metrics["break_even_cost"] > 0.0005
-    assert found.metrics["pbo"] < 0.1
+    assert found.metrics["choice_loss"] < 0.1
 
 
-def test_one_recipe_alone_has_no_probability_of_overfitting(evaluation):
-    refused = {gate.gate for gate in evaluation.gates if not gate.passed}
-    assert refused == {"edge.pbo"}
+def test_a_first_recipe_with_skill_opens_its_lock_alone(evaluation):
+    costs = GateRow("edge.costs", 1.0, "is", 1.0)  # of the data, not of the forecasts
+    assert refusals((*evaluation.gates, costs), "trade", "trading_signals") == ()
+    choice = next(gate for gate in evaluation.gates if gate.gate == "edge.choice_loss")
+    assert (choice.value, choice.applicable) == (None, False)
+    assert choice.note == "needs two recipes that trade; there is no choice among fewer"
 
 
 def test_meta_labels_tell_right_sides_from_wrong_ones(rows):
