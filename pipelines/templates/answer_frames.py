@@ -60,10 +60,15 @@ def struct(
 ) -> pl.Series:
     """Return a column of structs, null where `is_known` is false."""
     whole = pl.DataFrame(list(parts)).to_struct(name)
-    if is_known is None or bool(is_known.all()):
-        return whole
-    known = pl.Series(is_known)
-    return pl.select(pl.when(known).then(whole).otherwise(None).alias(name)).to_series()
+    return whole if is_known is None else known_only(whole, is_known)
+
+
+def known_only(column: pl.Series, is_known: NDArray[np.bool_]) -> pl.Series:
+    """Return a column, null where `is_known` is false."""
+    if bool(is_known.all()):
+        return column
+    known = pl.when(pl.Series(is_known)).then(column).otherwise(None)
+    return pl.select(known.alias(column.name)).to_series()
 
 
 def shares(name: str, names: Sequence[str], values: NDArray[np.float64]) -> pl.Series:

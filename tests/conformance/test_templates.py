@@ -13,6 +13,8 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipelines.architectures.hyperparameters import resolve
 from pipelines.data.bars import BarSeries
@@ -529,3 +531,50 @@ def test_answers_as_columns_are_those_of_decode(case, contract, has_earlier):
         assert [plain(row) for row in frame.to_dicts()] == [plain(answer) for answer in wanted]
         empty = (asked[0][:0], asked[1][:0], {n: v[:0] for n, v in asked[2].items()}, *asked[3:])
         assert template.decode_frame(*empty).schema == frame.schema
+
+
+def drawn_rows(case, rng, n):
+    """Scores, features and context that a model and callers may give, with gaps and extremes."""
+    at = rng.integers(0, len(case.rows), n)
+    scale = rng.choice([0.0, 1.0, 30.0, 1e4], (n, 1))
+    scores = (case.oof.scores[at] * scale).astype(np.float32)
+    X = (case.rows.X[at] * rng.choice([1.0, 20.0], (n, 1))).astype(np.float32)
+    if case.template.inputs != "texts":
+        X[rng.random(X.shape) < 0.1] = np.nan
+    context = {name: values[at].copy() for name, values in case.rows.context.items()}
+    for values in context.values():
+        values[rng.random(n) < 0.2] = np.nan
+    left_out = rng.random() < 0.2
+    return scores, X, {} if left_out and case.template.inputs == "bars" else context
+
+
+def changed_facts(decoder, rng):
+    """The decoder with other numbers where it may have others."""
+    facts = dict(decoder.facts)
+    if "threshold" in facts and "conformal" in facts:
+        facts["threshold"] = rng.choice([None, 0.0, 0.05, 0.9])
+    if "ece" in facts:
+        facts["ece"] = rng.choice([None, 0.02])
+    return replace(decoder, facts=facts)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 12))
+def test_whatever_the_rows_are_columns_hold_what_decode_says(case, contract, seed, n):
+    template, rng = case.template, np.random.default_rng(seed)
+    known = case.oof.take(case.oof.fold == 0) if rng.random() < 0.7 else case.oof.take(slice(0, 0))
+    if template.inputs == "portfolio":
+        return  # `test_measures_of_a_portfolio_are_columns`
+    decoder = changed_facts(template.fit_decoder(known, case.rows), rng)
+    refusals = () if rng.random() < 0.7 else ("edge.dsr", "edge.pbo")
+    asked = (*drawn_rows(case, rng, n), decoder, contract, refusals)
+    frame = template.decode_frame(*asked)
+    wanted = [as_json(answer) for answer in template.decode(*asked)]
+    assert frame.schema == pl.Schema(template.answer_types(contract))
+    assert [plain(row) for row in frame.to_dicts()] == [plain(answer) for answer in wanted]

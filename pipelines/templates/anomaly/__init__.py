@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.architectures import Objective
@@ -23,7 +24,7 @@ from pipelines.method.statistics import conformal_quantile
 from pipelines.method.training_range import deviations, fit_range
 from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.anomaly import quality
-from pipelines.templates.anomaly.answers import AnomalyAnswer, p_values, verdict
+from pipelines.templates.anomaly.answers import AnomalyAnswer, p_values, verdict, verdict_frame
 from pipelines.templates.anomaly.quality import AnomalyForecasts
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -138,6 +139,20 @@ class Anomaly(BarTemplate):
             verdict(float(s), float(v), row, contract.feature_names, decoder)
             for s, v, row in zip(value, variance, z, strict=True)
         ]
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the same as columns."""
+        value = scores[:, 0].astype(np.float64)
+        z, variance = deviations(features, decoder.arrays), _variance(value, decoder)
+        return verdict_frame(value, variance, z, contract.feature_names, decoder)
 
     def loss(self, rows: LabelledRows, scores: NDArray[np.float32], decoder: Decoder) -> Array:
         """Return ln v + z^2/v of the next move z in sigmas, v the variance of the score's group.

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.templates.answer_fields import Meaning
+from pipelines.templates.answer_frames import chosen, constant, known_only, numbers, struct
 from registry.decoder import Decoder
 
 Array = NDArray[np.float64]
 
 N_FEATURES = 3
 """Most unusual features that an answer names."""
+UNUSUAL = "most_unusual_features"
 TOO_FEW = "there are too few earlier out-of-fold rows for the stated rate"
 
 
@@ -89,6 +92,28 @@ def verdict(
     )
 
 
+def verdict_frame(
+    score: Array, variance: Array, z: Array, names: tuple[str, ...], decoder: Decoder
+) -> pl.DataFrame:
+    """Return the answers of `verdict` as columns, of (n,) each; `z` is (n, n_features)."""
+    facts, n_rows = decoder.facts, len(score)
+    threshold = cast(float | None, facts["threshold"])
+    known = np.full(n_rows, threshold is not None)
+    limit = np.inf if threshold is None else threshold
+    overall = float(cast(float, facts["move_variance"]))
+    return pl.DataFrame(
+        [
+            numbers("score", score),
+            known_only(pl.Series("is_anomaly", score > limit), known),
+            constant("threshold", threshold, pl.Float64(), n_rows),
+            numbers("p_value", np.where(known, p_values(score, decoder), np.nan)),
+            constant("false_alarm_rate", facts["false_alarm_rate"], pl.Float64(), n_rows),
+            numbers("move_ratio", np.where(known, np.sqrt(variance / overall), np.nan)),
+            _unusual_lists(z, names),
+        ]
+    )
+
+
 def p_values(value: Array, decoder: Decoder) -> Array:
     """Return (1 + number of earlier scores at least as large) / (n + 1).
 
@@ -100,6 +125,35 @@ def p_values(value: Array, decoder: Decoder) -> Array:
 
 
 def _unusual(z: Array, names: tuple[str, ...]) -> tuple[UnusualFeature, ...]:
-    """Return the features farthest from their training median; those not known come last."""
-    order = np.argsort(-np.nan_to_num(np.abs(z), nan=-1.0), kind="stable")[:N_FEATURES]
+    """Return the features farthest from their training median; those not known are left out."""
+    order = _farthest(z[None])[0]
     return tuple(UnusualFeature(names[i], float(z[i])) for i in order if np.isfinite(z[i]))
+
+
+def _farthest(z: Array) -> NDArray[np.intp]:
+    """Return the places of the farthest values of each row, (n, up to 3), farthest first.
+
+    Of equal ones the first; those not known come last. Finding three is quicker than sorting.
+    """
+    far = np.nan_to_num(np.abs(z), nan=-1.0)
+    rows, found = np.arange(len(far)), []
+    for _ in range(min(N_FEATURES, far.shape[1])):
+        found.append(far.argmax(axis=1))
+        far[rows, found[-1]] = -2.0
+    return np.stack(found, axis=1)
+
+
+def _unusual_lists(z: Array, names: tuple[str, ...]) -> pl.Series:
+    """Return the same as a column of lists."""
+    order = _farthest(z)
+    values = np.take_along_axis(z, order, axis=1)
+    is_known = np.isfinite(values)
+    features = chosen("feature", names, order[is_known])
+    flat = struct(UNUSUAL, [features, numbers("deviations", values[is_known])])
+    if is_known.all() and len(z):
+        return flat.reshape((len(z), order.shape[1])).arr.to_list()
+    rows = pl.Series("row", np.nonzero(is_known)[0])
+    grouped = pl.DataFrame([rows, flat]).group_by("row", maintain_order=True).agg(UNUSUAL)
+    every = pl.DataFrame({"row": np.arange(len(z))})
+    found = every.join(grouped, on="row", how="left", maintain_order="left")
+    return found[UNUSUAL].fill_null([]).cast(pl.List(flat.dtype))

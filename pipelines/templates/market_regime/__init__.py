@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.architectures import Objective
@@ -22,7 +23,7 @@ from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.market_regime import quality
-from pipelines.templates.market_regime.answers import MarketRegimeAnswer, regime
+from pipelines.templates.market_regime.answers import MarketRegimeAnswer, regime, regime_frame
 from pipelines.templates.market_regime.quality import (
     RegimeForecasts,
     most_probable,
@@ -133,6 +134,19 @@ class MarketRegime(BarTemplate):
         p = probabilities(scores)
         names = regime_names(p.shape[1])
         return [regime(row, names, decoder) for row in p]
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the same as columns."""
+        p = probabilities(scores)
+        return regime_frame(p, regime_names(p.shape[1]), decoder)
 
     def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:
         """Return the names of the states."""

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.templates.answer_fields import Meaning
+from pipelines.templates.answer_frames import chosen, constant, numbers, shares
 from registry.decoder import Decoder
 
+Array = NDArray[np.float64]
+
+AFTER = ("volatility_annualised", "expected_volatility_annualised", "expected_duration_bars")
+TRANSITIONS = "transition_probabilities"
 NO_EARLIER = "there are no earlier out-of-fold rows"
 
 
@@ -80,3 +86,38 @@ def regime(p: NDArray[np.float64], names: tuple[str, ...], decoder: Decoder) -> 
         same_day_action=False,
         acts_from="next_bar",
     )
+
+
+def regime_frame(p: Array, names: tuple[str, ...], decoder: Decoder) -> pl.DataFrame:
+    """Return the answers of `regime` as columns; `p` is (n, n_states)."""
+    n_rows, state = len(p), p.argmax(axis=1)
+    return pl.DataFrame(
+        [
+            chosen("regime", names, state),
+            pl.Series("state", state, pl.Int64()),
+            constant("n_states", len(names), pl.Int64(), n_rows),
+            shares("probabilities", names, p),
+            *_after(p, state, names, decoder),
+            constant("same_day_action", False, pl.Boolean(), n_rows),
+            constant("acts_from", "next_bar", pl.String(), n_rows),
+        ]
+    )
+
+
+def _after(
+    p: Array, state: NDArray[np.intp], names: tuple[str, ...], decoder: Decoder
+) -> list[pl.Series]:
+    """Return what followed each state on earlier rows; nulls without any."""
+    if decoder.facts["n_states"] is None:
+        mapping = pl.Struct([pl.Field(name, pl.Float64()) for name in names])
+        kinds = dict.fromkeys(AFTER, cast(pl.DataType, pl.Float64())) | {TRANSITIONS: mapping}
+        return [constant(name, None, kind, len(p)) for name, kind in kinds.items()]
+    arrays, year = decoder.arrays, cast(float, decoder.facts["bars_per_year"])
+    mean, variance = arrays["mean"], arrays["variance"]
+    spread = (p * (variance + (mean - (p @ mean)[:, None]) ** 2)).sum(axis=1)
+    return [
+        numbers("volatility_annualised", np.sqrt(variance * year)[state]),
+        numbers("expected_volatility_annualised", np.sqrt(spread * year)),
+        numbers("expected_duration_bars", arrays["duration"][state]),
+        shares(TRANSITIONS, names, arrays["transition"][state]),
+    ]

@@ -37,6 +37,7 @@ from pipelines.templates.sentiment.answers import (
     POSITIVE,
     SentimentAnswer,
     opinion,
+    opinion_frame,
 )
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
@@ -147,10 +148,25 @@ class Sentiment(Template):
         probabilities = calibrated(scores, decoder)
         known = _known_words(features, contract.feature_set)
         coverage = context.get("coverage", np.full(len(scores), np.nan))
+        counts = [None] * len(scores) if known is None else known.tolist()
         return [
             opinion(row, share, count, decoder)
-            for row, share, count in zip(probabilities, coverage, known, strict=True)
+            for row, share, count in zip(probabilities, coverage, counts, strict=True)
         ]
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the same as columns."""
+        known = _known_words(features, contract.feature_set)
+        coverage = context.get("coverage", np.full(len(scores), np.nan))
+        return opinion_frame(calibrated(scores, decoder), coverage, known, decoder)
 
     def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:
         """Return the classes."""
@@ -208,10 +224,9 @@ def read_labels(values: pl.Series, spec: Mapping[str, Json], where: str) -> Arra
     return np.asarray(found, dtype=np.float64)
 
 
-def _known_words(features: NDArray[np.float32], feature_set: str) -> list[int | None]:
-    if feature_set == "tokens":
-        return [None] * len(features)
-    return [int(count) for count in features[:, KNOWN_WORDS]]
+def _known_words(features: NDArray[np.float32], feature_set: str) -> NDArray[np.int64] | None:
+    """Return the words of each text that the lexicon knows, (n,); None where nobody counts them."""
+    return None if feature_set == "tokens" else features[:, KNOWN_WORDS].astype(np.int64)
 
 
 TEMPLATE = Sentiment()

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.templates.answer_fields import Meaning
+from pipelines.templates.answer_frames import chosen, constant, known_only, numbers, shares
 from registry.decoder import Decoder
 
 Class = Literal["negative", "neutral", "positive"]
@@ -78,4 +80,35 @@ def opinion(
         known_words=known,
         coverage=None if np.isnan(coverage) else float(coverage),
         abstained=None if knows else NO_WORDS,
+    )
+
+
+def opinion_frame(
+    rows: NDArray[np.float64],
+    coverage: NDArray[np.float64],
+    known: NDArray[np.int64] | None,
+    decoder: Decoder,
+) -> pl.DataFrame:
+    """Return the answers of `opinion` as columns.
+
+    Args:
+        rows: calibrated probabilities, (n, 3).
+        coverage: (n,), NaN where nobody says.
+        known: words of the lexicon, (n,); None where that is not known.
+    """
+    n_rows = len(rows)
+    knows = np.ones(n_rows, np.bool_) if known is None else (known > 0) | (coverage != 0)
+    best = np.where(knows, rows.argmax(axis=1), NEUTRAL)
+    words = constant("known_words", None, pl.Int64(), n_rows)
+    return pl.DataFrame(
+        [
+            numbers("score", np.where(knows, rows[:, POSITIVE] - rows[:, NEGATIVE], 0.0)),
+            chosen("class", CLASSES, best),
+            numbers("confidence", np.where(knows, rows[np.arange(n_rows), best], np.nan)),
+            known_only(shares("probabilities", CLASSES, rows), knows),
+            constant("ece", decoder.facts["ece"], pl.Float64(), n_rows),
+            words if known is None else pl.Series("known_words", known, pl.Int64()),
+            numbers("coverage", coverage),
+            known_only(constant("abstained", NO_WORDS, pl.String(), n_rows), ~knows),
+        ]
     )

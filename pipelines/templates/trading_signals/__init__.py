@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import numpy as np
+import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -32,6 +33,7 @@ from pipelines.method.strategy import decisions
 from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.classes.decoder import calibrated
 from pipelines.templates.trading_signals.answers import TradingSignalsAnswer, signal_answers
+from pipelines.templates.trading_signals.columns import signal_frame
 from pipelines.templates.trading_signals.decoder import (
     LEVEL,
     adaptive_width,
@@ -158,6 +160,20 @@ class TradingSignals(BarTemplate):
         sigma = context.get("sigma", np.full(len(scores), np.nan))
         reading = read_scores(scores, features, sigma, decoder)
         return signal_answers(reading, context, decoder, contract, refusals)
+
+    def decode_frame(
+        self,
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+        context: Arrays,
+        decoder: Decoder,
+        contract: ModelContract,
+        refusals: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Return the same as columns."""
+        sigma = context.get("sigma", np.full(len(scores), np.nan))
+        reading = read_scores(scores, features, sigma, decoder)
+        return signal_frame(reading, context, decoder, contract, refusals)
 
     def names_in_answers(self, contract: ModelContract) -> tuple[str, ...]:
         """Return the classes."""

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 Signal = Literal["SELL", "HOLD", "BUY"]
 Abstained = Literal["no_edge", "below_threshold", "low_meta_confidence", "out_of_distribution"]
 GIVEN = "the signal is another one"
+NO_THRESHOLD = "no threshold earned anything net of costs on earlier out-of-fold rows"
 NO_PRICE = "the newest close is not known"
 NO_WIDTH = "close or sigma is not known, or there are no conformal scores yet"
 
@@ -170,6 +171,29 @@ def signal_answers(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Numbers of the answers of a reading, (n,) each; NaN where not known."""
+
+    price: Array
+    expected: Array
+    sigma: Array
+    interval: tuple[Array, Array]
+    adaptive: tuple[Array, Array]
+
+
+def numbers_of(reading: Reading, context: Mapping[str, Array], decoder: Decoder) -> Numbers:
+    """Return what answers hold beside the reading; the same for one row alone."""
+    n, p, value = len(reading.edge), reading.probabilities, decoder.arrays["class_return"]
+    unknown = np.full(n, np.nan)
+    close, sigma = context.get("close", unknown), context.get("sigma", unknown)
+    with np.errstate(all="ignore"):
+        expected = p[:, 0] * value[0] + p[:, 1] * value[1] + p[:, 2] * value[2]
+        price = close * np.exp(expected)
+    split = _ends(price, sigma, cast(float | None, decoder.facts["conformal"]))
+    return Numbers(price, expected, sigma, split, _ends(price, sigma, adaptive_width(decoder)))
+
+
 class _Row(NamedTuple):
     """Numbers of one row; NaN where not known, `meta` None without meta-labels."""
 
@@ -185,33 +209,31 @@ class _Row(NamedTuple):
 
 
 def _rows(reading: Reading, context: Mapping[str, Array], decoder: Decoder) -> Iterator[_Row]:
-    """Yield the numbers of each row, computed for all rows together; the same for one alone."""
-    n, p, value = len(reading.edge), reading.probabilities, decoder.arrays["class_return"]
-    unknown = np.full(n, np.nan)
-    close, sigma = context.get("close", unknown), context.get("sigma", unknown)
-    with np.errstate(all="ignore"):
-        expected = p[:, 0] * value[0] + p[:, 1] * value[1] + p[:, 2] * value[2]
-        price = close * np.exp(expected)
+    """Yield the numbers of each row, computed for all rows together."""
+    found = numbers_of(reading, context, decoder)
     return map(
         _Row,
-        p.tolist(),
+        reading.probabilities.tolist(),
         reading.seen.score.tolist(),
         reading.seen.feature.tolist(),
-        repeat(None, n) if reading.meta is None else reading.meta.tolist(),
-        price.tolist(),
-        expected.tolist(),
-        sigma.tolist(),
-        _ends(price, sigma, cast(float | None, decoder.facts["conformal"])),
-        _ends(price, sigma, adaptive_width(decoder)),
+        repeat(None, len(reading.edge)) if reading.meta is None else reading.meta.tolist(),
+        found.price.tolist(),
+        found.expected.tolist(),
+        found.sigma.tolist(),
+        _pairs(found.interval),
+        _pairs(found.adaptive),
     )
 
 
-def _ends(price: Array, sigma: Array, width: float | None) -> Iterator[tuple[float, float]]:
-    """Yield the ends of each row's interval, `width` sigmas around its price."""
+def _ends(price: Array, sigma: Array, width: float | None) -> tuple[Array, Array]:
+    """Return the ends of each row's interval, `width` sigmas around its price."""
     with np.errstate(all="ignore"):
         half = sigma * (np.nan if width is None else width)
-        lower, upper = price * np.exp(-half), price * np.exp(half)
-    return zip(lower.tolist(), upper.tolist(), strict=True)
+        return price * np.exp(-half), price * np.exp(half)
+
+
+def _pairs(ends: tuple[Array, Array]) -> Iterator[tuple[float, float]]:
+    return zip(ends[0].tolist(), ends[1].tolist(), strict=True)
 
 
 def _abstention(
@@ -224,18 +246,23 @@ def _abstention(
     """Return the code and the reason for HOLD; None twice when a signal may be given."""
     outside = _outside(far)
     if refusals:
-        shut = f"the trade lock is shut by {len(refusals)} gates"
+        shut = shut_by(refusals)
         return "no_edge", f"{shut}; {outside}" if outside else shut
     if outside:
         return "out_of_distribution", outside
     if threshold is None:
-        return "no_edge", "no threshold earned anything net of costs on earlier out-of-fold rows"
+        return "no_edge", NO_THRESHOLD
     if meta is not None and not meta > ACCEPTED:
         shown = f"{meta:.4f}" if isfinite(meta) else "unknown"
         return "low_meta_confidence", f"P(right net of costs) is {shown}, needs > {ACCEPTED}"
     if abs(edge) <= threshold:
         return "below_threshold", f"|P(BUY) - P(SELL)| = {abs(edge):.4f} <= {threshold:.4f}"
     return None, None
+
+
+def shut_by(refusals: Sequence[str]) -> str:
+    """Say that the trade lock is shut."""
+    return f"the trade lock is shut by {len(refusals)} gates"
 
 
 def _outside(far: Remoteness) -> str | None:
