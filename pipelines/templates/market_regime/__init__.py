@@ -4,8 +4,8 @@ An unsupervised architecture gives each row log weights of K states, in order of
 Their softmax are filtered probabilities: nothing after the row is used. Earlier out-of-fold rows
 give each state its meaning: mean and variance of the next bar's log return, how states follow each
 other, how long they last. A decision on the state of a close can be filled in the next bar at the
-earliest. Judged by the one-step predictive density sum_k p_k N(r; m_k, v_k) against one Gaussian
-per symbol (`pipelines/templates/market_regime/quality.py`).
+earliest. Judged by the one-step predictive density sum_k p_k N(r; m_k, v_k) against that of an EWMA
+volatility filter (`pipelines/templates/market_regime/quality.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.method import labels
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
+from pipelines.method.variance_models import best_scale
 from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.market_regime import quality
 from pipelines.templates.market_regime.answers import MarketRegimeAnswer, regime, regime_frame
@@ -39,6 +40,9 @@ Array = NDArray[np.float64]
 PRIOR_ROWS = 20.0
 """Each state's moments are mixed with this many rows of the pooled ones, so that a rare state has
 no extreme density."""
+FILTERED = "filtered_variance"
+"""Outcome that holds the EWMA(0.94) of squared log returns, known at t0: for judging, never an
+input."""
 LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -86,9 +90,12 @@ class MarketRegime(BarTemplate):
         return {"log_return": labels.log_returns(series.close)}
 
     def label(self, series: BarSeries, context: Arrays, spec: Mapping[str, Json]) -> Labels:
-        """Return the log return of the next bar."""
-        y = labels.later(context["log_return"], 1)
-        return Labels(y, np.where(np.isfinite(y), labels.end_times(series.timestamp, 1), -1), {})
+        """Return the log return of the next bar; bars without an EWMA variance have none."""
+        filtered = labels.ewma_variance(series.close)
+        known = np.isfinite(filtered)
+        y = np.where(known, labels.later(context["log_return"], 1), np.nan)
+        t1 = np.where(np.isfinite(y), labels.end_times(series.timestamp, 1), -1)
+        return Labels(y, t1, {FILTERED: filtered})
 
     def target(self, y: Array, context: Arrays) -> tuple[Array, NDArray[np.bool_]]:
         """Return the newest known log return, by whose variance states are ordered."""
@@ -99,8 +106,9 @@ class MarketRegime(BarTemplate):
         """Fit what follows each state on earlier out-of-fold rows.
 
         Arrays: `mean`, `variance` of the next log return, `duration` in bars, (n_states,), and
-        `transition` (n_states, n_states); empty while there are no earlier rows. Facts: the
-        one-state Gaussian of each symbol of the training rows, and of all together.
+        `transition` (n_states, n_states); empty while there are no earlier rows. Facts: mean and
+        variance of each symbol of the training rows and of all together, and the constant that
+        suits the EWMA variance best there.
         """
         known = known_to(training, oof)
         facts: dict[str, Json] = {
@@ -108,6 +116,7 @@ class MarketRegime(BarTemplate):
             "bars_per_year": bars_per_year(training.t0, training.symbol),
             "one_state": cast(Json, _moments(training.y)),
             "one_state_of": cast(Json, _moments_per_symbol(training)),
+            "filter_scale": _filter_scale(training, _means_by_row(training)),
             "n_calibration_rows": len(known.rows),
         }
         if not len(known.rows):
@@ -164,16 +173,22 @@ class MarketRegime(BarTemplate):
         return np.asarray(-np.logaddexp.reduce(log_p + density, axis=1), dtype=np.float64)
 
     def baseline_loss(self, rows: LabelledRows, decoder: Decoder | None = None) -> Array:
-        """Return -log N(r; m, v) with each symbol's moments in the training rows, or in `rows`.
+        """Return -log N(r; m, c v) with the EWMA variance v that was known at the row.
 
-        A symbol that the training rows do not have takes the moments of all.
+        The mean m of each symbol and the constant c are those of the training rows, or of `rows`. A
+        symbol that the training rows do not have takes the mean of all. The decoder of a version
+        that was judged by its symbols' own variances has no c; v is then that.
         """
-        pooled, of = _moments(rows.y), _moments_per_symbol(rows)
-        if decoder is not None:
-            pooled = cast(list[float], decoder.facts["one_state"])
-            of = cast(dict[str, list[float]], decoder.facts["one_state_of"])
-        mean, variance = np.array([of.get(name, pooled) for name in rows.symbols]).T
-        return -_log_normal(rows.y, mean[rows.symbol], variance[rows.symbol])
+        if decoder is None:
+            mean = _means_by_row(rows)
+            scale = _filter_scale(rows, mean)
+            return -_log_normal(rows.y, mean, scale * rows.outcome[FILTERED])
+        pooled = cast(list[float], decoder.facts["one_state"])
+        of = cast(dict[str, list[float]], decoder.facts["one_state_of"])
+        mean, variance = _by_row(rows, of, pooled)
+        if "filter_scale" in decoder.facts:
+            variance = cast(float, decoder.facts["filter_scale"]) * rows.outcome[FILTERED]
+        return -_log_normal(rows.y, mean, variance)
 
     def evaluate(
         self,
@@ -207,6 +222,24 @@ def _moments(returns: Array) -> list[float]:
 def _moments_per_symbol(rows: LabelledRows) -> dict[str, list[float]]:
     there = np.unique(rows.symbol)
     return {rows.symbols[k]: _moments(rows.y[rows.symbol == k]) for k in there}
+
+
+def _means_by_row(rows: LabelledRows) -> Array:
+    """Return the mean of each row's symbol in these rows, (n,)."""
+    return _by_row(rows, _moments_per_symbol(rows), _moments(rows.y))[0]
+
+
+def _by_row(
+    rows: LabelledRows, of: Mapping[str, list[float]], pooled: list[float]
+) -> tuple[Array, Array]:
+    """Return mean and variance of each row's symbol, (n,) each."""
+    mean, variance = np.array([of.get(name, pooled) for name in rows.symbols]).T
+    return mean[rows.symbol], variance[rows.symbol]
+
+
+def _filter_scale(rows: LabelledRows, mean: Array) -> float:
+    """Return the constant that suits the EWMA variance best."""
+    return best_scale((rows.y - mean) ** 2, rows.outcome[FILTERED])
 
 
 def _state_moments(returns: Array, p: Array) -> tuple[Array, Array]:

@@ -1,9 +1,10 @@
 """How market regimes are judged: whether the state tells the next bar's return distribution.
 
-The log score of the one-step predictive density is compared, per date over symbols, with that
-of one Gaussian per symbol fitted on the same training slice. States that only
-look plausible in hindsight lose here: their probabilities are filtered, and their moments come from
-earlier rows.
+The log score of the one-step predictive density is compared, per date over symbols, with that of an
+EWMA volatility filter scaled on the same training slice: a Gaussian that knows how much the market
+moved lately. That volatility changes is no news, so a Gaussian of one variance is no rival. States
+that only look plausible in hindsight lose here: their probabilities are filtered, and their moments
+come from earlier rows.
 """
 
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def judge(rows: LabelledRows, forecasts: RegimeForecasts, bars_per_year: float) 
     test = diebold_mariano(forecasts.baseline, forecasts.model, rows.t0)
     gain = test.z
     note = (
-        "log predictive density of the next return minus that of one Gaussian per symbol, per "
+        "log predictive density of the next return minus that of an EWMA volatility filter, per "
         f"date: {test.note}; {int(judged.sum())} rows with earlier folds"
     )
     lengths = _run_lengths(rows, state, forecasts.fold)
@@ -83,7 +84,7 @@ def judge(rows: LabelledRows, forecasts: RegimeForecasts, bars_per_year: float) 
     if judged.any():
         metrics |= {
             "log_likelihood": -float(forecasts.model[judged].mean()),
-            "log_likelihood_one_state": -float(forecasts.baseline[judged].mean()),
+            "log_likelihood_ewma_filter": -float(forecasts.baseline[judged].mean()),
         }
     if gain is not None:
         metrics["t_predictive_likelihood"] = gain
@@ -166,11 +167,11 @@ def _per_year(
         {
             "timestamp": pl.Series(rows.t0[judged]).cast(TIMESTAMP),
             "regimes": -forecasts.model[judged],
-            "one_state": -forecasts.baseline[judged],
+            "ewma_filter": -forecasts.baseline[judged],
         }
     )
     means = frame.group_by(pl.col("timestamp").dt.year().alias("year")).agg(
-        pl.col("regimes", "one_state").mean()
+        pl.col("regimes", "ewma_filter").mean()
     )
     long = means.unpivot(index="year", variable_name="model", value_name="log_likelihood")
     return long.sort("year", "model")

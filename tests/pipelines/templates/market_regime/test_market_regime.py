@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from pipelines.method.labels import ewma_mean
 from pipelines.method.rows import OutOfFold
 from pipelines.templates import TEMPLATES
 from pipelines.templates.market_regime.quality import regime_names, state_paths
@@ -26,6 +27,9 @@ def market(n_dates=1500, seed=0, n_symbols=2):
     chain = np.repeat(states, n_symbols)
     deviation = np.where(chain == 1, 0.03, 0.008)
     y = deviation * rng.standard_normal(len(chain))
+    past = np.vstack([np.zeros(n_symbols), y.reshape(n_dates, n_symbols)[:-1]]) ** 2
+    filtered = np.column_stack([ewma_mean(np.append(np.nan, column))[1:] for column in past.T])
+    outcome = {"filtered_variance": np.where(np.isfinite(filtered), filtered, 1e-4).ravel()}
     context = {"log_return": y}
     target, fit = TEMPLATE.target(y, context)
     t0 = np.repeat(np.arange(n_dates) * DAY, n_symbols)
@@ -34,6 +38,7 @@ def market(n_dates=1500, seed=0, n_symbols=2):
         y=y,
         target=target,
         context=context,
+        outcome=outcome,
         symbol=np.tile(np.arange(n_symbols, dtype=np.int32), n_dates),
         symbols=("A", "B")[:n_symbols],
         t0=t0,
@@ -78,14 +83,30 @@ def test_loss_is_minus_the_log_of_the_mixture_density():
     np.testing.assert_allclose(TEMPLATE.loss(rows, scores, decoder), -np.log(density), rtol=1e-9)
 
 
-def test_the_baseline_is_one_gaussian_per_symbol_of_the_training_rows():
+def test_the_baseline_is_a_gaussian_with_the_scaled_ewma_variance():
     rows, chain = market()
     decoder = TEMPLATE.fit_decoder(
         OutOfFold(rows, log_weights(chain), np.zeros(len(rows), dtype=np.int64)), rows
     )
+    of_b, filtered = rows.symbol == 1, rows.outcome["filtered_variance"]
+    scale = decoder.facts["filter_scale"]
+    centred = rows.y - np.where(of_b, rows.y[of_b].mean(), rows.y[~of_b].mean())
+    assert scale == pytest.approx(np.minimum(centred**2 / filtered, 50).mean())
+    expected = -norm.logpdf(centred, 0, np.sqrt(scale * filtered))
+    np.testing.assert_allclose(TEMPLATE.baseline_loss(rows, decoder), expected, rtol=1e-9)
+    np.testing.assert_allclose(TEMPLATE.baseline_loss(rows), expected, rtol=1e-9)
+
+
+def test_a_version_judged_by_one_gaussian_per_symbol_keeps_that_baseline():
+    rows, chain = market()
+    decoder = TEMPLATE.fit_decoder(
+        OutOfFold(rows, log_weights(chain), np.zeros(len(rows), dtype=np.int64)), rows
+    )
+    facts = {name: fact for name, fact in decoder.facts.items() if name != "filter_scale"}
     of_b = rows.symbol == 1
     expected = -norm.logpdf(rows.y[of_b], rows.y[of_b].mean(), rows.y[of_b].std())
-    np.testing.assert_allclose(TEMPLATE.baseline_loss(rows, decoder)[of_b], expected, rtol=1e-9)
+    found = TEMPLATE.baseline_loss(rows, Decoder(facts, decoder.arrays))[of_b]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_without_earlier_rows_the_density_is_the_baseline_and_a_state_means_nothing(contract_of):
@@ -128,8 +149,31 @@ def test_states_that_tell_the_variance_pass():
     rows, chain = market()
     found = judged(rows, log_weights(chain))
     assert found.gates[0].passed
-    assert found.metrics["t_predictive_likelihood"] > 5
+    assert found.metrics["t_predictive_likelihood"] > 4
     assert found.metrics["volatility_ratio"] == pytest.approx(0.03 / 0.008, rel=0.15)
+
+
+def test_states_that_tell_no_more_than_recent_volatility_are_refused():
+    """They beat one Gaussian per symbol by far, as anything does that knows recent volatility."""
+    rows, _ = market()
+    filtered = rows.outcome["filtered_variance"]
+    found = judged(rows, log_weights((filtered > np.median(filtered)).astype(int), 0.8))
+    assert not found.gates[0].passed
+    density = -norm.logpdf(rows.y, rows.y.mean(), rows.y.std()).mean()
+    assert -found.metrics["log_likelihood"] < density - 0.05
+
+
+def test_the_filter_knows_nothing_of_the_bar_that_it_is_judged_on(make_series):
+    series = make_series(120)
+    cut = series.slice(0, 80)
+    whole, past = (
+        TEMPLATE.label(s, TEMPLATE.context(s), SPEC).outcome["filtered_variance"]
+        for s in (series, cut)
+    )
+    np.testing.assert_array_equal(whole[:80], past)
+    labels = TEMPLATE.label(series, TEMPLATE.context(series), SPEC)
+    assert (np.isfinite(labels.y) == (labels.t1 >= 0)).all()
+    assert np.isfinite(labels.outcome["filtered_variance"][np.isfinite(labels.y)]).all()
 
 
 def test_states_that_tell_nothing_are_refused():
