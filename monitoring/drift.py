@@ -9,7 +9,7 @@ replayed in one process, because importing Evidently takes seconds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from monitoring import outcomes, quality, reports
 from monitoring.drift_run import DriftRun
 from monitoring.outcomes import latest, new_labelled_times, per_time, realised
-from monitoring.performance import realised_performance, validated_excess
+from monitoring.performance import RECENT_BARS, realised_performance, validated_excess
 from monitoring.prediction_log import read_predictions
 from monitoring.references import References
 from monitoring.reported_outcomes import read_reported, realised_as_reported
@@ -28,7 +28,10 @@ from monitoring.reports import DriftReport, Verdict
 from monitoring.retraining import Resources, advance
 from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings
-from monitoring.windows import window_ends, window_start
+from monitoring.triggers import JUDGED
+from monitoring.triggers.data_drift import TRIGGER as DATA_DRIFT
+from monitoring.triggers.performance import TRIGGER as PERFORMANCE
+from monitoring.windows import is_apart, window_ends, window_start
 from pipelines import progress
 from pipelines.data.bars import Bars, to_microseconds
 from pipelines.data.sources.store import BarStore
@@ -174,11 +177,11 @@ def judge_window(
     if not quality.failures(checks):
         checks = (*checks, *quality.check_window(current, watched.references.panel))
     verdict, share, columns = _verdict(watched, current, checks)
-    expected = validated_excess(watched.version.record, template.excess_gate)
+    validated = validated_excess(watched.version.record, template.excess_gate)
     performance = realised_performance(
         per_time(watched.realised),
         end,
-        expected,
+        validated,
         settings.performance_fall,
         watched.version.contract.horizon_bars,
     )
@@ -207,7 +210,8 @@ def _judge_and_save(
     Returns:
         None when the window was judged before.
     """
-    report = run.signed(judge_window(watched, end, resources.settings))
+    judged = judge_window(watched, end, resources.settings)
+    report = run.signed(_with_counts(judged, watched, resources.engine))
     with resources.engine.begin() as connection:
         if not reports.save(connection, report):
             return None
@@ -229,6 +233,24 @@ def _judge_and_save(
     share = "-" if report.drifted_share is None else f"{report.drifted_share:.2f}"
     print(f"{end:%F %H:%M}  {report.verdict:10}  share {share}  {state}", flush=True)
     return report
+
+
+def _with_counts(report: DriftReport, watched: MonitoredVersion, engine: sa.Engine) -> DriftReport:
+    """Return the report with the triggers whose k-of-n rule counts its window."""
+    labelled = per_time(watched.realised)["known_at"].sort().to_list()
+    length = watched.references.profile.window_bars
+    spans: list[tuple[str, Sequence[datetime], int]] = []
+    if report.verdict in JUDGED:
+        spans.append((DATA_DRIFT.name, watched.times, length))
+    if report.performance["fell"] is not None:
+        spans.append((PERFORMANCE.name, labelled, RECENT_BARS))
+    end, key = report.window_end, (report.model_id, report.number)
+    named: list[Json] = []
+    for name, times, n in spans:
+        earlier = reports.last_counted(engine, *key, name, end)
+        if earlier is None or is_apart(times, n, earlier, end):
+            named.append(name)
+    return replace(report, performance={**report.performance, "counts_for": named})
 
 
 def _ends(

@@ -13,7 +13,8 @@ from mlflow.entities import Metric
 
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import Level, count_windows
+from monitoring.triggers import counted
+from monitoring.triggers.data_drift import TRIGGER as DATA_DRIFT
 from pipelines.stage import say_what_run_is
 
 ABOUT_WINDOWS = """Windows of the prediction log against the version's training data.
@@ -74,10 +75,15 @@ class DriftRun:
 
 
 def _confirmed(judged: list[DriftReport], settings: MonitoringSettings) -> list[int]:
-    """Return the places of the windows at which the k-of-n rule is met."""
-    drifted = [report.verdict == "drift" for report in judged]
-    levels = [count_windows(drifted[: i + 1], settings) for i in range(len(judged))]
-    return [i for i, level in enumerate(levels) if level is Level.CONFIRMED]
+    """Return the places of the counted windows at which the k-of-n rule is met."""
+    found = []
+    for i, report in enumerate(judged):
+        last = counted(judged[: i + 1], DATA_DRIFT.name, settings)
+        drifted = [r.verdict == "drift" for r in last]
+        is_met = report.verdict == "drift" and sum(drifted) >= settings.drift_windows_needed
+        if is_met and report.counts_for(DATA_DRIFT.name):
+            found.append(i)
+    return found
 
 
 def _draw(

@@ -333,8 +333,8 @@ def _version_reports(
     resources: Resources, model_id: str, number: int, until: datetime | None
 ) -> VersionReports | None:
     """Read what triggers judge; None while no window of the version was judged."""
-    count = resources.settings.drift_windows_of
-    found = reports.newest(resources.engine, model_id, number, limit=count, until=until)
+    count, names = resources.settings.drift_windows_of, tuple(TRIGGERS)
+    found = reports.counting(resources.engine, model_id, number, names, count, until=until)
     if not found:
         return None
     version = resources.registry.get(model_id, number)

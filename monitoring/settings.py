@@ -47,10 +47,15 @@ class MonitoringSettings(BaseSettings):
     drift_min_rows: int = Field(
         default=30, gt=1, description="Fewer logged rows in a window give no verdict."
     )
-    drift_windows_of: int = Field(default=5, gt=0, description="n of the k-of-n rule.")
+    drift_windows_of: int = Field(
+        default=5, gt=0, description="n of the k-of-n rule, of windows that share less than half."
+    )
     drift_windows_needed: int = Field(default=2, gt=0, description="k of the k-of-n rule.")
     performance_fall: float = Field(
-        default=0.05, gt=0, description="Loss above the validation loss that counts as a fall."
+        default=0.5,
+        gt=0,
+        description="Standard deviations of validation's means over 63 bar times by which the "
+        "excess loss must exceed the validated one for a fall.",
     )
     retrain_enabled: bool = Field(
         default=True, description="The kill switch: false enqueues no retraining run."

@@ -3,8 +3,12 @@
 A window is the newest `length` bar times up to its end. Ends follow each other by a fixed number of
 bar times, so that judging every day or once a year finds the same windows. The first end is the
 `start` asked for, else the first time with a whole window before it.
+
+Windows a few bars apart are nearly the same window. So for the k-of-n rule only those count that
+share less than half of their bar times with the one counted before them (`is_apart`).
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -39,3 +43,13 @@ def window_ends(
 def window_start(times: Sequence[datetime], length: int, end: datetime) -> datetime:
     """Return the first bar time of the window that ends at `end`."""
     return times[times.index(end) - length + 1]
+
+
+def is_apart(times: Sequence[datetime], length: int, earlier: datetime, end: datetime) -> bool:
+    """Return whether windows of `length` bar times share less than half of them.
+
+    Args:
+        times: distinct bar times, ascending; those before the earlier window may be missing.
+        earlier, end: the ends of the two windows.
+    """
+    return bisect_right(times, end) - bisect_right(times, earlier) > length // 2

@@ -25,6 +25,7 @@ from pipelines.recipes.candidate import Candidate, load_candidate
 from pipelines.recipes.causality import worse
 from pipelines.recipes.challenge import Challenge, challenge
 from pipelines.recipes.combinatorial import judge_paths
+from pipelines.recipes.excess import validated_excess_row
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.recipe import fit_decoders
 from pipelines.recipes.registered import registered_candidate
@@ -128,6 +129,8 @@ def evaluate(candidate: Candidate, engine: sa.Engine) -> Evaluation:
     spec, interval = dataset.label_spec, candidate.contract.interval
     oof = with_rivals(candidate.oof, recipe, dataset)
     alone = recipe.template.evaluate(oof, decoders, spec, interval)
+    excess = validated_excess_row(recipe.template, oof, decoders, recipe.horizon_bars)
+    alone = replace(alone, gates=(*alone.gates, excess))
     return among_trials(alone, count_trial(candidate, alone, engine))
 
 

@@ -180,6 +180,11 @@ EXCESS = Requirement("quality.loss_vs_baseline", "<", 0.0)
 RIVAL_MARGIN = 0.02
 """Of ln f + rv/f: how much worse than a classical rival a model of volatility may be, by the upper
 bound of the mean difference."""
+VALIDATED_EXCESS = "monitoring.excess"
+"""Row of every record that says what later losses are compared with; no lock needs it."""
+EXCESS_BARS = 63
+"""Times whose mean excess loss monitoring looks at."""
+
 VOLATILITY_FORECAST = TemplateGates(
     serve=(
         Requirement("quality.dm_ewma", "<", SIGNIFICANT),

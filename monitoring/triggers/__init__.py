@@ -6,11 +6,12 @@ Extension point: one file per trigger here, one line in `TRIGGERS`, one line in 
 Guarantees of every trigger:
 - `judge` is a pure function of what it is given and never raises on real reports;
 - without reports it is calm;
-- a window without a verdict, or of bad data, never counts for it;
+- a window without a verdict, or of bad data, never counts for it, and while it is the newest one
+  nothing is confirmed;
 - its reason is one line that names the numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -42,8 +43,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VersionReports:
-    """One version and its newest drift reports, oldest first: what a trigger judges.
+    """One version and its drift reports, oldest first: what a trigger judges.
 
+    `reports` are the newest one and those that count for a trigger (`DriftReport.counts_for`).
     `now` is the time on the clock that RETRAIN_CLOCK names.
     """
 
@@ -74,17 +76,27 @@ TRIGGERS: Catalog[Trigger] = Catalog(
 )
 
 
-def count_windows(violating: Sequence[bool], settings: MonitoringSettings) -> Level:
-    """Return the level of the k-of-n rule.
+def counted(
+    reports: Sequence[DriftReport], trigger: str, settings: MonitoringSettings
+) -> list[DriftReport]:
+    """Return the newest n reports that count for a trigger, oldest first."""
+    return [r for r in reports if r.counts_for(trigger)][-settings.drift_windows_of :]
 
-    CONFIRMED: k of the last n windows violate, the newest among them. SUSPECT: some of the last n
-    violate, but the rule is not met.
 
-    Args:
-        violating: one entry per window, oldest first.
+def count_windows(
+    version: VersionReports,
+    trigger: str,
+    violates: Callable[[DriftReport], bool],
+    settings: MonitoringSettings,
+) -> Level:
+    """Return the level of a trigger's k-of-n rule.
+
+    CONFIRMED: k of the newest n counted windows violate, the newest of them among them. SUSPECT:
+    some violate, but the rule is not met, or the newest window of all had no good data.
     """
-    last = list(violating)[-settings.drift_windows_of :]
-    if not any(last):
+    violating = [violates(report) for report in counted(version.reports, trigger, settings)]
+    if not any(violating):
         return Level.CALM
-    confirmed = last[-1] and sum(last) >= settings.drift_windows_needed
-    return Level.CONFIRMED if confirmed else Level.SUSPECT
+    is_met = violating[-1] and sum(violating) >= settings.drift_windows_needed
+    is_judged = version.reports[-1].verdict in JUDGED
+    return Level.CONFIRMED if is_met and is_judged else Level.SUSPECT

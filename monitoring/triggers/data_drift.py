@@ -1,7 +1,8 @@
 """Trigger `data_drift`: the inputs have drifted, by the k-of-n rule over judged windows."""
 
+from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import Finding, VersionReports, count_windows
+from monitoring.triggers import Finding, VersionReports, count_windows, counted
 
 
 class DataDrift:
@@ -10,14 +11,18 @@ class DataDrift:
     name = "data_drift"
 
     def judge(self, version: VersionReports, settings: MonitoringSettings) -> Finding:
-        """Return the level by the number of drifted windows among the newest n."""
-        last = version.reports[-settings.drift_windows_of :]
-        drifted = [report.verdict == "drift" for report in last]
+        """Return the level by the number of drifted windows among the newest n that count."""
+        last = counted(version.reports, self.name, settings)
         shares = ", ".join(
             "-" if r.drifted_share is None else f"{r.drifted_share:.2f}" for r in last
         )
-        reason = f"{sum(drifted)} of the last {len(last)} windows drifted (share {shares})"
-        return Finding(count_windows(drifted, settings), reason)
+        drifted = sum(_has_drifted(report) for report in last)
+        reason = f"{drifted} of the last {len(last)} windows drifted (share {shares})"
+        return Finding(count_windows(version, self.name, _has_drifted, settings), reason)
+
+
+def _has_drifted(report: DriftReport) -> bool:
+    return report.verdict == "drift"
 
 
 TRIGGER = DataDrift()

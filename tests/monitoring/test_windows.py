@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from monitoring.windows import window_ends, window_start
+from monitoring.windows import is_apart, window_ends, window_start
 
 TIMES = [datetime(2007, 1, 1, tzinfo=UTC) + timedelta(days=i) for i in range(40)]
 
@@ -30,3 +30,15 @@ def test_a_short_log_has_no_window():
 
 def test_a_window_holds_its_length_of_bar_times_both_ends_included():
     assert window_start(TIMES, 21, TIMES[30]) == TIMES[10]
+
+
+def test_windows_are_apart_when_they_share_less_than_half():
+    found = [is_apart(TIMES, 21, TIMES[20], TIMES[20 + n]) for n in (5, 10, 11, 15, 19)]
+    assert found == [False, False, True, True, True]
+    assert not is_apart(TIMES, 20, TIMES[20], TIMES[30])
+    assert is_apart(TIMES, 20, TIMES[20], TIMES[31])
+
+
+def test_bar_times_that_are_no_longer_logged_change_nothing():
+    assert is_apart(TIMES[25:], 21, TIMES[20], TIMES[36])
+    assert not is_apart(TIMES[25:], 21, TIMES[20], TIMES[30])
