@@ -1,9 +1,10 @@
 """A batch: a million rows of 24 features through a tree model, by `score` and by HTTP.
 
 Trains `tabular` with XGBoost on some of the rows, with its own MLflow, serving and worker on free
-ports in a temporary directory. The rows are then answered three ways: by the library alone (the
+ports in a temporary directory. The rows are then answered four ways: by the library alone (the
 faster of XGBoost and onnxruntime on all cores, reading and writing the same Parquet), by the stage
-`score` in a process of its own, and by POST /predict/batch. Peak memory is that of each process.
+`score` in a process of its own, by POST /predict/batch, and by the Python client. Peak memory is
+that of each process.
 """
 
 import argparse
@@ -60,6 +61,18 @@ for _ in range(3):
     taken.append((time.perf_counter() - began, time.process_time() - cpu))
 print(json.dumps(taken))
 """
+CLIENT = """
+import json, resource, sys, time
+from nautilus_ml_client import Client
+url, model, rows, out = sys.argv[1:]
+began = time.perf_counter()
+with Client(url) as client:
+    scored = client.score(model, rows, keep=["id"], version=1, output=out)
+taken = time.perf_counter() - began
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps([taken, peak, scored.job_id is not None]))
+"""
+"""The client alone in a process: what it takes and how much memory, by its own account."""
 SCORED = re.compile(r"answered now in ([\d.]+) s \(([\d.]+) s of.*by (\S+)")
 
 
@@ -96,6 +109,7 @@ def _measure(n_rows: int, folder: Path, environment: dict[str, str]) -> Iterator
         ):
             _wait_for_model(client)
             yield from _by_http(client, rows, folder, psutil.Process(worker.pid))
+            yield from _by_client(url, rows, folder)
             yield from _beside(client, rows)
 
 
@@ -205,6 +219,24 @@ def _by_http(
     mine, theirs = (pl.read_parquet(folder / n) for n in ("scored.parquet", "answers.parquet"))
     assert mine["id"].equals(theirs["id"])
     assert np.allclose(mine["value"], theirs["value"], rtol=1e-5, atol=1e-5)
+
+
+def _by_client(url: str, rows: Path, folder: Path) -> Iterator[Figure]:
+    """Score all rows by the Python client in a process of its own."""
+    out = folder / "by_client.parquet"
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, url, MODEL, str(rows), str(out)],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "client")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    taken, peak, is_job = json.loads(done.stdout)
+    note = "as a job, waited for" if is_job else "at once"
+    yield Figure("client_score_s", taken, "s", note)
+    yield Figure("client_peak_mb", peak / 1e6, "MB", "with Python and its imports")
+    ours, theirs = (pl.read_parquet(folder / n) for n in ("by_client.parquet", "answers.parquet"))
+    assert ours.equals(theirs)
 
 
 def _beside(client: httpx.Client, rows: Path) -> Iterator[Figure]:

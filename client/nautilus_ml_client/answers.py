@@ -656,6 +656,27 @@ class KeptData(Answer):
     """False: it held the same bytes already."""
 
 
+class KeyFacts(Answer):
+    """A key without its secret."""
+
+    id: str
+    label: str
+    scopes: list[str]
+    model_ids: list[str] | None
+    """Null: every model."""
+    requests_per_minute: int | None
+    """Null: no limit."""
+    created_at: datetime
+    revoked_at: datetime | None
+    """Null while it is valid."""
+
+
+class KeyList(Answer):
+    """Every key that was made."""
+
+    keys: list[KeyFacts]
+
+
 class Loaded(Answer):
     """A version in memory."""
 
@@ -832,6 +853,23 @@ class Move(Answer):
     reason: str
     """Why."""
     run_id: str | None
+
+
+class NewKey(Answer):
+    """A key with its text, which is shown this once."""
+
+    id: str
+    label: str
+    scopes: list[str]
+    model_ids: list[str] | None
+    """Null: every model."""
+    requests_per_minute: int | None
+    """Null: no limit."""
+    created_at: datetime
+    revoked_at: datetime | None
+    """Null while it is valid."""
+    key: str
+    """`ID.SECRET`; keep it, it cannot be read again."""
 
 
 class UnknownOutcome(Answer):

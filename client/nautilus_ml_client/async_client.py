@@ -6,14 +6,14 @@ their steps are taken. A test compares the names with those of `Client`.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from nautilus_ml_client.calls import data, jobs, models, predicting, scoring, system
+from nautilus_ml_client.calls import data, jobs, keys, models, predicting, scoring, system
 from nautilus_ml_client.connection import Connection, connection
 from nautilus_ml_client.requests import Flow, Item, Pause, Piece, Request, Stream
 from nautilus_ml_client.retries import Retries, retried
@@ -69,11 +69,14 @@ class AsyncSender:
             return None
         try:
             built = self._built(step)
-            response = await self.http.send(built, stream=step.is_stream)
+            is_kept = step.save_to is not None
+            response = await self.http.send(built, stream=step.is_stream or is_kept)
             if step.is_stream:
                 opened.push_async_callback(response.aclose)
-                if not response.is_success:
-                    await response.aread()
+            if is_kept:
+                await _keep(response, step)
+            elif step.is_stream and not response.is_success:
+                await response.aread()
         except httpx.RequestError as error:
             return error
         return response
@@ -85,6 +88,18 @@ class AsyncSender:
         length = {"Content-Length": str(step.body.stat().st_size)}
         arguments["headers"] |= length
         return self.http.build_request(**arguments, content=_read(step.body))
+
+
+async def _keep(response: httpx.Response, step: Request) -> None:
+    """Write the body to the file that it is for, or read it where it is something else."""
+    async with aclosing(response):
+        if not response.is_success or not step.is_saved(response.headers.get("content-type", "")):
+            await response.aread()
+            return
+        assert step.save_to is not None
+        with await asyncio.to_thread(step.save_to.open, "wb") as file:
+            async for piece in response.aiter_bytes(PIECE_BYTES):
+                await asyncio.to_thread(file.write, piece)
 
 
 async def _read(path: Path) -> AsyncIterator[bytes]:
@@ -176,6 +191,14 @@ class AsyncData(AsyncPart):
     delete = _call(data.delete_data)
 
 
+class AsyncKeys(AsyncPart):
+    """Keys: listed, created, revoked."""
+
+    list = _call(keys.list_keys)
+    create = _call(keys.create)
+    revoke = _call(keys.revoke)
+
+
 class AsyncClient(AsyncPart):
     """A client of one server whose calls are awaited; close it, or use it in `async with`.
 
@@ -195,10 +218,11 @@ class AsyncClient(AsyncPart):
         server = connection(url, key, timeout, upload_timeout, retries)
         http = httpx.AsyncClient(base_url=server.url, headers=server.headers(), transport=transport)
         super().__init__(AsyncSender(server, http))
-        self.models, self.jobs, self.data = (
+        self.models, self.jobs, self.data, self.keys = (
             AsyncModels(self._sender),
             AsyncJobs(self._sender),
             AsyncData(self._sender),
+            AsyncKeys(self._sender),
         )
 
     predict = _call(predicting.predict)

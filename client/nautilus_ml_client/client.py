@@ -6,14 +6,14 @@ their steps are taken. `AsyncClient` has the same names.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from nautilus_ml_client.calls import data, jobs, models, predicting, scoring, system
+from nautilus_ml_client.calls import data, jobs, keys, models, predicting, scoring, system
 from nautilus_ml_client.connection import Connection, connection
 from nautilus_ml_client.requests import Flow, Item, Pause, Piece, Request, Stream
 from nautilus_ml_client.retries import Retries, retried
@@ -71,14 +71,28 @@ class Sender:
             if isinstance(step.body, Path):
                 content = opened.enter_context(step.body.open("rb"))
             built = self.http.build_request(**self.server.arguments(step), content=content or None)
-            response = self.http.send(built, stream=step.is_stream)
+            response = self.http.send(built, stream=step.is_stream or step.save_to is not None)
             if step.is_stream:
                 opened.callback(response.close)
-                if not response.is_success:
-                    response.read()
+            if step.save_to is not None:
+                _keep(response, step)
+            elif step.is_stream and not response.is_success:
+                response.read()
         except httpx.RequestError as error:
             return error
         return response
+
+
+def _keep(response: httpx.Response, step: Request) -> None:
+    """Write the body to the file that it is for, or read it where it is something else."""
+    with closing(response):
+        if not response.is_success or not step.is_saved(response.headers.get("content-type", "")):
+            response.read()
+            return
+        assert step.save_to is not None
+        with step.save_to.open("wb") as file:
+            for piece in response.iter_bytes():
+                file.write(piece)
 
 
 def _next(pieces: Iterator[bytes]) -> bytes | httpx.RequestError | None:
@@ -154,6 +168,14 @@ class Data(Part):
     delete = _call(data.delete_data)
 
 
+class Keys(Part):
+    """Keys: listed, created, revoked."""
+
+    list = _call(keys.list_keys)
+    create = _call(keys.create)
+    revoke = _call(keys.revoke)
+
+
 class Client(Part):
     """A blocking client of one server; close it, or use it in a `with` statement.
 
@@ -180,10 +202,11 @@ class Client(Part):
         server = connection(url, key, timeout, upload_timeout, retries)
         http = httpx.Client(base_url=server.url, headers=server.headers(), transport=transport)
         super().__init__(Sender(server, http))
-        self.models, self.jobs, self.data = (
+        self.models, self.jobs, self.data, self.keys = (
             Models(self._sender),
             Jobs(self._sender),
             Data(self._sender),
+            Keys(self._sender),
         )
 
     predict = _call(predicting.predict)

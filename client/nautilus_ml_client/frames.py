@@ -4,10 +4,10 @@ A frame is known by the library that its class comes from, so none of them is im
 its frames is given, or asked for. Missing values (NaN, NaT, NA, null) become None.
 """
 
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nautilus_ml_client.errors import InputError
@@ -60,15 +60,23 @@ def rows_of(data: Any) -> list[dict[str, Any]]:
 
 
 def parquet_of(data: Any) -> bytes:
-    """Return a frame as a Parquet file.
+    """Return a frame as a Parquet file; see `write_parquet`."""
+    with TemporaryDirectory() as folder:
+        return write_parquet(data, Path(folder) / "frame.parquet").read_bytes()
+
+
+def write_parquet(data: Any, target: Path) -> Path:
+    """Write a frame as a Parquet file and return it.
+
+    A lazy frame of polars and a reader of Arrow go through piece by piece, never whole in memory.
 
     Raises:
         InputError: it is no frame, or one of pandas where pyarrow is not installed.
     """
-    library, buffer = library_of(data), io.BytesIO()
+    library = library_of(data)
     if library == "polars":
-        (data.collect() if hasattr(data, "collect") else data).write_parquet(buffer)
-        return buffer.getvalue()
+        (data.sink_parquet if hasattr(data, "sink_parquet") else data.write_parquet)(target)
+        return target
     if not library:
         raise InputError(f"expected a frame of pandas, polars or Arrow, got {type(data).__name__}")
     try:
@@ -79,12 +87,14 @@ def parquet_of(data: Any) -> bytes:
     if library == "pandas":
         is_named = any(name is not None for name in data.index.names)
         whole = data.reset_index() if is_named else data
-        parquet.write_table(pa.Table.from_pandas(whole, preserve_index=False), buffer)
-    elif isinstance(data, pa.RecordBatch):
-        parquet.write_table(pa.Table.from_batches([data]), buffer)
+        parquet.write_table(pa.Table.from_pandas(whole, preserve_index=False), target)
+    elif isinstance(data, pa.Table):
+        parquet.write_table(data, target)
     else:
-        parquet.write_table(_table(data), buffer)
-    return buffer.getvalue()
+        with parquet.ParquetWriter(target, data.schema) as writer:
+            for batch in [data] if isinstance(data, pa.RecordBatch) else data:
+                writer.write_batch(batch)
+    return target
 
 
 def file_at(path: Path) -> Path:

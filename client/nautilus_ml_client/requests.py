@@ -36,6 +36,8 @@ class Request:
         accepts: statuses beyond 2xx that are answers, not errors.
         is_upload: the answer may take as long as an upload.
         is_stream: the body of the answer is read piece by piece.
+        save_to: the body of an answer of the type that `Accept` names goes to this file as it
+            arrives, and is nowhere in memory; a try starts the file anew.
     """
 
     method: str
@@ -47,6 +49,12 @@ class Request:
     accepts: tuple[int, ...] = ()
     is_upload: bool = False
     is_stream: bool = False
+    save_to: Path | None = None
+
+    def is_saved(self, content_type: str) -> bool:
+        """Whether an answer of this type goes to the file."""
+        wanted = self.headers.get("Accept", "")
+        return self.save_to is not None and content_type.partition(";")[0] == wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A frame or file of rows in, a file of answers out, at once or by a job."""
 
+import gc
 import threading
 
 import httpx
@@ -104,6 +105,48 @@ def test_what_was_asked_for_stands_in_the_query(scripted):
     }
     assert sent.headers["content-type"] == sent.headers["accept"] == PARQUET
     assert sent.headers["idempotency-key"]
+
+
+class BrokenOff(httpx.SyncByteStream):
+    """The first bytes of an answer, and then nothing."""
+
+    def __iter__(self):
+        yield b"PAR1 and a bit"
+        raise httpx.ReadError("the connection was lost")
+
+
+def test_answers_that_break_off_are_asked_for_again_and_the_file_is_whole(scripted, tmp_path):
+    types = {"content-type": PARQUET}
+    whole = tmp_path / "whole.parquet"
+    TABLE.write_parquet(whole)
+    lost = httpx.Response(200, headers=types, stream=BrokenOff())
+    client = scripted(lost, httpx.Response(200, headers=types, content=whole.read_bytes()))
+    output = tmp_path / "answers.parquet"
+    scored = client.score("m", b"x", output=output)
+    assert scored.path == output
+    assert output.read_bytes() == whole.read_bytes()
+    assert sum(batch.num_rows for batch in scored.batches(2)) == len(TABLE)
+    assert {path.name for path in tmp_path.iterdir()} == {"answers.parquet", "whole.parquet"}
+
+
+def test_a_failed_request_leaves_no_file(scripted, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    client = scripted(httpx.Response(422, json={"error": {"code": "shape", "message": "no"}}))
+    with pytest.raises(InvalidRequestError, match="no"):
+        client.score("m", TABLE, output=tmp_path / "answers.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_file_goes_with_what_was_returned(scripted, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    types = {"content-type": PARQUET}
+    client = scripted(httpx.Response(200, headers=types, content=b"PAR1"))
+    scored = client.score("m", TABLE)
+    assert scored.content == b"PAR1"
+    assert [path.name for path in scored.path.parent.iterdir()] == ["answers.parquet"]
+    del scored
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
 
 
 def state(name, **changes):

@@ -1,9 +1,12 @@
 """Scoring: a file or frame of rows in, a file of answers out, by POST /predict/batch."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from nautilus_ml_client import frames
 from nautilus_ml_client.answer import Answer
@@ -19,22 +22,36 @@ if TYPE_CHECKING:
 
 PARQUET = "application/vnd.apache.parquet"
 ACCEPTED = 202
+ROWS = "rows.parquet"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
 class Scored:
     """The answers as a Parquet file: a row per row, in their order.
 
     It has `row`, what was kept, the fields of the template's answer, and `error` (code and message)
-    where a row has no answer. `job_id` is None where the server answered at once.
+    where a row has no answer. `job_id` is None where the server answered at once. The file is
+    `output` of the call; without one it is temporary and goes with this object.
     """
 
-    content: bytes
+    path: Path
     job_id: str | None
 
+    @property
+    def content(self) -> bytes:
+        """The whole file."""
+        return self.path.read_bytes()
+
     def save(self, path: str | Path) -> None:
-        """Write the file."""
-        Path(path).write_bytes(self.content)
+        """Copy the file."""
+        shutil.copyfile(self.path, path)
+
+    def batches(self, n_rows: int = 65_536) -> "Iterator[pa.RecordBatch]":
+        """Yield the answers in Arrow batches of at most `n_rows`, never all in memory."""
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self.path) as file:
+            yield from file.iter_batches(n_rows)
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the answers as a pandas frame; needs pyarrow."""
@@ -45,14 +62,13 @@ class Scored:
         """Return the answers as a polars frame."""
         import polars as pl
 
-        return pl.read_parquet(self.content)
+        return pl.read_parquet(self.path)
 
     def to_arrow(self) -> "pa.Table":
         """Return the answers as an Arrow table."""
-        import pyarrow as pa
         from pyarrow import parquet
 
-        return parquet.read_table(pa.BufferReader(self.content))
+        return parquet.read_table(self.path)
 
 
 class ScoringState(Answer):
@@ -72,6 +88,7 @@ def score(
     data: Any,
     *,
     keep: Sequence[str] = (),
+    output: str | Path | None = None,
     version: int | None = None,
     alias: str | None = None,
     hardware: str | None = None,
@@ -82,12 +99,15 @@ def score(
 ) -> Flow[Scored]:
     """Answer every row of a frame or Parquet file; a large one becomes a job, which is waited for.
 
-    A server that restarts meanwhile is waited for, two minutes at most.
+    A server that restarts meanwhile is waited for, two minutes at most. Neither rows nor answers
+    are ever whole in memory: a file is sent as it is read, and the answers go to a file as they
+    arrive; a frame is written to a temporary file first.
 
     Args:
         data: a frame of pandas, polars or Arrow, or the path or bytes of a Parquet file, with the
             columns of the model's table, a column `text`, or a column per feature.
         keep: columns that the answers repeat.
+        output: file for the answers; None makes a temporary one, which goes with what is returned.
         progress: draw a bar of the job on standard error.
         timeout_seconds: of the wait for the job; None waits as long as it takes.
         idempotency_key: the same key and data get the same job; None makes one per call.
@@ -98,38 +118,70 @@ def score(
         ScoringFailedError: the job failed or was cancelled.
         WaitTimeoutError: the job has not ended in time; it goes on.
     """
-    body = data if isinstance(data, bytes) else _path_or_frame(data)
+    folder = Path(mkdtemp(prefix="nautilus-ml-client-"))
+    target = folder / "answers.parquet"
+    try:
+        body = _body(data, folder)
+        named = _query(model, keep, version, alias, hardware, strict)
+        job_id = yield from _answers(
+            body, named, idempotent(idempotency_key), target, (timeout_seconds, progress)
+        )
+        (folder / ROWS).unlink(missing_ok=True)
+        kept = target if output is None else Path(shutil.move(target, output))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    scored = Scored(kept, job_id)
+    finalize(scored, shutil.rmtree, folder, ignore_errors=True)
+    return scored
+
+
+def _answers(
+    body: bytes | Path,
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    target: Path,
+    waiting: tuple[float | None, bool],
+) -> Flow[str | None]:
+    """Send the rows and put the answers into a file; return the job that made them, if one did."""
     types = {"Content-Type": PARQUET, "Accept": PARQUET}
     request = Request(
         "POST",
         "/predict/batch",
-        query=_query(model, keep, version, alias, hardware, strict),
-        headers=types | idempotent(idempotency_key),
+        query=query,
+        headers=types | dict(headers),
         body=body,
         is_repeatable=True,
         is_upload=True,
+        save_to=target,
     )
     response = yield request
     if response.status_code != ACCEPTED:
-        return Scored(response.content, None)
+        return None
     job = read(BatchJob, response.content)
     results = address("/predict/results/{job_id}", job_id=job.job_id)
     ended = yield from until_ended(
-        lambda: answered(get(results, limit=1), ScoringState),
-        job.job_id,
-        timeout_seconds,
-        progress,
+        lambda: answered(get(results, limit=1), ScoringState), job.job_id, *waiting
     )
     if ended.state != "done":
         raise ScoringFailedError(job.job_id, ended.state, ended.error)
-    file = Request("GET", results, headers={"Accept": PARQUET}, is_repeatable=True, is_upload=True)
-    return Scored((yield file).content, job.job_id)
+    yield Request(
+        "GET",
+        results,
+        headers={"Accept": PARQUET},
+        is_repeatable=True,
+        is_upload=True,
+        save_to=target,
+    )
+    return job.job_id
 
 
-def _path_or_frame(data: Any) -> bytes | Path:
+def _body(data: Any, folder: Path) -> bytes | Path:
+    if isinstance(data, bytes):
+        return data
     if isinstance(data, str | Path):
         return frames.file_at(Path(data))
-    return frames.parquet_of(data)
+    return frames.write_parquet(data, folder / ROWS)
 
 
 def _query(
