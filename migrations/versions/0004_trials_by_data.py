@@ -49,6 +49,17 @@ OLD_RETURNS = sa.Table(
     sa.Column("returns", sa.LargeBinary(), nullable=False),
     sa.Column("updated_at", UtcDateTime(), nullable=False),
 )
+NEW_TRIALS = sa.table(
+    "trials",
+    *(sa.column(name) for name in ("id", "family", "data_sha256", "recipe")),
+    *(sa.column(name) for name in ("model_id", "run_id", "sharpe_per_period")),
+    sa.column("first_seen_at", UtcDateTime()),
+)
+NEW_RETURNS = sa.table(
+    "trial_returns",
+    *(sa.column(name) for name in ("trial", "n_periods", "dates", "returns")),
+    sa.column("updated_at", UtcDateTime()),
+)
 VERSIONS = sa.Table("versions", OLD, sa.Column("run_id"), sa.Column("contract", Facts))
 
 
@@ -178,7 +189,7 @@ def _id(row: Row) -> str:
 
 def _trial(row: Row, data: "TrialData | None", question: str) -> dict[str, Any]:
     return {
-        **{name: row[name] for name in row},
+        **dict(row),
         "id": _id(row),
         "question": question,
         "data_sha256": None if data is None else data.sha256,
@@ -196,11 +207,9 @@ def _returns(row: Row) -> dict[str, Any]:
 def downgrade() -> None:
     """Go back to keys; trials that never had one get the digest of their data as family."""
     connection = op.get_bind()
-    new = sa.MetaData()
-    new.reflect(connection, only=("trials", "trial_returns"))
-    table, series = new.tables["trials"], new.tables["trial_returns"]
-    trials = list(connection.execute(sa.select(table)).mappings())
-    returns = {row["trial"]: row for row in connection.execute(sa.select(series)).mappings()}
+    trials = list(connection.execute(sa.select(NEW_TRIALS)).mappings())
+    kept_returns = connection.execute(sa.select(NEW_RETURNS)).mappings()
+    returns = {row["trial"]: row for row in kept_returns}
     for name in ("trial_returns", "trials", "trial_data"):
         op.drop_table(name)
     keys = {row["id"]: (row["family"] or row["data_sha256"], row["recipe"]) for row in trials}
@@ -212,13 +221,29 @@ def downgrade() -> None:
 
 
 def _create_old_tables() -> None:
-    for table in (OLD_TRIALS, OLD_RETURNS):
-        columns = [column.copy() for column in table.columns]
-        key = sa.PrimaryKeyConstraint("family", "recipe", name=f"pk_{table.name}")
-        links = ["trials.family", "trials.recipe"]
-        named = "fk_trial_returns_trials"
-        more = [sa.ForeignKeyConstraint(["family", "recipe"], links, name=named)]
-        op.create_table(table.name, *columns, key, *(more if table is OLD_RETURNS else []))
+    op.create_table(
+        "trials",
+        sa.Column("family", sa.String(length=64), nullable=False),
+        sa.Column("recipe", sa.String(length=64), nullable=False),
+        sa.Column("model_id", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=32), nullable=False),
+        sa.Column("sharpe_per_period", sa.Float()),
+        sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("family", "recipe", name="pk_trials"),
+    )
+    op.create_table(
+        "trial_returns",
+        sa.Column("family", sa.String(length=64), nullable=False),
+        sa.Column("recipe", sa.String(length=64), nullable=False),
+        sa.Column("n_periods", sa.Integer(), nullable=False),
+        sa.Column("dates", sa.LargeBinary(), nullable=False),
+        sa.Column("returns", sa.LargeBinary(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("family", "recipe", name="pk_trial_returns"),
+        sa.ForeignKeyConstraint(
+            ["family", "recipe"], ["trials.family", "trials.recipe"], name="fk_trial_returns_trials"
+        ),
+    )
 
 
 def _old_trial(row: Row, key: tuple[str, str]) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from registry import database, tables
+from registry import database, tables, trials
 from registry.database import (
     REVISION,
     VERSION_TABLE,
@@ -17,6 +18,8 @@ from registry.database import (
     reading,
 )
 from registry.errors import DatabaseNotMigratedError, DatabaseUnavailableError
+from registry.trial_data import untold
+from registry.trials import Trial, TrialReturns
 
 OPEN = (
     "import sys; from pathlib import Path; from registry.database import open_engine; "
@@ -71,6 +74,40 @@ def test_opening_again_finds_the_same_data_and_migrates_nothing(settings, engine
     with reading(again) as connection:
         assert connection.scalar(sa.select(tables.schedules.c.name)) == "drift"
     again.dispose()
+
+
+def to_revision(engine, revision, *, up):
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(str(database._ROOT / "alembic.ini"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        (command.upgrade if up else command.downgrade)(config, revision)
+
+
+def back_and_forth(engine):
+    day = 86_400_000_000
+    data = untold("sha", ("A",), "1d", 0, 9 * day)
+    key = trials.count(engine, Trial("returns", "recipe", "m", "run", data, day, False, 0.1))
+    series = TrialReturns("recipe", np.arange(3), np.array([0.1, -0.2, 0.3]))
+    trials.keep_returns(engine, key, series)
+    to_revision(engine, "0003", up=False)
+    to_revision(engine, "head", up=True)
+    (trial,) = trials.known(engine, "returns")
+    assert (trial.recipe, trial.family, trial.sharpe_per_period) == ("recipe", "sha", 0.1)
+    (kept,) = trials.known_returns(engine, [trial.id]).values()
+    assert kept.returns.tolist() == series.returns.tolist()
+    assert schema_differences(engine) == []
+
+
+def test_trials_survive_going_back_and_forth(engine):
+    back_and_forth(engine)
+
+
+@pytest.mark.postgres
+def test_trials_survive_going_back_and_forth_on_postgresql(postgres_engine):
+    back_and_forth(postgres_engine)
 
 
 @pytest.mark.integration
