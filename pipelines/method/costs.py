@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.method.metrics import compound_return
 from pipelines.method.statistics import sharpe_ratio
 from registry.contract import Json
 
@@ -249,7 +250,7 @@ def _impact(traded: Array, market: Market, spec: CostSpec) -> Array | None:
 
 @dataclass(frozen=True, slots=True)
 class CostPoint:
-    """One line of the cost grid; Sharpe annualised, return the mean per year."""
+    """One line of the cost grid; Sharpe annualised, return compounded over a year."""
 
     multiple: int
     sharpe: float
@@ -262,7 +263,7 @@ def cost_grid(report: CostReport, bars_per_year: float) -> tuple[CostPoint, ...]
     for multiple in MULTIPLES:
         net = report.net(multiple)
         sharpe = sharpe_ratio(net) * bars_per_year**0.5
-        points.append(CostPoint(multiple, sharpe, float(net.mean()) * bars_per_year))
+        points.append(CostPoint(multiple, sharpe, compound_return(net, bars_per_year)))
     return tuple(points)
 
 

@@ -16,6 +16,8 @@ from pipelines.method.mean_tests import mean_test
 
 Array = NDArray[np.float64]
 
+DECAY_TABLE = "information_decay"
+"""Name of the table of `decay`, for those who write it and those who draw it."""
 HORIZONS = (1, 2, 5, 10, 20)
 LEAST_SYMBOLS = 5
 """Fewest symbols of a date for a correlation; with fewer a quintile is less than a symbol."""

@@ -20,6 +20,8 @@ ROWS_FOR_ALL_BINS = 3000
 LEAST_BLOCK = 21
 """Fewest dates of a bootstrap block: a month of daily bars."""
 MICROSECONDS_PER_YEAR = 365.25 * 86_400e6
+LEAST_HOLE = 10 * 86_400e6
+HOLE_SPACINGS = 20
 
 
 # Variance forecasts ----------------------------------------------------------------------------
@@ -265,6 +267,18 @@ def drawdown(wealth: Array) -> Array:
     return np.asarray(wealth / peak - 1, dtype=np.float64)
 
 
+def compound_return(returns: Array, per_year: float) -> float:
+    """Return the compound return of a year: what a year's growth would have to be, minus 1.
+
+    -1 where nothing was left at some point; 0 without returns.
+    """
+    if not len(returns):
+        return 0.0
+    if (returns <= -1).any():
+        return -1.0
+    return math.expm1(float(np.log1p(returns).mean()) * per_year)
+
+
 def bars_per_year(t0: NDArray[np.int64], symbol: NDArray[np.int32]) -> float:
     """Return the number of bars in a year, counted on the symbol with the most rows.
 
@@ -274,4 +288,20 @@ def bars_per_year(t0: NDArray[np.int64], symbol: NDArray[np.int32]) -> float:
     times = np.sort(t0[symbol == np.bincount(symbol).argmax()])
     if len(times) < 2:
         raise ShapeError("rows to count the bars of a year", "at least 2", str(len(times)))
-    return float((len(times) - 1) * MICROSECONDS_PER_YEAR / (times[-1] - times[0]))
+    return times_per_year(times)
+
+
+def times_per_year(times: NDArray[np.int64]) -> float:
+    """Return (n - 1) / (elapsed - holes), per year.
+
+    A hole is a gap above ten days and above 20 times the median spacing, less one spacing: a file
+    of which years are missing has as many bars in a year as the whole one.
+
+    Args:
+        times: at least two, ascending, int64 microseconds UTC.
+    """
+    gaps = np.diff(times).astype(np.float64)
+    spacing = float(np.median(gaps))
+    holes = gaps[gaps > max(LEAST_HOLE, HOLE_SPACINGS * spacing)] - spacing
+    elapsed = float(times[-1] - times[0]) - float(holes.sum())
+    return len(gaps) * MICROSECONDS_PER_YEAR / elapsed

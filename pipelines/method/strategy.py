@@ -32,7 +32,8 @@ class Panel:
 
     `date`, `symbol`: (n_rows,) the cell of each row; `left`: the line at whose fill its decision is
     out, n_dates where that is after the panel. `market.returns` start with the fill of the decision
-    of the same line; `universe` (n_dates,) is their mean over the symbols present, 0 where none is.
+    of the same line; `universe` (n_dates,) is their mean over the symbols present, 0 where none is:
+    the equal-weight universe, rebalanced on every date.
     """
 
     dates: NDArray[np.int64]
@@ -42,6 +43,17 @@ class Panel:
     n_symbols: int
     market: Market
     universe: Array
+
+    @property
+    def held(self) -> Array:
+        """Returns of buying equal shares of all symbols once and holding them, (n_dates,).
+
+        The share of a symbol is cash before its first return, and rests where one is missing.
+        """
+        returns = np.where(np.isfinite(self.market.returns), self.market.returns, 0.0)
+        wealth = np.cumprod(1 + returns, axis=0).mean(axis=1)
+        before = np.concatenate(([1.0], wealth[:-1]))
+        return np.asarray(np.divide(wealth, before, where=before > 0, out=np.ones_like(wealth)) - 1)
 
     def matrix(self, values: Array, missing: float = np.nan) -> Array:
         """Return row values as (n_dates, n_symbols)."""

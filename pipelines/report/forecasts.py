@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
+from pipelines.method.information import DECAY_TABLE
 from pipelines.report import Blocks, Chart, Evidence, Grid, Remark
 from pipelines.report.style import (
     BLUE,
@@ -146,7 +147,7 @@ def challenge(evidence: Evidence) -> Blocks:
 
 def decay(evidence: Evidence) -> Blocks:
     """Draw the information coefficient by horizon."""
-    table = evidence.tables["information_decay"]
+    table = evidence.tables[DECAY_TABLE]
     over = table.columns[0]
     fig = figure(label(over), "mean coefficient", hovermode="closest")
     for i, name in enumerate(c for c in ("ic", "rank_ic") if c in table.columns):

@@ -1,5 +1,6 @@
 """Every panel of the page in reading order."""
 
+from pipelines.method.information import DECAY_TABLE
 from pipelines.report import (
     Panel,
     artifacts,
@@ -123,7 +124,7 @@ PANELS: tuple[Panel, ...] = (
         "decay", FORECAST, "Information coefficient and its decay",
         "Information coefficient (Pearson) and rank coefficient (Spearman) of forecast and outcome "
         "across symbols, by the horizon of the outcome.",
-        ("information_decay",), forecasts.decay, is_wide=False,
+        (DECAY_TABLE,), forecasts.decay, is_wide=False,
     ),
     Panel(
         "backtest", RISK, "Value at risk, day by day",

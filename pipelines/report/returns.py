@@ -1,8 +1,9 @@
 """Panels of strategy returns: wealth, drawdown, Sharpe with its error, costs, years, months.
 
-The table `equity` holds log wealth (net, gross, buy_and_hold) per decision time; simple returns
-follow from it. The standard error of a Sharpe ratio is Mertens' (2002) extension of Lo (2002) to
-skewed, fat-tailed returns: SE = sqrt((1 - g3*SR + (g4-1)/4*SR^2) / (T-1)), per period; it makes no
+The table `equity` holds log wealth (net, gross, buy_and_hold, equal_weight) per decision time;
+simple returns follow from it. Buy and hold holds; the equal-weight universe is rebalanced every
+bar. The standard error of a Sharpe ratio is Mertens' (2002) extension of Lo (2002) to skewed,
+fat-tailed returns: SE = sqrt((1 - g3*SR + (g4-1)/4*SR^2) / (T-1)), per period; it makes no
 allowance for autocorrelation.
 """
 
@@ -16,6 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pipelines.method import statistics
+from pipelines.method.metrics import compound_return
 from pipelines.report import Blocks, Chart, Evidence, Grid, Remark
 from pipelines.report.style import (
     BLUE,
@@ -103,7 +105,7 @@ SUMMARY_FORMATS = {
 
 
 def summary(evidence: Evidence) -> pl.DataFrame:
-    """Return one line per curve: annualised return, volatility, Sharpe with band, tails."""
+    """Return one line per curve: compound return of a year, volatility, Sharpe with band, tails."""
     per_year = bars_per_year(evidence.tables["equity"]["timestamp"])
     lines = []
     for name, returns in curves(evidence).items():
@@ -113,7 +115,7 @@ def summary(evidence: Evidence) -> pl.DataFrame:
         lines.append(
             {
                 "curve": name.replace("_", " "),
-                "return_per_year": float(returns.mean()) * per_year,
+                "return_per_year": compound_return(returns, per_year),
                 "volatility": float(returns.std(ddof=1)) * scale if len(returns) > 1 else None,
                 "sharpe": sharpe * scale,
                 "from": (sharpe - BAND * error) * scale,

@@ -14,6 +14,8 @@ import plotly.graph_objects as go
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.method.metrics import times_per_year
+
 BLUE, RED, ORANGE, GREEN, GREY = "#0072b2", "#c0392b", "#d98c00", "#009e73", "#8a969c"
 PURPLE, SKY, INK = "#8e5ea2", "#56b4e9", "#22303a"
 CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
@@ -33,6 +35,7 @@ COLOURS = {
     "random_walk": GREY,
     "realised": GREY,
     "buy_and_hold": GREY,
+    "equal_weight": PURPLE,
     "BUY": GREEN,
     "SELL": RED,
     "HOLD": GREY,
@@ -43,6 +46,7 @@ LABELS = {
     "garch": "GARCH(1,1)",
     "gjr_garch": "GJR-GARCH",
     "har": "HAR",
+    "equal_weight": "equal weight, rebalanced",
 }
 MAX_POINTS = 1500
 """Most points of a line; more cannot be seen on a laptop and make the page heavy."""
@@ -179,7 +183,7 @@ def percent(fig: go.Figure, axis: str = "y", digits: int = 0) -> None:
 
 def bars_per_year(column: pl.Series) -> float:
     """Return the number of decision times in a year; 1 when there are too few to say."""
-    if len(column) < 2:
+    if len(column) < 2 or column[-1] <= column[0]:
         return 1.0
-    days = (column[-1] - column[0]).total_seconds() / 86400
-    return (len(column) - 1) * 365.25 / days if days > 0 else 1.0
+    stamps = column.dt.timestamp("us").to_numpy()
+    return times_per_year(stamps.astype(np.int64))

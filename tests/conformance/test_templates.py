@@ -25,6 +25,7 @@ from pipelines.data.texts.lexicon import signals
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.recipes.selection_bias import among_trials
 from pipelines.recipes.trial_family import TrialFamily
+from pipelines.report.panels import KNOWN_TABLES
 from pipelines.templates import TEMPLATES, Template
 from pipelines.templates.answer_fields import as_json
 from pipelines.templates.portfolio_risk import baselines
@@ -478,6 +479,17 @@ def test_documentation_names_the_template_its_gates_tables_and_metrics(
     missing += [name for name in evaluation.tables if f"`{name}`" not in text]
     missing += [name for name in evaluation.metrics if f"`{name}`" not in text]
     assert not missing
+
+
+SHOWN_AS_THEY_ARE = {"per_symbol", "per_class", "trials"}
+"""Tables that no panel draws."""
+
+
+def test_every_table_is_drawn_by_the_name_under_which_it_is_written(
+    template, rows, oof, decoder, spec
+):
+    tables = template.evaluate(oof, {0: decoder, 1: decoder}, spec, "1d").tables
+    assert set(tables) <= KNOWN_TABLES | SHOWN_AS_THEY_ARE
 
 
 @pytest.mark.integration

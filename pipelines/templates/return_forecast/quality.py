@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
 from pipelines.method.coverage import Intervals, judge_coverage
-from pipelines.method.information import decay, forward_returns, information, rank_autocorrelation
+from pipelines.method.information import (
+    DECAY_TABLE,
+    decay,
+    forward_returns,
+    information,
+    rank_autocorrelation,
+)
 from pipelines.method.mean_tests import diebold_mariano, mean_test
 from pipelines.method.metrics import block_dates
 from pipelines.method.rows import LabelledRows, OutOfFold
@@ -63,7 +69,7 @@ def judge(
         "error_per_year": _per_year(rows, forecasts, horizon),
         "forecast_groups": _groups(rows, forecasts),
         "per_symbol": _per_symbol(rows, forecasts),
-        "information_decay": decay(*matrix),
+        DECAY_TABLE: decay(*matrix),
         "coverage": _coverage(oof.fold, intervals),
         **over_time,
     }

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from pipelines.method import metrics
 from pipelines.method.coverage import Intervals, judge_coverage
-from pipelines.method.information import decay, information, rank_autocorrelation, top_turnover
+from pipelines.method.information import (
+    DECAY_TABLE,
+    decay,
+    information,
+    rank_autocorrelation,
+    top_turnover,
+)
 from pipelines.method.information import quantile_spread as spread_of
 from pipelines.method.mean_tests import diebold_mariano, mean_test
 from pipelines.method.meta_label import ACCEPTED, MetaForecast
@@ -227,7 +233,7 @@ def _judge_information(
         "quantile_spread": float(spread.mean()),
     }
     measured |= {name: value for name, value in optional.items() if value is not None}
-    return measured, {"information": decay(signal, returns)}
+    return measured, {DECAY_TABLE: decay(signal, returns)}
 
 
 # Tables ----------------------------------------------------------------------------------------

@@ -87,12 +87,13 @@ def _times(panel: Panel) -> pl.Series:
 
 
 def _equity(earned: Earned) -> pl.DataFrame:
-    """Return log wealth per decision date of four return series; drawdown of net (fraction)."""
+    """Return log wealth per decision date of five return series; drawdown of net (fraction)."""
     report, panel = earned.report, earned.panel
     curves = {
         "net": report.net(),
         "gross": report.gross,
-        "buy_and_hold": panel.universe,
+        "buy_and_hold": panel.held,
+        "equal_weight": panel.universe,
         "active": earned.active,
     }
     return pl.DataFrame(
@@ -111,7 +112,8 @@ def _returns(earned: Earned) -> pl.DataFrame:
             "net": report.net(),
             "gross": report.gross,
             "active": earned.active,
-            "buy_and_hold": panel.universe,
+            "buy_and_hold": panel.held,
+            "equal_weight": panel.universe,
             "costs": report.gross - report.net(),
             "turnover": report.turnover,
         }
@@ -131,6 +133,7 @@ def _per_year(earned: Earned) -> pl.DataFrame:
                 "net_return": float(metrics.equity(net)[-1] - 1),
                 "active_return": float(metrics.equity(active)[-1] - 1),
                 "buy_and_hold": float(metrics.equity(part["buy_and_hold"].to_numpy())[-1] - 1),
+                "equal_weight": float(metrics.equity(part["equal_weight"].to_numpy())[-1] - 1),
                 "net_sharpe": sharpe_ratio(net) * per_year**0.5,
                 "active_sharpe": sharpe_ratio(active) * per_year**0.5,
                 "max_drawdown": float(metrics.drawdown(metrics.equity(net)).min()),

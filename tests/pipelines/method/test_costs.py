@@ -80,7 +80,8 @@ def test_grid_falls_with_the_multiple_and_starts_gross():
     report = charge(positions, market(0.01 * rng.standard_normal((500, 3))), SPEC, 252)
     grid = cost_grid(report, 252)
     assert [point.multiple for point in grid] == [0, 1, 2, 3]
-    assert grid[0].return_per_year == pytest.approx(report.gross.mean() * 252)
+    wealth = float(np.prod(1 + report.gross))
+    assert grid[0].return_per_year == pytest.approx(wealth ** (252 / 500) - 1)
     assert sorted((p.return_per_year for p in grid), reverse=True) == [
         p.return_per_year for p in grid
     ]

@@ -168,3 +168,38 @@ def test_bars_per_year_are_counted_on_the_calendar_of_the_data(start, stop, step
     t0 = pd.date_range(start, stop, freq=step).as_unit("us").asi8
     found = metrics.bars_per_year(t0, np.zeros(len(t0), dtype=np.int32))
     assert found == pytest.approx(expected, rel=0.002)
+
+
+@pytest.mark.parametrize("frequency", ["1D", "1B", "1h", "W"])
+def test_a_hole_of_nine_years_changes_no_year(frequency):
+    import pandas as pd
+
+    whole = pd.date_range("1998-01-02", "2012-12-31", freq=frequency).as_unit("us").asi8
+    start, stop = pd.Timestamp("2000-06-01").value // 1000, pd.Timestamp("2009-06-01").value // 1000
+    holed = whole[(whole < start) | (whole > stop)]
+    of_one = np.zeros(len(whole), dtype=np.int32)
+    expected = metrics.bars_per_year(whole, of_one)
+    assert metrics.bars_per_year(holed, of_one[: len(holed)]) == pytest.approx(expected, rel=0.005)
+    blind = (len(holed) - 1) * metrics.MICROSECONDS_PER_YEAR / (holed[-1] - holed[0])
+    assert blind < 0.5 * expected
+
+
+def test_a_hole_is_longer_than_ten_days_and_twenty_spacings():
+    day = 86_400_000_000
+    daily = np.arange(400) * day
+    holiday = daily + np.where(np.arange(400) > 200, 9 * day, 0)  # a gap of ten days is none
+    assert metrics.times_per_year(holiday) == pytest.approx(399 * 365.25 / 408)
+    hole = daily + np.where(np.arange(400) > 200, 25 * day, 0)
+    assert metrics.times_per_year(hole) == pytest.approx(365.25)
+    monthly = np.arange(60) * 30 * day
+    year_off = monthly + np.where(np.arange(60) > 30, 365 * day, 0)  # thirteen spacings
+    assert metrics.times_per_year(year_off) == pytest.approx(59 * 365.25 / (59 * 30 + 365))
+
+
+def test_a_compound_return_is_the_yearly_growth_of_wealth():
+    returns = np.random.default_rng(0).normal(0.0005, 0.02, 504)
+    expected = np.prod(1 + returns) ** 0.5 - 1
+    assert metrics.compound_return(returns, 252) == pytest.approx(expected)
+    assert metrics.compound_return(np.array([0.5, -0.5]), 1) == pytest.approx(0.75**0.5 - 1)
+    assert metrics.compound_return(np.array([0.1, -1.0, 3.0]), 252) == -1.0
+    assert metrics.compound_return(np.empty(0), 252) == 0.0

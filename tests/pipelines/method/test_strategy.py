@@ -68,6 +68,25 @@ def test_universe_is_the_mean_of_the_symbols_present():
     assert panel.n_symbols == 2
 
 
+def test_buy_and_hold_holds_and_never_rebalances():
+    returns = [[0.5, -0.5], [0.5, -0.5], [np.nan, 0.2], [-0.1, np.nan]]
+    panel = make_panel(rows_of(returns))
+    first, second = [1.5, 2.25, 2.25, 2.025], [0.5, 0.25, 0.3, 0.3]
+    wealth = (np.array(first) + second) / 2
+    np.testing.assert_allclose(np.cumprod(1 + panel.held), wealth)
+    assert np.prod(1 + panel.universe) != pytest.approx(wealth[-1])
+
+
+def test_buy_and_hold_of_one_symbol_is_that_symbol():
+    panel = make_panel(rows_of([[0.1], [-0.2], [0.05]]))
+    np.testing.assert_allclose(panel.held, panel.universe)
+
+
+def test_what_is_lost_whole_stays_lost():
+    panel = make_panel(rows_of([[-1.0], [0.3]]))
+    np.testing.assert_allclose(panel.held, [-1.0, 0.0])
+
+
 def test_gross_return_of_always_long_is_the_universe():
     returns = 0.01 * np.random.default_rng(0).standard_normal((50, 2))
     panel = make_panel(rows_of(returns))

@@ -98,9 +98,11 @@ def test_active_returns_take_beta_times_the_universe_off(rows, forecast, found):
 
 
 def test_equity_is_log_wealth(rows, forecast, found):
-    returns = rows.outcome["next_return"].reshape(N_DATES, N_SYMBOLS).mean(axis=1)
+    returns = rows.outcome["next_return"].reshape(N_DATES, N_SYMBOLS)
     table = found.tables["equity"]
-    np.testing.assert_allclose(table["buy_and_hold"], np.cumsum(np.log1p(returns)))
+    np.testing.assert_allclose(table["equal_weight"], np.cumsum(np.log1p(returns.mean(axis=1))))
+    held = np.cumprod(1 + returns, axis=0).mean(axis=1)
+    np.testing.assert_allclose(table["buy_and_hold"], np.log(held))
     assert table["net"].to_list() == table["gross"].to_list()
     assert table["drawdown"].max() <= 0
 
