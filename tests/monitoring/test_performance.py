@@ -1,10 +1,13 @@
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
 
 from monitoring.performance import ValidatedExcess, realised_performance, validated_excess
+from monitoring.settings import MonitoringSettings
+from pipelines.recipes.excess import deviation_of_means
 from pipelines.templates import TEMPLATES
 from registry.gates import GateRow
 
@@ -92,3 +95,38 @@ def test_a_large_fall_within_chance_and_a_sure_one_that_is_small_are_no_falls():
     sure = make_means(0.02 + 0.01 * NOISE)
     facts = realised_performance(sure, START + 200 * DAY, ValidatedExcess(0.0, 0.1), 0.5)
     assert facts["t"] > 5 and facts["fell"] is False
+
+
+# False confirmations, by simulation ------------------------------------------------------------
+
+
+def overlapping(shocks: np.ndarray, h: int) -> np.ndarray:
+    totals = np.cumsum(np.append(0.0, shocks))
+    return totals[h:] - totals[:-h]
+
+
+def decaying(shocks: np.ndarray, h: int) -> np.ndarray:
+    out = shocks.copy()
+    for i in range(1, len(out)):
+        out[i] += np.exp(-1 / h) * out[i - 1]
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "h"), [(overlapping, 1), (overlapping, 5), (decaying, 5)])
+def test_chance_confirms_a_fall_at_most_three_times_in_ten_years(make, h):
+    years, settings = 120, MonitoringSettings()
+    excess = make(np.random.default_rng(h).standard_normal(5000 + 252 * years), h)
+    past, later = excess[:4800], excess[4800:]
+    validated = ValidatedExcess(float(past.mean()), deviation_of_means(past, h))
+    fell = []
+    for end in range(63, len(later), 35):  # those that count: every 35 bar times of steps of 5
+        means = make_means(later[end - 63 : end])
+        facts = realised_performance(
+            means, START + 99 * DAY, validated, settings.performance_fall, h
+        )
+        fell.append(facts["fell"] is True)
+    needed, of = settings.drift_windows_needed, settings.drift_windows_of
+    met = [fell[i] and sum(fell[max(0, i + 1 - of) : i + 1]) >= needed for i in range(len(fell))]
+    onsets = sum(now and not before for before, now in pairwise(met))
+    assert onsets / years < 0.3
