@@ -25,6 +25,7 @@ from pipelines.recipes.candidate import Candidate, load_candidate
 from pipelines.recipes.causality import worse
 from pipelines.recipes.challenge import Challenge, challenge
 from pipelines.recipes.combinatorial import judge_paths
+from pipelines.recipes.evidence_files import evidence_files, log_evidence_files
 from pipelines.recipes.excess import validated_excess_row
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.recipe import fit_decoders
@@ -109,7 +110,8 @@ def validate(
             )
         log_metrics(evaluation.metrics)
         mlflow.log_text(record_json(record), RECORD_FILE)
-        evidence = gather(candidate, evaluation, record)
+        log_evidence_files(evaluation.files)
+        evidence = gather(candidate, evaluation, record, run_id)
         if contest:
             tables = dict(evidence.tables) | {"challenge": contest.table()}
             evidence = replace(evidence, tables=tables, champion=wanted.champion)
@@ -130,7 +132,8 @@ def evaluate(candidate: Candidate, engine: sa.Engine) -> Evaluation:
     oof = with_rivals(candidate.oof, recipe, dataset)
     alone = recipe.template.evaluate(oof, decoders, spec, interval)
     excess = validated_excess_row(recipe.template, oof, decoders, recipe.horizon_bars)
-    alone = replace(alone, gates=(*alone.gates, excess))
+    files = evidence_files(candidate, decoders, alone.book)
+    alone = replace(alone, gates=(*alone.gates, excess), files=files)
     return among_trials(alone, count_trial(candidate, alone, engine))
 
 

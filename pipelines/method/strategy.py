@@ -107,6 +107,28 @@ def positions(panel: Panel, decision: Array, horizon: int) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
+class Book:
+    """What a strategy held and earned, a line per decision time.
+
+    `dates`: int64 microseconds UTC (n,); `positions`: (n, n_symbols) of `symbols`, fractions of
+    `capital` (quote currency), filled at the next open, or at the next close where `at_open` is
+    false; the others (n,): `gross`, `net`, `active` and `universe` are the returns of the interval
+    from that fill to the next one, `turnover` the sum of |change of position|.
+    """
+
+    dates: NDArray[np.int64]
+    symbols: tuple[str, ...]
+    positions: Array
+    gross: Array
+    net: Array
+    active: Array
+    universe: Array
+    turnover: Array
+    at_open: bool
+    capital: float
+
+
+@dataclass(frozen=True, slots=True)
 class Strategy:
     """How to trade decisions: bars that one stays at most, costs, bars of a year."""
 

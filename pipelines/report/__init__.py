@@ -33,7 +33,8 @@ class Evidence:
 
     `tables` are those of the `Evaluation` and what the stage adds (`fold_map`, `importance`,
     `challenge`); `returns` the active net returns per decision time, None where there are none;
-    `number` the registered version, None before it is registered (flavors are not measured then).
+    `number` the registered version, None before it is registered (flavors are not measured then);
+    `files` name -> lines of the Parquet files that lie in `evidence_run`.
     """
 
     contract: ModelContract
@@ -44,6 +45,8 @@ class Evidence:
     returns: NDArray[np.float64] | None = None
     champion: int | None = None
     number: int | None = None
+    files: Mapping[str, int] = field(default_factory=dict)
+    evidence_run: str = ""
 
     def table(self, name: str) -> pl.DataFrame | None:
         """Return a table that has rows, or None."""

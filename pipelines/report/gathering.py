@@ -14,8 +14,14 @@ from registry.gates import Record
 from registry.version_files import DRIFT_FILE
 
 
-def gather(candidate: Candidate, evaluation: Evaluation, record: Record) -> Evidence:
-    """Return the evidence of a candidate that was just evaluated."""
+def gather(
+    candidate: Candidate, evaluation: Evaluation, record: Record, evidence_run: str = ""
+) -> Evidence:
+    """Return the evidence of a candidate that was just evaluated.
+
+    Args:
+        evidence_run: the run that holds the evaluation's files.
+    """
     fitted = of_fit(candidate)
     tables = dict(evaluation.tables) | dict(fitted.tables)
     if {"regime_probabilities", "alarms_over_time"} & set(tables):
@@ -26,6 +32,8 @@ def gather(candidate: Candidate, evaluation: Evaluation, record: Record) -> Evid
         metrics=evaluation.metrics,
         tables=tables,
         returns=evaluation.returns,
+        files={name: len(table) for name, table in evaluation.files.items()},
+        evidence_run=evidence_run,
     )
 
 

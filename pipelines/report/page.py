@@ -16,6 +16,7 @@ import plotly
 import polars as pl
 
 from pipelines.report import Block, Chart, Evidence, Grid, Panel
+from pipelines.report.files import files
 from pipelines.report.header import header, tiles
 from pipelines.report.panels import KNOWN_TABLES, PANELS
 from pipelines.report.sheet import SCRIPT, SHEET
@@ -47,6 +48,7 @@ def render(evidence: Evidence) -> str:
             gates_table(evidence),
             *_sections(drawn, ids),
             _others(evidence),
+            files(evidence),
             _absent(absent),
             "</main>",
             f"<script>{_plotly()}</script><script>{SCRIPT}</script></body></html>",

@@ -29,6 +29,7 @@ from pipelines.architectures import Estimator, Objective
 from pipelines.architectures.hyperparameters import Space
 from pipelines.data.bars import BarSeries
 from pipelines.method.rows import LabelledRows, OutOfFold
+from pipelines.method.strategy import Book
 from pipelines.templates.answer_fields import Answer
 from pipelines.templates.answer_frames import Types, frame_of, types_of
 from registry.catalog import Catalog
@@ -68,7 +69,8 @@ class Evaluation:
     none) and `dates` its decision times (int64 microseconds UTC). `amounts` are what its costs are
     charged on and `rates` what each costs (`pipelines/method/costs.py`). The trial's record keeps
     them, and the stage then adds what the other trials make of them (`edge.dsr`,
-    `edge.choice_loss`; see `pipelines/recipes/selection_bias.py`).
+    `edge.choice_loss`; see `pipelines/recipes/selection_bias.py`). `book` is what the strategy
+    held; the stage makes `files` of it, stored as Parquet (`pipelines/recipes/evidence_files.py`).
     """
 
     metrics: Mapping[str, float]
@@ -78,6 +80,8 @@ class Evaluation:
     dates: NDArray[np.int64] | None = None
     amounts: Arrays = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
+    book: Book | None = None
+    files: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 class Template(Protocol):

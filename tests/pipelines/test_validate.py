@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 
@@ -36,6 +37,29 @@ def test_the_record_in_the_run_is_the_first_part_of_the_versions(made, made_engi
     added = [row.gate for row in version.record[len(record) :]]
     assert added[-1] == "golden_answers"
     assert all(gate.startswith("parity.") for gate in added[:-1])
+
+
+def test_the_evidence_of_a_validation_lies_in_its_run_as_parquet(made):
+    import mlflow
+
+    files = {
+        "volatility_forecast": {"out_of_fold"},
+        "trading_signals": {"out_of_fold", "returns", "positions", "trades"},
+    }
+    for model_id, expected in files.items():
+        (run,) = mlflow.search_runs(
+            experiment_names=[model_id],
+            filter_string="tags.stage = 'validate'",
+            output_format="list",
+        )
+        found = mlflow.MlflowClient().list_artifacts(run.info.run_id, "evidence")
+        assert {file.path for file in found} == {f"evidence/{n}.parquet" for n in expected}
+        page = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/report.html")
+        assert page.count(f"&amp;run_id={run.info.run_id}") == len(expected)
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path="evidence/out_of_fold.parquet"
+        )
+        assert set(pl.read_parquet(path)["symbol"]) == {"AAA", "BBB"}
 
 
 def test_the_gain_over_ewma_is_what_the_stored_predictions_say(made, made_engine, candidate):

@@ -25,7 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.method.folds import Fold
-from pipelines.method.rows import LabelledRows
+from pipelines.method.rows import LabelledRows, newest_step
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.inputs.feature_rows import each
 from pipelines.recipes.inputs.frames import (
@@ -222,6 +222,10 @@ class InputKind(Protocol):
         """Return what decoding `sample` of the same rows needs beside scores, (n,) each."""
         index = spread_evenly(len(rows), n_rows)
         return {name: values[index] for name, values in rows.context.items()}
+
+    def answer_features(self, rows: LabelledRows) -> NDArray[np.float32]:
+        """Return what decoding the rows' out-of-fold scores takes as features, (n, n_features)."""
+        return newest_step(rows.X)
 
     def history(self, data: Data, n_bars: int) -> Arrays:
         """Return a short history that `context_of` computes from, (n,) each.

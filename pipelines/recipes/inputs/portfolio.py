@@ -88,6 +88,11 @@ class PortfolioInputs(FromBars):
         """Return every measure as asked for, at two levels where it has one."""
         return {name: np.ones(n_rows) for name in EVERY_MEASURE}
 
+    def answer_features(self, rows: LabelledRows) -> NDArray[np.float32]:
+        """Return the weights of the judged portfolio, whose losses the scores are."""
+        judged = np.asarray(rows.spec["weights"], dtype=np.float32)
+        return np.tile(judged, (len(rows), 1))
+
     def checks(self, recipe: Recipe, dataset: Dataset) -> tuple[GateRow, ...]:
         """Recompute rows, and a walked forecast, from data cut at several dates."""
         return _causality(self, recipe, dataset), _parity(dataset)

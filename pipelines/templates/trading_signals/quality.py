@@ -27,7 +27,7 @@ from pipelines.method.information import quantile_spread as spread_of
 from pipelines.method.mean_tests import diebold_mariano, mean_test
 from pipelines.method.meta_label import ACCEPTED, MetaForecast
 from pipelines.method.rows import LabelledRows
-from pipelines.method.strategy import Panel, Strategy, make_panel
+from pipelines.method.strategy import Book, Panel, Strategy, make_panel, positions
 from pipelines.templates import Evaluation
 from pipelines.templates.trading_signals.returns import Earned, judge_returns
 from registry.gates import TRADING_SIGNALS, GateRow
@@ -94,6 +94,23 @@ def judge(rows: LabelledRows, forecast: SignalForecast, strategy: Strategy) -> E
         panel.dates,
         report.amounts,
         strategy.costs.rates(strategy.bars_per_year),
+        _book(rows, forecast, strategy, earned),
+    )
+
+
+def _book(rows: LabelledRows, forecast: SignalForecast, strategy: Strategy, earned: Earned) -> Book:
+    panel, report = earned.panel, earned.report
+    return Book(
+        panel.dates,
+        tuple(rows.symbols[k] for k in np.unique(rows.symbol)),
+        positions(panel, forecast.decision, strategy.horizon),
+        report.gross,
+        report.net(),
+        earned.active,
+        panel.universe,
+        report.turnover,
+        at_open=rows.spec.get("fill") == "next_open",
+        capital=strategy.costs.capital,
     )
 
 

@@ -130,6 +130,14 @@ def test_refused_gates_stand_first_then_those_not_applicable(page):
     ]
 
 
+def test_the_files_of_the_evidence_are_linked_where_mlflow_hands_them_out(evidence):
+    assert "Evidence as files" not in render(evidence)
+    page = render(replace(evidence, files={"returns": 1234, "out_of_fold": 9}, evidence_run="ab12"))
+    address = "get-artifact?path=evidence%2Freturns.parquet&amp;run_id=ab12"
+    assert f'<a href="{address}">evidence/returns.parquet</a></td><td>1,234</td>' in page
+    assert "mlflow artifacts download -r ab12 -a evidence" in page
+
+
 def test_before_a_version_flavors_are_still_to_be_measured_afterwards_they_are_missing(evidence):
     assert "Still to be measured by convert: golden_answers" in render(evidence)
     final = render(replace(evidence, number=3))
