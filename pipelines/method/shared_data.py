@@ -25,6 +25,8 @@ DROPPED = 0.02
 COPIED, LEAST_COPIED = 0.999, 10
 """A correlation that few common dates show of a copy only, and the fewest dates for it."""
 SHARED = 0.5
+ALIKE = 0.7
+"""Series that are the same correlate more, by days too, whatever hour their days end at."""
 SPAN_DAYS = 7
 """Days between the closes of a span: which hour a day ends at hardly counts then."""
 LEAST_DIGESTS = 10
@@ -49,7 +51,11 @@ def _share_bars(ours: TrialData, theirs: TrialData) -> bool:
     """Compare days: (symbol, day) cells that both have against those of the smaller trial."""
     small, large = sorted((ours, theirs), key=_n_days)
     as_long = small.interval == large.interval
-    common = sum(_common_days(symbol, large.symbols, as_long) for symbol in small.symbols)
+    alike = _alike(small.symbols, large.symbols, as_long)
+    common = 0.0
+    for number, symbol in enumerate(small.symbols):
+        others = [large.symbols[i] for i in np.flatnonzero(alike[number])]
+        common += _common_days(symbol, others, as_long)
     return common >= SHARED * _n_days(small) and common > 0
 
 
@@ -76,6 +82,73 @@ def _days_inside(symbol: SymbolSample, other: SymbolSample) -> float:
         return max(0, last - first + 1)
     dates = symbol.daily.dates
     return float(((dates >= first) & (dates <= last)).mean()) * symbol.daily.n_dates
+
+
+def _alike(
+    ours: Sequence[SymbolSample], theirs: Sequence[SymbolSample], as_long: bool
+) -> NDArray[np.bool_]:
+    """Return the pairs (n_ours, n_theirs) that may be the same series, so as to compare few."""
+    names = [np.array([symbol.symbol for symbol in symbols]) for symbols in (ours, theirs)]
+    alike = np.asarray(names[0][:, None] == names[1][None, :])
+    mine, other = ([symbol.daily for symbol in symbols] for symbols in (ours, theirs))
+    if not as_long:
+        return alike | _move_together(*_closes_of_weeks(mine, other))
+    alike |= _move_together(*_matrices(mine, other, "step"))
+    if all(symbol.bars is None for symbol in ours):
+        return alike
+    mine, other = ([s.bars or s.daily for s in symbols] for symbols in (ours, theirs))
+    return alike | _move_together(*_matrices(mine, other, "step"))
+
+
+def _matrices(
+    ours: Sequence[DateSample], theirs: Sequence[DateSample], what: str
+) -> tuple[Array, Array]:
+    """Return values of both as (n_dates, n_symbols) on all their dates, NaN where not sampled."""
+    dates = np.unique(np.concatenate([sample.dates for sample in (*ours, *theirs)]))
+    found = []
+    for samples in (ours, theirs):
+        values = np.full((len(dates), len(samples)), np.nan)
+        for column, sample in enumerate(samples):
+            values[np.searchsorted(dates, sample.dates), column] = getattr(sample, what)
+        found.append(values)
+    return found[0], found[1]
+
+
+def _closes_of_weeks(
+    ours: Sequence[DateSample], theirs: Sequence[DateSample]
+) -> tuple[Array, Array]:
+    """Return changes of closes between dates that most symbols have, a week or more apart."""
+    usual = np.intersect1d(_usual_dates(ours), _usual_dates(theirs))
+    weeks = usual[_apart(usual)]
+    dates = np.unique(np.concatenate([sample.dates for sample in (*ours, *theirs)]))
+    chosen = np.isin(dates, weeks)
+    a, b = _matrices(ours, theirs, "close")
+    return np.diff(a[chosen], axis=0), np.diff(b[chosen], axis=0)
+
+
+def _usual_dates(samples: Sequence[DateSample]) -> NDArray[np.int64]:
+    """Return the dates that at least half as many symbols have as the most common one."""
+    dates, n = np.unique(np.concatenate([sample.dates for sample in samples]), return_counts=True)
+    return np.asarray(dates[n >= n.max(initial=0) / 2], dtype=np.int64)
+
+
+def _move_together(ours: Array, theirs: Array) -> NDArray[np.bool_]:
+    """Return the pairs of columns with |correlation| of clipped values of 0.7 or more."""
+    a, b = _clipped(ours), _clipped(theirs)
+    in_a, in_b = (a != 0).astype(np.float64), (b != 0).astype(np.float64)
+    scale = np.sqrt((a**2).T @ in_b) * np.sqrt(in_a.T @ b**2)
+    together = np.abs(a.T @ b) >= ALIKE * scale
+    return np.asarray(together & (in_a.T @ in_b >= LEAST_COPIED), dtype=np.bool_)
+
+
+def _clipped(values: Array) -> Array:
+    """Return columns around their mean, in mean deviations and within 3; 0 where unknown."""
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    n = np.maximum(known.sum(axis=0), 1)
+    centred = np.where(known, filled - filled.sum(axis=0) / n, 0.0)
+    typical = np.abs(centred).sum(axis=0) / n
+    return np.asarray(np.clip(centred / np.where(typical > 0, typical, 1.0), -3.0, 3.0))
 
 
 def is_same(one: SymbolSample, other: SymbolSample, *, as_long: bool) -> bool:
@@ -120,9 +193,11 @@ def _week_returns(one: DateSample, other: DateSample) -> tuple[Array, Array]:
 def _apart(dates: NDArray[np.int64]) -> list[int]:
     """Return the numbers of dates at least a week apart, from the first on."""
     chosen: list[int] = []
+    newest = None
     for number, date in enumerate(dates.tolist()):
-        if not chosen or date - dates[chosen[-1]] >= SPAN_DAYS:
+        if newest is None or date - newest >= SPAN_DAYS:
             chosen.append(number)
+            newest = date
     return chosen
 
 
