@@ -106,6 +106,7 @@ def validate(
                 checks.golden_rows(candidate, *_golden(candidate)),
                 *evaluation.gates,
                 *checks.named_costs(candidate.recipe),
+                *kind_of(candidate.recipe.template).plausible_data(candidate.dataset),
                 *(contest.gates if contest else ()),
             )
         log_metrics(evaluation.metrics)

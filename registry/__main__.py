@@ -6,6 +6,8 @@
     python -m registry roll-back volatility_forecast --reason "too many errors"
     python -m registry delete volatility_forecast 1 --reason obsolete
     python -m registry accept-answers volatility_forecast 1 --reason "wider intervals are right"
+    python -m registry accept-implausible volatility_forecast 2 --person "Ada Lovelace" \
+        --reason "opens and closes come from two feeds, compared with a third"
     python -m registry history volatility_forecast
 
 To look needs the engine database alone. A command that moves an alias asks MLflow too, and passes
@@ -54,7 +56,9 @@ def show(registry: Registry, wanted: argparse.Namespace) -> None:
         print(f"{verdict:7} {row.gate:26} {row.measured:>14}  needs {row.needed}  {row.note}")
     for line in version.refusals("serve"):
         print(f"serve lock: {line}")
-    print(f"may trade: {'yes' if version.may_trade else 'no'}; run {version.run_id}")
+    for accepted in version.acceptances:
+        print(f"accepted by {accepted.actor}: {', '.join(accepted.gates)} ({accepted.reason})")
+    print(f"may trade: {'no' if version.refusals('trade') else 'yes'}; run {version.run_id}")
 
 
 def promote(registry: Registry, wanted: argparse.Namespace) -> None:
@@ -84,6 +88,15 @@ def accept_answers(registry: Registry, wanted: argparse.Namespace) -> None:
     print(f"{wanted.model} version {wanted.number}: the answers of this code are accepted")
 
 
+def accept_implausible(registry: Registry, wanted: argparse.Namespace) -> None:
+    """Accept what of a version is too good to be true, in a person's name."""
+    rows = registry.accept_implausible(
+        wanted.model, wanted.number, actor=wanted.person, reason=wanted.reason
+    )
+    for row in rows:
+        print(f"accepted by {wanted.person}: {row.line()}")
+
+
 COMMANDS: dict[str, Command] = {
     "list": list_versions,
     "show": show,
@@ -91,6 +104,7 @@ COMMANDS: dict[str, Command] = {
     "roll-back": roll_back,
     "delete": delete,
     "accept-answers": accept_answers,
+    "accept-implausible": accept_implausible,
 }
 
 
@@ -126,11 +140,14 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("model", nargs="?", default="", help="one model; all without it")
             continue
         added.add_argument("model", help="name of the registered model")
-        if name in ("show", "promote", "delete", "accept-answers"):
+        if name in ("show", "promote", "delete", "accept-answers", "accept-implausible"):
             added.add_argument("number", type=int, help="version number")
         if name in SIGNED:
             added.add_argument("--reason", required=True, help="why, for the event log")
             added.add_argument("--actor", default=getpass.getuser(), help="who (%(default)s)")
+        if name == "accept-implausible":
+            added.add_argument("--person", required=True, help="name of who has looked at it")
+            added.add_argument("--reason", required=True, help="why it is true after all")
     return parser
 
 

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory, mkstemp
 import sqlalchemy as sa
 from filelock import FileLock
 
-from registry import tables
+from registry import acceptances, tables
 from registry.database import reading
 from registry.errors import (
     DamagedFileError,
@@ -59,7 +59,11 @@ class ArtifactCache:
             ArtifactStoreUnavailableError: the same of the store behind MLflow.
         """
         digests = recorded_digests(self._engine, model_id, number)
-        cached = VersionFiles(model_id, number, self._place(model_id, number, digests), digests)
+        place = self._place(model_id, number, digests)
+        with reading(self._engine) as connection:
+            accepted = acceptances.of_model(connection, model_id).get(number, ())
+        gates = acceptances.gates_of(accepted)
+        cached = VersionFiles(model_id, number, place, digests, gates)
         if _is_sound(cached):
             return cached
         cached.directory.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ an entry has both locks shut.
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from registry.catalog import Catalog
@@ -131,6 +131,10 @@ class Requirement:
         assert self.comparison is not None, f"the limit of {self.gate} is not declared here"
         return GateRow(self.gate, value, self.comparison, self.limit, note, against=against)
 
+    def absent(self, note: str) -> GateRow:
+        """Return a row that says why this gate has no meaning here."""
+        return replace(self.row(None, note), applicable=False)
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateGates:
@@ -141,7 +145,7 @@ class TemplateGates:
 
     def row(self, gate: str, value: float | None, note: str = "") -> GateRow:
         """Return a value beside the limit that is declared here for this gate."""
-        (requirement,) = (r for r in (*self.serve, *self.trade) if r.gate == gate)
+        (requirement,) = {r for r in (*self.serve, *self.trade) if r.gate == gate}
         return requirement.row(value, note)
 
 
@@ -165,6 +169,33 @@ COMMON = TemplateGates(
 )
 GATE_OF_0_2 = "digests"
 """A gate that records have up to 0.2 and never after it. They keep the rules of their day."""
+PLAUSIBILITY = "plausibility."
+"""Gates about results that are too good to be true. A person may accept what they refuse, by name,
+for one version and with a reason (`registry.acceptances`); nothing else opens them."""
+
+
+def _plausible(gate: str, comparison: Comparison, limit: float) -> Requirement:
+    """Return a plausibility gate with the loosest limit that any length of bar has."""
+    return Requirement(
+        PLAUSIBILITY + gate, comparison, limit, may_be_inapplicable=True, is_later=True
+    )
+
+
+PLAUSIBLE_SHARPE = _plausible("sharpe", "<=", 10.0)
+PLAUSIBLE_DIRECTION = _plausible("direction", "<=", 0.65)
+PLAUSIBLE_RETURN_R2 = _plausible("r2", "<=", 0.10)
+PLAUSIBLE_VOLATILITY_R2 = _plausible("r2", "<=", 0.85)
+PLAUSIBLE_LIKELIHOOD = _plausible("likelihood", "<=", 0.5)
+PLAUSIBLE_MOVES = _plausible("likelihood", "<=", 0.25)
+PLAUSIBLE_PINBALL = _plausible("pinball", "<=", 0.5)
+PLAUSIBLE_TABLE_R2 = _plausible("r2", "<=", 0.90)
+PLAUSIBLE_AUC = _plausible("auc", "<=", 0.98)
+DATED_OPENS = _plausible("opens", ">=", 0.60)
+DATED_RANGES = _plausible("ranges", "<=", 0.10)
+KNOWING_COLUMNS = _plausible("columns", "<=", 0.0)
+DATED_BARS = (DATED_OPENS, DATED_RANGES, KNOWING_COLUMNS)
+"""Whether the columns of bars are dated right; every template over bars asks it."""
+
 BETTER = Requirement("champion.better", "<", 0.1)
 NON_INFERIOR = Requirement("champion.non_inferior")  # the margin is the template's
 COMPARISONS = (BETTER.gate, NON_INFERIOR.gate)
@@ -193,9 +224,13 @@ VOLATILITY_FORECAST = TemplateGates(
         Requirement("quality.qlike_vs_ewma", "<", 0.0),
         Requirement("quality.not_worse_than_har", "<=", RIVAL_MARGIN, is_later=True),
         Requirement("quality.not_worse_than_gjr_garch", "<=", RIVAL_MARGIN, is_later=True),
+        PLAUSIBLE_VOLATILITY_R2,
+        *DATED_BARS,
     )
 )
+PLAUSIBLE_SIGNALS = (PLAUSIBLE_SHARPE, PLAUSIBLE_DIRECTION, *DATED_BARS)
 TRADING_SIGNALS = TemplateGates(
+    serve=PLAUSIBLE_SIGNALS,
     trade=(
         Requirement("edge.log_loss", "<", SIGNIFICANT),
         Requirement("edge.direction", "<", SIGNIFICANT),
@@ -205,26 +240,41 @@ TRADING_SIGNALS = TemplateGates(
         Requirement("edge.ece", "<=", 0.05),
         Requirement("edge.coverage"),
         Requirement("edge.costs", "is", 1.0, is_later=True),
-    )
+        *PLAUSIBLE_SIGNALS,
+    ),
 )
 RETURN_FORECAST = TemplateGates(
     serve=(
         Requirement("quality.dm_random_walk", "<", SIGNIFICANT),
         Requirement("quality.coverage", "between", (0.88, 0.92)),
+        PLAUSIBLE_RETURN_R2,
+        PLAUSIBLE_DIRECTION,
+        *DATED_BARS,
     )
 )
 MARKET_REGIME = TemplateGates(
-    serve=(Requirement("quality.predictive_likelihood", ">", -SIGNIFICANT),),
+    serve=(
+        Requirement("quality.predictive_likelihood", ">", -SIGNIFICANT),
+        PLAUSIBLE_LIKELIHOOD,
+        *DATED_BARS,
+    ),
 )
 ANOMALY = TemplateGates(
-    serve=(Requirement("quality.false_alarm_rate"),),  # the interval is that of the stated rate
+    serve=(
+        Requirement("quality.false_alarm_rate"),  # the interval is that of the stated rate
+        PLAUSIBLE_MOVES,
+        *DATED_BARS,
+    ),
 )
-SENTIMENT = TABULAR = TemplateGates(serve=(SKILL,))
+SENTIMENT = TemplateGates(serve=(SKILL, PLAUSIBLE_AUC))
+TABULAR = TemplateGates(serve=(SKILL, PLAUSIBLE_AUC, PLAUSIBLE_TABLE_R2, KNOWING_COLUMNS))
 PORTFOLIO_RISK = TemplateGates(
     serve=(
         Requirement("quality.kupiec", ">", 0.01),
         Requirement("quality.conditional_coverage", ">", 0.01),
         Requirement("quality.z2"),  # the limit is the forecasts' own, simulated
+        PLAUSIBLE_PINBALL,
+        *DATED_BARS,
     )
 )
 GATES: Catalog[TemplateGates] = Catalog(
@@ -255,10 +305,12 @@ def refusals(
     template: str,
     champion: int | None = None,
     carried: Collection[Artifact] | None = None,
+    accepted: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Return one line per gate that keeps the lock shut; empty means open.
 
     Args:
+        accepted: plausibility gates whose refusal a person has accepted for this version.
         carried: the artifacts whose files the version has; None before there are any. Each needs
             its parity row (serve lock only).
         lock: `serve` (an alias may move to the version) or `trade` (it may emit BUY and SELL).
@@ -271,11 +323,12 @@ def refusals(
         return (f"template {template!r}: no gates declared, so every lock stays shut",)
     if lock == "trade":
         needed = (*declared.trade, *_replaced(record, declared.trade))
-        return tuple(_shut(record, needed)) or _without_gates(declared.trade, template)
+        shut = tuple(_shut(record, needed, accepted))
+        return shut or _without_gates(declared.trade, template)
     parity_rows = parity_requirements(record, carried)
-    lines = list(
-        _shut(record, (*COMMON.serve, *_of_its_day(record), *parity_rows, *declared.serve))
-    )
+    own = (*declared.serve, *_undeclared(record, declared))
+    required = (*COMMON.serve, *_of_its_day(record), *parity_rows, *own)
+    lines = list(_shut(record, required, accepted))
     if champion is not None:
         lines += _comparison_refusals(record, champion)
     return tuple(lines)
@@ -283,6 +336,28 @@ def refusals(
 
 def _without_gates(trade: Sequence[Requirement], template: str) -> tuple[str, ...]:
     return () if trade else (f"template {template!r}: its answers are not actions",)
+
+
+def implausible(record: Record, template: str) -> tuple[GateRow, ...]:
+    """Return the rows that only a person may accept: too good to be true, with a value to read."""
+    found: list[GateRow] = []
+    for requirement in (*GATES.get(template).serve, *_undeclared(record, GATES.get(template))):
+        rows = (row for row in record if row.gate == requirement.gate)
+        found += (row for row in rows if _may_be_accepted(row) and _refusal(row, requirement))
+    return tuple(found)
+
+
+def _may_be_accepted(row: GateRow) -> bool:
+    """Whether a person may accept a row: what was not computed nobody can judge."""
+    is_measured = row.applicable and row.value is not None and math.isfinite(row.value)
+    return row.gate.startswith(PLAUSIBILITY) and is_measured
+
+
+def _undeclared(record: Record, declared: TemplateGates) -> tuple[Requirement, ...]:
+    """Return the plausibility gates that were measured though this template does not name them."""
+    known = {requirement.gate for requirement in (*declared.serve, *declared.trade)}
+    found = dict.fromkeys(row.gate for row in record if row.gate.startswith(PLAUSIBILITY))
+    return tuple(Requirement(g, may_be_inapplicable=True) for g in found if g not in known)
 
 
 def parity_requirements(
@@ -360,13 +435,17 @@ def _is_of_0_2(record: Record) -> bool:
     return any(row.gate == GATE_OF_0_2 for row in record)
 
 
-def _shut(record: Record, required: Sequence[Requirement]) -> Iterator[str]:
+def _shut(
+    record: Record, required: Sequence[Requirement], accepted: Collection[str] = ()
+) -> Iterator[str]:
     is_of_0_2 = _is_of_0_2(record)
     for requirement in required:
         rows = [row for row in record if row.gate == requirement.gate]
         if not rows and not (requirement.is_later and is_of_0_2):
             yield f"{requirement.gate}: missing from the record"
         for row in rows:
+            if row.gate in accepted and _may_be_accepted(row):
+                continue
             if line := _refusal(row, requirement):
                 yield line
 

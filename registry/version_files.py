@@ -55,13 +55,15 @@ def artifacts(names: Iterable[str]) -> dict[Artifact, tuple[str, ...]]:
 class VersionFiles:
     """The files of one version on this disk; every read is checked against its digest.
 
-    `digests` come from the engine database: relative path -> SHA-256.
+    `digests` come from the engine database: relative path -> SHA-256; so do `accepted`, the
+    plausibility gates that a person accepted (`registry.acceptances`).
     """
 
     model_id: str
     number: int
     directory: Path
     digests: Mapping[str, str]
+    accepted: tuple[str, ...] = ()
 
     def read(self, path: str) -> bytes:
         """Return a file's content: read once, hashed, equal to what was registered.

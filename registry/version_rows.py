@@ -7,11 +7,12 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from registry import events, managed_models, tables, validations
+from registry import acceptances, events, managed_models, tables, validations
+from registry.acceptances import Acceptance
 from registry.contract import ModelContract
 from registry.database import reading
 from registry.errors import VersionExistsError, VersionNotFoundError
-from registry.gates import COMPARISONS, GateRow, Lock, Record, refusals
+from registry.gates import COMPARISONS, GateRow, Lock, Record, implausible, refusals
 from registry.validations import Validation
 from registry.version_files import artifacts
 
@@ -24,7 +25,8 @@ class Version:
 
     `digests` are relative path -> SHA-256 of every file; `record` is the gate record it was
     registered with, `validations` are what was measured later, oldest first; `may_trade` says
-    whether its trade lock was open at registration, which nothing changes.
+    whether its trade lock was open at registration, or since a person accepted what shut it;
+    `acceptances` are these.
     """
 
     model_id: str
@@ -36,6 +38,7 @@ class Version:
     may_trade: bool
     created_at: datetime
     validations: tuple[Validation, ...] = ()
+    acceptances: tuple[Acceptance, ...] = ()
 
     def refusals(self, lock: Lock, champion: int | None = None) -> tuple[str, ...]:
         """Return one line per gate that keeps a lock shut, as `registry.gates.refusals` does.
@@ -55,8 +58,15 @@ class Version:
         return (*lines, *(f"{which}: {line}" for line in later if line not in lines))
 
     def _shut_by(self, record: Record, lock: Lock, champion: int | None = None) -> tuple[str, ...]:
-        carried = tuple(artifacts(self.digests))
-        return refusals(record, lock, self.contract.template, champion, carried)
+        carried, accepted = tuple(artifacts(self.digests)), acceptances.gates_of(self.acceptances)
+        return refusals(record, lock, self.contract.template, champion, carried, accepted)
+
+    def implausible(self) -> tuple[GateRow, ...]:
+        """Return the rows of record and newest validation that a person has yet to accept."""
+        newest = self.validations[-1].alone if self.validations else ()
+        found = implausible((*self.record, *newest), self.contract.template)
+        accepted = acceptances.gates_of(self.acceptances)
+        return tuple(row for row in found if row.gate not in accepted)
 
     def _compared_with(self, champion: int) -> Record:
         """Return the record with the comparison that counts.
@@ -171,6 +181,13 @@ def remove(connection: sa.Connection, version: Version, actor: str, reason: str)
     append_event(connection, "deleted", version, actor, reason)
 
 
+def set_may_trade(connection: sa.Connection, version: Version) -> None:
+    """Record whether a version may trade with its acceptances, in the caller's transaction."""
+    key = (_VERSIONS.c.model_id == version.model_id) & (_VERSIONS.c.number == version.number)
+    may_trade = not version.refusals("trade")
+    connection.execute(sa.update(_VERSIONS).where(key).values(may_trade=may_trade))
+
+
 def append_event(
     connection: sa.Connection, kind: str, version: Version, actor: str, reason: str
 ) -> None:
@@ -196,10 +213,15 @@ def _read(engine: sa.Engine, model_id: str, *conditions: sa.ColumnElement[bool])
     with reading(engine) as connection:
         rows = connection.execute(query.order_by(_VERSIONS.c.number)).mappings().all()
         later = validations.of_model(connection, model_id)
-    return [_version(row, later.get(row["number"], ())) for row in rows]
+        accepted = acceptances.of_model(connection, model_id)
+    return [
+        _version(row, later.get(row["number"], ()), accepted.get(row["number"], ())) for row in rows
+    ]
 
 
-def _version(row: sa.RowMapping, later: tuple[Validation, ...]) -> Version:
+def _version(
+    row: sa.RowMapping, later: tuple[Validation, ...], accepted: tuple[Acceptance, ...]
+) -> Version:
     return Version(
         row["model_id"],
         row["number"],
@@ -210,4 +232,5 @@ def _version(row: sa.RowMapping, later: tuple[Validation, ...]) -> Version:
         row["may_trade"],
         row["created_at"],
         later,
+        accepted,
     )

@@ -12,7 +12,7 @@ the other is refused.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from registry import (
+    acceptances,
     alias_rows,
     deployments,
     events,
@@ -46,7 +47,7 @@ from registry.errors import (
     VersionInUseError,
     VersionNotFoundError,
 )
-from registry.gates import Record, unmeasured_artifacts
+from registry.gates import GateRow, Record, unmeasured_artifacts
 from registry.golden_answers import AnswerChange, AnswerCheck, GoldenAnswers
 from registry.managed_models import ManagedModel
 from registry.model_store import ModelStore, VersionContent
@@ -332,6 +333,24 @@ class Registry:
                 raise VersionInUseError(model_id, number, using)
             self._store.delete_version(model_id, number)
             version_rows.remove(connection, version, actor, reason)
+
+    def accept_implausible(
+        self, model_id: str, number: int, *, actor: str, reason: str
+    ) -> tuple[GateRow, ...]:
+        """Accept what of a version is too good to be true, in a person's name; return its rows.
+
+        Raises:
+            ParameterError: the actor is no person, or there is no reason.
+            NothingImplausibleError: nothing about the version is too good to be true.
+            NotFoundError: as `get`.
+        """
+        version = self.get(model_id, number)
+        which, rows = (model_id, number, version.run_id), version.implausible()
+        with self._engine.begin() as connection:
+            made = acceptances.accept(connection, which, rows, actor=actor, reason=reason)
+            opened = replace(version, acceptances=(*version.acceptances, made))
+            version_rows.set_may_trade(connection, opened)
+        return rows
 
     def check_exists(self, model_id: str) -> None:
         """Refuse a name that no version has and that nobody created.

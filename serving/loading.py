@@ -121,7 +121,7 @@ def _described(files: VersionFiles, model_id: str, number: int) -> LoadedVersion
     template = TEMPLATES.get(contract.template)
     refusals: tuple[str, ...] = ()
     if template.is_action:
-        refusals = gates.refusals(files.record, "trade", template.name)
+        refusals = gates.refusals(files.record, "trade", template.name, accepted=files.accepted)
     return LoadedVersion(
         model_id=model_id,
         number=number,

@@ -81,6 +81,16 @@ def parity_rows() -> list[GateRow]:
     ]
 
 
+def plausible_rows() -> list[GateRow]:
+    """The plausibility rows of a volatility forecast on bars of closes."""
+    return [
+        GateRow("plausibility.r2", 0.4, "<=", 0.85),
+        GateRow("plausibility.opens", None, ">=", 0.6, "no opens", applicable=False),
+        GateRow("plausibility.ranges", None, "<=", 0.1, "no ranges", applicable=False),
+        GateRow("plausibility.columns", 0.0, "<=", 0.0),
+    ]
+
+
 def passing_record(comparison: str | None = None) -> list[GateRow]:
     """A gate record that opens the serve lock of a volatility forecast.
 
@@ -99,6 +109,7 @@ def passing_record(comparison: str | None = None) -> list[GateRow]:
         GateRow("quality.qlike_vs_ewma", -0.05, "<", 0.0),
         GateRow("quality.not_worse_than_har", 0.001, "<=", 0.02),
         GateRow("quality.not_worse_than_gjr_garch", -0.01, "<=", 0.02),
+        *plausible_rows(),
     ]
     if comparison:
         record.append(GateRow(f"champion.{comparison}", 0.001, "<", 0.01, against=1))

@@ -7,13 +7,14 @@ a `BarsError`.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from registry.errors import BarsError, ParameterError
 
@@ -204,6 +205,62 @@ ENOUGH_SPREADS = 20
 WIDEST_SPREAD = 0.05
 """Median spread, fraction of the mid price, above which it is in another unit."""
 
+
+def one_bar_apart(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Note symbols that move with the others one bar apart rather than on the same bar.
+
+    The correlation of a symbol's returns with the mean of the others' at a lag of one bar, either
+    way, is larger than at none by four standard errors, over 500 common bars or more of symbols
+    that have nearly all of their times in common (one session).
+    """
+    if frame["symbol"].n_unique() < LEAST_SYMBOLS or len(frame) > MOST_COMPARED:
+        return frame
+    prices = frame.select(*_KEY, "close").unique(_KEY, keep="first", maintain_order=True)
+    wide = prices.pivot("symbol", index="timestamp", values="close").sort("timestamp")
+    names = [name for name in wide.columns if name != "timestamp"]
+    close = wide.select(names).to_numpy()
+    n_known = np.isfinite(close).sum(axis=0)
+    names = [
+        n for n, known in zip(names, n_known, strict=True) if known >= COMMON_TIMES * len(wide)
+    ]
+    if len(names) < LEAST_SYMBOLS or len(wide) <= LEAST_LAGGED:
+        return frame
+    moves = np.diff(np.log(wide.select(names).drop_nulls().to_numpy()), axis=0)
+    if len(moves) < LEAST_LAGGED:
+        return frame
+    for name, early in _apart(names, moves):
+        ledger.note(
+            f"{name} moves with the other symbols one bar {'early' if early else 'late'}: its bars "
+            "are dated wrongly, or its market closes at another hour"
+        )
+    return frame
+
+
+def _apart(names: list[str], moves: NDArray[np.float64]) -> Iterator[tuple[str, bool]]:
+    """Yield each symbol that is a bar apart from the others, and whether it is early."""
+    total, n = moves.sum(axis=1), len(moves)
+    for k, name in enumerate(names):
+        own, others = moves[:, k], total - moves[:, k]
+        if np.ptp(own) == 0 or np.ptp(others) == 0:
+            continue
+        same = float(np.corrcoef(own, others)[0, 1])
+        pairs = ((own[:-1], others[1:]), (own[1:], others[:-1]))
+        for early, (mine, theirs) in zip((True, False), pairs, strict=True):
+            lagged = float(np.corrcoef(mine, theirs)[0, 1])
+            error = (((1 - same**2) ** 2 + (1 - lagged**2) ** 2) / n) ** 0.5
+            if lagged - same > LAG_ERRORS * error:
+                yield name, early
+
+
+LEAST_SYMBOLS, LEAST_LAGGED, LAG_ERRORS = 3, 500, 4.0
+"""Fewest symbols (of two nobody could say which is wrong) and returns, and standard errors."""
+
+COMMON_TIMES = 0.9
+"""Share of all times that a symbol of the session has."""
+
+MOST_COMPARED = 5_000_000
+"""Bars beyond which symbols are not compared: the table of all of them would not be small."""
+
 Rule = Callable[[pl.DataFrame, Ledger], pl.DataFrame]
 
 BAR_RULES: tuple[Rule, ...] = (
@@ -215,7 +272,14 @@ BAR_RULES: tuple[Rule, ...] = (
 )
 """Rules that hold for any number of bars."""
 
-HISTORY_RULES: tuple[Rule, ...] = (known_volume, known_spread, wide_spreads, enclosed_prices, holes)
+HISTORY_RULES: tuple[Rule, ...] = (
+    known_volume,
+    known_spread,
+    wide_spreads,
+    enclosed_prices,
+    holes,
+    one_bar_apart,
+)
 """Rules that need a whole history."""
 
 

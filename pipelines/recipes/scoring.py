@@ -55,7 +55,9 @@ def load_answerer(files: VersionFiles) -> Answerer:
     """
     contract, definition = files.contract, load_definition(files)
     template = TEMPLATES.get(contract.template)
-    shut = refusals(files.record, "trade", template.name) if template.is_action else ()
+    shut: tuple[str, ...] = ()
+    if template.is_action:
+        shut = refusals(files.record, "trade", template.name, accepted=files.accepted)
     return Answerer(contract, template, files.decoder, definition, shut, _no_model)
 
 

@@ -111,10 +111,11 @@ def _locks_of(gate: str, evidence: Evidence) -> str:
     """Return the lock that asks for a gate; a row that none asks for only informs."""
     name = evidence.contract.template
     declared = GATES.get(name) if name in GATES else None
-    if declared and gate in {r.gate for r in declared.trade}:
-        return "trade"
+    trade = {r.gate for r in declared.trade} if declared else set()
     serve = {r.gate for r in (*COMMON.serve, *(declared.serve if declared else ()))}
     is_comparison = gate.startswith("champion.") and evidence.champion is not None
+    if gate in trade:
+        return "both" if gate in serve else "trade"
     if gate in serve or gate.startswith("parity.") or is_comparison:
         return "serve"
     return "-"

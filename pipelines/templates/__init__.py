@@ -17,7 +17,7 @@ Guarantees of every template:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, cast
 
@@ -82,6 +82,10 @@ class Evaluation:
     rates: Mapping[str, float] = field(default_factory=dict)
     book: Book | None = None
     files: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+    def with_gates(self, *rows: GateRow) -> "Evaluation":
+        """Return the evaluation with further gate rows."""
+        return replace(self, gates=(*self.gates, *rows))
 
 
 class Template(Protocol):

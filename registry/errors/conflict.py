@@ -115,6 +115,17 @@ class GateRefusedError(ConflictError):
         )
 
 
+class NothingImplausibleError(ConflictError):
+    """No plausibility gate of the version refuses by a measured value."""
+
+    def __init__(self, model_id: str, number: int) -> None:
+        self.model_id, self.number = model_id, number
+        super().__init__(
+            f"no plausibility gate of {model_id} version {number} refuses by a value that a person "
+            "could accept; see its gates with python -m registry show"
+        )
+
+
 class PriceBasisConflictError(ConflictError):
     """Bars of another price basis than those already held for the interval."""
 

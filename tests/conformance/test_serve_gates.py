@@ -15,6 +15,8 @@ import pytest
 
 from pipelines.architectures.array_estimator import ArrayEstimator
 from pipelines.data.features import FEATURE_SETS
+from pipelines.data.sources import SOURCES, BarQuery
+from pipelines.data.tables.leaks import suspicions
 from pipelines.method import calibration
 from pipelines.method.rows import OutOfFold
 from pipelines.parameters import RecipeParameters, SourceParameters
@@ -25,6 +27,7 @@ from pipelines.recipes.golden_answers import answers_gate
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.inputs.bar_checks import causality, feature_parity
 from pipelines.recipes.parity import fitted_scores, parity_of
+from pipelines.recipes.plausible_data import dated_bars, knowing_columns
 from pipelines.templates import RIVAL, TEMPLATES
 from pipelines.templates.volatility_forecast import TEMPLATE as VOLATILITY
 from registry.flavors import Artifact, parity
@@ -137,13 +140,19 @@ def test_parity_fails_where_an_artifact_holds_another_model(artifact):
 # Of one template -------------------------------------------------------------------------------
 
 
-def judged(template: str, scores=None, **changes) -> dict[str, GateRow]:
-    """Return the gates of a template for other scores, labels or outcomes than its case's."""
-    case = make_case(template, VARIANTS[TEMPLATES.get(template).inputs])
+def judged(
+    template: str, scores=None, variant="", *, is_learned=False, **changes
+) -> dict[str, GateRow]:
+    """Return the gates of a template for other scores, labels or outcomes than its case's.
+
+    `is_learned`: whether the decoders are fitted on these scores, not on the case's own.
+    """
+    case = make_case(template, variant or VARIANTS[TEMPLATES.get(template).inputs])
     oof = case.oof if scores is None else replace(case.oof, scores=scores(case.oof))
     spec = case.spec | changes.pop("spec", {})
     oof = replace(oof, rows=replace(oof.rows, spec=spec, **changes))
-    early, late = (case.oof.take(case.oof.fold < fold) for fold in (0, 1))
+    known = oof if is_learned else case.oof
+    early, late = (known.take(case.oof.fold < fold) for fold in (0, 1))
     decoders = {f: case.template.fit_decoder(o, case.rows) for f, o in enumerate((early, late))}
     return {row.gate: row for row in case.template.evaluate(oof, decoders, spec, "1d").gates}
 
@@ -175,6 +184,68 @@ def labels_outside_every_interval():
     return {"y": 30 * rows.y}
 
 
+# What knows the outcome is too good to be true.
+
+
+def of_the_class(oof):
+    """Scores of the classes, of which the true one is nearly certain."""
+    true = np.arange(oof.scores.shape[1]) == oof.rows.y[:, None]
+    return np.where(true, 5, -5).astype(np.float32)
+
+
+def of_the_return(oof):
+    return (oof.rows.y / oof.rows.context["sigma"])[:, None].astype(np.float32)
+
+
+def of_the_variance(oof):
+    ratio = np.maximum(oof.rows.y, 1e-12) / oof.rows.context["ewma_variance"]
+    return np.log(ratio)[:, None].astype(np.float32)
+
+
+def of_the_state(oof):
+    """Certain states, six of them, by what the next return will be."""
+    edges = np.quantile(oof.rows.y, np.linspace(0, 1, 7)[1:-1])
+    state = np.searchsorted(edges, oof.rows.y)
+    return np.where(np.arange(6) == state[:, None], 9, -9).astype(np.float32)
+
+
+def of_the_move(oof):
+    """The most unusual where the next move is largest."""
+    return np.abs(oof.rows.y)[:, None].astype(np.float32)
+
+
+def of_the_loss(oof):
+    losses = -oof.rows.y[:, None]
+    return np.repeat(losses, oof.scores.shape[1], axis=1).astype(np.float32)
+
+
+def of_the_number(oof):
+    spec = oof.rows.spec
+    return ((oof.rows.y - spec["center"]) / spec["scale"])[:, None].astype(np.float32)
+
+
+def dated_early(*columns: str) -> dict[str, GateRow]:
+    """Return the gates of real bars of an index with tomorrow's columns dated today."""
+    (series,) = SOURCES.get("sample").read(BarQuery(symbols=("SP500",))).series()
+    ahead = {c: getattr(series, c)[1:] for c in columns}
+    return {
+        row.gate: row for row in dated_bars([replace(series.slice(0, len(series) - 1), **ahead)])
+    }
+
+
+def a_volume_of_tomorrow() -> dict[str, GateRow]:
+    (series,) = SOURCES.get("sample").read(BarQuery(symbols=("SP500",))).series()
+    flow = np.append(series.close[1:] / series.close[:-1], 1.0)
+    return {row.gate: row for row in dated_bars([replace(series, volume=flow)])}
+
+
+def a_column_of_the_target() -> dict[str, GateRow]:
+    drawn = np.random.default_rng(0).standard_normal((200, 2))
+    late = drawn[:, :1] + 0.01 * drawn[:, 1:]
+    row = knowing_columns(suspicions(late, ["late"], drawn[:, 0], 0), "1 column")
+    return {row.gate: row}
+
+
 TEMPLATE_CASES: dict[tuple[str, str], Callable[[], dict[str, GateRow]]] = {
     ("volatility_forecast", "quality.dm_ewma"): lambda: judged("volatility_forecast", loud),
     ("volatility_forecast", "quality.dm_scaled_ewma"): lambda: judged("volatility_forecast", loud),
@@ -194,6 +265,32 @@ TEMPLATE_CASES: dict[tuple[str, str], Callable[[], dict[str, GateRow]]] = {
     ("anomaly", "quality.false_alarm_rate"): lambda: judged("anomaly", as_if_all_were_unusual),
     ("sentiment", "quality.skill"): lambda: judged("sentiment", loud),
     ("tabular", "quality.skill"): lambda: judged("tabular", loud),
+    ("volatility_forecast", "plausibility.r2"): lambda: judged(
+        "volatility_forecast", of_the_variance
+    ),
+    ("return_forecast", "plausibility.r2"): lambda: judged("return_forecast", of_the_return),
+    ("return_forecast", "plausibility.direction"): lambda: judged("return_forecast", of_the_return),
+    ("trading_signals", "plausibility.sharpe"): lambda: judged("trading_signals", of_the_class),
+    ("trading_signals", "plausibility.direction"): lambda: judged("trading_signals", of_the_class),
+    ("market_regime", "plausibility.likelihood"): lambda: judged(
+        "market_regime", of_the_state, is_learned=True
+    ),
+    ("anomaly", "plausibility.likelihood"): lambda: judged("anomaly", of_the_move, is_learned=True),
+    ("sentiment", "plausibility.auc"): lambda: judged("sentiment", of_the_class),
+    ("tabular", "plausibility.auc"): lambda: judged("tabular", of_the_class),
+    ("tabular", "plausibility.r2"): lambda: judged("tabular", of_the_number, "numbers"),
+    ("tabular", "plausibility.columns"): a_column_of_the_target,
+    ("portfolio_risk", "plausibility.pinball"): lambda: judged("portfolio_risk", of_the_loss),
+    **{
+        (name, gate): case
+        for name in TEMPLATES
+        if TEMPLATES.get(name).inputs in ("bars", "portfolio")
+        for gate, case in (
+            ("plausibility.opens", lambda: dated_early("high", "low", "close")),
+            ("plausibility.ranges", lambda: dated_early("high", "low")),
+            ("plausibility.columns", a_volume_of_tomorrow),
+        )
+    },
     ("portfolio_risk", "quality.kupiec"): lambda: too_little_risk(),
     ("portfolio_risk", "quality.conditional_coverage"): lambda: too_little_risk(),
     ("portfolio_risk", "quality.z2"): lambda: too_little_risk(),

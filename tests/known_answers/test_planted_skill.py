@@ -13,6 +13,7 @@ import pytest
 from pipelines.data.bars import Bars, check_bars
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.dataset import make_dataset
+from pipelines.recipes.plausible_data import dated_bars
 from pipelines.recipes.recipe import Recipe, fit_decoders, fit_folds
 from pipelines.recipes.selection_bias import among_trials
 from pipelines.recipes.trial_family import TrialFamily
@@ -61,11 +62,12 @@ def judged(request):
     """Return the evaluation of a first recipe on data with this autocorrelation."""
 
     def judge(phi):
-        recipe = Recipe.resolve(WANTED)
-        dataset = make_dataset(recipe, planted(phi, request.param), FIRST_TEST)
+        recipe, bars = Recipe.resolve(WANTED), planted(phi, request.param)
+        dataset = make_dataset(recipe, bars, FIRST_TEST)
         oof = fit_folds(recipe, dataset.rows, dataset.folds)
         decoders = fit_decoders(recipe, dataset.rows, dataset.folds, oof)
         alone = recipe.template.evaluate(oof, decoders, dataset.label_spec, "1d")
+        alone = alone.with_gates(*dated_bars(bars.series()))
         return among_trials(alone, TrialFamily(1, (0.1,)))
 
     return judge

@@ -65,6 +65,69 @@ def test_every_gate_of_the_serve_lock_refuses_when_it_is_missing():
         )
 
 
+def test_a_record_of_0_2_has_no_plausibility_gates():
+    record = [row for row in serve_record() if not row.gate.startswith(gates.PLAUSIBILITY)]
+    missing = refusals(record, "serve", "volatility_forecast")
+    assert [line.split(":")[0] for line in missing] == [
+        f"plausibility.{name}" for name in ("r2", "opens", "ranges", "columns")
+    ]
+    old = [*record, GateRow(gates.GATE_OF_0_2, 0.0, "<=", 0.0)]
+    assert refusals(old, "serve", "volatility_forecast") == ()
+
+
+IMPLAUSIBLE = GateRow("plausibility.sharpe", 29.0, "<=", 4.0, "daily bars")
+
+
+def test_too_good_to_be_true_shuts_both_locks_until_a_person_accepts_it():
+    serve = replaced(serve_record("trading_signals"), IMPLAUSIBLE)
+    trade = replaced(trade_record(), IMPLAUSIBLE)
+    for record, lock in ((serve, "serve"), (trade, "trade")):
+        (line,) = refusals(record, lock, "trading_signals")
+        assert line == "plausibility.sharpe: 29, needs <= 4 (daily bars)"
+        assert gates.implausible(record, "trading_signals") == (IMPLAUSIBLE,)
+        other = refusals(record, lock, "trading_signals", accepted=["plausibility.direction"])
+        assert other == (line,)
+        opened = refusals(record, lock, "trading_signals", accepted=["plausibility.sharpe"])
+        assert opened == ()
+
+
+def test_a_person_can_accept_plausibility_and_nothing_else():
+    record = replaced(serve_record(), GateRow("quality.dm_ewma", 3.0, "<", -1.645))
+    accepted = ["quality.dm_ewma"]
+    assert len(refusals(record, "serve", "volatility_forecast", accepted=accepted)) == 1
+    assert gates.implausible(record, "volatility_forecast") == ()
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_what_was_not_computed_cannot_be_accepted(value):
+    row = GateRow("plausibility.sharpe", value, "<=", 4.0, "too few dates")
+    record, accepted = replaced(trade_record(), row), [row.gate]
+    assert len(refusals(record, "trade", "trading_signals", accepted=accepted)) == 1
+    assert gates.implausible(record, "trading_signals") == ()
+
+
+def test_an_acceptance_does_not_stand_for_a_missing_gate():
+    record = [row for row in trade_record() if row.gate != IMPLAUSIBLE.gate]
+    accepted = [IMPLAUSIBLE.gate]
+    assert refusals(record, "trade", "trading_signals", accepted=accepted) == (
+        "plausibility.sharpe: missing from the record",
+    )
+
+
+def test_a_plausibility_gate_that_was_measured_counts_for_every_template():
+    row = GateRow("plausibility.brightness", 5.0, "<=", 1.0)
+    record = [*serve_record(), row]
+    (line,) = refusals(record, "serve", "volatility_forecast")
+    assert line.startswith("plausibility.brightness: 5")
+    assert gates.implausible(record, "volatility_forecast") == (row,)
+
+
+def test_a_row_may_be_stricter_by_its_bars_but_not_looser_than_every_length_allows():
+    loose = GateRow("plausibility.sharpe", 11.0, "<=", 12.0)
+    (line,) = refusals(replaced(trade_record(), loose), "trade", "trading_signals")
+    assert "looser than the platform's limit" in line
+
+
 def test_every_gate_of_the_trade_lock_refuses_when_it_is_missing():
     record = trade_record()
     for row in record:

@@ -249,6 +249,10 @@ class InputKind(Protocol):
         """Return the gate rows `causality` and `feature_parity`."""
         ...
 
+    def plausible_data(self, dataset: Dataset) -> tuple[GateRow, ...]:
+        """Return gate rows that say whether the data know what came later (`plausibility.`)."""
+        return ()
+
     def answers_causality(
         self,
         recipe: "Recipe",

@@ -12,9 +12,11 @@ from pipelines.data.sources import SOURCES
 from pipelines.data.sources.uploaded import held
 from pipelines.data.tables.row_data import RowData, read_rows
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.recipes.inputs import Data, InputKind
+from pipelines.recipes.inputs import Data, Dataset, InputKind
+from pipelines.recipes.plausible_data import dated_bars
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
+from registry.gates import GateRow
 from registry.settings import PlatformSettings
 
 
@@ -40,6 +42,10 @@ class FromBars(InputKind, Protocol):
             "end": end.isoformat(),
             "interval": contract.interval,
         }
+
+    def plausible_data(self, dataset: Dataset) -> tuple[GateRow, ...]:
+        """Return the gates of the dates of prices, and of the columns beside them."""
+        return dated_bars(cast(Bars, dataset.data).series())
 
     def training(self, data: Data) -> Sequence[BarSeries]:
         """Return the bars of each symbol."""

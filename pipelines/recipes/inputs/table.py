@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.data.tables.leaks import suspicions
 from pipelines.data.tables.row_data import (
     label_ends,
     microseconds,
@@ -35,12 +36,18 @@ from pipelines.data.tables.table_columns import (
     takes,
     wanted,
 )
-from pipelines.data.tables.table_target import read_target, reported_target
+from pipelines.data.tables.table_target import (
+    REGRESSION,
+    class_names,
+    read_target,
+    reported_target,
+)
 from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
 from pipelines.recipes.inputs.frames import FrameInputs, Schema, check_present
 from pipelines.recipes.inputs.origins import FromFiles
+from pipelines.recipes.plausible_data import knowing_columns
 from pipelines.recipes.recipe import Recipe
 from pipelines.templates import Arrays
 from registry.contract import Json, ModelContract
@@ -121,6 +128,17 @@ class TableInputs(FromFiles):
                 f"{len(cuts)} rows of the file against the same rows as a request",
             ),
         )
+
+    def plausible_data(self, dataset: Dataset) -> tuple[GateRow, ...]:
+        """Return the gate `plausibility.columns`: none may nearly be the target by itself."""
+        frame, spec = dataset.data.frame, dataset.label_spec
+        columns = read_columns(spec)
+        y = read_target(frame[str(spec["target"])], spec, dataset.data.source)
+        values, known = encoded(frame, columns, ""), np.isfinite(y)
+        n_classes = 0 if spec["kind"] == REGRESSION else len(class_names(spec))
+        names = [column.name for column in columns]
+        lines = suspicions(values[known], names, y[known], n_classes)
+        return (knowing_columns(lines, f"{len(names)} columns"),)
 
     def reported(self, contract: ModelContract, value: float | str) -> float:
         """Return the class number, or the number itself."""

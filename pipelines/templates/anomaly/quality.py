@@ -16,11 +16,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.method import plausibility
 from pipelines.method.mean_tests import diebold_mariano
 from pipelines.method.rows import LabelledRows
 from pipelines.method.statistics import newey_west
 from pipelines.templates import Evaluation
-from registry.gates import GateRow
+from registry.gates import PLAUSIBLE_MOVES, GateRow
 
 Array = NDArray[np.float64]
 
@@ -71,7 +72,12 @@ def judge(rows: LabelledRows, forecasts: AnomalyForecasts) -> Evaluation:
         "alarms_over_time": _over_time(frame, forecasts.rate),
         "most_unusual": frame.sort("p_value", "timestamp").head(N_LISTED),
     }
-    return Evaluation(metrics, (gate,), {n: table for n, table in tables.items() if len(table)})
+    nats = (forecasts.baseline - forecasts.loss) / 2  # ln v + z^2/v is twice minus a log density
+    gain = plausibility.mean_gain(nats[judged], rows.t0[judged], 1)
+    plausible = gain.row(PLAUSIBLE_MOVES, "the gain in nats per bar over one variance")
+    return Evaluation(
+        metrics, (gate, plausible), {n: table for n, table in tables.items() if len(table)}
+    )
 
 
 def _judge_rate(

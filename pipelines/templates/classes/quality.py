@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.method import metrics
+from pipelines.method import metrics, plausibility
 from pipelines.method.mean_tests import diebold_mariano
 from pipelines.method.rows import LabelledRows
 from pipelines.method.statistics import mean_per_date
 from pipelines.templates import Evaluation
-from registry.gates import EXCESS, SKILL, GateRow
+from registry.gates import EXCESS, PLAUSIBLE_AUC, PLAUSIBLE_TABLE_R2, SKILL, GateRow
 
 Array = NDArray[np.float64]
 
@@ -62,6 +62,34 @@ def judge_classes(
         found |= {"ece": error.estimate, "ece_lower": error.lower, "ece_upper": error.upper}
         tables["reliability"] = metrics.reliability_table(confidence, hit)
     return Evaluation(found, (gate, excess), tables)
+
+
+def plausible_classes(
+    rows: LabelledRows, probabilities: Array, classes: Sequence[str], horizon: int
+) -> GateRow:
+    """Return the gate `plausibility.auc`: the best told class against all others.
+
+    Of two classes the second stands for both.
+    """
+    numbers = range(len(classes)) if len(classes) > 2 else (1,)
+    found: list[tuple[float, str, plausibility.Measure]] = []
+    for k in numbers:
+        is_class = rows.y == k
+        area = plausibility.area_under_curve(probabilities[:, k], is_class, rows.t0, horizon)
+        if area is not None:
+            lower = -np.inf if area.lower is None else area.lower
+            found.append((lower, classes[k], area))
+    if not found:
+        return PLAUSIBLE_AUC.absent("only one class came")
+    _, name, best = max(found, key=lambda one: one[0])
+    return best.row(PLAUSIBLE_AUC, f"the area under the ROC curve of class {name!r}")
+
+
+def plausible_numbers(rows: LabelledRows, forecast: Array, mean: Array, horizon: int) -> GateRow:
+    """Return the gate `plausibility.r2`: squared error against that of the training mean."""
+    losses = (rows.y - forecast) ** 2, (rows.y - mean) ** 2
+    explained = plausibility.share_explained(*losses, rows.t0, horizon)
+    return explained.row(PLAUSIBLE_TABLE_R2, "R2 out of fold")
 
 
 def judge_numbers(

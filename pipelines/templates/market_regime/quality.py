@@ -15,10 +15,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.method import plausibility
 from pipelines.method.mean_tests import diebold_mariano
 from pipelines.method.rows import LabelledRows
 from pipelines.templates import Evaluation
-from registry.gates import MARKET_REGIME
+from registry.gates import MARKET_REGIME, PLAUSIBLE_LIKELIHOOD
 
 Array = NDArray[np.float64]
 
@@ -99,7 +100,12 @@ def judge(rows: LabelledRows, forecasts: RegimeForecasts, bars_per_year: float) 
         "likelihood_per_year": _per_year(rows, forecasts, judged),
     }
     gate = MARKET_REGIME.row("quality.predictive_likelihood", gain, note)
-    return Evaluation(metrics, (gate,), {n: table for n, table in tables.items() if len(table)})
+    plausible = plausibility.mean_gain(
+        (forecasts.baseline - forecasts.model)[judged], rows.t0[judged], 1
+    ).row(PLAUSIBLE_LIKELIHOOD, "the gain in nats per bar over the rival")
+    return Evaluation(
+        metrics, (gate, plausible), {n: table for n, table in tables.items() if len(table)}
+    )
 
 
 def _run_lengths(rows: LabelledRows, state: NDArray[np.intp], fold: NDArray[np.int64]) -> Array:

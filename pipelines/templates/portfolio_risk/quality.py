@@ -14,13 +14,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.method import plausibility
 from pipelines.method import risk_backtests as backtests
 from pipelines.method.mean_tests import diebold_mariano
 from pipelines.method.risk_measures import expected_shortfall, value_at_risk
 from pipelines.method.rows import OutOfFold
 from pipelines.templates import Evaluation
 from registry.contract import Json
-from registry.gates import PORTFOLIO_RISK, GateRow
+from registry.gates import PLAUSIBLE_PINBALL, PORTFOLIO_RISK, GateRow
 
 Array = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ def judge(oof: OutOfFold, spec: Mapping[str, Json]) -> Evaluation:
         metrics |= _at(_Forecasts.of(oof, reported, horizon))
     metrics |= _against_rivals(oof, level, horizon)
     tables = {"var_over_time": _over_time(judged), "hits_per_year": _per_year(judged)}
-    return Evaluation(metrics, gates, tables)
+    return Evaluation(metrics, (*gates, _plausible(oof, level, horizon)), tables)
 
 
 def _tests(judged: _Forecasts) -> tuple[dict[str, float], tuple[GateRow, ...]]:
@@ -132,6 +133,22 @@ def _at(forecasts: _Forecasts) -> dict[str, float]:
         f"pinball_{percent}": float(pinball.mean()),
         f"mean_var_{percent}": float(forecasts.var.mean()),
     }
+
+
+def _plausible(oof: OutOfFold, level: float, horizon: int) -> GateRow:
+    """Return the gate `plausibility.pinball`: the share of historical simulation's loss saved.
+
+    Knowing the next day's variance exactly would save about a third; knowing its loss, all.
+    """
+    theirs_var = oof.rows.context["historical_var"]
+    there = np.isfinite(theirs_var)
+    if not there.any():
+        return PLAUSIBLE_PINBALL.absent("historical simulation has no forecast to compare with")
+    losses, t0 = -oof.rows.y[there], oof.rows.t0[there]
+    ours = backtests.pinball_loss(losses, value_at_risk(oof.scores[there], level), level)
+    theirs = backtests.pinball_loss(losses, theirs_var[there], level)
+    saved = plausibility.share_explained(ours, theirs, t0, horizon)
+    return saved.row(PLAUSIBLE_PINBALL, "the share of historical simulation's pinball loss saved")
 
 
 def _against_rivals(oof: OutOfFold, level: float, horizon: int) -> dict[str, float]:

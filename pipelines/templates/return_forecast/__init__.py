@@ -184,7 +184,8 @@ class ReturnForecast(BarTemplate):
             scale[oof.fold == fold] = cast(float, decoders[int(fold)].facts["mase_scale"])
         forecasts = ReturnForecasts(_forecast(rows, oof.scores), rows.context["sigma"], scale)
         intervals = _intervals(oof, decoders, forecasts, horizon)
-        return quality.judge(oof, forecasts, intervals, horizon)
+        judged = quality.judge(oof, forecasts, intervals, horizon)
+        return judged.with_gates(*quality.plausible(rows, forecasts, horizon, interval))
 
 
 # Forecasts -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.method import plausibility
 from pipelines.method.coverage import Intervals, judge_coverage
 from pipelines.method.information import (
     DECAY_TABLE,
@@ -30,7 +31,7 @@ from pipelines.method.metrics import block_dates
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date
 from pipelines.templates import Evaluation
-from registry.gates import RETURN_FORECAST, GateRow
+from registry.gates import PLAUSIBLE_DIRECTION, PLAUSIBLE_RETURN_R2, RETURN_FORECAST, GateRow
 
 Array = NDArray[np.float64]
 
@@ -75,6 +76,23 @@ def judge(
     }
     kept = {name: table for name, table in tables.items() if len(table)}
     return Evaluation(metrics, (gate, replace(coverage_gate, gate="quality.coverage")), kept)
+
+
+def plausible(
+    rows: LabelledRows, forecasts: ReturnForecasts, horizon: int, interval: str
+) -> tuple[GateRow, GateRow]:
+    """Return the gates `plausibility.r2` and `plausibility.direction`; limits by length of bar."""
+    unit = forecasts.sigma * math.sqrt(horizon)
+    losses = ((rows.y - forecasts.forecast) / unit) ** 2, (rows.y / unit) ** 2
+    explained = plausibility.share_explained(*losses, rows.t0, horizon)
+    r2 = explained.row(PLAUSIBLE_RETURN_R2, "R2 out of fold", plausibility.RETURN_R2.of(interval))
+    moved = rows.y != 0
+    score, up, t0 = (forecasts.forecast / unit)[moved], rows.y[moved] > 0, rows.t0[moved]
+    area = plausibility.area_under_curve(score, up, t0, horizon)
+    if area is None:
+        return r2, PLAUSIBLE_DIRECTION.absent("all returns have one sign")
+    what, limit = "the area under the ROC curve of the sign", plausibility.DIRECTION.of(interval)
+    return r2, area.row(PLAUSIBLE_DIRECTION, what, limit)
 
 
 def _judge_errors(

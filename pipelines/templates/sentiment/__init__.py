@@ -29,7 +29,7 @@ from pipelines.templates.classes.decoder import (
     prior_of,
     shares,
 )
-from pipelines.templates.classes.quality import judge_classes
+from pipelines.templates.classes.quality import judge_classes, plausible_classes
 from pipelines.templates.sentiment.answers import (
     CLASSES,
     NEGATIVE,
@@ -192,7 +192,8 @@ class Sentiment(Template):
         probabilities = by_fold(oof, decoders, calibrated)
         prior = by_fold(oof, decoders, prior_of)
         horizon = int(cast(int, spec["horizon_bars"]))
-        return judge_classes(oof.rows, probabilities, prior, CLASSES, horizon)
+        judged = judge_classes(oof.rows, probabilities, prior, CLASSES, horizon)
+        return judged.with_gates(plausible_classes(oof.rows, probabilities, CLASSES, horizon))
 
 
 def read_labels(values: pl.Series, spec: Mapping[str, Json], where: str) -> Array:

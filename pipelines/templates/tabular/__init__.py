@@ -37,7 +37,12 @@ from pipelines.templates.classes.decoder import (
     prior_of,
     shares,
 )
-from pipelines.templates.classes.quality import judge_classes, judge_numbers
+from pipelines.templates.classes.quality import (
+    judge_classes,
+    judge_numbers,
+    plausible_classes,
+    plausible_numbers,
+)
 from pipelines.templates.tabular.answers import (
     TabularAnswer,
     TabularClassAnswer,
@@ -50,7 +55,7 @@ from pipelines.templates.tabular.answers import (
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import ParameterError
-from registry.gates import EXCESS
+from registry.gates import EXCESS, PLAUSIBLE_AUC, PLAUSIBLE_TABLE_R2
 
 Array = NDArray[np.float64]
 
@@ -219,7 +224,12 @@ class Tabular(Template):
             return _judge_number(oof, decoders, spec, horizon)
         probabilities = by_fold(oof, decoders, calibrated)
         prior = by_fold(oof, decoders, prior_of)
-        return judge_classes(oof.rows, probabilities, prior, class_names(spec), horizon)
+        classes = class_names(spec)
+        judged = judge_classes(oof.rows, probabilities, prior, classes, horizon)
+        return judged.with_gates(
+            plausible_classes(oof.rows, probabilities, classes, horizon),
+            PLAUSIBLE_TABLE_R2.absent("the target is a class"),
+        )
 
 
 def _names(text: str) -> list[str]:
@@ -255,7 +265,11 @@ def _judge_number(
     mean = by_fold(oof, decoders, lambda s, d: np.full(len(s), d.arrays["mean"][0]))
     half = by_fold(oof, decoders, lambda s, d: np.full(len(s), _half_width(d)))
     bounds = (forecast - half, forecast + half)
-    return judge_numbers(oof.rows, forecast, mean, bounds, LEVEL, horizon)
+    judged = judge_numbers(oof.rows, forecast, mean, bounds, LEVEL, horizon)
+    return judged.with_gates(
+        plausible_numbers(oof.rows, forecast, mean, horizon),
+        PLAUSIBLE_AUC.absent("the target is a number"),
+    )
 
 
 def _half_width(decoder: Decoder) -> float:

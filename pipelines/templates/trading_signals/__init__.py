@@ -198,7 +198,7 @@ class TradingSignals(BarTemplate):
         """Judge the signals by probabilities, direction and net returns; see `signal_quality`."""
         per_year = cast(float, decoders[max(decoders)].facts["bars_per_year"])
         forecast = _forecast(oof, decoders)
-        return judge(oof.rows, forecast, strategy_of(spec, per_year))
+        return judge(oof.rows, forecast, strategy_of(spec, per_year), interval)
 
 
 # Judgement -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.method import metrics
+from pipelines.method import metrics, plausibility
 from pipelines.method.coverage import Intervals, judge_coverage
 from pipelines.method.information import (
     DECAY_TABLE,
@@ -30,7 +30,7 @@ from pipelines.method.rows import LabelledRows
 from pipelines.method.strategy import Book, Panel, Strategy, make_panel, positions
 from pipelines.templates import Evaluation
 from pipelines.templates.trading_signals.returns import Earned, judge_returns
-from registry.gates import TRADING_SIGNALS, GateRow
+from registry.gates import PLAUSIBLE_DIRECTION, PLAUSIBLE_SHARPE, TRADING_SIGNALS, GateRow
 
 Array = NDArray[np.float64]
 
@@ -68,8 +68,14 @@ class SignalForecast:
         return chosen
 
 
-def judge(rows: LabelledRows, forecast: SignalForecast, strategy: Strategy) -> Evaluation:
-    """Return metrics, gates of the trade lock, tables and the active net returns."""
+def judge(
+    rows: LabelledRows, forecast: SignalForecast, strategy: Strategy, interval: str = ""
+) -> Evaluation:
+    """Return metrics, gates of both locks, tables and the active net returns.
+
+    Args:
+        interval: of the bars; what is too good to be true depends on their length.
+    """
     panel = make_panel(rows)
     report = strategy.run(panel, forecast.decision)
     beta = np.bincount(panel.date, forecast.beta) / np.bincount(panel.date)
@@ -81,6 +87,13 @@ def judge(rows: LabelledRows, forecast: SignalForecast, strategy: Strategy) -> E
     money, money_gate, returns = judge_returns(earned)
     content, horizons = _judge_information(panel, forecast)
     content |= _judge_meta(rows, forecast, horizon)
+    net = plausibility.sharpe(report.net(), strategy.bars_per_year)
+    plausible = (
+        net.row(
+            PLAUSIBLE_SHARPE, "the annualised net Sharpe ratio", plausibility.SHARPE.of(interval)
+        ),
+        _plausible_direction(rows, forecast, horizon, interval),
+    )
     tables = {
         "confusion": metrics.confusion(rows.y, _most_probable(forecast), CLASSES),
         "reliability": metrics.reliability_table(forecast.confidence, _hit(rows, forecast)),
@@ -88,7 +101,7 @@ def judge(rows: LabelledRows, forecast: SignalForecast, strategy: Strategy) -> E
     }
     return Evaluation(
         scores | calibration | coverage | money | content,
-        (*edge_gates, money_gate, ece_gate, coverage_gate),
+        (*edge_gates, money_gate, ece_gate, coverage_gate, *plausible),
         returns | tables | over_time | horizons,
         earned.active,
         panel.dates,
@@ -163,6 +176,19 @@ def _judge_probabilities(
         found["log_loss_direction_prior"] = float(rival.mean())
     ts = {"t_log_loss": of_loss.z, "t_direction": of_direction.z}
     return found | {name: t for name, t in ts.items() if t is not None}, gates
+
+
+def _plausible_direction(
+    rows: LabelledRows, forecast: SignalForecast, horizon: int, interval: str
+) -> GateRow:
+    touched = rows.outcome["touched"] == 1
+    up = _direction(forecast.probabilities[touched])[:, 1]
+    t0, bought = rows.t0[touched], rows.y[touched] == 2
+    area = plausibility.area_under_curve(up, bought, t0, horizon)
+    if area is None:
+        return PLAUSIBLE_DIRECTION.absent("only one side was ever touched")
+    what = f"the area under the ROC curve of BUY against SELL on {len(up)} rows that touched"
+    return area.row(PLAUSIBLE_DIRECTION, what, plausibility.DIRECTION.of(interval))
 
 
 def _direction(probabilities: Array) -> Array:

@@ -220,7 +220,8 @@ class VolatilityForecast(BarTemplate):
             "coverage": coverage,
             "rivals": rivals,
         }
-        return Evaluation(metrics, gates, tables)
+        plausible = quality.plausible(rows, forecasts.model, horizon)
+        return Evaluation(metrics, (*gates, plausible), tables)
 
 
 # Labels ----------------------------------------------------------------------------------------

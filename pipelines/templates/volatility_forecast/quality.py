@@ -15,11 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.method import plausibility
 from pipelines.method.mean_tests import MeanTest, diebold_mariano
 from pipelines.method.metrics import log_score, qlike
 from pipelines.method.rows import LabelledRows
 from pipelines.method.statistics import mean_per_date
-from registry.gates import VOLATILITY_FORECAST, GateRow
+from registry.gates import PLAUSIBLE_VOLATILITY_R2, VOLATILITY_FORECAST, GateRow
 
 Array = NDArray[np.float64]
 
@@ -117,6 +118,21 @@ def _not_worse(name: str, test: MeanTest | None, forecast: Array | None, n_rows:
         f"{test.note}; {n_known} of {n_rows} out-of-fold rows"
     )
     return VOLATILITY_FORECAST.row(gate, test.upper() if test.varies else test.mean, note)
+
+
+def plausible(rows: LabelledRows, forecast: Array, horizon: int) -> GateRow:
+    """Return the gate `plausibility.r2`: the share of variance within symbols that is explained.
+
+    Each symbol is measured in its own mean variance, so that it is no skill to know that one is
+    more volatile than another.
+    """
+    count = np.maximum(np.bincount(rows.symbol), 1)
+    mean = (np.bincount(rows.symbol, rows.y) / count)[rows.symbol]
+    moves = mean > 0
+    y, f, level, t0 = rows.y[moves], forecast[moves], mean[moves], rows.t0[moves]
+    losses = ((y - f) / level) ** 2, (y / level - 1) ** 2
+    explained = plausibility.share_explained(*losses, t0, horizon)
+    return explained.row(PLAUSIBLE_VOLATILITY_R2, "R2 of variances within symbols, out of fold")
 
 
 def _note(test: MeanTest, rows: LabelledRows) -> str:

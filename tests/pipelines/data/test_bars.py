@@ -152,6 +152,31 @@ def test_the_spread_of_one_symbol_in_another_unit_is_not_hidden_by_others():
         check(pl.concat([right, wrong]))
 
 
+def panel(n=600, n_symbols=4, moved=(), seed=0):
+    """Symbols of one session with a common factor; those in `moved` by so many bars."""
+    rng = np.random.default_rng(seed)
+    factor, parts = rng.standard_normal(n + 2), []
+    for k in range(n_symbols):
+        start = 1 + dict(moved).get(k, 0)
+        moves = 0.01 * (factor[start : start + n] + rng.standard_normal(n))
+        closes = np.exp(np.cumsum(moves)).tolist()
+        parts.append(frame_of(*range(n), symbol=f"S{k}").with_columns(close=pl.Series(closes)))
+    return pl.concat(parts)
+
+
+@pytest.mark.parametrize(("bars", "said"), [(1, "early"), (-1, "late")])
+def test_a_symbol_one_bar_apart_from_the_others_is_noted(bars, said):
+    _, notes = check(panel(moved=[(2, bars)]))
+    (line,) = [line for line in notes if "moves with the other symbols" in line]
+    assert line.startswith(f"test: S2 moves with the other symbols one bar {said}: its bars are")
+
+
+@pytest.mark.parametrize("given", [{}, {"n": 480, "moved": [(2, 1)]}, {"n_symbols": 2}])
+def test_symbols_of_one_session_and_short_histories_are_not_noted(given):
+    for seed in range(3):
+        assert not [n for n in check(panel(seed=seed, **given))[1] if "moves with" in n]
+
+
 def test_a_spread_that_is_always_zero_is_not_known():
     frame, notes = check(frame_of(0, 1, spread=[0.0, 0.0]))
     assert frame["spread"].null_count() == 2

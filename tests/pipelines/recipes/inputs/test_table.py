@@ -59,7 +59,12 @@ def test_classes_are_learned_from_earlier_rows_and_pass_the_gate(write, make):
         parameters=SMALL,
         options=options(target="risk", time="day"),
     )
-    skill, excess = found.evaluation.gates
+    skill, excess, *plausible = found.evaluation.gates
+    assert [(g.gate, g.applicable) for g in plausible] == [
+        ("plausibility.auc", True),
+        ("plausibility.r2", False),
+    ]
+    assert plausible[0].passed
     assert skill.gate == "quality.skill" and skill.passed
     assert excess.gate == found.recipe.template.excess_gate
     assert excess.value == pytest.approx(found.evaluation.metrics["loss_vs_baseline"])
@@ -267,3 +272,19 @@ def test_two_versions_of_a_number_are_compared_in_the_units_of_one(write, make, 
     found = score(version, new.dataset.data, window)
     center, scale = old.dataset.label_spec["center"], new.dataset.label_spec["scale"]
     np.testing.assert_allclose(found, ((window.y - center) / scale) ** 2, rtol=1e-6)
+
+
+def test_a_column_that_was_known_too_late_is_named_by_the_gate(write):
+    table = table_frame().drop("cost")
+    noise = 0.4 * np.random.default_rng(5).standard_normal(len(table))
+    late = (table["risk"] == "high").cast(pl.Float64).to_numpy() + noise
+    _, dataset = read(write(table.with_columns(fine=late)), target="risk", time="day")
+    kind = INPUT_KINDS.get("table")
+    (row,) = kind.plausible_data(dataset)
+    assert (row.gate, row.value, row.passed) == ("plausibility.columns", 1.0, False)
+    assert row.note.startswith(
+        "column 'fine' tells a class with an area under the ROC curve of 0.9"
+    )
+    _, dataset = read(write(table), target="risk", time="day")
+    (row,) = kind.plausible_data(dataset)
+    assert (row.value, row.passed) == (0.0, True)

@@ -101,7 +101,8 @@ def test_answer_by_hand(contract_of):
 
 def test_a_real_signal_passes_and_its_interval_covers():
     found = judged(*market())
-    assert set(passed(found).values()) == {True}
+    shut = {gate for gate, opened in passed(found).items() if not opened}
+    assert shut == {"plausibility.r2", "plausibility.direction"}  # an R2 of 8 % a day is too good
     assert found.metrics["mase"] < found.metrics["mase_random_walk"]
     assert found.metrics["r2_out_of_fold"] == pytest.approx(0.09 / 1.09, abs=0.03)
     assert found.metrics["ic"] > 0.2

@@ -17,7 +17,7 @@ from pipelines.templates.answer_fields import as_json
 from pipelines.templates.trading_signals.decoder import adaptive_width
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
-from registry.gates import GateRow, refusals
+from registry.gates import PLAUSIBILITY, GateRow, refusals
 from registry.trials import TrialReturns
 from tests.examples import make_labelled_rows
 
@@ -316,7 +316,7 @@ def of_momentum(rows):
 
 
 def gates(evaluation):
-    return {gate.gate: gate.passed for gate in evaluation.gates}
+    return {g.gate: g.passed for g in evaluation.gates if not g.gate.startswith(PLAUSIBILITY)}
 
 
 @pytest.mark.parametrize("strategy", [always_buy, prior_only, momentum])
@@ -351,10 +351,22 @@ def test_skill_opens_every_gate(rows, evaluation, of_momentum):
 
 def test_a_first_recipe_with_skill_opens_its_lock_alone(evaluation):
     costs = GateRow("edge.costs", 1.0, "is", 1.0)  # of the data, not of the forecasts
-    assert refusals((*evaluation.gates, costs), "trade", "trading_signals") == ()
+    shut = refusals((*evaluation.gates, costs), "trade", "trading_signals")
+    assert [
+        line for line in shut if not line.startswith(PLAUSIBILITY)
+    ] == []  # planted, so too good
     choice = next(gate for gate in evaluation.gates if gate.gate == "edge.choice_loss")
     assert (choice.value, choice.applicable) == (None, False)
     assert choice.note == "needs two recipes that trade; there is no choice among fewer"
+
+
+def test_planted_skill_is_too_good_to_be_true_and_says_how_good(evaluation, of_momentum):
+    found = {g.gate: g for g in evaluation.gates if g.gate.startswith(PLAUSIBILITY)}
+    assert [g.passed for g in found.values()] == [False, False]
+    assert found["plausibility.sharpe"].limit == 4.0  # daily bars
+    assert "the annualised net Sharpe ratio" in found["plausibility.sharpe"].note
+    worthless = {g.gate: g for g in of_momentum.gates if g.gate.startswith(PLAUSIBILITY)}
+    assert all(g.passed for g in worthless.values())
 
 
 def test_meta_labels_tell_right_sides_from_wrong_ones(rows):
