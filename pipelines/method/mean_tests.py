@@ -132,7 +132,7 @@ def degrees_of_freedom(n: int, horizon_bars: int = 1) -> int:
     The first bound is that of Lazarus and others. The second keeps every period longer than six
     labels, inside which overlapping labels correlate. A horizon of 0 (rows alone) counts as 1.
     """
-    most = min(0.4 * float(n) ** (2 / 3), n / (3 * max(horizon_bars, 1)))
+    most = min(0.4 * math.pow(n, 2 / 3), n / (3 * max(horizon_bars, 1)))
     return math.floor(most + 1e-9)
 
 
