@@ -48,6 +48,7 @@ from pipelines.recipes.scoring import (
     load_answerer,
     n_threads,
     numbered,
+    widest_slice,
     with_model,
 )
 from registry import managed_models
@@ -156,7 +157,7 @@ def run(
     began = loading = loaded = _now()
     state = result.begin(task)
     n_before = result.n_done()
-    slices = rows.slices(SLICE_ROWS, n_before)
+    slices = rows.slices(min(SLICE_ROWS, widest_slice(files.contract)), n_before)
     first = next(slices, None)
     n_failed, done = 0, n_before
     if first is not None:

@@ -151,10 +151,13 @@ def _service(
     )
     history = History(BarStore(platform.bars_dir))
     log = PredictionLog(platform.predictions_dir, logged)
+    batched = BatchLog(platform.predictions_dir, is_kept=logged.prediction_log_batches)
     online = OnlineStore(history, Steps(), Panels(serving.panel_grace))
     engine = Engine(loaded, online, log, counted, serving)
     counted.watch(
-        "ml_engine_prediction_log_dropped", "Predictions not logged.", lambda: log.dropped
+        "ml_engine_prediction_log_dropped",
+        "Predictions not logged.",
+        lambda: log.dropped + batched.dropped,
     )
     counted.watch(
         "ml_engine_prediction_log_damaged",
@@ -204,7 +207,7 @@ def _service(
             engine,
             Executor("batches", MAX_WAITING),
             counted,
-            BatchLog(platform.predictions_dir, is_kept=logged.prediction_log_batches),
+            batched,
         ),
     )
 

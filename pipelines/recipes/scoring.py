@@ -25,6 +25,7 @@ from pipelines.recipes.inputs.frames import FrameInputs
 from pipelines.recipes.scored_rows import Slice
 from pipelines.templates import TEMPLATES
 from registry.backends import BACKENDS
+from registry.contract import ModelContract
 from registry.errors import (
     MissingArtifactError,
     MissingPackageError,
@@ -41,9 +42,16 @@ T = TypeVar("T")
 SLICE_ROWS = 32_768
 PART_ROWS = 8 * SLICE_ROWS
 """Rows of one part of a result: what a killed run may have to answer again."""
+SLICE_SCORES = 1 << 22
+"""Scores of one slice, 16 MB: thousands of scenarios make the slices shorter."""
 TRIED_ROWS, TRIES = 4096, 3
 RUNS = (ONNX, NATIVE)
 """What may answer, on the processor; the fastest does."""
+
+
+def widest_slice(contract: ModelContract) -> int:
+    """Return the most rows whose scores are held at once."""
+    return max(1, SLICE_SCORES // (contract.outputs.shape[1] or 1))
 
 
 def load_answerer(files: VersionFiles) -> Answerer:

@@ -172,7 +172,7 @@ def _registry(service: Service) -> Dependency:
 
 
 def _log(service: Service) -> Dependency:
-    dropped = service.log.dropped
+    dropped = service.log.dropped + service.batches.log.dropped
     return Dependency(ok=dropped == 0, detail=f"{dropped} predictions dropped")
 
 

@@ -47,8 +47,9 @@ from serving.enqueueing import JobAnswer, enqueued
 from serving.forms import check_horizon, distinct, horizons_of
 from serving.loading import LoadedVersion
 from serving.route_table import IDEMPOTENCY_KEY, LOCATION, Example, Route, Scope
+from serving.router import choose
 from serving.routes.batch_results import ANSWERS
-from serving.schemas import Name, PredictRequest
+from serving.schemas import ANY_HARDWARE, Name, PredictRequest
 from serving.security import principal_of
 from serving.service import Service, service_of
 
@@ -60,6 +61,7 @@ TAKEN = {
 }
 """Kind of input -> the forms in which its versions are asked."""
 NOTHING_TOLD: Mapping[str, list[str]] = {"ignored": [], "warnings": []}
+JOBS_RUN_ON = "cpu"
 PORTFOLIO = "portfolio"
 """Name of a portfolio that was not named."""
 QUERY = ("model", "version", "alias", "keep", "hardware", "strict")
@@ -99,7 +101,8 @@ async def predict_batch(
     if unknown := sorted(set(request.query_params) - set(QUERY)):
         raise UnknownNameError("query parameter", unknown[0], QUERY)
     kind, wanted = type_of(request), accepted(request)
-    named = Named(model or "", version, alias, hardware, strict)
+    wanted_backend = None if hardware in ANY_HARDWARE else hardware
+    named = Named(model or "", version, alias, wanted_backend, strict)
     _check_named(named)
     kept = tuple(dict.fromkeys(name.strip() for name in keep.split(",") if name.strip()))
     if kind == JSON_TYPE:
@@ -141,7 +144,7 @@ async def _of_json(request: Request, named: Named, keep: tuple[str, ...]) -> Ans
         folder = await asyncio.to_thread(
             results.keep_entries, service.platform.results_dir, entries_
         )
-        return await _job(request, folder, version, (), digest)
+        return await _job(request, folder, version, named, digest)
     rows = of_entries(
         answerer_of(version),
         entries_.entries,
@@ -174,8 +177,10 @@ async def _of_questions(
     if questions.rows.n_rows <= service.settings.batch_inline_rows:
         known_as = Asked(request.state.request_id, questions.kind, "symbol")
         return await service.batches.answer_questions(questions, version, named, known_as)
+    _hardware_of_job(named, version)  # refuses before anything is made
     folder = await service.batches.prepare(questions, version)
-    return await _job(request, folder, version, (), digest, questions.notes.facts(version))
+    told = questions.notes.facts(version)
+    return await _job(request, folder, version, named, digest, told=told)
 
 
 def _kind(version: LoadedVersion) -> str:
@@ -269,7 +274,7 @@ async def _looked_at(
     if checked.rows is None:
         digest = body.sha256
         folder = await asyncio.to_thread(results.keep, service.platform.results_dir, body)
-        return await _job(request, folder, version, keep, digest)
+        return await _job(request, folder, version, named, digest, keep)
     frame = await asyncio.to_thread(checked.read)
     rows = of_frame(answerer, frame, keep)
     known_as = Asked(request.state.request_id, _kind(version))
@@ -283,8 +288,9 @@ async def _job(
     request: Request,
     folder: ResultFolder,
     version: LoadedVersion,
-    keep: tuple[str, ...],
+    named: Named,
     digest: str,
+    keep: tuple[str, ...] = (),
     told: Mapping[str, list[str]] = NOTHING_TOLD,
 ) -> Response:
     """Enqueue the scoring of a folder; one that a job of the same request has already goes.
@@ -300,6 +306,7 @@ async def _job(
         "results": folder.name,
     }
     try:
+        lines = [*told["warnings"], *_hardware_of_job(named, version)]
         found = await enqueued(
             request,
             ENTRY_POINT,
@@ -316,10 +323,30 @@ async def _job(
     if job.payload.get("results") != folder.name:
         await asyncio.to_thread(folder.remove)
     await asyncio.to_thread(service.batches.sweep)
-    results_at = f"/predict/results/{found.job_id}"
-    answer = BatchJob(**found.model_dump(), results=results_at, **told)
+    answer = BatchJob(
+        **found.model_dump(),
+        results=f"/predict/results/{found.job_id}",
+        ignored=told["ignored"],
+        warnings=lines,
+    )
     headers = {"Location": request.state.location}
     return Response(answer.model_dump_json(), 202, headers, media_type=JSON_TYPE)
+
+
+def _hardware_of_job(named: Named, version: LoadedVersion) -> list[str]:
+    """Return a warning where other hardware was asked for than jobs have.
+
+    Raises:
+        ParameterError: `strict`.
+        UnknownNameError, BackendUnavailableError: as of an answer at once.
+    """
+    choose(version.options, 1, named.hardware, named.strict)
+    if named.hardware in (None, JOBS_RUN_ON):
+        return []
+    if named.strict:
+        expected = f"{JOBS_RUN_ON}, or few enough to be answered at once: this would be a job"
+        raise ParameterError("hardware", named.hardware, expected)
+    return [f"hardware: jobs run on {JOBS_RUN_ON}, not on {named.hardware}"]
 
 
 async def _version(request: Request, named: Named) -> LoadedVersion:

@@ -302,3 +302,20 @@ def test_portfolios_that_are_none_are_refused(risk, features, status):
         assert answer.json()["answers"][0]["error"]["code"] == "unknown_symbol"
     twice = risk.post(f"/predict/batch?model={RISK}", json=[BOOKS[0], BOOKS[0]])
     assert twice.status_code == 422
+
+
+def test_a_job_says_that_it_runs_on_the_processor(held):
+    set_limit(held, "batch_inline_rows", 2)
+    body = {"model": MODEL, "symbols": SYMBOLS[:3], "hardware": "metal_gpu"}
+    asked = held.post("/predict/batch", json=body)
+    assert asked.status_code == 202, asked.text
+    assert "hardware: jobs run on cpu, not on metal_gpu" in asked.json()["warnings"]
+    assert held.post("/predict/batch", json=body | {"hardware": "abacus"}).status_code == 422
+    strict = held.post("/predict/batch", json=body | {"strict": True})
+    assert strict.status_code == 503
+    assert len(list(results_dir(held).glob("[0-9a-f]*"))) == 1
+
+
+def test_any_hardware_may_be_named_in_the_query(held):
+    url = f"/predict/batch?model={MODEL}&hardware=auto"
+    assert held.post(url, json=[{"symbol": "S0"}]).status_code == 200
