@@ -31,7 +31,7 @@ def signal_label_spec(label: str, horizon: int, training: Sequence[BarSeries]) -
     `fill` is `next_open` where every training bar has an open, else `next_close`; `path` is
     `high_low` where every one has both and the label looks at the path, else `close`. `width` is
     in units of sigma * sqrt(h). `fitted` names the parameters that the data chose: they do not
-    make another family of trials.
+    make another trial.
 
     Raises:
         ParameterError: a horizon below 1.
