@@ -112,5 +112,5 @@ def foresights(series: BarSeries) -> Iterator[Foresight]:
 
 def rank_correlation(one: Array, other: Array) -> float:
     """Return Spearman's correlation, ties at their mean rank; both must vary."""
-    ranks = [pl.Series(values).rank("average").to_numpy() for values in (one, other)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (pl.Series(values).rank("average").to_numpy() for values in (one, other))
+    return float(np.corrcoef(first, second)[0, 1])

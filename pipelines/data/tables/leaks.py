@@ -144,4 +144,4 @@ def _shared_entropy(x: NDArray[np.intp], y: NDArray[Any]) -> float:
     information = float((table[filled] * np.log(table[filled] / alone[filled])).sum())
     entropy = -float((columns * np.log(columns)).sum())
     by_chance = a.max() * b.max() / (2 * len(a))
-    return (information - by_chance) / entropy
+    return float((information - by_chance) / entropy)
