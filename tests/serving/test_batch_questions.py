@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from monitoring.batch_log import BatchLog, JobLog
+from monitoring.prediction_files import BATCHES, ModelFolder, read_folder
 from monitoring.prediction_log import read_predictions
 from pipelines import score as stage
 from pipelines.data.results import ResultFolder
@@ -319,3 +320,48 @@ def test_a_job_says_that_it_runs_on_the_processor(held):
 def test_any_hardware_may_be_named_in_the_query(held):
     url = f"/predict/batch?model={MODEL}&hardware=auto"
     assert held.post(url, json=[{"symbol": "S0"}]).status_code == 200
+
+
+def test_a_symbol_without_bars_of_its_own_is_its_error(held, make):
+    bars = {"S0": make.body(make.bars("S0").drop("symbol")), "S9": []}
+    body = {"model": MODEL, "symbols": ["S0", "S1"], "bars": bars, "price_basis": "adjusted"}
+    found = held.post("/predict/batch", json=body)
+    assert found.status_code == 200, found.text
+    single = held.post("/predict", json=body).json()
+    first, second = found.json()["answers"]
+    assert plain(first["forecast_variance"]) == plain(
+        single["predictions"]["S0"]["forecast_variance"]
+    )
+    assert second["error"]["code"] == single["errors"]["S1"]["code"] == "no_history"
+    assert found.json()["ignored"] == single["ignored"] == ["bars.S9"]
+
+
+def test_a_warning_lists_ten_names_and_counts_the_others(client, post_history):
+    symbols = [f"T{i:02}" for i in range(13)]
+    post_history(*symbols)
+    found = client.post("/predict/batch", json={"model": MODEL, "symbols": symbols}).json()
+    assert found["warnings"] == [
+        f"symbols: not in the training data: {', '.join(symbols[:10])}, and 3 more"
+    ]
+
+
+def test_inputs_that_take_too_long_make_no_job(held, monkeypatch):
+    set_limit(held, "batch_inline_rows", 2)
+    set_limit(held, "upload_timeout", 1e-9)
+    answer = held.post("/predict/batch", json={"model": MODEL, "symbols": SYMBOLS})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "time_limit")
+    assert "UPLOAD_TIMEOUT" in answer.json()["error"]["message"]
+    assert [path.name for path in results_dir(held).rglob("*")] == [".arriving"]
+
+
+def test_rows_of_a_batch_answered_at_once_are_logged_apart_and_found_by_outcomes(risk):
+    found = risk.post(f"/predict/batch?model={RISK}", json=BOOKS).json()
+    log = ModelFolder(results_dir(risk).parent / "predictions" / RISK / BATCHES)
+    rows = read_folder(log).rows.sort("row")
+    assert rows["symbol"].to_list() == ["long", "short"]
+    assert rows["row"].to_list() == [0, 2]
+    assert rows["request_id"].unique().to_list() == [found["request_id"]]
+    assert (rows["job_id"].null_count(), rows["source_kind"].to_list()) == (2, ["portfolio"] * 2)
+    assert rows["n_scores"].to_list() == [400, 400]
+    assert rows["scores"].list.len().to_list() == [31, 31]
+    assert read_predictions(results_dir(risk).parent / "predictions", RISK).is_empty()

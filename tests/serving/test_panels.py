@@ -12,6 +12,7 @@ from pipelines.data.sources.store import BarStore
 from registry.contract import tensor_input
 from registry.errors import BarsError, ParameterError, TooFewSymbolsError
 from serving import loading
+from serving.batch_inputs import of_symbols
 from serving.engine import _warnings
 from serving.forms import OnlineStore, gather
 from serving.history import History
@@ -138,3 +139,19 @@ def test_a_stream_of_steps_agrees_with_the_whole_window(loaded, online, bars):
         assert steps.of_held(series, loaded) is found
         frame = bars["U00"].tail(1).with_columns(pl.col("timestamp") + timedelta(days=day + 1))
         online.history.append(frame, "1d", "adjusted")
+
+
+def test_a_batch_in_slices_sees_one_panel_and_sets_back_nobodys_wait(version, online, bars, clock):
+    before = ask(list(UNIVERSE), version, online)
+    asked = PredictRequest(model=MODEL, symbols=list(UNIVERSE))
+    questions = of_symbols(asked, version, online)
+    append(online, bars, UNIVERSE[:-1])
+    waiting = ask(["U03"], version, online)  # the wait for the last symbol begins
+    clock[0] = 50.0
+    parts = list(questions.rows.slices(5, 0))
+    assert np.array_equal(np.concatenate([part.rows.X for part in parts]), before.X)
+    assert pl.concat([part.kept for part in parts])["symbol"].to_list() == list(UNIVERSE)
+    clock[0] = 61.0
+    after = ask(["U03"], version, online)
+    assert after.missing == UNIVERSE[-1:]
+    assert after.provenance[0].as_of > waiting.provenance[0].as_of
