@@ -8,8 +8,8 @@ that is only their place in the file moves with every row before it.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from itertools import count
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -75,41 +75,55 @@ def _days(
 
 def _digests(rows: pl.DataFrame) -> Iterator[Digests]:
     """Yield the digests of whole rows, then those of each column that tells rows apart."""
-    texts = [_texts(rows[name]) for name in sorted(rows.columns)]
-    whole = ("\x1f".join(sorted(values)) for values in zip(*texts, strict=True))
+    values = [_hashes(rows[name]) for name in rows.columns]
+    with np.errstate(over="ignore"):  # a sum: the order of the columns does not count
+        whole = sum(values, np.zeros(len(rows), dtype=np.uint64))
     yield sample_digests(_each_once(whole))
-    telling = [values for name in rows.columns if (values := _telling(rows[name])) is not None]
-    for values in telling[:MOST_COLUMNS]:
-        yield sample_digests(values)
+    telling = (
+        sample_digests(found)
+        for name, found in zip(rows.columns, values, strict=True)
+        if _may_tell_rows_apart(rows[name])
+    )
+    most = TELLING * len(rows)
+    yield from islice((found for found in telling if found.n_values >= most), MOST_COLUMNS)
 
 
-def _texts(column: pl.Series) -> list[str]:
-    """Return values as texts: numbers with seven digits, texts without case and outer spaces."""
+def _hashes(column: pl.Series) -> NDArray[np.uint64]:
+    """Return a hash per value: of numbers to float32, of texts without case and outer spaces."""
     if column.dtype.is_numeric():
-        return [f"{value:.7g}" for value in column.cast(pl.Float64).fill_null(np.nan).to_list()]
-    filled = column.cast(pl.String, strict=False).fill_null("")
-    return filled.str.strip_chars().str.to_lowercase().to_list()
-
-
-def _each_once(texts: Iterable[str]) -> NDArray[np.uint64]:
-    """Return a digest per text; the second of two equal ones differs from the first."""
-    seen: dict[str, count[int]] = {}
-    numbered = (f"{text}\x1e{next(seen.setdefault(text, count()))}" for text in texts)
-    return np.fromiter((_digest(text) for text in numbered), dtype=np.uint64)
+        numbers = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        with np.errstate(over="ignore"):
+            rounded = numbers.astype(np.float32).astype(np.float64)
+        return hashed(np.where(np.isnan(rounded), np.nan, rounded) + 0.0)
+    texts = column.cast(pl.String, strict=False).fill_null("")
+    plain = texts.str.strip_chars().str.to_lowercase()
+    distinct = plain.unique().alias("text")
+    digests = pl.Series("digest", [_digest(text) for text in distinct], dtype=pl.UInt64)
+    found = (
+        plain.alias("text")
+        .to_frame()
+        .join(pl.DataFrame([distinct, digests]), on="text", how="left", maintain_order="left")
+    )
+    return np.asarray(found["digest"].to_numpy(), dtype=np.uint64)
 
 
 def _digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _telling(column: pl.Series) -> NDArray[np.uint64] | None:
-    """Return digests of a column's values; None where they do not tell rows apart."""
-    if column.n_unique() < TELLING * len(column):
-        return None
-    if column.dtype.is_float():
-        values = column.drop_nulls().drop_nans().to_numpy().astype(np.float32)
-        is_whole = len(values) == 0 or bool((values == np.round(values)).all())
-        return None if is_whole else hashed(values.astype(np.float64))
-    if column.dtype == pl.String:
-        return np.fromiter((_digest(text) for text in _texts(column)), dtype=np.uint64)
-    return None
+def _each_once(digests: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return digests of which the second of two equal ones differs from the first."""
+    order = np.argsort(digests, kind="stable")
+    is_first = np.diff(digests[order], prepend=~digests[order[:1]]) != 0
+    starts = np.flatnonzero(is_first)
+    repeated = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    with np.errstate(over="ignore"):
+        return hashed(digests[order] + hashed(repeated.astype(np.int64)))
+
+
+def _may_tell_rows_apart(column: pl.Series) -> bool:
+    """Whether a column holds fractions or texts."""
+    if not column.dtype.is_float():
+        return column.dtype == pl.String
+    known = column.drop_nulls().drop_nans()
+    return not (known == known.round(0)).all()

@@ -60,6 +60,16 @@ def test_digests_count_once_and_the_smallest_stay():
     assert many.highest == many.values[-1]
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_of_many_digests_how_many_differ_is_estimated(times):
+    many = hashed(np.tile(np.arange(50_000), times))
+    digests = sample_digests(many)
+    np.testing.assert_array_equal(digests.values, np.unique(many)[:SAMPLE])
+    assert digests.n_values == pytest.approx(50_000, rel=0.03)
+    few = sample_digests(hashed(np.tile(np.arange(700), 100)))
+    assert few.n_values == 700
+
+
 def test_samples_come_back_as_they_were_stored():
     daily, bars = sample_dates(np.arange(700), closes(700)), sample_dates(np.arange(90), closes(90))
     symbols = SymbolSample("A", 0, 699, daily, bars), SymbolSample("B", 3, 699, daily)
