@@ -455,7 +455,8 @@ def test_evaluation_is_complete_and_reproducible(template, rows, oof, decoder, s
     found = template.evaluate(oof, decoders, spec, "1d")
     names = [gate.gate for gate in found.gates]
     assert len(set(names)) == len(names)
-    assert {name.split(".")[0] for name in names} == {"edge" if template.is_action else "quality"}
+    own = "edge" if template.is_action else "quality"
+    assert {name.split(".")[0] for name in names} == {own, "plausibility"}
     assert np.isfinite(list(found.metrics.values())).all()
     assert all(len(table) for table in found.tables.values())
     assert (found.returns is not None) == template.is_action
