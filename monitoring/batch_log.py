@@ -140,7 +140,8 @@ class BatchLog:
         self.directory, self.is_kept = directory, is_kept
         self.written = 0
         self.dropped = 0
-        self._lock = threading.Lock()  # guards the two above
+        self._tidied: dict[Path, date] = {}
+        self._lock = threading.Lock()  # guards the three above
 
     def wants(self, batch: Batch) -> bool:
         """Return whether the rows of a batch are logged."""
@@ -165,8 +166,19 @@ class BatchLog:
             return
         with self._lock:
             self.written += len(rows)
-        if not batch.is_live:  # the others are merged by the prediction log
-            _tidy(folder, day)
+        self._tidy(folder, day)
+
+    def _tidy(self, folder: ModelFolder, day: date) -> None:
+        """Merge what is due; of days before today once, when a new one has begun."""
+        try:
+            merge_day(folder, day)
+            if self._tidied.get(folder.directory) == day or merge_past(folder, day).is_changed:
+                return
+        except (OSError, pl.exceptions.PolarsError):  # the files are as they were
+            log.exception("batch files not merged")
+            return
+        with self._lock:
+            self._tidied[folder.directory] = day
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,14 +248,6 @@ def _texts(answers: pl.DataFrame, names: Iterable[str]) -> pl.Series:
     times = pl.col(pl.Datetime).dt.strftime(IN_JSON)
     whole = answers.select(fields).with_columns(times).to_struct("answer").struct.json_encode()
     return pl.select(pl.when(answers[ERROR].is_null()).then(whole).alias("answer")).to_series()
-
-
-def _tidy(folder: ModelFolder, day: date) -> None:
-    try:
-        merge_day(folder, day)
-        merge_past(folder, day)
-    except (OSError, pl.exceptions.PolarsError):  # the files are as they were
-        log.exception("batch files not merged")
 
 
 def _last_row(folder: ModelFolder, job_id: str, since: datetime) -> int:

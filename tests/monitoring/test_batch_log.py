@@ -155,15 +155,20 @@ def test_a_log_that_cannot_be_written_loses_rows_and_says_so(smalls, tmp_path):
     assert (log.written, log.dropped) == (0, N - 1)
 
 
-def test_small_files_of_batches_are_merged(smalls, tmp_path):
-    small = smalls["tabular-numbers"]
+@pytest.mark.parametrize("kind", ["rows", "bars"])
+def test_small_files_of_batches_are_merged(smalls, tmp_path, kind):
+    small = smalls["trading_signals-closes"]
     log = BatchLog(tmp_path, is_kept=True)
     columns = batch_of(small).columns(slices_of(small, N)[0])
     for i in range(40):
-        batch = batch_of(small, request_id=f"r{i}")
+        at = AT.replace(day=29 + (i > 2))
+        batch = batch_of(small, request_id=f"r{i}", source_kind=kind, served_at=at)
         log.write(batch, batch.rows([columns], 0))
-    folder = ModelFolder(tmp_path / small.contract.model_id / BATCHES)
-    assert len(folder.files()) < 12
+    folder = log.folder_of(batch)
+    assert (folder.directory.name == BATCHES) == (kind == "rows")
+    names = [path.parent.name for path in folder.files()]
+    assert names.count("day=2026-11-29") == 1
+    assert len(names) < 12
     assert len(read_folder(folder).rows) == 40 * (N - 1)
 
 
