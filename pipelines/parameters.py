@@ -107,7 +107,7 @@ class RecipeParameters:
         Raises:
             ParameterError: not a JSON object.
         """
-        return _json_object("parameters", self.parameters)
+        return json_object("parameters", self.parameters)
 
     def changed_options(self) -> dict[str, Json]:
         """Return the template options to change.
@@ -115,7 +115,7 @@ class RecipeParameters:
         Raises:
             ParameterError: not a JSON object.
         """
-        return _json_object("options", self.options)
+        return json_object("options", self.options)
 
     @classmethod
     def of_contract(cls, contract: ModelContract) -> "RecipeParameters":
@@ -294,7 +294,12 @@ def _text(facts: Mapping[str, Json]) -> str:
     return json.dumps(dict(facts), sort_keys=True)
 
 
-def _json_object(name: str, text: str) -> dict[str, Json]:
+def json_object(name: str, text: str) -> dict[str, Json]:
+    """Return the JSON object that a parameter holds; an empty text is an empty one.
+
+    Raises:
+        ParameterError: not a JSON object.
+    """
     if not text:
         return {}
     try:

@@ -88,12 +88,14 @@ def read(
         return [Event(**row) for row in rows]
 
 
-def of_kind(engine: sa.Engine, kind: str, model_id: str, number: int) -> list[Event]:
-    """Return every event of a kind about one version, oldest first."""
+def of_kind(
+    engine: sa.Engine, kind: str, model_id: str | None = None, number: int | None = None
+) -> list[Event]:
+    """Return every event of a kind, oldest first; those about one version where it is named."""
     columns = tables.events.c
-    query = sa.select(tables.events).where(
-        columns.kind == kind, columns.model_id == model_id, columns.number == number
-    )
+    query = sa.select(tables.events).where(columns.kind == kind)
+    if model_id is not None:
+        query = query.where(columns.model_id == model_id, columns.number == number)
     with reading(engine) as connection:
         rows = connection.execute(query.order_by(columns.id)).mappings()
         return [Event(**row) for row in rows]

@@ -10,6 +10,7 @@ themselves with this.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -174,6 +175,7 @@ def student_tail(t: float, degrees: float) -> float:
     return 0.5 * _incomplete_beta(degrees / 2, 0.5, x)
 
 
+@cache
 def student_quantile(level: float, degrees: float) -> float:
     """Return the t that T stays below with probability `level`, at least 0.5."""
     low, high = 0.0, 1.0

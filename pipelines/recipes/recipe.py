@@ -175,18 +175,23 @@ class Recipe:
 
     def chosen(self, rows: LabelledRows) -> "Recipe":
         """Return the recipe, with the parameters chosen that are left to the training rows."""
-        training, objective = self._training(rows), self.objective(rows)
+        training, objective = self.training(rows), self.objective(rows)
         found = self.architecture.choose(training, objective, self.parameters, self.wanted.seed)
         return replace(self, parameters=found)
 
     def fit(self, rows: LabelledRows, context: FitContext = QUIET) -> Estimator:
         """Fit on the rows that a fit may use, of the newest `recent_bars` times if that is set."""
-        training, objective = self._training(rows), self.objective(rows)
+        return self.fit_training(self.training(rows), self.objective(rows), context)
+
+    def fit_training(
+        self, training: TrainingRows, objective: Objective, context: FitContext = QUIET
+    ) -> Estimator:
+        """Fit on what `training` made of rows, which recipes of the same rows share."""
         return self.architecture.fit(
             training, objective, self.parameters, self.wanted.seed, context
         )
 
-    def _training(self, rows: LabelledRows) -> TrainingRows:
+    def training(self, rows: LabelledRows) -> TrainingRows:
         """Return the rows of a fit, weighted by how unique their labels are."""
         recent = self.recent(rows)
         if not self.objective(rows).takes_labels:  # the newest rows count too

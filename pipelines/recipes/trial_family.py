@@ -19,6 +19,8 @@ from pipelines.data.samples import sampled
 from pipelines.method.costs import recharged
 from pipelines.method.shared_data import share_data
 from pipelines.method.statistics import CONSTANT, sharpe_ratio
+from pipelines.recipes.inputs import Data, Dataset
+from pipelines.recipes.recipe import Recipe
 from pipelines.templates import Evaluation
 from registry import trials
 from registry.trial_data import TrialData
@@ -48,36 +50,65 @@ class TrialFamily:
 
 def count_trial(candidate: "Candidate", found: Evaluation, engine: sa.Engine) -> TrialFamily:
     """Count a candidate as a trial, keep its returns, and return its family."""
-    trial = _trial(candidate, found)
+    data, asked_for = sampled_data(candidate.dataset.data), bool(candidate.wanted.first_test)
+    trial = trial_of(candidate.recipe, candidate.dataset, data, found, asked_for=asked_for)
+    trial = replace(trial, model_id=candidate.contract.model_id, run_id=candidate.run_id)
+    keep_trial(engine, trial, found)
+    return family_of(engine, trial, found)
+
+
+def sampled_data(data: Data) -> TrialData:
+    """Return the sample by which the data of a trial are known again."""
+    return sampled(data.frame, data.interval, data.digest())
+
+
+def trial_of(
+    recipe: Recipe,
+    dataset: Dataset,
+    data: TrialData,
+    found: Evaluation | None,
+    *,
+    asked_for: bool,
+) -> Trial:
+    """Return a recipe on some data as a trial, of no run yet.
+
+    Args:
+        data: the sample of the dataset's data.
+        found: None where the recipe was given up before it could be judged.
+        asked_for: whether a caller chose where the tests begin.
+    """
+    returns = None if found is None else found.returns
+    return Trial(
+        question=recipe.question,
+        recipe=recipe.digest(),
+        model_id=recipe.wanted.model_id,
+        run_id="",
+        data=data,
+        first_test=to_microseconds(dataset.first_test),
+        asked_for=asked_for,
+        sharpe_per_period=None if returns is None else sharpe_ratio(returns),
+        trading_share=None if found is None else trading_share(found),
+        earlier=recipe.counted_before(dataset.label_spec, dataset.data.symbols),
+    )
+
+
+def keep_trial(engine: sa.Engine, trial: Trial, found: Evaluation | None) -> None:
+    """Count a trial, and keep its returns before costs where it has any; idempotent."""
     key = trials.count(engine, trial)
-    if found.returns is not None and found.dates is not None:
+    if found is not None and found.returns is not None and found.dates is not None:
         gross = recharged(found.returns, found.amounts, _credit(found))
         series = TrialReturns(trial.recipe, found.dates, gross, found.amounts)
         trials.keep_returns(engine, key, series)
-    members = _members(engine, trial)
-    return _family(engine, members, found)
+
+
+def family_of(engine: sa.Engine, trial: Trial, found: Evaluation) -> TrialFamily:
+    """Return every trial that counts with this one, at the costs of its evaluation."""
+    return _family(engine, _members(engine, trial), found)
 
 
 def _credit(found: Evaluation) -> dict[str, float]:
     """Return the rates that give a trial's costs back."""
     return {name: -rate for name, rate in found.rates.items()}
-
-
-def _trial(candidate: "Candidate", found: Evaluation) -> Trial:
-    recipe, dataset = candidate.recipe, candidate.dataset
-    data = dataset.data
-    return Trial(
-        question=recipe.question,
-        recipe=recipe.digest(),
-        model_id=candidate.contract.model_id,
-        run_id=candidate.run_id,
-        data=sampled(data.frame, data.interval, data.digest()),
-        first_test=to_microseconds(dataset.first_test),
-        asked_for=bool(candidate.wanted.first_test),
-        sharpe_per_period=None if found.returns is None else sharpe_ratio(found.returns),
-        trading_share=trading_share(found),
-        earlier=recipe.counted_before(dataset.label_spec, data.symbols),
-    )
 
 
 def trading_share(found: Evaluation) -> float | None:

@@ -34,23 +34,31 @@ def render(evidence: Evidence) -> str:
     absent = [p for p in PANELS if p.name not in {panel.name for panel, _ in drawn}]
     ids = (f"chart{n}" for n in count())
     title = f"{evidence.contract.model_id}: validation report"
+    return document(
+        title,
+        header(evidence),
+        _navigation([panel for panel, _ in drawn]),
+        "<main>",
+        tiles(evidence),
+        '<h2 id="verdict">Verdict</h2>',
+        locks(evidence),
+        gates_table(evidence),
+        *_sections(drawn, ids),
+        _others(evidence),
+        files(evidence),
+        _absent(absent),
+        "</main>",
+    )
+
+
+def document(title: str, *parts: str) -> str:
+    """Return a whole page of these parts, which are HTML, with its style, plotly.js and script."""
     return "".join(
         (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
             '</title><meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<style>{SHEET}</style></head><body>",
-            header(evidence),
-            _navigation([panel for panel, _ in drawn]),
-            "<main>",
-            tiles(evidence),
-            '<h2 id="verdict">Verdict</h2>',
-            locks(evidence),
-            gates_table(evidence),
-            *_sections(drawn, ids),
-            _others(evidence),
-            files(evidence),
-            _absent(absent),
-            "</main>",
+            *parts,
             f"<script>{_plotly()}</script><script>{SCRIPT}</script></body></html>",
         )
     )
@@ -78,12 +86,13 @@ def _sections(drawn: Sequence[tuple[Panel, Sequence[Block]]], ids: Iterator[str]
                     f'<section class="panel{width}" id="{panel.name}"><h3>{escape(panel.title)}'
                     f'</h3><p class="reading">{escape(panel.reading)}</p>'
                 )
-                yield from (_block(block, ids) for block in blocks)
+                yield from (shown_block(block, ids) for block in blocks)
                 yield "</section>"
         yield "</div>"
 
 
-def _block(block: Block, ids: Iterator[str]) -> str:
+def shown_block(block: Block, ids: Iterator[str]) -> str:
+    """Return a chart, a table or a sentence as HTML; each chart takes one of the ids."""
     if isinstance(block, Chart):
         name = next(ids)
         content = block.figure.to_json().replace("</", "<\\/")
