@@ -113,6 +113,11 @@ class Template(Protocol):
     outcomes, as `RIVAL` and the name."""
     excess_gate: str = ""
     """The gate whose value is the mean of loss minus baseline loss out of fold; empty: none is."""
+    search_metrics: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What a search may choose by: name of the metric -> its name in `Evaluation.metrics`. The
+    first is the default; `loss`, which every template has, where there is none."""
+    untouched_times: int = 126
+    """Fewest decision times that a search must hold back to judge its winner on."""
     forecast_shown_as: str = ""
     """What a forecast that the report draws in percent is; empty where it is a plain number."""
 

@@ -56,6 +56,8 @@ class PortfolioRisk(Template):
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 1
     loss_margin = 1e-5
+    search_metrics: ClassVar[Mapping[str, str]] = {"pinball": "pinball"}
+    untouched_times = 290
     is_action = False
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:

@@ -55,6 +55,12 @@ class ReturnForecast(BarTemplate):
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 5
     loss_margin = 0.002
+    search_metrics: ClassVar[Mapping[str, str]] = {
+        "rmse": "scaled_mse",
+        "mae": "mase",
+        "ic": "ic",
+        "rank_ic": "rank_ic",
+    }
     is_action = False
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:

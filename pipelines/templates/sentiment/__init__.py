@@ -86,6 +86,8 @@ class Sentiment(Template):
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 0
     loss_margin = 0.002
+    search_metrics: ClassVar[Mapping[str, str]] = {"log_loss": "log_loss", "brier": "brier"}
+    untouched_times = 21
     is_action = False
     excess_gate = EXCESS.gate
 

@@ -95,6 +95,14 @@ class Tabular(Template):
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 0
     loss_margin = 0.002
+    search_metrics: ClassVar[Mapping[str, str]] = {
+        "loss": "loss",
+        "log_loss": "log_loss",
+        "brier": "brier",
+        "rmse": "rmse",
+        "mae": "mae",
+    }
+    untouched_times = 21
     is_action = False
     excess_gate = EXCESS.gate
 

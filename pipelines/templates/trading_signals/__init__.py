@@ -83,6 +83,14 @@ class TradingSignals(BarTemplate):
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 1
     loss_margin = 0.002
+    search_metrics: ClassVar[Mapping[str, str]] = {
+        "sharpe_ratio": "net_sharpe_1x",
+        "log_loss": "log_loss",
+        "brier": "brier",
+        "ic": "ic",
+        "rank_ic": "rank_ic",
+    }
+    untouched_times = 252
     is_action = True
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:

@@ -67,6 +67,7 @@ class VolatilityForecast(BarTemplate):
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 5
     loss_margin = 0.01
+    search_metrics: ClassVar[Mapping[str, str]] = {"qlike": "qlike"}
     is_action = False
     rivals = ("garch", "gjr_garch")
     excess_gate = "quality.qlike_vs_ewma"
