@@ -17,6 +17,7 @@ ENTRY_POINTS = {
     "validate": "pipelines.validate",
     "convert": "pipelines.convert",
     "replay": "pipelines.replay",
+    "tune": "pipelines.tune",
     "score": "monitoring.score",
     "synthesize": "pipelines.synthesize",
     "drift": "monitoring.drift",

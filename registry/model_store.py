@@ -179,6 +179,11 @@ class ModelStore:
         with self._answering():
             self._unless_absent(self._client.delete_registered_model_alias, model_id, alias)
 
+    def tag(self, model_id: str, number: int, name: str, value: str) -> None:
+        """Set a tag of a version."""
+        with self._answering():
+            self._client.set_model_version_tag(model_id, str(number), name, value)
+
     def delete_version(self, model_id: str, number: int) -> None:
         """Delete a registered version; one that is gone already is fine."""
         with self._answering():

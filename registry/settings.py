@@ -64,6 +64,11 @@ class PlatformSettings(BaseSettings):
         return self.data_dir / "checkpoints"
 
     @property
+    def tuning_dir(self) -> Path:
+        """Journals and leases of searches, a folder each."""
+        return self.data_dir / "tuning"
+
+    @property
     def uploads_dir(self) -> Path:
         """Tables, texts and bars that people uploaded."""
         return self.data_dir / "data"

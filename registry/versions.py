@@ -32,7 +32,7 @@ from registry import (
     version_rows,
 )
 from registry.alias_rows import PRODUCTION, STAGING, AliasState
-from registry.contract import ModelContract
+from registry.contract import Json, ModelContract
 from registry.deployments import Deployment
 from registry.errors import (
     GateRefusedError,
@@ -397,6 +397,32 @@ class Registry:
         if golden is None:
             raise NothingToAcceptError(model_id, number, golden_answers.NOT_RECORDED)
         return golden_answers.accept(self._engine, version, golden, actor=actor, reason=reason)
+
+    def note_study(
+        self, model_id: str, number: int, study: str, facts: Mapping[str, Json], run_id: str
+    ) -> None:
+        """Say which study chose a version: a tag in MLflow, and the event `deployed_from_study`.
+
+        Args:
+            facts: the scores that it was chosen by.
+            run_id: the run of the command that registered it.
+
+        Raises:
+            NotFoundError, RegistryUnavailableError: as `get`; MLflow does not answer.
+        """
+        self.get(model_id, number)
+        self._store.tag(model_id, number, "study", study)
+        with self._engine.begin() as connection:
+            events.append(
+                connection,
+                "deployed_from_study",
+                actor="tune",
+                reason=f"winner of study {study}",
+                model_id=model_id,
+                number=number,
+                run_id=run_id,
+                facts={"study": study, **facts},
+            )
 
     def reconcile(self) -> list[tuple[str, str]]:
         """Finish the history of every move whose process died; serving calls it at every look.

@@ -40,6 +40,7 @@ from registry.errors.conflict import (
     ModelExistsError,
     ModelInUseError,
     NoPreviousVersionError,
+    NothingFoundError,
     NothingImplausibleError,
     NothingToAcceptError,
     NothingToTrainError,
@@ -47,6 +48,7 @@ from registry.errors.conflict import (
     PriceBasisConflictError,
     PromotionConflictError,
     StaleLeaseError,
+    StudyConflictError,
     VersionExistsError,
     VersionInUseError,
 )
@@ -78,6 +80,7 @@ from registry.errors.families import (
     shown,
 )
 from registry.errors.invalid_input import (
+    AllTrialsFailedError,
     BarsError,
     ColumnTypeError,
     FitError,
@@ -92,6 +95,7 @@ from registry.errors.invalid_input import (
     UnfitRowsError,
     UnknownNameError,
     UnknownSymbolError,
+    UntouchedPeriodError,
     ValueRangeError,
     WeightsError,
 )
@@ -113,12 +117,14 @@ from registry.errors.unavailable import (
     OverloadedError,
     RegistryUnavailableError,
     StoreBusyError,
+    StudyUnavailableError,
     TimeLimitError,
     TooManyStreamsError,
 )
 
 __all__ = [
     "AccessError",
+    "AllTrialsFailedError",
     "ArtifactError",
     "ArtifactStoreUnavailableError",
     "BackendUnavailableError",
@@ -167,6 +173,7 @@ __all__ = [
     "NoKeysError",
     "NoPreviousVersionError",
     "NotFoundError",
+    "NothingFoundError",
     "NothingImplausibleError",
     "NothingToAcceptError",
     "NothingToTrainError",
@@ -187,6 +194,8 @@ __all__ = [
     "ShapeError",
     "StaleLeaseError",
     "StoreBusyError",
+    "StudyConflictError",
+    "StudyUnavailableError",
     "TableError",
     "TimeLimitError",
     "TooFewSymbolsError",
@@ -203,6 +212,7 @@ __all__ = [
     "UnmeasuredArtifactError",
     "UnreadableArtifactError",
     "UnsupportedModelError",
+    "UntouchedPeriodError",
     "ValueRangeError",
     "VersionExistsError",
     "VersionInUseError",

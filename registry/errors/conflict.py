@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from registry.errors.families import ConflictError, listed
+from registry.errors.families import ConflictError, listed, shown
 
 
 class PromotionConflictError(ConflictError):
@@ -154,3 +154,23 @@ class IdempotencyConflictError(ConflictError):
             f"this Idempotency-Key was sent before with another request, which made job {job_id}; "
             "send a new key with a new request"
         )
+
+
+class StudyConflictError(ConflictError):
+    """A study of this name searches something else."""
+
+    given = ("asked",)
+
+    def __init__(self, study: str, parameter: str, kept: object, asked: object) -> None:
+        self.study, self.parameter, self.kept, self.asked = study, parameter, kept, asked
+        told = f"study {study!r} was made with another {parameter}"
+        hint = "leave it out to join the study, or name another study"
+        super().__init__(f"{told}: {shown(kept)}, not {shown(asked)}; {hint}", f"{told}; {hint}")
+
+
+class NothingFoundError(ConflictError):
+    """A study without a winner has nothing to deploy."""
+
+    def __init__(self, study: str, why: str) -> None:
+        self.study, self.why = study, why
+        super().__init__(f"study {study!r} has nothing to deploy: {why}")

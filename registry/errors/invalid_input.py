@@ -143,6 +143,26 @@ class FitError(InvalidInputError):
         super().__init__(f"{architecture} cannot be fitted: {problem}; {hint}")
 
 
+class AllTrialsFailedError(InvalidInputError):
+    """No trial of a study came to a score; `reasons` holds the most frequent ones, counted."""
+
+    def __init__(self, study: str, n_trials: int, reasons: Iterable[tuple[str, int]]) -> None:
+        self.study, self.n_trials, self.reasons = study, n_trials, tuple(reasons)
+        lines = "; ".join(f"{count} times: {reason}" for reason, count in self.reasons)
+        super().__init__(f"all {n_trials} trials of study {study!r} failed: {lines}")
+
+
+class UntouchedPeriodError(InvalidInputError):
+    """The newest period is too short to judge a winner on, or leaves too little to search."""
+
+    def __init__(self, template: str, needed: int, held: int, n_times: int) -> None:
+        self.template, self.needed, self.held, self.n_times = template, needed, held, n_times
+        super().__init__(
+            f"a search of {template} holds back at least {needed} decision times and at most half; "
+            f"of {n_times} here it would hold back {held}: read more history"
+        )
+
+
 class HorizonError(InvalidInputError):
     """A prediction horizon other than the version's."""
 

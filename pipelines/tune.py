@@ -1,0 +1,149 @@
+"""Command `tune`: search the recipes of a template, judge the best honestly, register it if wanted.
+
+A study is joined by its name: the same command again goes on with it, and several of them at once
+are its workers. The last one to leave decides. What a study searches is said once; whoever joins it
+later may say nothing else, but may raise the budget, or ask to deploy what was found.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines import progress
+from pipelines.main import make_version
+from pipelines.parameters import (
+    FlavorParameters,
+    JudgementParameters,
+    PromotionParameters,
+    RecipeParameters,
+    SourceParameters,
+    parse,
+)
+from pipelines.stage import exit_with, log_metrics, platform_settings, say_what_run_is, stage_run
+from pipelines.tuning.asked import Asked, Question
+from pipelines.tuning.parameters import BudgetParameters, SearchParameters
+from registry.database import opened_engine
+from registry.errors import NothingFoundError, ParameterError
+from registry.settings import PlatformSettings
+from registry.versions import NAME, Registry
+
+if TYPE_CHECKING:
+    from pipelines.tuning.studies import KeptStudy
+
+GROUPS = (SourceParameters, RecipeParameters, SearchParameters, BudgetParameters)
+
+DECIDED = 0.9
+"""Share of the command after which the study is decided, for its progress."""
+
+
+def tune(asked: Asked, budget: BudgetParameters, settings: PlatformSettings) -> dict[str, Any]:
+    """Work on a study, decide it where no other worker is left, and return its outcome.
+
+    Returns:
+        The outcome (`Decision.to_json`), empty where other workers go on.
+
+    Raises:
+        NothingFoundError: `deploy` of a study without a winner, or of one that goes on.
+        MLEngineError: anything else that the caller can mend, in one line.
+    """
+    import mlflow
+
+    from pipelines.tuning.studies import KeptStudy
+    from pipelines.tuning.worker import Installation, work
+
+    budget.check()
+    name = budget.study or asked.name()
+    if not NAME.fullmatch(name):
+        raise ParameterError("study", name, "1 to 200 letters, digits, '_' and '-'")
+    if not (folder := settings.tuning_dir / name).exists():
+        Question.of(asked)  # refused before a folder is made for it
+    study = KeptStudy(folder, name)
+    if kept := study.facts():
+        asked = asked.joining(name, Asked.from_json(kept))
+    groups = (asked.source, asked.recipe, asked.search, replace(budget, study=name))
+    with stage_run("tune", asked.recipe.model_id, *groups) as run_id:
+        mlflow.set_tag("study", name)
+        experiment_id = str(mlflow.get_run(run_id).info.experiment_id)
+        with opened_engine(settings) as engine, progress.part("", 0.0, DECIDED):
+            outcome = work(
+                asked, budget, study, Installation(settings, engine, run_id, experiment_id)
+            )
+        say_what_run_is(f"tune {name}", _account(name, outcome))
+        print(_account(name, outcome), flush=True)
+        log_metrics(_numbers(outcome or {}))
+        if budget.deploy:
+            with progress.part("", DECIDED, 1.0):
+                _deploy(study, asked, budget, outcome, settings, run_id)
+    return outcome or {}
+
+
+def _account(name: str, outcome: Mapping[str, Any] | None) -> str:
+    """Say in one line what a study came to."""
+    if outcome is None:
+        return f"study {name}: other workers go on; the last one to leave decides"
+    found = "found" if outcome["found"] else "found nothing"
+    untouched = outcome["untouched_score"]
+    scores = f"score {outcome['search_score']:.5g} searched, " + (
+        "untouched period not looked at" if untouched is None else f"{untouched:.5g} untouched"
+    )
+    architecture = outcome["recipe"]["architecture"]
+    best = f"best trial {outcome['place'] + 1} ({architecture}), {scores}"
+    return f"study {name} {found}: {best}; {outcome['reason']}"
+
+
+def _numbers(outcome: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of the command's run."""
+    named = {name: outcome.get(name) for name in ("search_score", "untouched_score", "optimism")}
+    found = {name: float(value) for name, value in named.items() if value is not None}
+    return found | {name: float(value) for name, value in outcome.get("bias", {}).items()}
+
+
+def _deploy(
+    study: "KeptStudy",
+    asked: Asked,
+    budget: BudgetParameters,
+    outcome: Mapping[str, Any] | None,
+    settings: PlatformSettings,
+    run_id: str,
+) -> None:
+    """Register the winner through the stages of `main`, with its study as provenance; once.
+
+    Raises:
+        NothingFoundError: the study has no winner, or has not ended.
+    """
+    name = study.name
+    if outcome is None:
+        raise NothingFoundError(name, "other workers still search; ask again when they have ended")
+    if not outcome["found"]:
+        raise NothingFoundError(name, outcome["reason"])
+    wanted = RecipeParameters(**outcome["recipe"])
+    if number := outcome.get("version"):
+        print(f"study {name} was deployed before, as {wanted.model_id} version {number}")
+        return
+    champion = 0
+    with opened_engine(settings) as engine:
+        registry = Registry(settings, engine)
+        if budget.promote:
+            champion = registry.champion(wanted.model_id) or 0
+        version, said = make_version(
+            asked.source,
+            wanted,
+            JudgementParameters(champion=champion),
+            PromotionParameters(promote=budget.promote),
+            FlavorParameters(flavors=budget.flavors),
+            settings,
+        )
+        facts = {n: outcome[n] for n in ("search_score", "untouched_score", "optimism", "place")}
+        registry.note_study(version.model_id, version.number, name, facts, run_id)
+    study.keep_outcome({**outcome, "version": version.number})
+    print(f"study {name} deployed as {version.model_id} version {version.number}: {said}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command from the command line."""
+    source, recipe, search, budget = parse(argv, __doc__, *GROUPS)
+    tune(Asked(source, recipe, search), budget, platform_settings())
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,147 @@
+"""The decision of a study: its best trial, asked both questions, and what became of it.
+
+The untouched period is read here for the first time, and only where the search has something to
+show on its own data: a look that could change nothing is not spent.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from pipelines.recipes.inputs import Data
+from pipelines.recipes.recipe import Recipe
+from pipelines.recipes.selection_bias import among_trials as with_trials
+from pipelines.recipes.trial_family import TrialFamily, family_of, trial_of
+from pipelines.tuning.fold_trials import evaluate, predict_folds
+from pipelines.tuning.known_points import WON
+from pipelines.tuning.search import Search
+from pipelines.tuning.studies import place_of, point_of, result_of
+from pipelines.tuning.untouched import Look, count_looks, walk
+from pipelines.tuning.verdict import Verdict, among_looks, among_trials, skill_of
+from registry import events
+from registry.contract import Json
+from registry.errors import AllTrialsFailedError
+
+MOST_REASONS = 3
+REPORTED = ("n_trials", "n_effective_trials", "n_distinguishable_trials", "pbo", "choice_loss")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a study came to.
+
+    `recipe` is the best trial's; `family` every trial that counts with it; `bias` what those say
+    about having chosen among them.
+    """
+
+    best: FrozenTrial
+    recipe: Recipe
+    verdict: Verdict
+    family: TrialFamily
+    bias: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the outcome as the study keeps it."""
+        wanted = self.recipe.wanted
+        return {
+            "place": place_of(self.best),
+            "recipe": {name: getattr(wanted, name) for name in wanted.__slots__},
+            "bias": dict(self.bias),
+            **self.verdict.to_json(),
+        }
+
+
+def decide(todo: Search, data: Data) -> Decision:
+    """Choose the best trial and judge it.
+
+    Args:
+        data: all of them, the untouched period included.
+
+    Raises:
+        AllTrialsFailedError: none came to a score.
+    """
+    ended = todo.study.ended()
+    best = best_of(todo, ended)
+    recipe, prepared = todo.prepared(point_of(best))
+    predicted = predict_folds(recipe, prepared.dataset.rows, prepared.folds())
+    found = evaluate(recipe, prepared, predicted)
+    asked_for = bool(recipe.wanted.first_test)
+    counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
+    family = family_of(todo.engine, counted, found)
+    skill = skill_of(recipe, predicted, found)
+    verdict = Verdict(
+        search_score=todo.metric.value(found.metrics),
+        search=skill,
+        of_search=among_trials(skill, found, family),
+    )
+    if verdict.of_search.passed:
+        look = Look.of(todo.study.name, recipe, todo.sample, todo.held)
+        model_id = recipe.wanted.model_id
+        studies = count_looks(todo.engine, look, todo.sample, model_id, todo.run_id)
+        walked = walk(recipe, data, prepared.dataset, todo.held)
+        untouched = skill_of(recipe, walked.predicted, walked.evaluation)
+        verdict = replace(
+            verdict,
+            untouched_score=todo.metric.value(walked.evaluation.metrics),
+            untouched=untouched,
+            of_untouched=among_looks(untouched, studies),
+        )
+    metrics = with_trials(found, family).metrics
+    bias = {name: metrics[name] for name in REPORTED if name in metrics}
+    return Decision(best, recipe, verdict, family, bias)
+
+
+def best_of(todo: Search, ended: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the complete trial with the best score; the earliest place among equals.
+
+    Raises:
+        AllTrialsFailedError: there is none; the three most frequent reasons.
+    """
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    if not complete:
+        reasons = Counter(str(result_of(trial).get("reason", "given up")) for trial in ended)
+        raise AllTrialsFailedError(todo.study.name, len(ended), reasons.most_common(MOST_REASONS))
+    sign = -1 if todo.metric.higher_is_better else 1
+    return min(complete, key=lambda trial: (sign * _score(trial), place_of(trial)))
+
+
+def _score(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
+
+
+def keep_decision(todo: Search, decision: Decision, settled: Mapping[str, Any]) -> None:
+    """Keep the outcome in the study's folder; a winner is also handed to later studies.
+
+    Args:
+        settled: further facts of the outcome, such as the budget that was spent.
+    """
+    todo.study.keep_outcome(decision.to_json() | dict(settled))
+    if not decision.verdict.found:
+        return
+    recipe, point = decision.recipe, point_of(decision.best)
+    facts: dict[str, Json] = {
+        "study": todo.study.name,
+        "template": recipe.template.name,
+        "architecture": recipe.architecture.name,
+        "feature_set": point["feature_set"],
+        "window": recipe.window,
+        "horizon": point["horizon"],
+        "parameters": dict(recipe.parameters),
+        "options": dict(recipe.options),
+        "score": decision.verdict.search_score,
+        "untouched_score": decision.verdict.untouched_score,
+    }
+    with todo.engine.begin() as connection:
+        events.append(
+            connection,
+            WON,
+            actor="tune",
+            reason=decision.verdict.reason,
+            model_id=recipe.wanted.model_id,
+            run_id=todo.run_id,
+            facts=facts,
+        )

@@ -1,0 +1,109 @@
+"""The leaderboard of a study: one line per ended trial, best first."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from optuna.trial import FrozenTrial
+
+from pipelines.method.statistics import (
+    expected_max_sharpe,
+    probabilistic_sharpe,
+    significance_limit,
+)
+from pipelines.recipes.trial_family import TrialFamily
+from pipelines.tuning.metrics import Metric
+from pipelines.tuning.space import ARCHITECTURE, FEATURE_SET, HORIZON, WINDOW
+from pipelines.tuning.studies import place_of, point_of, result_of
+
+SCHEMA = {
+    "rank": pl.Int64(),
+    "trial": pl.Int64(),
+    "state": pl.String(),
+    "score": pl.Float64(),
+    "gain": pl.Float64(),
+    "z": pl.Float64(),
+    "deflated_sharpe": pl.Float64(),
+    "limit": pl.Float64(),
+    "architecture": pl.String(),
+    "feature_set": pl.String(),
+    "window": pl.Int64(),
+    "horizon": pl.Int64(),
+    "parameters": pl.String(),
+    "folds": pl.Int64(),
+    "seconds": pl.Float64(),
+    "reason": pl.String(),
+}
+BESIDE = (ARCHITECTURE, FEATURE_SET, WINDOW, HORIZON)
+SHORTEST = 6
+"""Significant digits of a parameter."""
+
+
+def leaderboard(
+    trials: Sequence[FrozenTrial], metric: Metric, family: TrialFamily, *, of_returns: bool
+) -> pl.DataFrame:
+    """Return the lines: complete trials by score, then those given up, then those that failed.
+
+    `gain` is over the template's baseline; `limit` what z, or the deflated Sharpe ratio, must reach
+    as one of all trials of these data.
+
+    Args:
+        of_returns: whether recipes are judged by returns.
+    """
+    lines = [_line(trial, family, of_returns=of_returns) for trial in trials]
+    frame = pl.DataFrame(lines, schema=SCHEMA)
+    order = pl.col("score").is_null().cast(pl.Int8) + (pl.col("state") == "fail").cast(pl.Int8)
+    ranked = frame.sort(
+        order, "score", "trial", descending=[False, metric.higher_is_better, False], nulls_last=True
+    )
+    return ranked.with_columns(pl.int_range(1, pl.len() + 1).alias("rank"))
+
+
+def _line(trial: FrozenTrial, family: TrialFamily, *, of_returns: bool) -> dict[str, Any]:
+    point, result = point_of(trial), result_of(trial)
+    deflated, limit = _deflated(result, family), 0.95
+    if not of_returns:
+        deflated, limit = None, significance_limit(family.n_trials)
+    return {
+        "rank": 0,
+        "trial": place_of(trial) + 1,
+        "state": trial.state.name.lower(),
+        "score": result.get("score"),
+        "gain": result.get("gain"),
+        "z": result.get("z"),
+        "deflated_sharpe": deflated,
+        "limit": limit,
+        "architecture": point[ARCHITECTURE],
+        "feature_set": result.get("feature_set"),
+        "window": result.get("window"),
+        "horizon": result.get("horizon_bars"),
+        "parameters": _shown(point),
+        "folds": len(result.get("fold_losses", ())),
+        "seconds": result.get("seconds"),
+        "reason": result.get("reason", ""),
+    }
+
+
+def _deflated(result: Mapping[str, Any], family: TrialFamily) -> float | None:
+    """Return the deflated Sharpe ratio of a trial by the moments that it left."""
+    n = int(result.get("n_times", 0))
+    if "score" not in result or n < 4:
+        return None
+    known = [s for s in family.sharpe_per_period if math.isfinite(s)]
+    spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+    hurdle = expected_max_sharpe(family.n_trials, max(spread, 1 / math.sqrt(n)))
+    return probabilistic_sharpe(result["gain"], n, result["skew"], result["kurt"], hurdle)
+
+
+def _shown(point: Mapping[str, Any]) -> str:
+    own = {k.partition(".")[2]: v for k, v in point.items() if k not in BESIDE}
+    return ", ".join(f"{name} {_number(value)}" for name, value in own.items())
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.{SHORTEST}g}"
+    return value if isinstance(value, str) else json.dumps(value)

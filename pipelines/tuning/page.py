@@ -1,0 +1,209 @@
+"""The page of a study, and its pictures: verdict, leaderboard, history, what mattered.
+
+Made of the report's own parts (`pipelines/report`), so it needs no network and looks as the page of
+a version does.
+"""
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import count
+
+import optuna
+import plotly.graph_objects as go
+import polars as pl
+from optuna.trial import FrozenTrial, TrialState
+
+from pipelines.report import Blocks, Chart, Grid, Remark
+from pipelines.report.page import document, shown_block
+from pipelines.report.png import drawn
+from pipelines.report.style import BLUE, GREEN, figure, label, numbers
+from pipelines.tuning.decision import Decision
+from pipelines.tuning.metrics import Metric
+from pipelines.tuning.runs import RUN_NAME, Parent
+from pipelines.tuning.space import ARCHITECTURE
+from pipelines.tuning.studies import place_of, point_of
+from registry.mlflow_failures import answering
+
+PAGE, TABLE = "study.html", "leaderboard.csv"
+LEAST_TRIALS = 10
+"""Complete trials below which an importance says nothing."""
+SEED = 0
+FORMATS = {"score": ".5g", "gain": ".4g", "z": ".2f", "deflated_sharpe": ".3f", "limit": ".2f"}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of the page; its first chart is also a picture of this name."""
+
+    name: str
+    title: str
+    reading: str
+    blocks: Blocks
+
+
+def sections(
+    study: optuna.Study, board: pl.DataFrame, decision: Decision, metric: Metric
+) -> tuple[Section, ...]:
+    """Return the parts of the page that have something to show."""
+    trials = study.get_trials(deepcopy=False)
+    found = (
+        Section(
+            "decision",
+            "Decision",
+            "The best trial is asked twice: as one of all trials that were ever counted on these "
+            "data, and on the newest period, which the search has not read.",
+            _decision(decision, metric),
+        ),
+        Section(
+            "history",
+            "Optimisation history",
+            f"Each complete trial's {label(metric.name)}, and the best so far.",
+            _history(trials, metric),
+        ),
+        Section(
+            "importance",
+            "What mattered",
+            "Share of the score's variance that each dimension explains (functional ANOVA, Hutter, "
+            "Hoos and Leyton-Brown 2014).",
+            _importance(study, trials, decision.best),
+        ),
+        Section(
+            "leaderboard",
+            "Leaderboard",
+            "Gain is over the template's baseline; limit is what z, or the deflated Sharpe ratio, "
+            "must reach as one of all trials.",
+            (Grid(board, FORMATS),),
+        ),
+    )
+    return tuple(section for section in found if section.blocks)
+
+
+def render(title: str, lead: str, parts: Sequence[Section]) -> str:
+    """Return the page as HTML."""
+    ids = (f"chart{n}" for n in count())
+    shown = "".join(
+        f'<section class="panel wide" id="{part.name}"><h3>{escape(part.title)}</h3>'
+        f'<p class="reading">{part.reading}</p>'
+        f"{''.join(shown_block(block, ids) for block in part.blocks)}</section>"
+        for part in parts
+    )
+    head = (
+        f'<header><div class="in"><div class="over">study</div><h1>{escape(title)}</h1>'
+        f'<p class="lead">{escape(lead)}</p></div></header>'
+    )
+    return document(f"{title}: study", head, f'<main><div class="grid">{shown}</div></main>')
+
+
+def log_page(
+    parent: Parent, page: str, parts: Sequence[Section], board: pl.DataFrame, *, is_ours: bool
+) -> None:
+    """Log page, leaderboard and pictures to the run of the study.
+
+    Args:
+        is_ours: whether it is this process's own run; if a worker that was killed left it, it ends
+            here.
+    """
+    client = parent.client()
+    with answering(parent.uri):
+        if not is_ours and client.get_run(parent.run_id).info.status == "RUNNING":
+            client.set_tag(parent.run_id, RUN_NAME, f"tune {parent.study}")
+            client.set_terminated(parent.run_id)
+        client.log_text(parent.run_id, page, PAGE)
+        client.log_text(parent.run_id, board.write_csv(), TABLE)
+        for part in parts:
+            charts = [block for block in part.blocks if isinstance(block, Chart)]
+            if charts:
+                picture = drawn(charts[0], part.title)
+                client.log_figure(parent.run_id, picture, f"pictures/{part.name}.png")
+
+
+# Parts -----------------------------------------------------------------------------------------
+
+
+def _decision(decision: Decision, metric: Metric) -> Blocks:
+    verdict = decision.verdict
+    lines = [
+        ("searched", verdict.search_score, verdict.search, verdict.of_search),
+        ("untouched", verdict.untouched_score, verdict.untouched, verdict.of_untouched),
+    ]
+    frame = pl.DataFrame(
+        [
+            {
+                "data": name,
+                metric.name: score,
+                "gain": skill and skill.gain,
+                "gain_from": skill and skill.lower,
+                "gain_to": skill and skill.upper,
+                "times": skill and skill.n_times,
+                "asked": asked.note if asked else "not looked at: nothing to confirm",
+                "value": asked and asked.value,
+                "limit": asked and asked.limit,
+                "passed": asked.passed if asked else None,
+            }
+            for name, score, skill, asked in lines
+        ]
+    )
+    bias = pl.DataFrame(
+        {"measure": list(decision.bias), "value": [float(v) for v in decision.bias.values()]},
+        schema={"measure": pl.String(), "value": pl.Float64()},
+    )
+    said = "found" if verdict.found else "nothing found"
+    return (Remark(f"{said}: {verdict.reason}."), Grid(frame), Grid(bias))
+
+
+def _history(trials: Sequence[FrozenTrial], metric: Metric) -> Blocks:
+    complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=place_of)
+    if not complete:
+        return ()
+    places = [place_of(trial) + 1 for trial in complete]
+    scores = pl.Series([trial.value for trial in complete], dtype=pl.Float64)
+    best = scores.cum_max() if metric.higher_is_better else scores.cum_min()
+    chart = figure("trial", metric.name.replace("_", " "), hovermode="closest")
+    dots = {"size": 6, "color": BLUE}
+    chart.add_trace(
+        go.Scatter(x=places, y=numbers(scores), mode="markers", name="trial", marker=dots)
+    )
+    line = {"color": GREEN, "width": 1.6}
+    chart.add_trace(go.Scatter(x=places, y=numbers(best), mode="lines", name="best", line=line))
+    n_pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
+    remark = f"{len(complete)} complete trials; {n_pruned} were given up early."
+    return Chart(chart, 320), Remark(remark)
+
+
+def _importance(study: optuna.Study, trials: Sequence[FrozenTrial], best: FrozenTrial) -> Blocks:
+    """Draw the dimensions of the winner's architecture, then those that all trials have."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    own = {name for name in best.params if name != ARCHITECTURE}
+    common = {n for n in best.params if all(n in trial.params for trial in complete)}
+    name = point_of(best)[ARCHITECTURE]
+    blocks: list[Chart | Grid | Remark] = []
+    for dimensions, whose in ((own, f"trials of {name}"), (common, "all trials")):
+        found = _importances(study, complete, dimensions)
+        if len(found) > 1:
+            blocks += [Chart(_bars(found), 90 + 26 * len(found)), Remark(f"Over {whose}.")]
+    return tuple(blocks)
+
+
+def _bars(found: Mapping[str, float]) -> go.Figure:
+    names = sorted(found, key=lambda name: found[name])
+    chart = figure("share of variance", "", hovermode="closest")
+    values, texts = numbers(pl.Series([found[n] for n in names])), [label(n) for n in names]
+    chart.add_trace(go.Bar(x=values, y=texts, orientation="h", marker={"color": BLUE}, name=""))
+    return chart.update_layout(showlegend=False)
+
+
+def _importances(
+    study: optuna.Study, complete: Sequence[FrozenTrial], dimensions: Collection[str]
+) -> dict[str, float]:
+    """Return dimension -> importance over the trials that have all of them; empty for too few."""
+    over = [t for t in complete if all(name in t.params for name in dimensions)]
+    if len(over) < LEAST_TRIALS or len({t.value for t in over}) < 2 or not dimensions:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=SEED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a dimension in which all trials are alike
+        return optuna.importance.get_param_importances(
+            study, evaluator=evaluator, params=sorted(dimensions)
+        )

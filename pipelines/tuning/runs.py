@@ -1,0 +1,155 @@
+"""Runs of trials: each ended trial as a nested MLflow run, written beside the search.
+
+A call to the tracking server takes longer than many fits. So a thread writes what has ended, three
+calls per trial, while the next trial is fitted. Nothing is lost with it: what a run says is in the
+journal, and whoever decides writes the runs that a killed worker left out.
+"""
+
+import json
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from pipelines.tuning.studies import place_of, point_of, result_of
+from registry.mlflow_failures import answering
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PARENT, RUN_NAME, PLACE = "mlflow.parentRunId", "mlflow.runName", "trial"
+MEASURED = ("score", "loss", "gain", "z", "seconds", "fit_seconds", "judge_seconds")
+PER_PAGE = 1000
+STATES = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "FINISHED",
+    TrialState.FAIL: "FAILED",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run of a study, below which those of its trials lie."""
+
+    uri: str
+    run_id: str
+    experiment_id: str
+    study: str
+
+    def client(self) -> "MlflowClient":
+        """Return a client of the MLflow that has it."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.uri)
+
+
+class RunWriter:
+    """Writes runs from a thread of its own, in the order in which trials ended."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._waiting: SimpleQueue[FrozenTrial | None] = SimpleQueue()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="runs of trials", daemon=True)
+        self._thread.start()
+
+    def write(self, trial: FrozenTrial) -> None:
+        """Write an ended trial some time later; costs microseconds.
+
+        Raises:
+            UnavailableError: MLflow did not take an earlier one.
+        """
+        self._check()
+        self._waiting.put(trial)
+
+    def close(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            UnavailableError: MLflow did not take it.
+        """
+        self._waiting.put(None)
+        self._thread.join()
+        self._check()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            with answering(self._parent.uri):
+                raise self._error
+
+    def _work(self) -> None:
+        client = self._parent.client()
+        while (trial := self._waiting.get()) is not None:
+            try:
+                write_run(client, self._parent, trial)
+            except Exception as exc:  # raised again in the thread that searches
+                self._error = exc
+                return
+
+
+def write_run(client: "MlflowClient", parent: Parent, trial: FrozenTrial) -> None:
+    """Write the run of one trial."""
+    from mlflow.entities import Metric, Param
+
+    place, result = place_of(trial), result_of(trial)
+    tags = {PARENT: parent.run_id, RUN_NAME: f"trial {place}", "stage": "trial"}
+    tags |= {"study": parent.study, PLACE: str(place), "state": trial.state.name.lower()}
+    tags |= {"reason": result["reason"]} if "reason" in result else {}
+    run = client.create_run(parent.experiment_id, start_time=_milliseconds(trial), tags=tags)
+    numbers = [Metric(*item) for item in _metrics(result, _milliseconds(trial))]
+    parameters = [Param(name, _text(value)) for name, value in point_of(trial).items()]
+    client.log_batch(run.info.run_id, metrics=numbers, params=parameters)
+    client.set_terminated(run.info.run_id, STATES[trial.state])
+
+
+def write_missing(parent: Parent, trials: list[FrozenTrial]) -> int:
+    """Write the runs of trials that have none, and return how many those were.
+
+    A run that a killed worker left unfinished is marked as such, and written again.
+    """
+    client = parent.client()
+    with answering(parent.uri):
+        written = set()
+        for run in _children(client, parent):
+            if run.info.status == "RUNNING":
+                client.set_terminated(run.info.run_id, "KILLED")
+            elif run.info.status in STATES.values():
+                written.add(int(run.data.tags.get(PLACE, -1)))
+        missing = [trial for trial in trials if place_of(trial) not in written]
+        for trial in missing:
+            write_run(client, parent, trial)
+    return len(missing)
+
+
+def _children(client: "MlflowClient", parent: Parent) -> Iterator[Any]:
+    token: str | None = None
+    of_study = f"tags.`{PARENT}` = '{parent.run_id}' and tags.stage = 'trial'"
+    while True:
+        page = client.search_runs(
+            [parent.experiment_id], of_study, max_results=PER_PAGE, page_token=token
+        )
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _metrics(result: Mapping[str, Any], at: int) -> Iterator[tuple[str, float, int, int]]:
+    for name in MEASURED:
+        value = result.get(name)
+        if value is not None and math.isfinite(value):
+            yield name, float(value), at, 0
+    for fold, loss in enumerate(result.get("fold_losses", ())):
+        yield "fold_loss", float(loss), at, fold
+
+
+def _milliseconds(trial: FrozenTrial) -> int:
+    assert trial.datetime_start is not None
+    return int(trial.datetime_start.timestamp() * 1000)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,165 @@
+"""The search of one worker: trials taken from the study one by one until the budget is spent."""
+
+import traceback
+from dataclasses import dataclass, replace
+from time import monotonic, perf_counter
+
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+
+from pipelines import progress
+from pipelines.recipes.recipe import Recipe
+from pipelines.recipes.trial_family import keep_trial, trial_of
+from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds
+from pipelines.tuning.metrics import Metric
+from pipelines.tuning.runs import RunWriter
+from pipelines.tuning.shared_rows import PreparedRows, SharedRows
+from pipelines.tuning.space import Point
+from pipelines.tuning.studies import KeptStudy, Plan, TakenTrial, place_of, should_prune
+from pipelines.tuning.untouched import HeldBack
+from pipelines.tuning.verdict import skill_of
+from registry.contract import Json
+from registry.database import AWAY
+from registry.errors import MLEngineError, UnavailableError
+from registry.trial_data import TrialData
+
+MOST_LETTERS = 300
+"""Of a reason why a trial failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What the trials of a study need; the same for all of them.
+
+    `sample` is of the data that are searched, `run_id` the run of the study.
+    """
+
+    study: KeptStudy
+    plan: Plan
+    metric: Metric
+    rows: SharedRows
+    held: HeldBack
+    sample: TrialData
+    engine: sa.Engine
+    run_id: str
+
+    def recipe(self, point: Point) -> Recipe:
+        """Return the recipe of a point, with the instrument that the data declare."""
+        wanted = self.plan.space.recipe(point)
+        return Recipe.resolve(wanted).declared(self.rows.data.instrument)
+
+    def prepared(self, point: Point) -> tuple[Recipe, PreparedRows]:
+        """Return recipe and rows of a point; what is left to the data is chosen."""
+        recipe = self.recipe(point)
+        prepared = self.rows.of(recipe)
+        first = next(prepared.folds()).train
+        return recipe.chosen(first), prepared
+
+
+class OutOfTime(Exception):  # noqa: N818 (no error: the budget is spent)
+    """The budget of seconds ended in the middle of a trial."""
+
+
+def search(todo: Search, n_trials: int, seconds: float, writer: RunWriter) -> int:
+    """Run trials until the study has so many, or the seconds are over; return how many.
+
+    A trial in which the time ends is given up at the next fold, and its place is free again.
+
+    Raises:
+        UnavailableError: MLflow or the engine database does not answer; the study can be resumed.
+    """
+    deadline = monotonic() + seconds if seconds else float("inf")
+    n_done = 0
+    while monotonic() < deadline:
+        taken = todo.study.take(todo.plan, n_trials)
+        if taken is None:
+            break
+        progress.report(taken.place, n_trials, f"trial {taken.place + 1} of {n_trials}")
+        ended = run_trial(todo, taken, deadline)
+        if ended is None:
+            break
+        n_done += 1
+        writer.write(ended)
+        print(_line(ended, todo.metric), flush=True)
+    return n_done
+
+
+def run_trial(todo: Search, taken: TakenTrial, deadline: float) -> FrozenTrial | None:
+    """Run one trial to its end; None where it was given up for lack of time.
+
+    Whatever a library raises ends the trial, not the study: the reason is kept, and a study whose
+    trials all fail says the most frequent ones. An interruption gives the trial's place back.
+    """
+    began = perf_counter()
+    try:
+        state, score, result = _tried(todo, taken, deadline)
+    except OutOfTime:
+        todo.study.give_up(taken)
+        return None
+    except (KeyboardInterrupt, SystemExit, UnavailableError, *AWAY):
+        todo.study.give_up(taken)
+        raise
+    except Exception as exc:
+        state, score, result = TrialState.FAIL, None, {"reason": _reason(exc)}
+    return todo.study.end(taken, state, result | {"seconds": perf_counter() - began}, score)
+
+
+def _tried(
+    todo: Search, taken: TakenTrial, deadline: float
+) -> tuple[TrialState, float | None, dict[str, Json]]:
+    recipe, prepared = todo.prepared(taken.point)
+
+    def after(so_far: Predicted) -> bool:
+        if monotonic() >= deadline:
+            raise OutOfTime
+        losses = so_far.fold_losses
+        shown = losses[-1] if todo.plan.pruner == "wilcoxon" else sum(losses) / len(losses)
+        turned = -shown if todo.metric.higher_is_better else shown
+        taken.trial.report(turned, len(losses))
+        is_last = len(losses) == len(prepared.dataset.folds)
+        return not is_last and should_prune(taken.trial)
+
+    predicted = predict_folds(recipe, prepared.dataset.rows, prepared.folds(), after)
+    began = perf_counter()
+    found = None if predicted.was_pruned else evaluate(recipe, prepared, predicted)
+    judge_seconds = perf_counter() - began
+    score = None if found is None else todo.metric.value(found.metrics)
+    asked_for = bool(recipe.wanted.first_test)
+    counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
+    counted = replace(counted, run_id=todo.run_id)
+    keep_trial(todo.engine, counted, found)  # before it ends: what can be chosen is counted
+    skill = skill_of(recipe, predicted, found)
+    result: dict[str, Json] = {
+        "recipe": counted.recipe,
+        "feature_set": recipe.feature_set,
+        "window": recipe.window,
+        "horizon_bars": recipe.horizon_bars,
+        "fold_losses": list(predicted.fold_losses),
+        "fit_seconds": predicted.fit_seconds,
+        "judge_seconds": judge_seconds,
+        **skill.to_json(),
+    }
+    if score is not None:
+        result["score"] = score
+    state = TrialState.PRUNED if found is None else TrialState.COMPLETE
+    return state, score, result
+
+
+def _reason(exc: Exception) -> str:
+    """Return why a trial failed, in one line; what nobody foresaw also goes to the log."""
+    if isinstance(exc, MLEngineError):
+        return str(exc)[:MOST_LETTERS]
+    traceback.print_exception(exc)
+    first = str(exc).strip().partition("\n")[0]
+    return f"{type(exc).__name__}: {first}"[:MOST_LETTERS]
+
+
+def _line(trial: FrozenTrial, metric: Metric) -> str:
+    """Return one line about an ended trial."""
+    result, point = trial.user_attrs["result"], trial.user_attrs["taken"]["point"]
+    said = f"trial {place_of(trial) + 1}: {point['architecture']}"
+    if trial.state == TrialState.COMPLETE:
+        return f"{said} {metric.name} {result['score']:.5g} in {result['seconds']:.1f} s"
+    if trial.state == TrialState.PRUNED:
+        return f"{said} pruned after fold {len(result['fold_losses'])}"
+    return f"{said} failed: {result['reason']}"

@@ -1,0 +1,135 @@
+"""A worker of a study: joins it, searches, and decides where it is the last one to leave."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from pipelines import progress
+from pipelines.recipes.inputs import Data, kind_of
+from pipelines.recipes.trial_family import sampled_data
+from pipelines.tuning.asked import Asked, Question
+from pipelines.tuning.decision import Decision, decide, keep_decision
+from pipelines.tuning.known_points import known_points
+from pipelines.tuning.leaderboard import leaderboard
+from pipelines.tuning.page import log_page, render, sections
+from pipelines.tuning.parameters import BudgetParameters
+from pipelines.tuning.runs import Parent, RunWriter, write_missing
+from pipelines.tuning.search import Search, search
+from pipelines.tuning.shared_rows import SharedRows
+from pipelines.tuning.studies import KeptStudy, Plan
+from pipelines.tuning.untouched import hold_back
+from registry.contract import Json
+from registry.errors import ParameterError, StudyConflictError
+from registry.settings import PlatformSettings
+
+SEARCHED = 0.8
+"""Share of the work after which the search has ended, for its progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where a worker works: settings, engine database, and its own MLflow run."""
+
+    settings: PlatformSettings
+    engine: sa.Engine
+    run_id: str
+    experiment_id: str
+
+
+def work(
+    asked: Asked, budget: BudgetParameters, study: KeptStudy, here: Installation
+) -> dict[str, Any] | None:
+    """Search within the budget; return the outcome, None where other workers go on.
+
+    Raises:
+        MLEngineError: unusable data, seconds too few for one trial, no trial that came to a score,
+            a part that does not answer.
+    """
+    question = Question.of(asked)
+    data = kind_of(question.template).read(asked.source, asked.recipe, here.settings)
+    todo, parent = _begun(asked, question, study, data, here)
+    study.join()
+    try:
+        writer = RunWriter(parent)
+        with progress.part("search", 0.0, SEARCHED):
+            search(todo, budget.trials, budget.seconds, writer)
+        writer.close()
+    finally:
+        others = study.leave()
+    if others:
+        return None
+    if not study.ended():
+        raise ParameterError("seconds", budget.seconds, "more: no trial came to its end")
+    with study.decision_lock:
+        return _decided(todo, data, parent, here)
+
+
+def _begun(
+    asked: Asked,
+    question: Question,
+    study: KeptStudy,
+    data: Data,
+    here: Installation,
+) -> tuple[Search, Parent]:
+    """Make the study, or join the one that is there."""
+    horizons = (h or question.template.horizon_bars for h in question.space.horizons)
+    held = hold_back(data, question.template, asked.search.untouched_percent, max(horizons))
+    known = (
+        question.space.grid(asked.recipe.seed)
+        if asked.search.sampler == "grid"
+        else known_points(question.space, here.engine)
+    )
+    facts: dict[str, Json] = asked.to_json() | {
+        "known": [dict(point) for point in known],
+        "data_sha256": data.digest(),
+        "run_id": here.run_id,
+        "experiment_id": here.experiment_id,
+    }
+    kept = study.make(facts, higher_is_better=question.metric.higher_is_better)
+    if kept["data_sha256"] != facts["data_sha256"]:
+        raise StudyConflictError(study.name, "data", kept["data_sha256"], facts["data_sha256"])
+    plan = Plan(
+        space=question.space,
+        sampler=asked.search.sampler,
+        pruner=question.pruner,
+        seed=asked.recipe.seed,
+        known=tuple(cast("list[Mapping[str, Json]]", kept["known"])),
+    )
+    run_id, experiment_id = str(kept["run_id"]), str(kept["experiment_id"])
+    rows = SharedRows(held.search, asked.recipe.first_test)
+    sample = sampled_data(held.search)
+    todo = Search(study, plan, question.metric, rows, held, sample, here.engine, run_id)
+    return todo, Parent(here.settings.mlflow_tracking_uri, run_id, experiment_id, study.name)
+
+
+def _decided(todo: Search, data: Data, parent: Parent, here: Installation) -> dict[str, Any]:
+    """Return the outcome: the one that is kept, if no trial has ended since."""
+    ended = todo.study.ended()
+    kept = todo.study.outcome()
+    if kept and kept["n_ended"] == len(ended):
+        return kept
+    with progress.part("decision", SEARCHED, 1.0):
+        write_missing(parent, ended)
+        decision = decide(todo, data)
+        _show(todo, decision, data, parent, is_ours=parent.run_id == here.run_id)
+        keep_decision(todo, decision, {"n_ended": len(ended), "study": todo.study.name})
+    found = todo.study.outcome()
+    assert found is not None
+    return found
+
+
+def _show(todo: Search, decision: Decision, data: Data, parent: Parent, *, is_ours: bool) -> None:
+    """Log leaderboard, pictures and page to the run of the study."""
+    of_returns = decision.recipe.template.is_action
+    board = leaderboard(todo.study.ended(), todo.metric, decision.family, of_returns=of_returns)
+    parts = sections(todo.study.loaded(), board, decision, todo.metric)
+    first, last = data.span()
+    held = todo.held
+    lead = (
+        f"{decision.recipe.template.name} on {len(data.symbols) or len(data.frame)} "
+        f"{'symbols' if data.symbols else 'rows'}, {first:%F} to {last:%F}; searched before "
+        f"{held.start:%F}, {held.n_times} times held back. {data.note}"
+    )
+    log_page(parent, render(todo.study.name, lead, parts), parts, board, is_ours=is_ours)

@@ -1,0 +1,79 @@
+"""Runs of trials: written beside the search, and what a killed worker left out afterwards."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+
+from pipelines.parameters import RecipeParameters
+from pipelines.tuning.asked_space import search_space
+from pipelines.tuning.runs import Parent, RunWriter, write_missing, write_run
+from pipelines.tuning.studies import KeptStudy, Plan
+from registry.errors import RegistryUnavailableError
+
+SPACE = json.dumps({"architectures": ["ridge"], "parameters": {"ridge": {"alpha": [1, 2, 3]}}})
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """The three trials of a study: complete, given up, failed."""
+    space = search_space(SPACE, RecipeParameters("return_forecast"))
+    study = KeptStudy(tmp_path / "s", "s")
+    study.make({}, higher_is_better=False)
+    study.join()
+    plan = Plan(space, "grid", "none", 0, space.grid(0))
+    results = (
+        (TrialState.COMPLETE, {"score": 0.5, "fold_losses": [0.25, 0.75], "z": None}, 0.5),
+        (TrialState.PRUNED, {"fold_losses": [0.875]}, None),
+        (TrialState.FAIL, {"reason": "ridge cannot be fitted"}, None),
+    )
+    return [study.end(study.take(plan, 3), *result) for result in results]
+
+
+@pytest.fixture
+def parent(tracking_uri):
+    client = MlflowClient(tracking_uri=tracking_uri)
+    experiment = client.get_experiment_by_name("tests").experiment_id
+    return Parent(tracking_uri, client.create_run(experiment).info.run_id, experiment, "s")
+
+
+def below(parent):
+    found = parent.client().search_runs([parent.experiment_id], "tags.stage = 'trial'")
+    return {int(run.data.tags["trial"]): run for run in found if run.info.status != "KILLED"}
+
+
+def test_a_run_says_what_a_trial_tried_and_found(parent, ended):
+    writer = RunWriter(parent)
+    for trial in ended:
+        writer.write(trial)
+    writer.close()
+    complete, pruned, failed = (below(parent)[i] for i in range(3))
+    assert complete.data.metrics == {"score": 0.5, "fold_loss": 0.75}
+    history = parent.client().get_metric_history(complete.info.run_id, "fold_loss")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.25), (1, 0.75)]
+    assert complete.data.params["architecture"] == "ridge" and complete.info.status == "FINISHED"
+    assert complete.data.tags["mlflow.parentRunId"] == parent.run_id
+    assert pruned.data.tags["state"] == "pruned" and failed.info.status == "FAILED"
+    assert failed.data.tags["reason"] == "ridge cannot be fitted"
+
+
+def test_runs_that_a_killed_worker_left_out_are_written_later(parent, ended):
+    client = parent.client()
+    write_run(client, parent, ended[0])
+    tags = {"mlflow.parentRunId": parent.run_id, "stage": "trial", "trial": "1"}
+    client.create_run(parent.experiment_id, tags=tags)  # killed in the middle of writing
+    assert write_missing(parent, ended) == 2
+    assert sorted(below(parent)) == [0, 1, 2]
+    assert write_missing(parent, ended) == 0
+
+
+def test_mlflow_that_is_away_stops_the_search_in_one_line(parent, ended, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = Parent("http://127.0.0.1:9", "r", "0", "s")
+    writer = RunWriter(away)
+    writer.write(ended[0])
+    with pytest.raises(RegistryUnavailableError, match="127.0.0.1:9 does not answer"):
+        writer.close()
+    with pytest.raises(RegistryUnavailableError):
+        writer.write(ended[1])
