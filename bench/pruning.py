@@ -1,0 +1,89 @@
+"""How often pruning over folds gives a trial up that should have been kept, on recorded trials.
+
+Reads a study that was searched without pruning (`python -m pipelines.tune --pruner none`), and lets
+each pruner see its trials again, in several random orders. False is a trial given up that would
+have become the best so far; lost is what the best that is left falls behind the best of all; saved
+are the folds that would not have been fitted.
+"""
+
+import argparse
+import random
+import warnings
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bench.figures import Figure, report
+from pipelines.tuning.studies import KeptStudy, pruner_of, result_of, should_prune
+from registry.settings import PlatformSettings, read_settings
+
+ORDERS = 20
+
+
+def main() -> None:
+    """Replay and report."""
+    parser = argparse.ArgumentParser("python -m bench.pruning", description=__doc__)
+    parser.add_argument("--study", required=True, help="study searched with pruner none")
+    name = parser.parse_args().study
+    folder = read_settings(PlatformSettings).tuning_dir / name
+    if not folder.exists():
+        parser.error(f"there is no study {name!r} in {folder.parent}")
+    trials = [t for t in KeptStudy(folder, name).ended() if t.state == TrialState.COMPLETE]
+    figures = [f for pruner in ("wilcoxon", "halving") for f in replayed(pruner, trials)]
+    report("pruning", figures, {"study": name, "trials": len(trials), "orders": ORDERS})
+
+
+def replayed(pruner: str, trials: list[FrozenTrial]) -> list[Figure]:
+    """Return what a pruner does to these trials, on average over the orders."""
+    losses = [result_of(trial)["fold_losses"] for trial in trials]
+    seen = [
+        _of_order(pruner, random.Random(seed).sample(losses, len(losses))) for seed in range(ORDERS)
+    ]
+    given_up, false, saved, lost = np.mean(seen, axis=0).tolist()
+    note = f"of {len(trials)} trials, {len(losses[0])} folds, {ORDERS} orders"
+    return [
+        Figure(f"{pruner}_pruned_share", given_up, "share", note),
+        Figure(f"{pruner}_false_share", false, "share", "of those given up"),
+        Figure(f"{pruner}_folds_saved_share", saved, "share"),
+        Figure(f"{pruner}_lost", lost, "loss"),
+    ]
+
+
+def _of_order(pruner: str, losses: list[list[float]]) -> tuple[float, float, float, float]:
+    """Return the share given up, that of them which is false, the folds saved, and what is lost."""
+    folds, means = _folds_fitted(pruner, losses), [float(np.mean(values)) for values in losses]
+    best, n_pruned, n_false = np.inf, 0, 0
+    for values, fitted, mean in zip(losses, folds, means, strict=True):
+        if fitted == len(values):
+            best = min(best, mean)
+            continue
+        n_pruned += 1
+        n_false += mean < best
+    saved = 1 - sum(folds) / sum(len(values) for values in losses)
+    lost = best - min(means)
+    return n_pruned / len(losses), n_false / max(1, n_pruned), saved, lost
+
+
+def _folds_fitted(pruner: str, losses: list[list[float]]) -> list[int]:
+    """Return how many folds of each trial would have been fitted, one after the other."""
+    study = optuna.create_study(direction="minimize", pruner=pruner_of(pruner))
+    fitted = []
+    for values in losses:
+        trial, n, state = study.ask(), 0, TrialState.COMPLETE
+        for n, value in enumerate(values, start=1):
+            shown = value if pruner == "wilcoxon" else float(np.mean(values[:n]))
+            trial.report(shown, n)
+            if n < len(values) and should_prune(trial):
+                state = TrialState.PRUNED
+                break
+        study.tell(trial, None if state == TrialState.PRUNED else float(np.mean(values)), state)
+        fitted.append(n)
+    return fitted
+
+
+if __name__ == "__main__":
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        main()
