@@ -54,7 +54,7 @@ def test_mlflow_shows_what_a_version_is_and_its_verdict(register, tracking_uri):
     assert shown.tags["template"] == MODEL
     assert shown.tags["serve_lock"] == "open"
     assert shown.tags["may_trade"] == "false"
-    assert shown.tags["validation"] == "13 of 13 gates passed"
+    assert shown.tags["validation"] == "15 of 15 gates passed"
     assert "survivors only" in shown.description
     assert "Serve lock open" in shown.description
     assert "1990-01-02 to 2006-12-29; fitted on labels until 2006-12-29" in shown.description
@@ -94,7 +94,7 @@ def test_a_refused_candidate_is_registered_with_its_reasons(register, tracking_u
     tags = shown.tags
     assert tags["serve_lock"] == "shut"
     assert "    - quality.dm_ewma: " in shown.description
-    assert tags["validation"] == "13 of 14 gates passed; not passed: quality.dm_ewma"
+    assert tags["validation"] == "15 of 16 gates passed; not passed: quality.dm_ewma"
     assert json.loads(json.dumps([r.to_json() for r in version.record]))
 
 
