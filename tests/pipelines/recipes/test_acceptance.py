@@ -250,6 +250,7 @@ PLAIN_PARAMETERS = {
     *("actor", "model_id", "train_run", "validate_run", "run_id"),  # ids
     "read_from",  # a source
     *("alias", "keep"),  # of score: an alias of the version, names of columns
+    *("study", "space", "metric", "sampler", "pruner"),  # of tune; a study's name has no separator
 }
 
 
