@@ -29,6 +29,11 @@ from serving.predictions import Served, logged
 from serving.schemas import ErrorEntry, PredictRequest, PredictResponse
 from serving.settings import ServingSettings
 
+JOINED = frozenset(
+    {"model", "model_type", "version", "alias", "symbols", "hardware", "backend", "strict"}
+)
+"""The fields of a request that may be joined with others; any other asks for more than symbols."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -102,9 +107,8 @@ class Engine:
         """Answer on the event loop; None where its turn comes when the thread is not idle."""
         request, version = asked.request, asked.version
         if request.symbols is None or not _may_be_joined(request, version):
-            return self.predicting.run_here(
-                partial(self._answer, asked), *_pace_of(request, version)
-            )
+            work = partial(self._answer, asked)
+            return self.predicting.run_here(work, *_pace_of(request, version))
         distinct(request.symbols, self._settings.max_batch_size)
         kind = (version.model_id, version.number, request.wanted_backend, request.strict)
         return await self._joined.ask(kind, asked)
@@ -177,8 +181,7 @@ class Engine:
 
 def _may_be_joined(request: PredictRequest, version: LoadedVersion) -> bool:
     """Return whether all that is asked is symbols, so that one call can answer several requests."""
-    is_plain = request.form == "symbols" and request.prediction_horizon is None
-    return is_plain and version.template.inputs == "bars"
+    return request.model_fields_set <= JOINED and version.template.inputs == "bars"
 
 
 def _pace_of(request: PredictRequest, version: LoadedVersion) -> tuple[Hashable, int]:

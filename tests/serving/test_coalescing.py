@@ -120,6 +120,17 @@ def test_a_wrong_request_spoils_none_beside_it(client, post_history, calls):
     assert list(right.json()["predictions"]) == ["AAPL"]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_request_that_asks_for_more_is_answered_by_itself(client, post_history, calls, is_first):
+    post_history("AAPL")
+    more = body("AAPL", timestamp="2030-01-01T00:00:00Z")  # refused without price_data
+    asked = [more, body("AAPL")] if is_first else [body("AAPL"), more]
+    plain, refused = sorted(client.post_together("/predict", asked), key=lambda a: a.status_code)
+    assert list(plain.json()["predictions"]) == ["AAPL"]
+    assert refused.status_code == 422
+    assert "price_data" in refused.text
+
+
 def test_each_request_is_counted_and_logged_by_itself(client, post_history, app, calls):
     post_history("AAPL", "MSFT")
     calls.clear()
