@@ -141,7 +141,7 @@ class Template(Protocol):
 
     def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
         """Return the cost assumptions, per unit of turnover in fractions; empty without actions."""
-        ...
+        return {}
 
     def target(
         self, y: NDArray[np.float64], context: Arrays

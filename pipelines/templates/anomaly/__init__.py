@@ -22,7 +22,7 @@ from pipelines.method.metrics import log_score
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to, newest_step
 from pipelines.method.statistics import conformal_quantile
 from pipelines.method.training_range import deviations, fit_range
-from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
+from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.anomaly import quality
 from pipelines.templates.anomaly.answers import AnomalyAnswer, p_values, verdict, verdict_frame
 from pipelines.templates.anomaly.quality import AnomalyForecasts
@@ -74,10 +74,6 @@ class Anomaly(BarTemplate):
             raise ParameterError("horizon", horizon_bars, "1, because each bar is judged alone")
         rate = options.get("false_alarm_rate", FALSE_ALARM_RATE)
         return {"kind": "next_return", "horizon_bars": 1, "false_alarm_rate": rate}
-
-    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
-        """Return nothing: an alarm trades nothing."""
-        return {}
 
     def context(self, series: BarSeries) -> Arrays:
         """Return `ewma_variance` of log returns, the unit of the next move."""

@@ -22,7 +22,7 @@ from pipelines.method import labels
 from pipelines.method.metrics import bars_per_year
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.variance_models import best_scale
-from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
+from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.market_regime import quality
 from pipelines.templates.market_regime.answers import MarketRegimeAnswer, regime, regime_frame
 from pipelines.templates.market_regime.quality import (
@@ -80,10 +80,6 @@ class MarketRegime(BarTemplate):
                 "horizon", horizon_bars, "1, because a regime is that of the next bar"
             )
         return {"kind": "next_return", "horizon_bars": 1, "probabilities": "filtered"}
-
-    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
-        """Return nothing: a state trades nothing."""
-        return {}
 
     def context(self, series: BarSeries) -> Arrays:
         """Return `log_return`, that of the bar that has just closed; it orders the states."""

@@ -24,7 +24,7 @@ from pipelines.method.metrics import bars_per_year
 from pipelines.method.risk_backtests import pinball_loss
 from pipelines.method.risk_measures import ledoit_wolf, value_at_risk
 from pipelines.method.rows import LabelledRows, OutOfFold
-from pipelines.templates import NO_OPTIONS, Arrays, Evaluation, Template
+from pipelines.templates import Arrays, Evaluation, Template
 from pipelines.templates.answer_frames import Types, frame_of
 from pipelines.templates.portfolio_risk import answers, quality
 from registry.contract import Json, ModelContract
@@ -88,10 +88,6 @@ class PortfolioRisk(Template):
             "market": market,
             "measures_window": options["measures_window"],
         }
-
-    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
-        """Return nothing: a measurement trades nothing."""
-        return {}
 
     def target(self, y: Array, context: Arrays) -> tuple[Array, NDArray[np.bool_]]:
         """Return y. No scenario architecture uses it; a fit may use the rows that have one."""

@@ -20,7 +20,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.method import conformal, labels
 from pipelines.method.coverage import Intervals, naive_band
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import NO_OPTIONS, Arrays, BarTemplate, Evaluation, Labels
+from pipelines.templates import Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.return_forecast import quality
 from pipelines.templates.return_forecast.answers import (
     LEVEL,
@@ -91,10 +91,6 @@ class ReturnForecast(BarTemplate):
             "sigma": "EWMA standard deviation of log returns, span 100",
             "interval": str(options.get("interval", "split")),
         }
-
-    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
-        """Return nothing: a forecast trades nothing."""
-        return {}
 
     def context(self, series: BarSeries) -> Arrays:
         """Return `close` and `sigma`, the EWMA deviation (span 100) of a bar's log return."""

@@ -21,7 +21,7 @@ from pipelines.data.texts.lexicon import FEATURE_NAMES
 from pipelines.data.texts.words import WIDTH
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
-from pipelines.templates import NO_OPTIONS, Arrays, Evaluation, Template
+from pipelines.templates import Arrays, Evaluation, Template
 from pipelines.templates.classes.decoder import (
     by_fold,
     calibrated,
@@ -124,10 +124,6 @@ class Sentiment(Template):
                 problem = f"class {name!r} has {n} texts before the first test"
                 raise TableError(problem, "", f"at least {FEWEST_OF_A_CLASS} of each are needed")
         return spec
-
-    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
-        """Return nothing: an answer trades nothing."""
-        return {}
 
     def target(self, y: Array, context: Arrays) -> tuple[Array, NDArray[np.bool_]]:
         """Return the class numbers; every labelled text may be fitted."""

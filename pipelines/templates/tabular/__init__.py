@@ -28,7 +28,7 @@ from pipelines.data.tables.table_target import (
 from pipelines.method.metrics import log_loss
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to
 from pipelines.method.statistics import conformal_quantile
-from pipelines.templates import NO_OPTIONS, Arrays, Evaluation, Template
+from pipelines.templates import Arrays, Evaluation, Template
 from pipelines.templates.answer_frames import Types, types_of
 from pipelines.templates.classes.decoder import (
     by_fold,
@@ -144,10 +144,6 @@ class Tabular(Template):
             "columns": [column.to_json() for column in columns],
             "fitted": ["classes", "center", "scale", "columns"],
         }
-
-    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
-        """Return nothing: an answer trades nothing."""
-        return {}
 
     def target(self, y: Array, context: Arrays) -> tuple[Array, NDArray[np.bool_]]:
         """Return (y - center) / scale, which of classes is the class number."""

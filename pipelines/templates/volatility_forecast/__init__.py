@@ -22,7 +22,7 @@ from pipelines.method.metrics import bars_per_year, log_score
 from pipelines.method.rows import LabelledRows, OutOfFold, known_to, prefixed
 from pipelines.method.statistics import conformal_quantile
 from pipelines.method.variance_models import HAR_BARS, best_scale, fit_har, har_forecast
-from pipelines.templates import NO_OPTIONS, RIVAL, Arrays, BarTemplate, Evaluation, Labels
+from pipelines.templates import RIVAL, Arrays, BarTemplate, Evaluation, Labels
 from pipelines.templates.volatility_forecast import quality
 from pipelines.templates.volatility_forecast.answers import (
     VolatilityForecastAnswer,
@@ -103,10 +103,6 @@ class VolatilityForecast(BarTemplate):
             if proxy == "close_to_close"
             else "EWMA(0.94) of the proxy",
         }
-
-    def cost_spec(self, options: Mapping[str, Json] = NO_OPTIONS) -> dict[str, Json]:
-        """Return nothing: a forecast trades nothing."""
-        return {}
 
     def context(self, series: BarSeries) -> Arrays:
         """Return `ewma_variance` (of squared log returns, per bar) and `close`."""
