@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from monitoring.prediction_files import (
     BATCHES,
     ModelFolder,
-    read_files,
-    served_on,
+    read_folder,
     write_file,
 )
 from monitoring.prediction_merges import merge_day, merge_past
@@ -37,7 +36,7 @@ from monitoring.prediction_rows import MOST_SCORES, NUMBERS, SCHEMA, score_quant
 from pipelines.data.bars import TIMESTAMP, to_microseconds
 from pipelines.data.results import ResultFolder
 from pipelines.jobs.job import Job
-from pipelines.recipes.answer_log import AnswerLog
+from pipelines.recipes.answer_log import AnswerLog, NoLog
 from pipelines.recipes.answering import ERROR, PROVENANCE, AnsweredRows
 from pipelines.recipes.inputs import kind_of
 from pipelines.templates import TEMPLATES, Template
@@ -47,7 +46,6 @@ from registry.version_files import VersionFiles
 
 ROW = "row"
 IN_JSON = "%Y-%m-%dT%H:%M:%S%.fZ"
-READ_TRIES = 20
 
 log = structlog.get_logger(__name__)
 
@@ -192,8 +190,8 @@ class JobLog(AnswerLog):
     @classmethod
     def of(
         cls, job: Job, folder: ResultFolder, files: VersionFiles, artifact: Artifact, log: BatchLog
-    ) -> "JobLog":
-        """Return the log of the job that scores a folder."""
+    ) -> AnswerLog:
+        """Return the log of the job that scores a folder; one that keeps nothing if not wanted."""
         template = TEMPLATES.get(files.contract.template)
         is_prepared = folder.prepared() is not None
         of_features = "rows" if template.inputs == "bars" else template.inputs
@@ -209,6 +207,8 @@ class JobLog(AnswerLog):
             key=folder.key(),
             job_id=job.id,
         )
+        if not log.wants(batch):
+            return NoLog()
         return cls(log, batch, _last_row(log.folder_of(batch), job.id, job.created_at))
 
     def columns(self, answered: AnsweredRows) -> pl.DataFrame:
@@ -251,14 +251,10 @@ def _texts(answers: pl.DataFrame, names: Iterable[str]) -> pl.Series:
 
 
 def _last_row(folder: ModelFolder, job_id: str, since: datetime) -> int:
-    """Return the last row of a job that is logged, -1 without any."""
-    mine = pl.col("job_id") == job_id
-    first = since.astimezone(UTC).date()
-    for _ in range(READ_TRIES):
-        files = [path for path in folder.files() if (served_on(path) or date.min) >= first]
-        try:
-            found = read_files(files, [mine], [ROW]).rows[ROW].max()
-        except FileNotFoundError:  # merged meanwhile
-            continue
-        return -1 if found is None else int(str(found))
-    return -1
+    """Return the last row of a job that is logged, -1 without any.
+
+    All rows of a job lie in the day on which it was created.
+    """
+    mine, day = pl.col("job_id") == job_id, since.astimezone(UTC).date()
+    found = read_folder(folder, where=mine, columns=[ROW], day=day).rows[ROW].max()
+    return -1 if found is None else int(str(found))

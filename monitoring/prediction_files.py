@@ -183,10 +183,12 @@ def read_folder(
     end: datetime | None = None,
     where: pl.Expr | None = None,
     columns: Sequence[str] = tuple(SCHEMA),
+    day: date | None = None,
 ) -> Found:
     """Return the rows with start <= as_of <= end, in no order; None leaves a side open.
 
     Args:
+        day: the day on which they were served, None for all.
         where: what else must be true of them.
         columns: names of `SCHEMA`; the others are not read.
     """
@@ -195,12 +197,19 @@ def read_folder(
     conditions += [] if end is None else [pl.col("as_of") <= end]
     for _ in range(READ_TRIES):
         try:
-            return read_files(between(folder.files(), start, end), conditions, columns)
+            return read_files(_of(folder, start, end, day), conditions, columns)
         except FileNotFoundError:  # merged or removed meanwhile
             continue
-    files = between(folder.files(), start, end)
+    files = _of(folder, start, end, day)
     gone = [path for path in files if not path.exists()]
     return said(read_files([p for p in files if p not in gone], conditions, columns), gone)
+
+
+def _of(
+    folder: ModelFolder, start: datetime | None, end: datetime | None, day: date | None
+) -> list[Path]:
+    files = between(folder.files(), start, end)
+    return [path for path in files if day is None or served_on(path) == day]
 
 
 def read_files(

@@ -42,8 +42,7 @@ def log_of(
     kept = read_settings(PredictionLogSettings).prediction_log_batches
     folder = ResultFolder(settings.results_dir, wanted.results)
     log = BatchLog(settings.predictions_dir, is_kept=kept)
-    found = JobLog.of(job, folder, files, artifact, log)
-    return found if log.wants(found.batch) else NoLog()
+    return JobLog.of(job, folder, files, artifact, log)
 
 
 def _job_of(wanted: ScoreParameters, engine: sa.Engine) -> Job | None:
