@@ -30,8 +30,8 @@ ENTRY_POINTS = {
 FILE = Path(__file__).resolve().parents[1] / "MLproject"
 HEAD = """\
 # Written by `make mlproject` from the parameter classes (pipelines/mlproject.py); never by hand.
-# `python -m pipelines.<stage> --help` explains every parameter. Whole numbers are declared float,
-# MLflow's only number. Run with `--env-manager local` from the project's environment.
+# `--help` after the command of an entry point explains its parameters. Whole numbers are declared
+# float, MLflow's only number. Run with `--env-manager local` from the project's environment.
 name: nautilus-ml-engine
 
 conda_env: conda.yaml

@@ -2,6 +2,6 @@
 
 `space` and `asked_space` say what is searched, `studies` keeps it in a journal that survives its
 workers, `sampling` draws, `fold_trials` fits, `untouched` holds back the newest period, `verdict`
-decides, `runs`, `leaderboard` and `page` show. `search` puts them together; `pipelines.tune` is
-the command.
+decides, `runs`, `leaderboard` and `page` show. `search` runs the trials, `worker` puts all of it
+together; `pipelines.tune` is the command.
 """

@@ -186,7 +186,7 @@ def point_of(trial: FrozenTrial) -> dict[str, Json]:
 
 
 def result_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what a trial found (`FoldResult.to_json`)."""
+    """Return what a trial found, as `search` stored it."""
     return cast("dict[str, Any]", trial.user_attrs[RESULT])
 
 
