@@ -13,8 +13,9 @@ from mlflow.entities import Metric
 
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
-from monitoring.triggers import counted
+from monitoring.triggers import Level, count_windows
 from monitoring.triggers.data_drift import TRIGGER as DATA_DRIFT
+from monitoring.triggers.data_drift import has_drifted
 from pipelines.stage import say_what_run_is
 
 ABOUT_WINDOWS = """Windows of the prediction log against the version's training data.
@@ -76,14 +77,13 @@ class DriftRun:
 
 def _confirmed(judged: list[DriftReport], settings: MonitoringSettings) -> list[int]:
     """Return the places of the counted windows at which the k-of-n rule is met."""
-    found = []
-    for i, report in enumerate(judged):
-        last = counted(judged[: i + 1], DATA_DRIFT.name, settings)
-        drifted = [r.verdict == "drift" for r in last]
-        is_met = report.verdict == "drift" and sum(drifted) >= settings.drift_windows_needed
-        if is_met and report.counts_for(DATA_DRIFT.name):
-            found.append(i)
-    return found
+    name = DATA_DRIFT.name
+    return [
+        i
+        for i, report in enumerate(judged)
+        if report.counts_for(name)
+        and count_windows(judged[: i + 1], name, has_drifted, settings) is Level.CONFIRMED
+    ]
 
 
 def _draw(

@@ -21,7 +21,7 @@ from serving.batch_questions import check_lengths, cutter
 from serving.engine import warnings_of
 from serving.forms import FORMS, ModelInput, OnlineStore, Provenance, distinct
 from serving.loading import LoadedVersion
-from serving.schemas import PredictRequest
+from serving.schemas import MOST_POSITIONS, PredictRequest
 
 MOST_NAMES = 10
 """Names that a warning lists; a batch may be about a hundred thousand symbols."""
@@ -112,9 +112,6 @@ def of_portfolios(
         return _together(parts, errors, asked, version)
 
     return replace(_questions(names, gather, version, online, "portfolio"), asked=asked)
-
-
-MOST_POSITIONS = 10_000
 
 
 def _questions(

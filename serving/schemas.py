@@ -49,6 +49,8 @@ Name = Annotated[str, Field(strict=True, pattern=NAME_PATTERN)]
 Label = Annotated[str, Field(strict=True, max_length=200)]
 Horizon = Annotated[str, Field(strict=True, max_length=32)]
 PriceBasis = Literal["adjusted", "raw", "mid", "unknown"]
+MOST_POSITIONS = 10_000
+"""Of one portfolio."""
 ANY_HARDWARE = ("auto", "hybrid")
 """Values of `hardware` that leave the choice to the latency curves."""
 
@@ -145,7 +147,7 @@ class Position(_Body):
 class Portfolio(_Body):
     """Positions, each symbol once."""
 
-    positions: list[Position] = Field(min_length=1, max_length=10_000)
+    positions: list[Position] = Field(min_length=1, max_length=MOST_POSITIONS)
 
 
 class PredictRequest(_Body):

@@ -84,7 +84,7 @@ def counted(
 
 
 def count_windows(
-    version: VersionReports,
+    reports: Sequence[DriftReport],
     trigger: str,
     violates: Callable[[DriftReport], bool],
     settings: MonitoringSettings,
@@ -94,9 +94,9 @@ def count_windows(
     CONFIRMED: k of the newest n counted windows violate, the newest of them among them. SUSPECT:
     some violate, but the rule is not met, or the newest window of all had no good data.
     """
-    violating = [violates(report) for report in counted(version.reports, trigger, settings)]
+    violating = [violates(report) for report in counted(reports, trigger, settings)]
     if not any(violating):
         return Level.CALM
     is_met = violating[-1] and sum(violating) >= settings.drift_windows_needed
-    is_judged = version.reports[-1].verdict in JUDGED
+    is_judged = reports[-1].verdict in JUDGED
     return Level.CONFIRMED if is_met and is_judged else Level.SUSPECT

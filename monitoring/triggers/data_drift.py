@@ -16,12 +16,13 @@ class DataDrift:
         shares = ", ".join(
             "-" if r.drifted_share is None else f"{r.drifted_share:.2f}" for r in last
         )
-        drifted = sum(_has_drifted(report) for report in last)
+        drifted = sum(has_drifted(report) for report in last)
         reason = f"{drifted} of the last {len(last)} windows drifted (share {shares})"
-        return Finding(count_windows(version, self.name, _has_drifted, settings), reason)
+        return Finding(count_windows(version.reports, self.name, has_drifted, settings), reason)
 
 
-def _has_drifted(report: DriftReport) -> bool:
+def has_drifted(report: DriftReport) -> bool:
+    """Return whether a window violates."""
     return report.verdict == "drift"
 
 

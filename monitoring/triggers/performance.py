@@ -22,7 +22,7 @@ class Performance:
             shown = f"{shown} (not judged: {why})".strip()
         fell = sum(_has_fallen(report) for report in last)
         reason = f"{fell} of the last {len(last)} windows show a fall {shown}".strip()
-        return Finding(count_windows(version, self.name, _has_fallen, settings), reason)
+        return Finding(count_windows(version.reports, self.name, _has_fallen, settings), reason)
 
 
 def _has_fallen(report: DriftReport) -> bool:

@@ -78,7 +78,7 @@ class ResultFile:
         for path in self._part_paths():
             if int(path.stem) != n_rows:
                 break
-            with _part(path) as part:
+            with opened_arrow(path) as part:
                 n_rows += sum(len(part.get_batch(i)) for i in range(part.num_record_batches))
         return n_rows
 
@@ -146,18 +146,18 @@ def _join(paths: list[Path], target: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _part(paths[0]) as first:
+    with opened_arrow(paths[0]) as first:
         schema = first.schema
     with pq.ParquetWriter(target, schema) as writer:
         for path in paths:
-            with _part(path) as part:
+            with opened_arrow(path) as part:
                 batches = [part.get_batch(i) for i in range(part.num_record_batches)]
                 writer.write_table(pa.Table.from_batches(batches, schema))
 
 
 @contextmanager
-def _part(path: Path) -> Iterator["pa.ipc.RecordBatchFileReader"]:
-    """Yield the batches of a part, which are read when they are looked at."""
+def opened_arrow(path: Path) -> Iterator["pa.ipc.RecordBatchFileReader"]:
+    """Yield the batches of an Arrow file, which are read when they are looked at."""
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as part:

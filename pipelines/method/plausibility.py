@@ -130,7 +130,5 @@ def _sum_per_date(values: Array, t0: NDArray[np.int64]) -> Array:
 def _bounded(per_date: Array, horizon: int = 1) -> Measure:
     """Return the mean of values per date and its lower bound; of constant values, the mean."""
     found = mean_test(per_date, horizon)
-    lower = found.lower()
-    if lower is None and "do not vary" in found.missing:
-        lower = found.mean
+    lower = found.lower() if found.varies else found.mean
     return Measure(found.mean, lower, "" if lower is not None else found.missing)

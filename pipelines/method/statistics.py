@@ -124,14 +124,25 @@ class DeflatedSharpe:
     probability: float
 
 
+def deflation_hurdle(n_returns: int, n_trials: int, trial_sharpes: Sequence[float]) -> float:
+    """Return the Sharpe ratio that the best of N worthless trials reaches, per period.
+
+    The standard deviation in it is that of the trials' Sharpe ratios, and never below that of a
+    worthless trial of this length, 1 / sqrt(T): trials that do not trade, or that copy each other,
+    lower the first but not the second.
+
+    Args:
+        trial_sharpes: of the trials that trade, per period.
+    """
+    known = np.asarray([s for s in trial_sharpes if math.isfinite(s)])
+    spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    return expected_max_sharpe(n_trials, max(spread, 1 / math.sqrt(n_returns)))
+
+
 def deflated_sharpe(
     returns: NDArray[np.float64], n_trials: int, trial_sharpes: Sequence[float]
 ) -> DeflatedSharpe | None:
-    """Return the deflated Sharpe ratio (Bailey and Lopez de Prado 2014).
-
-    The standard deviation in the hurdle is that of the trials' Sharpe ratios, and never below that
-    of a worthless trial of this length, 1 / sqrt(T): trials that do not trade, or that copy each
-    other, lower the first but not the second.
+    """Return the deflated Sharpe ratio (Bailey and Lopez de Prado 2014), over `deflation_hurdle`.
 
     Args:
         n_trials: N counts every trial; it is not reduced for correlation between trials.
@@ -142,9 +153,7 @@ def deflated_sharpe(
     """
     if len(returns) < 4:
         return None
-    known = np.asarray([s for s in trial_sharpes if math.isfinite(s)])
-    spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
-    hurdle = expected_max_sharpe(n_trials, max(spread, 1 / math.sqrt(len(returns))))
+    hurdle = deflation_hurdle(len(returns), n_trials, trial_sharpes)
     sharpe = sharpe_ratio(returns)
     moments = skewness(returns), kurtosis(returns)
     return DeflatedSharpe(

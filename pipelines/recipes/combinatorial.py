@@ -19,6 +19,7 @@ from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date, sharpe_ratio
 from pipelines.recipes.inputs import Dataset, kind_of
 from pipelines.recipes.recipe import Recipe, pool
+from pipelines.recipes.score import out_of_fold_losses
 from registry.decoder import Decoder
 from registry.errors import ParameterError, TooLittleHistoryError
 
@@ -131,12 +132,7 @@ def _line(
     Sharpe ratios are annualised; a template without actions has none.
     """
     template, spec = recipe.template, dataset.label_spec
-    loss, baseline = np.empty(len(oof.rows)), np.empty(len(oof.rows))
-    for number in np.unique(oof.fold):
-        mine, decoder = oof.fold == number, decoders[int(number)]
-        part = oof.take(mine)
-        loss[mine] = template.loss(part.rows, part.scores, decoder)
-        baseline[mine] = template.baseline_loss(part.rows, decoder)
+    loss, baseline = out_of_fold_losses(template, oof, decoders)
     line = {
         "loss": float(mean_per_date(loss, oof.rows.t0).mean()),
         "baseline_loss": float(mean_per_date(baseline, oof.rows.t0).mean()),

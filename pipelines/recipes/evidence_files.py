@@ -26,7 +26,7 @@ from pipelines.method.strategy import Book
 from pipelines.recipes.candidate import Candidate
 from pipelines.recipes.inputs import kind_of
 from pipelines.templates import Arrays, Template
-from pipelines.templates.answer_fields import as_json, fields_of
+from pipelines.templates.answer_fields import as_json, has_open_fields
 from registry.contract import ModelContract
 from registry.decoder import Decoder
 
@@ -199,7 +199,7 @@ def _answers(
     decoder: Decoder,
 ) -> pl.DataFrame:
     with np.errstate(all="ignore"):
-        if not any(field.is_open for kind in template.answer_kinds for field in fields_of(kind)):
+        if not has_open_fields(template.answer_kinds):
             return template.decode_frame(*given, decoder, contract)
         answers = template.decode(*given, decoder, contract)
     return pl.DataFrame({"answer": [json.dumps(as_json(answer)) for answer in answers]})

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.method.mean_tests import mean_test
 from pipelines.method.rows import OutOfFold
-from pipelines.recipes.score import per_time
+from pipelines.recipes.score import out_of_fold_losses, per_time
 from pipelines.templates import Template
 from registry.decoder import Decoder
 from registry.gates import EXCESS_BARS, VALIDATED_EXCESS, GateRow
@@ -30,12 +30,7 @@ def validated_excess_row(
     Its value is the mean of loss minus baseline loss per time. Its limit lies one standard
     deviation of means over 63 times above, so limit - value is that deviation.
     """
-    loss, baseline = np.empty(len(oof.rows)), np.empty(len(oof.rows))
-    for fold in np.unique(oof.fold):
-        mine, decoder = oof.fold == fold, decoders[int(fold)]
-        part = oof.take(mine)
-        loss[mine] = template.loss(part.rows, part.scores, decoder)
-        baseline[mine] = template.baseline_loss(part.rows, decoder)
+    loss, baseline = out_of_fold_losses(template, oof, decoders)
     _, means = per_time(oof.rows, loss, baseline)
     excess = means[0] - means[1]
     deviation = deviation_of_means(excess, horizon_bars)

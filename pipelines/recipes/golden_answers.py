@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pipelines.method.rows import prefixed
 from pipelines.recipes.inputs import InputKind, kind_of, spread_evenly
 from pipelines.templates import TEMPLATES, Arrays, Template
-from pipelines.templates.answer_fields import as_json, fields_of
+from pipelines.templates.answer_fields import as_json, has_open_fields
 from registry.contract import Json, ModelContract
 from registry.decoder import Decoder
 from registry.errors import GoldenAnswersError, MLEngineError
@@ -139,7 +139,7 @@ def answered(
     """Return the answer to each of the inputs as callers get it, alone and as columns."""
     scores, features, context = _together(kind_of(template), template, inputs)
     rows = (scores, features, context, decoder, contract)
-    is_asked_for = any(field.is_open for kind in template.answer_kinds for field in fields_of(kind))
+    is_asked_for = has_open_fields(template.answer_kinds)
     with np.errstate(all="ignore"):  # far features overflow, which is what they are for
         alone: list[Json] = [as_json(answer) for answer in template.decode(*rows)]
         return alone if is_asked_for else [*alone, *template.decode_frame(*rows).to_dicts()]

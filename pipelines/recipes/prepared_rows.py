@@ -7,7 +7,7 @@ accepted, slice by slice, and its answers later. Whoever scores the file needs n
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.frame_files import cut
-from pipelines.data.result_files import as_arrow
+from pipelines.data.result_files import as_arrow, opened_arrow
 from pipelines.data.uploads import RESERVE_BYTES, check_room, full_disk_said
 from pipelines.recipes.answering import ERROR, error_column
 from pipelines.recipes.inputs.frames import FrameInputs
@@ -84,7 +84,7 @@ class PreparedWriter:
 
 def asked_in(path: Path) -> tuple[str, ...]:
     """Return the fields that the questions of a file ask for."""
-    with _opened(path) as file:
+    with opened_arrow(path) as file:
         return tuple(json.loads(file.schema.metadata[ASKED]))
 
 
@@ -93,12 +93,12 @@ def of_prepared(path: Path, contract: ModelContract) -> ScoredRows:
     shape = tuple(size or 0 for size in contract.inputs.shape[1:])
 
     def slices(size: int, first_row: int) -> Iterator[Slice]:
-        with _opened(path) as file:
+        with opened_arrow(path) as file:
             batches = (file.get_batch(i) for i in range(file.num_record_batches))
             frames = (cast(pl.DataFrame, pl.from_arrow(batch)) for batch in batches)
             yield from (_slice(part, shape) for part in cut(frames, size, first_row))
 
-    with _opened(path) as file:
+    with opened_arrow(path) as file:
         n_rows = sum(len(file.get_batch(i)) for i in range(file.num_record_batches))
     return ScoredRows(n_rows, slices)
 
@@ -139,12 +139,3 @@ def _slice(frame: pl.DataFrame, shape: Sequence[int]) -> Slice:
     kept = frame.drop(INPUTS, *names, ERROR)
     X = np.ascontiguousarray(X[rows] if refused else X, dtype=np.float32)
     return Slice(kept, FrameInputs(rows, X, context, errors))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator["pa.ipc.RecordBatchFileReader"]:
-    """Yield the batches of a file, which are read when they are looked at."""
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as prepared:
-        yield prepared

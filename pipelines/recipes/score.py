@@ -4,17 +4,19 @@ This is the one way to judge a version after it was made. The challenge of a ret
 comparison after a promotion both use it, so that they cannot disagree.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.method.rows import LabelledRows
+from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date
 from pipelines.recipes.inputs import Data, kind_of
 from pipelines.recipes.recipe import Recipe
-from pipelines.templates import TEMPLATES
+from pipelines.templates import TEMPLATES, Template
 from registry.backends import BACKENDS
+from registry.decoder import Decoder
 from registry.flavors.native import NATIVE
 from registry.version_files import VersionFiles
 
@@ -39,6 +41,19 @@ def score(version: VersionFiles, data: Data, window: LabelledRows) -> NDArray[np
     found = replace(found, context={**found.context, **constants})
     loss[there] = template.loss(found, predictor(found.X), version.decoder)
     return loss
+
+
+def out_of_fold_losses(
+    template: Template, oof: OutOfFold, decoders: Mapping[int, Decoder]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return loss and baseline loss of each row, (n,) each, by the decoder of its fold."""
+    loss, baseline = np.empty(len(oof.rows)), np.empty(len(oof.rows))
+    for fold in np.unique(oof.fold):
+        mine, decoder = oof.fold == fold, decoders[int(fold)]
+        part = oof.take(mine)
+        loss[mine] = template.loss(part.rows, part.scores, decoder)
+        baseline[mine] = template.baseline_loss(part.rows, decoder)
+    return loss, baseline
 
 
 def per_time(

@@ -10,7 +10,7 @@ which callers do not see.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from functools import cache
 from operator import attrgetter
@@ -76,6 +76,11 @@ class Interval:
     lower: Annotated[float, Meaning("lower end")]
     upper: Annotated[float, Meaning("upper end")]
     level: Annotated[float, Meaning("share of outcomes that lie inside", "fraction")]
+
+
+def has_open_fields(kinds: Iterable[type[Answer]]) -> bool:
+    """Return whether answers of these kinds have fields only where they were asked for."""
+    return any(field.is_open for kind in kinds for field in fields_of(kind))
 
 
 def fields_of(kind: type[Answer]) -> tuple[AnswerField, ...]:

@@ -1,16 +1,14 @@
 """The leaderboard of a study: one line per ended trial, best first."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 from optuna.trial import FrozenTrial
 
 from pipelines.method.statistics import (
-    expected_max_sharpe,
+    deflation_hurdle,
     probabilistic_sharpe,
     significance_limit,
 )
@@ -18,6 +16,7 @@ from pipelines.recipes.trial_family import TrialFamily
 from pipelines.tuning.metrics import Metric
 from pipelines.tuning.space import ARCHITECTURE, FEATURE_SET, HORIZON, WINDOW
 from pipelines.tuning.studies import place_of, point_of, result_of
+from pipelines.tuning.verdict import PASSES
 
 SCHEMA = {
     "rank": pl.Int64(),
@@ -64,7 +63,7 @@ def leaderboard(
 
 def _line(trial: FrozenTrial, family: TrialFamily, *, of_returns: bool) -> dict[str, Any]:
     point, result = point_of(trial), result_of(trial)
-    deflated, limit = _deflated(result, family), 0.95
+    deflated, limit = _deflated(result, family), PASSES
     if not of_returns:
         deflated, limit = None, significance_limit(family.n_trials)
     return {
@@ -92,9 +91,7 @@ def _deflated(result: Mapping[str, Any], family: TrialFamily) -> float | None:
     n = int(result.get("n_times", 0))
     if "score" not in result or n < 4:
         return None
-    known = [s for s in family.sharpe_per_period if math.isfinite(s)]
-    spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
-    hurdle = expected_max_sharpe(family.n_trials, max(spread, 1 / math.sqrt(n)))
+    hurdle = deflation_hurdle(n, family.n_trials, family.sharpe_per_period)
     return probabilistic_sharpe(result["gain"], n, result["skew"], result["kurt"], hurdle)
 
 
