@@ -271,7 +271,8 @@ def _with_forming(series: BarSeries, bar: Mapping[str, float], at: int) -> BarSe
         for name in SCHEMA
         if name not in ("symbol", "timestamp")
     }
-    return BarSeries(series.symbol, np.append(series.timestamp, at), **arrays)
+    stamps = np.append(series.timestamp, at)
+    return BarSeries(series.symbol, stamps, revision=series.revision, **arrays)
 
 
 def _time(microseconds: int) -> datetime:

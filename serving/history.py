@@ -15,7 +15,7 @@ from pipelines.data.bars import BarSeries
 from pipelines.data.sources.held_bars import HeldBars
 from pipelines.data.sources.store import AppendReport, BarStore
 
-ARRAYS = tuple(f.name for f in fields(BarSeries) if f.name != "symbol")
+ARRAYS = tuple(f.name for f in fields(BarSeries) if f.name not in ("symbol", "revision"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class Look:
         key = (self.interval, symbol, n_bars)
         before = self.arrays.get(key)
         if before is None or before[0] is not frame:
-            series = _extended(before, symbol, frame, n_bars)
+            revision = self.bars.revisions.get(symbol, 0)
+            series = _extended(before, symbol, frame, n_bars, revision)
             before = self.arrays[key] = (frame, series)
         return StoredBars(before[1], self.bars.price_basis)
 
@@ -107,19 +108,23 @@ class History:
 
 
 def _extended(
-    before: tuple[pl.DataFrame, BarSeries] | None, symbol: str, frame: pl.DataFrame, n_bars: int
+    before: tuple[pl.DataFrame, BarSeries] | None,
+    symbol: str,
+    frame: pl.DataFrame,
+    n_bars: int,
+    revision: int,
 ) -> BarSeries:
     """Return the newest bars of a frame; where it only got longer, convert what is new."""
     n_new = 0 if before is None else len(frame) - len(before[0])
-    if before is None or not 0 < n_new < n_bars:
-        return BarSeries.from_frame(symbol, frame.tail(n_bars).rechunk())
+    if before is None or before[1].revision != revision or not 0 < n_new < n_bars:
+        return BarSeries.from_frame(symbol, frame.tail(n_bars).rechunk(), revision)
     series = before[1]
     new = BarSeries.from_frame(symbol, frame.tail(n_new + 1))  # with the last one known
     if new.timestamp[0] != series.timestamp[-1]:  # a bar was inserted between others
-        return BarSeries.from_frame(symbol, frame.tail(n_bars).rechunk())
+        return BarSeries.from_frame(symbol, frame.tail(n_bars).rechunk(), revision)
     start = max(0, len(series) + n_new - n_bars)
     joined = {
         name: np.concatenate([getattr(series, name)[start:], getattr(new, name)[1:]])
         for name in ARRAYS
     }
-    return BarSeries(symbol, **joined)
+    return BarSeries(symbol, **joined, revision=revision)

@@ -99,7 +99,8 @@ def _extended(
     feature_set, contract, newest = version.feature_set, version.contract, state.newest
     if state.stream is None or newest is None or newest.series is not series:
         check_columns(feature_set, series)
-        if state.stream is None:
+        is_revised = newest is not None and newest.series.revision != series.revision
+        if state.stream is None or is_revised:
             state.stream = FeatureStream(feature_set, series, contract.interval, contract.window)
         values = state.stream.follow(series)
         newest = state.newest = NewestStep(series, values, _newest_context(series, version))

@@ -46,7 +46,8 @@ class BarSeries:
     """The bars of one symbol as arrays; a null is NaN.
 
     `timestamp` is int64 microseconds since the epoch (UTC, bar close); the others are float64,
-    prices in quote currency, `spread` as a fraction of the mid price. All have length n.
+    prices in quote currency, `spread` as a fraction of the mid price. All have length n. Series of
+    one symbol and one `revision` continue each other; another one holds bars that were corrected.
     """
 
     symbol: str
@@ -58,6 +59,7 @@ class BarSeries:
     volume: NDArray[np.float64]
     vwap: NDArray[np.float64]
     spread: NDArray[np.float64]
+    revision: int = 0
 
     def __len__(self) -> int:
         return len(self.timestamp)
@@ -65,15 +67,16 @@ class BarSeries:
     def slice(self, start: int, stop: int) -> "BarSeries":
         """Return the bars [start, stop) as views."""
         arrays = {c: getattr(self, c)[start:stop] for c in SCHEMA if c != "symbol"}
-        return BarSeries(self.symbol, **arrays)
+        return BarSeries(self.symbol, revision=self.revision, **arrays)
 
     @classmethod
-    def from_frame(cls, symbol: str, frame: pl.DataFrame) -> "BarSeries":
+    def from_frame(cls, symbol: str, frame: pl.DataFrame, revision: int = 0) -> "BarSeries":
         """Return one symbol's rows of a checked frame (already filtered, sorted by time)."""
         arrays = {  # `to_numpy` turns the nulls of a float column into NaN
             c: frame[c].to_numpy() for c in SCHEMA if c not in ("symbol", "timestamp")
         }
-        return cls(symbol, frame["timestamp"].to_numpy().view(np.int64), **arrays)
+        stamps = frame["timestamp"].to_numpy().view(np.int64)
+        return cls(symbol, stamps, **arrays, revision=revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,9 @@ def from_microseconds(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
+INTERVAL = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
+LONGEST = timedelta(days=36_600)
+"""A century: a bar that is longer is a mistake."""
 UNITS = {
     "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),
@@ -225,12 +231,22 @@ def parse_interval(interval: str) -> timedelta:
     Law: `parse_interval(format_interval(length)) == length` for whole seconds.
 
     Raises:
-        ParameterError: it is not written so.
+        ParameterError: it is not written so, or longer than `LONGEST`.
     """
-    found = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", interval)
-    if found is None:
+    found = INTERVAL.fullmatch(interval)
+    length = int(found[1]) * UNITS[found[2]] if found else timedelta(0)
+    if not timedelta(0) < length <= LONGEST:
         raise ParameterError("interval", interval, "a number and s, m, h, d or w, like 1d or 5m")
-    return int(found[1]) * UNITS[found[2]]
+    return length
+
+
+def canonical_interval(interval: str) -> str:
+    """Return an interval in the largest unit that divides it: `60m` is `1h`, `24h` is `1d`.
+
+    Raises:
+        ParameterError: as `parse_interval`.
+    """
+    return format_interval(parse_interval(interval))
 
 
 def format_interval(length: timedelta) -> str:

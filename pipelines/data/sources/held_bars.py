@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from pipelines.data.bars import SCHEMA, from_microseconds
-from pipelines.data.sources.segments import KEY
+from pipelines.data.sources.interval_folders import read_basis
+from pipelines.data.sources.segments import KEY, SegmentFolder
 from registry.errors import BarsError
 
 MAX_CHUNKS = 64
@@ -24,7 +25,8 @@ class HeldBars:
     """Per symbol a frame sorted by time, the time of its newest bar, and where they came from.
 
     `names` are the segments that are in it, `changed_ns` is the folder's time of change when they
-    were listed. `price_basis` is empty while there is no bar.
+    were listed. `price_basis` is empty while there is no bar. `revisions` counts per symbol how
+    often bars that were held were found changed or gone: what was computed from them is void.
     """
 
     price_basis: str = ""
@@ -32,6 +34,7 @@ class HeldBars:
     changed_ns: int = 0
     frames: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     newest: Mapping[str, datetime] = field(default_factory=dict)
+    revisions: Mapping[str, int] = field(default_factory=dict)
 
     def with_rows(self, rows: pl.DataFrame) -> "HeldBars":
         """Return these bars and rows that are sorted and unique; a time held already stays."""
@@ -48,6 +51,20 @@ class HeldBars:
             frames[symbol] = merged
             newest[symbol] = part.last if before is None else max(before, part.last)
         return replace(self, frames=frames, newest=newest)
+
+    def instead_of(self, before: "HeldBars") -> "HeldBars":
+        """Return these bars, which were read anew, with what is known of those held before.
+
+        A symbol whose bars are the same keeps its frame; one that lost or changed any is revised.
+        """
+        frames, revisions = dict(self.frames), dict(before.revisions)
+        for symbol, held in before.frames.items():
+            found = frames.get(symbol)
+            if found is not None and found.equals(held):
+                frames[symbol] = held
+            elif found is None or not found.head(len(held)).equals(held):
+                revisions[symbol] = revisions.get(symbol, 0) + 1
+        return replace(self, frames=frames, revisions=revisions)
 
     def check_days(self, fresh: pl.DataFrame) -> None:
         """Refuse a second bar of a symbol's UTC day under another label.
@@ -92,19 +109,65 @@ class HeldBars:
 
     def split(self, fresh: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
         """Return the rows not held yet, how many are held alike, a line for each that differs."""
-        known = []
+        held = self.rows_at(fresh)
+        if held.is_empty():
+            return fresh, 0, ()
+        n_alike, conflicts = compare(fresh, held)
+        return fresh.join(held, on=KEY, how="anti", maintain_order="left"), n_alike, conflicts
+
+    def rows_at(self, fresh: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows held of the symbols and times of rows that are sorted by both."""
+        known = [pl.DataFrame(schema=SCHEMA)]
         for part in by_symbol(fresh):
             before = self.newest.get(part.symbol)
             if before is not None and part.first <= before:
                 times = fresh["timestamp"].slice(part.start, part.n_rows).implode()
                 held = self.frames[part.symbol]
                 known.append(held.filter(pl.col("timestamp").is_in(times)))
-        known = [rows for rows in known if not rows.is_empty()]
-        if not known:
-            return fresh, 0, ()
-        held = pl.concat(known)
-        n_alike, conflicts = compare(fresh, held)
-        return fresh.join(held, on=KEY, how="anti", maintain_order="left"), n_alike, conflicts
+        return pl.concat(known)
+
+
+NOTHING = HeldBars()
+
+
+def caught_up(folder: SegmentFolder, held: HeldBars) -> HeldBars:
+    """Return the bars of the folder as it is now, reading only segments that are new.
+
+    A merge puts many segments into one and removes them, maybe while they are read here; then the
+    folder is listed again.
+    """
+    while True:
+        changed_ns, names = folder.listed()
+        try:
+            kept, missing = _missing(folder, held, names)
+            found = kept.with_rows(folder.load(missing)) if missing else kept
+        except FileNotFoundError:  # merged or replaced meanwhile
+            continue
+        if kept is not held:
+            found = found.instead_of(held)
+        basis = held.price_basis or (read_basis(folder.directory) if names else "")
+        return replace(found, price_basis=basis, names=names, changed_ns=changed_ns)
+
+
+def _missing(
+    folder: SegmentFolder, held: HeldBars, names: frozenset[str]
+) -> tuple[HeldBars, set[str]]:
+    """Return the bars to go on from, and the segments that they lack.
+
+    What vanished without a merge of known segments was taken away, or merged twice since the last
+    look: everything is read anew. So it is where a new segment is in the place of a known one.
+    """
+    gone, missing = held.names - names, set(names - held.names)
+    if held.names & folder.replaced(missing):
+        return NOTHING, set(names)
+    if not gone:
+        return held, missing
+    for name in sorted(missing):
+        parts = folder.merged_from(name)
+        if parts and parts <= held.names:
+            missing.discard(name)
+            gone -= parts
+    return (NOTHING, set(names)) if gone else (held, missing)
 
 
 @dataclass(frozen=True, slots=True)

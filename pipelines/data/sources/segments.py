@@ -6,6 +6,9 @@ files they are merged into one of the next level: n appends leave O(log n) files
 rewritten O(log n) times. After a crash between writing the merged file and removing its parts, rows
 are there twice; they are equal, and `load` keeps one.
 
+A correction (`corrections.py`) puts one segment in the place of those that hold the bars it is
+about. The new segment names them: from the moment of its appearance nobody counts them any more.
+
 `lock` is advisory (`flock` on the folder itself) and works between processes and between threads.
 Writers hold it. Readers take no lock: files never change, and one that a merge took away is in the
 merged file, which a second look finds.
@@ -28,7 +31,7 @@ FAN_IN = 32
 LOCK_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.002
 TICK_NS = 50_000_000
-PARTS = "merged_from"
+PARTS, REPLACED = "merged_from", "replaces"
 
 KEY = ("symbol", "timestamp")
 
@@ -85,33 +88,72 @@ class SegmentFolder:
         return frozenset(n for n in os.listdir(self.directory) if n.endswith(".parquet"))  # noqa: PTH208 - names, not paths: called for every append
 
     def load(self, names: Iterable[str]) -> pl.DataFrame:
-        """Return the rows of these segments, sorted and unique by symbol and time."""
-        parts = [pl.read_parquet(self.directory / name) for name in sorted(names)]
+        """Return the rows of these segments, sorted and unique by symbol and time.
+
+        Segments that another of them replaces are left out.
+        """
+        wanted = set(names)
+        if len(wanted) > 1:
+            wanted -= self.replaced(wanted)
+        parts = [pl.read_parquet(self.directory / name) for name in sorted(wanted)]
         if not parts:
             return pl.DataFrame(schema=SCHEMA)
         return pl.concat(parts).unique(KEY, keep="first").sort(KEY)
 
     def merged_from(self, name: str) -> frozenset[str]:
         """Return the segments that one was merged from; none for one that was appended."""
-        facts = pl.read_parquet_metadata(self.directory / name)
-        return frozenset(json.loads(facts.get(PARTS, "[]")))
+        return self._named(name, PARTS)
 
-    def write(self, frame: pl.DataFrame, level: int = 0, parts: Iterable[str] = ()) -> str:
+    def replaced(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the segments in whose place some of these were written."""
+        return frozenset().union(*(self._named(name, REPLACED) for name in names))
+
+    def _named(self, name: str, key: str) -> frozenset[str]:
+        facts = pl.read_parquet_metadata(self.directory / name)
+        return frozenset(json.loads(facts.get(key, "[]")))
+
+    def write(
+        self,
+        frame: pl.DataFrame,
+        level: int = 0,
+        parts: Iterable[str] = (),
+        replaced: Iterable[str] = (),
+    ) -> str:
         """Store the rows as a new segment and return its name (hold the exclusive lock).
 
         Args:
             parts: the segments that it is merged from; a reader that has those need not read it.
+            replaced: the segments in whose place it is; a reader that has those reads all anew.
         """
         name = f"{level}-{time.time_ns():020d}-{os.getpid()}.parquet"
         partial = self.directory / f".{name}.partial"
         with partial.open("wb") as file:
-            metadata = {PARTS: json.dumps(sorted(parts))}
+            metadata = {PARTS: json.dumps(sorted(parts)), REPLACED: json.dumps(sorted(replaced))}
             frame.write_parquet(file, compression="zstd", statistics=False, metadata=metadata)
             file.flush()
             os.fsync(file.fileno())
         partial.rename(self.directory / name)
         sync_folder(self.directory)
         return name
+
+    def change(self, keys: pl.DataFrame, rows: pl.DataFrame) -> None:
+        """Take the bars of some symbols and times away, and add `rows` (hold the exclusive lock).
+
+        Doing it again changes nothing.
+        """
+        self._remove(self.replaced(self.names()))
+        held = {
+            name: pl.read_parquet(self.directory / name, columns=list(KEY)) for name in self.names()
+        }
+        touched = [n for n, own in held.items() if len(own.join(keys, on=KEY, how="semi"))]
+        left = self.load(touched).join(keys, on=KEY, how="anti")
+        level = max((int(name.partition("-")[0]) for name in touched), default=0)
+        self.write(pl.concat([left, rows]).sort(KEY), level, replaced=touched)
+        self._remove(touched)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self.directory / name).unlink(missing_ok=True)
 
     def compact(self) -> bool:
         """Merge levels that are full; return whether any was (hold the exclusive lock)."""
@@ -121,8 +163,7 @@ class SegmentFolder:
             if len(names) < FAN_IN:
                 return is_changed
             self.write(self.load(names), level + 1, names)
-            for name in names:
-                (self.directory / name).unlink()
+            self._remove(names)
             for partial in self.directory.glob(".*.partial"):  # left by a killed writer
                 partial.unlink()
             is_changed, level = True, level + 1

@@ -6,32 +6,30 @@ stages, in several processes at once. An append is on disk before it returns, an
 stored. Each interval has one price basis. The files are `pipelines.data.sources.segments`.
 """
 
-import json
-import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import sqlalchemy as sa
 
 from pipelines.data.bar_rules import is_in_order
-from pipelines.data.bars import SCHEMA, Bars, check_bars, parse_interval
+from pipelines.data.bars import SCHEMA, Bars, canonical_interval, check_bars, parse_interval
 from pipelines.data.sources import BarQuery
-from pipelines.data.sources.held_bars import HeldBars, compare
-from pipelines.data.sources.segments import KEY, SegmentFolder, sync_folder
-from registry.errors import (
-    BarsError,
-    ParameterError,
-    PriceBasisConflictError,
-    UnknownSymbolError,
+from pipelines.data.sources.corrections import Author, Correction, CorrectionFolder, Removal
+from pipelines.data.sources.held_bars import NOTHING, HeldBars, caught_up, compare
+from pipelines.data.sources.interval_folders import (
+    IntervalFolders,
+    check_basis,
+    fix_basis,
+    read_basis,
 )
+from pipelines.data.sources.segments import KEY, SegmentFolder
+from registry.errors import BarsError, ParameterError, UnknownSymbolError
 from registry.settings import PlatformSettings, read_settings
-
-PRICE_BASES = ("adjusted", "raw", "mid", "unknown")
-FACTS_FILE = "interval.json"
-NOTHING = HeldBars()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +51,14 @@ class BarStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._folders = IntervalFolders(directory)
         self._writing = threading.Lock()  # one append of this process at a time
         self._swapping = threading.Lock()  # guards `_held`, for a moment
         self._held: dict[str, HeldBars] = {}
 
     def intervals(self) -> tuple[str, ...]:
-        """Return the intervals of which there are bars."""
-        return tuple(sorted(p.parent.name for p in self.directory.glob(f"*/{FACTS_FILE}")))
+        """Return the intervals of which there are bars, each in its largest unit."""
+        return self._folders.names()
 
     def symbols(self, interval: str) -> tuple[str, ...]:
         """Return the symbols of which there are bars, in alphabetical order."""
@@ -79,22 +78,72 @@ class BarStore:
             ParameterError: unknown interval or price basis.
             StoreBusyError: another process holds the folder too long.
         """
-        parse_interval(interval)
-        if price_basis not in PRICE_BASES:
-            raise ParameterError("price_basis", price_basis, " or ".join(PRICE_BASES))
         fresh, duplicates, conflicts = _distinct(frame)
-        folder = SegmentFolder(self.directory / interval)
-        folder.directory.mkdir(parents=True, exist_ok=True)
-        with self._writing, folder.lock(exclusive=True):
-            _fix_basis(folder.directory, interval, price_basis)
+        with self._locked(interval, price_basis) as folder:
             held = self.held(interval)
             if parse_interval(interval) >= timedelta(days=1):
                 held.check_days(fresh)
             accepted, known, differing = held.split(fresh)
             if not accepted.is_empty():
-                self._take(interval, folder.write(accepted), accepted, price_basis)
+                self._take(folder, folder.write(accepted), accepted, price_basis)
                 folder.compact()
         return AppendReport(len(accepted), duplicates + known, conflicts + differing)
+
+    def put(
+        self,
+        frame: pl.DataFrame,
+        interval: str,
+        price_basis: str,
+        author: Author,
+        database: sa.Engine,
+    ) -> Correction | None:
+        """Hold these bars, instead of others of their times; None where all are held already.
+
+        Raises:
+            BarsError: a bar is unusable, or two of one time differ; nothing has changed.
+            And as `append`; the database's errors, where it does not answer.
+        """
+        fresh, _, conflicts = _distinct(frame)
+        if conflicts:
+            raise BarsError("two bars of one time differ", "bars to put", "keep one of them")
+        with self._locked(interval, price_basis) as folder:
+            held = self.held(interval)
+            if parse_interval(interval) >= timedelta(days=1):
+                held.check_days(fresh)
+            at = held.rows_at(fresh)
+            now = fresh.join(at, on=list(SCHEMA), how="anti", nulls_equal=True)
+            was = at.join(now, on=KEY, how="semi")
+            return self._decided(
+                folder, Correction.of(author, canonical_interval(interval), was, now), database
+            )
+
+    def remove(
+        self, interval: str, bars: Removal, author: Author, database: sa.Engine
+    ) -> Correction | None:
+        """Hold some bars of a symbol no more; None where none of them is held.
+
+        Raises:
+            The database's errors, where it does not answer.
+        """
+        if self.held(interval) is NOTHING:
+            return None
+        with self._locked(interval, self.price_basis(interval)) as folder:
+            frame = self.held(interval).frames.get(bars.symbol, pl.DataFrame(schema=SCHEMA))
+            was = frame.filter(bars.is_meant()).rechunk()
+            nothing = pl.DataFrame(schema=SCHEMA)
+            return self._decided(
+                folder, Correction.of(author, canonical_interval(interval), was, nothing), database
+            )
+
+    def recover(self, database: sa.Engine) -> None:
+        """Finish the corrections that a killed process began, and tell those not told."""
+        for interval in self.intervals():
+            folder = self._folders.of(interval)
+            corrections = CorrectionFolder(folder)
+            if corrections.ids():
+                with self._writing, folder.lock(exclusive=True):
+                    corrections.finish()
+                    corrections.tell_missing(database)
 
     def read(
         self,
@@ -132,15 +181,16 @@ class BarStore:
 
     def price_basis(self, interval: str) -> str:
         """Return the price basis of an interval that is held."""
-        return _read_basis(self.directory / interval)
+        return read_basis(self._folders.of(interval).directory)
 
     def held(self, interval: str) -> HeldBars:
         """Return the bars of an interval as they are now; none for one that is not held.
 
         Costs one look at the folder while nothing is appended.
         """
-        folder = SegmentFolder(self.directory / interval)
-        held = self._held.get(interval, NOTHING)
+        folder = self._folders.of(interval)
+        name = folder.directory.name
+        held = self._held.get(name, NOTHING)
         changed_ns = folder.changed_ns()
         if changed_ns is None:
             return NOTHING
@@ -148,66 +198,54 @@ class BarStore:
         if is_same or (changed_ns < 0 and held.names and folder.names() == held.names):
             return held
         with self._swapping:  # one thread reads what is new, the others find it read
-            held = self._held.get(interval, NOTHING)
+            held = self._held.get(name, NOTHING)
             if folder.changed_ns() != held.changed_ns:
-                held = self._held[interval] = _caught_up(folder, held)
+                held = self._held[name] = caught_up(folder, held)
             return held
 
-    def _take(self, interval: str, name: str, rows: pl.DataFrame, price_basis: str) -> None:
+    @contextmanager
+    def _locked(self, interval: str, price_basis: str) -> Iterator[SegmentFolder]:
+        """Yield the folder of an interval, with its lock held and its corrections finished."""
+        check_basis(price_basis)
+        folder = self._folders.of(interval)
+        folder.directory.mkdir(parents=True, exist_ok=True)
+        with self._writing, folder.lock(exclusive=True):
+            fix_basis(folder.directory, interval, price_basis)
+            CorrectionFolder(folder).finish()
+            yield folder
+
+    def _take(self, folder: SegmentFolder, name: str, rows: pl.DataFrame, price_basis: str) -> None:
         """Hold the rows of a segment just written, unless a reader has found it already."""
         with self._swapping:
-            held = self._held[interval]
+            held = self._held[folder.directory.name]
             if name not in held.names:
                 names = held.names | {name}
-                more = held.with_rows(rows)
-                self._held[interval] = replace(more, price_basis=price_basis, names=names)
+                more = replace(held.with_rows(rows), price_basis=price_basis, names=names)
+                self._held[folder.directory.name] = more
+
+    @staticmethod
+    def _decided(
+        folder: SegmentFolder, correction: Correction, database: sa.Engine
+    ) -> Correction | None:
+        corrections = CorrectionFolder(folder)
+        corrections.tell_missing(database)
+        if correction.keys.is_empty():
+            return None
+        corrections.decide(database, correction)
+        return correction
 
     def _only_interval(self, interval: str) -> str:
         held = self.intervals()
         if not held:
             raise self._empty()
-        if interval in held or (not interval and len(held) == 1):
-            return interval or held[0]
+        if not interval and len(held) == 1:
+            return held[0]
+        if interval and canonical_interval(interval) in held:
+            return canonical_interval(interval)
         raise ParameterError("interval", interval, f"one that the store holds: {', '.join(held)}")
 
     def _empty(self) -> BarsError:
         return BarsError("the store holds no bars", str(self.directory), "post some to /bars")
-
-
-def _caught_up(folder: SegmentFolder, held: HeldBars) -> HeldBars:
-    """Return the bars of the folder as it is now, reading only segments that are new.
-
-    A merge puts many segments into one and removes them, maybe while they are read here; then the
-    folder is listed again.
-    """
-    while True:
-        changed_ns, names = folder.listed()
-        try:
-            held, missing = _missing(folder, held, names)
-            found = held.with_rows(folder.load(missing)) if missing else held
-        except FileNotFoundError:  # merged meanwhile
-            continue
-        basis = held.price_basis or (_read_basis(folder.directory) if names else "")
-        return replace(found, price_basis=basis, names=names, changed_ns=changed_ns)
-
-
-def _missing(
-    folder: SegmentFolder, held: HeldBars, names: frozenset[str]
-) -> tuple[HeldBars, set[str]]:
-    """Return the bars to go on from, and the segments that they lack.
-
-    What vanished without a merge of known segments was taken away, or merged twice since the last
-    look: everything is read anew.
-    """
-    gone, missing = held.names - names, set(names - held.names)
-    if not gone:
-        return held, missing
-    for name in sorted(missing):
-        parts = folder.merged_from(name)
-        if parts and parts <= held.names:
-            missing.discard(name)
-            gone -= parts
-    return (NOTHING, set(names)) if gone else (held, missing)
 
 
 def _distinct(frame: pl.DataFrame) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
@@ -235,28 +273,6 @@ def _as_bars(frame: pl.DataFrame) -> pl.DataFrame:
         for c, dtype in SCHEMA.items()
     ]
     return frame.select(columns)
-
-
-def _fix_basis(directory: Path, interval: str, price_basis: str) -> None:
-    """Write the first price basis of an interval, refuse another (hold the exclusive lock)."""
-    path = directory / FACTS_FILE
-    if path.exists():
-        held = _read_basis(directory)
-        if held != price_basis:
-            raise PriceBasisConflictError(interval, held, price_basis)
-        return
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        json.dump({"price_basis": price_basis}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    for folder in (directory, directory.parent):
-        sync_folder(folder)
-
-
-def _read_basis(directory: Path) -> str:
-    return str(json.loads((directory / FACTS_FILE).read_text())["price_basis"])
 
 
 class Store:

@@ -103,7 +103,7 @@ class BarInputs(FromBars):
         """Return the template's context at each of these bars."""
         stamps = history["timestamp"].astype(np.int64)
         columns = {name: history[name] for name in COLUMNS if name != "timestamp"}
-        return over_bars(template).context(BarSeries("", stamps, **columns))
+        return over_bars(template).context(BarSeries("", stamps, revision=0, **columns))
 
     def load(self, contract: ModelContract, read: Callable[[str], bytes]) -> Definition:
         """Return the feature set and the names of the template's context."""
