@@ -48,6 +48,9 @@ class SourceParameters:
     end: str = described("", "last bar, ISO date or time; empty means the newest")
     interval: str = described("", "1d, 1h, ...; empty means read it off the data")
     timezone: str = described("UTC", "IANA zone of times written without one")
+    date_order: str = described(
+        "", "day-first or month-first, where dates like 01/02/2024 leave it open"
+    )
     policy: str = described("strict", "strict refuses bad bars, repair corrects and reports them")
 
     def query(self, seed: int = 0) -> BarQuery:
@@ -66,6 +69,7 @@ class SourceParameters:
             columns=parse_mapping("columns", self.columns),
             interval=self.interval,
             timezone=self.timezone,
+            date_order=self.date_order,
             policy=self.policy,
             seed=seed,
         )

@@ -74,6 +74,7 @@ class Recipe(Body):
     end: Text | None = _described("end")
     interval: Text | None = _described("interval")
     timezone: Text | None = _described("timezone")
+    date_order: Name | None = _described("date_order")
     policy: Name | None = _described("policy")
     challenge_bars: Whole | None = _described("challenge_bars")
     paths: Text | None = _described("paths")

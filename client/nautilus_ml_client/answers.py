@@ -69,6 +69,9 @@ class Recipe(TypedDict, total=False):
     timezone: str
     """IANA zone of times written without one."""
 
+    date_order: str
+    """Day-first or month-first, where dates like 01/02/2024 leave it open."""
+
     policy: str
     """Strict refuses bad bars, repair corrects and reports them."""
 

@@ -6,7 +6,6 @@ Parquet file may unfold to any size, and a reader that breaks must not take the 
 Before that the first bytes tell a model file, an archive or a program.
 """
 
-import csv
 import json
 import resource
 import sys
@@ -85,14 +84,15 @@ class Contents:
 class Upload:
     """What a file is said to be, and how its bars are read.
 
-    `columns` and `timezone` are those of a bars file that training is to read with the same
-    parameters (`BarQuery`).
+    `columns`, `timezone` and `date_order` are those of a bars file that training is to read with
+    the same parameters (`BarQuery`).
     """
 
     kind: str
     format: str
     columns: Mapping[str, str] = field(default_factory=dict)
     timezone: str = "UTC"
+    date_order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,43 +173,27 @@ def read(path: Path, upload: Upload) -> Contents:
     Raises:
         MLEngineError: it cannot be read.
     """
-    if upload.format == "csv":
-        _refuse_zero_bytes(path)
-    else:
+    if upload.format == "parquet":
         _refuse_wide(path.name, len(pl.read_parquet_schema(path)))
     table = read_table(path)
     _check_columns(table)
-    if upload.format == "csv":
-        _refuse_short_rows(path, table)
     if upload.kind == "bars":
         FILES.read(
-            BarQuery(path=path, columns=upload.columns, timezone=upload.timezone, policy="repair")
+            BarQuery(
+                path=path,
+                columns=upload.columns,
+                timezone=upload.timezone,
+                date_order=upload.date_order,
+                policy="repair",
+            )
         )
     elif not table.has_header:
         raise DataRefusedError(path.name, "it has no header; name the columns in a first line")
-    if upload.kind == "texts" and pl.String not in table.frame.dtypes[1:]:
+    else:
+        table.refuse_repeated()
+    if upload.kind == "texts" and pl.String not in table.frame.dtypes:
         raise DataRefusedError(path.name, "no column holds texts")
     return Contents(upload.kind, upload.format, len(table.frame), tuple(table.columns))
-
-
-def _refuse_zero_bytes(path: Path) -> None:
-    with path.open("rb") as file:
-        at = 0
-        while chunk := file.read(1 << 20):
-            if (found := chunk.find(b"\0")) >= 0:
-                raise DataRefusedError(path.name, f"it is not text (byte {at + found} is NUL)")
-            at += len(chunk)
-
-
-def _refuse_short_rows(path: Path, table: Table) -> None:
-    """Refuse rows that end early; readers take what is missing at the end as unknown."""
-    first_row, width = table.frame["row"][0], len(table.columns)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=table.separator)
-        for row in rows:
-            if rows.line_num >= first_row and 0 < len(row) < width and any(row):
-                problem = f"row {rows.line_num} has {len(row)} columns, the table has {width}"
-                raise DataRefusedError(path.name, problem)
 
 
 def _refuse_wide(name: str, n_columns: int) -> None:
@@ -239,7 +223,7 @@ def main() -> None:
         answer = {"problem": exc.problem}
     except MLEngineError as exc:
         answer = {"problem": _plain(exc.for_callers, path)}
-    except (pl.exceptions.PolarsError, csv.Error) as exc:  # its text may show what was read
+    except pl.exceptions.PolarsError as exc:  # its text may show what was read
         answer = {"problem": f"{path.name}: it cannot be read ({type(exc).__name__})"}
     print(json.dumps(answer))
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from pipelines.architectures.spaces import SPACES, space_of
 from pipelines.data.bars import parse_interval
-from pipelines.data.sources.times import check_timezone
+from pipelines.data.sources.times import check_date_order, check_timezone
 from pipelines.data.sources.uploaded import check_kind
 from pipelines.data.tables.row_data import refuse_bar_parameters
 from pipelines.data.uploads import SOURCE as UPLOADED
@@ -207,5 +207,6 @@ def _check_query(source: SourceParameters, wanted: RecipeParameters) -> None:
     if source.interval:
         parse_interval(source.interval)
     check_timezone(source.timezone)
+    check_date_order(source.date_order)
     if kind_of(wanted.template).uploaded_as != "bars":
         refuse_bar_parameters(query)

@@ -125,7 +125,7 @@ def _of_frame_files(
 def _of_texts(answerer: Answerer, paths: list[Path], keep: Sequence[str]) -> ScoredRows | None:
     """Return the rows of CSV files, whose values are texts until they are read as what they are."""
     tables = [read_table(path) for path in paths]
-    frame = pl.concat([table.frame.drop("row") for table in tables])
+    frame = pl.concat([table.frame for table in tables])
     if not _has_features(answerer, frame.schema):
         return None
     answerer.kind.frame_columns(answerer.contract, answerer.definition, frame.columns)

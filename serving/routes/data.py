@@ -15,7 +15,7 @@ from fastapi import Path, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from pipelines.data.sources.times import check_timezone
+from pipelines.data.sources.times import check_date_order, check_timezone
 from pipelines.data.upload_checks import Upload
 from pipelines.data.uploads import NAME, DataFile, check_name
 from pipelines.parameters import parse_mapping
@@ -32,7 +32,7 @@ DataName = Annotated[
         json_schema_extra={"pattern": f"^{NAME.pattern}$"},
     ),
 ]
-QUERY = ("kind", "columns", "timezone")
+QUERY = ("kind", "columns", "timezone", "date_order")
 CSV = b"age,city,churned\n41,Rome,no\n29,Oslo,yes\n"
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
@@ -111,6 +111,9 @@ async def put_data(
     timezone: Annotated[
         str, Query(description="Of bars: IANA zone of times written without one.")
     ] = "UTC",
+    date_order: Annotated[
+        str, Query(description="Of bars: day-first or month-first, where dates leave it open.")
+    ] = "",
 ) -> KeptData:
     """Upload a CSV or Parquet file; a name that holds data already means the new ones from now on.
 
@@ -121,7 +124,9 @@ async def put_data(
     if unknown := sorted(set(request.query_params) - set(QUERY)):
         raise UnknownNameError("query parameter", unknown[0], QUERY)
     check_timezone(timezone)
-    upload = Upload(kind, format_of(request), parse_mapping("columns", columns), timezone)
+    check_date_order(date_order)
+    mapping = parse_mapping("columns", columns)
+    upload = Upload(kind, format_of(request), mapping, timezone, date_order)
     kept = await data.receive(name, upload, request, principal.actor)
     return KeptData(**_facts(kept.file), is_new=kept.is_new, is_changed=kept.is_changed)
 

@@ -253,9 +253,15 @@ def test_a_model_is_refused_by_name_and_by_content(put):
 def test_an_unknown_kind_and_an_unknown_parameter_are_refused(put):
     assert put(query="?kind=model").status_code == 422
     answer = put(query="?kin=bars")
-    assert answer.json()["error"]["details"]["known"] == ["columns", "kind", "timezone"]
+    assert answer.json()["error"]["details"]["known"] == [
+        "columns",
+        "date_order",
+        "kind",
+        "timezone",
+    ]
     assert put(query="?timezone=..%2f..%2fetc%2fpasswd").status_code == 422
     assert put(query="?kind=bars&columns=close").status_code == 422
+    assert put(query="?kind=bars&date_order=year").status_code == 422
 
 
 def test_bars_may_say_how_they_are_read(put):
@@ -263,6 +269,14 @@ def test_bars_may_say_how_they_are_read(put):
     assert "columns=close" in put(content=bars, query="?kind=bars").json()["error"]["message"]
     query = "?kind=bars&columns=close=px&timezone=America/New_York"
     assert put(content=bars, query=query).json()["kind"] == "bars"
+
+
+def test_an_upload_says_the_order_of_its_dates(put):
+    bars = b"date,close\n01/02/2024,1\n02/02/2024,2\n"
+    message = put(content=bars, query="?kind=bars").json()["error"]["message"]
+    assert "say date_order=day-first or date_order=month-first" in message
+    query = "?kind=bars&date_order=day-first"
+    assert put(content=bars, query=query).json()["n_rows"] == 2
 
 
 def test_a_file_that_is_too_long_leaves_nothing(app, put, on_disk, monkeypatch):

@@ -39,6 +39,7 @@ def put(
     format: Format | None = None,
     columns: str = "",
     timezone: str = "UTC",
+    date_order: str = "",
 ) -> Flow[KeptData]:
     """Upload data under a name; a name that holds data already means the new ones from now on.
 
@@ -49,13 +50,15 @@ def put(
         format: of bytes, or of a file whose name does not end in .csv or .parquet.
         columns: of bars: our_name=file_name pairs, separated by commas.
         timezone: of bars: IANA zone of times written without one.
+        date_order: of bars: day-first or month-first, where dates leave it open.
 
     Raises:
         InputError: the format is not known, or the frame cannot be written.
         InvalidRequestError: training could not read the file; the message says why.
     """
     body, found = _body_of(data, format)
-    query = {"kind": kind, "timezone": timezone} | ({"columns": columns} if columns else {})
+    given = {"columns": columns, "date_order": date_order}
+    query = {"kind": kind, "timezone": timezone} | {k: v for k, v in given.items() if v}
     request = Request(
         "PUT",
         _at(name),

@@ -31,6 +31,7 @@ class BarQuery:
         columns: our column name -> the file's name, or its position for a headerless file.
         interval: `1d`, `1h`, ...; empty means: read it off the data.
         timezone: IANA zone of times written without one.
+        date_order: `day-first` or `month-first` where a file's dates leave it open.
         policy: `strict` (any problem is an error) or `repair` (duplicates dropped, disorder sorted,
             bad rows removed, each reported).
         seed: for `synthetic`.
@@ -44,6 +45,7 @@ class BarQuery:
     columns: Mapping[str, str] = field(default_factory=dict)
     interval: str = ""
     timezone: str = "UTC"
+    date_order: str = ""
     policy: str = "strict"
     seed: int = 0
     platform: PlatformSettings | None = None

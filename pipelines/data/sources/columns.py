@@ -100,21 +100,21 @@ def read_number(table: Table, column: str, name: str, ledger: Ledger) -> pl.Seri
         return values.cast(pl.Float64)
     values = values.set(values.str.to_lowercase().is_in(MISSING_TEXTS).fill_null(value=False), None)
     numbers = values.cast(pl.Float64, strict=False)
-    odd = table.frame.filter(values.is_not_null() & numbers.is_null()).select("row", column)
-    if odd.is_empty():
+    is_odd = values.is_not_null() & numbers.is_null()
+    if not is_odd.any():
         return numbers
-    texts = odd[column]
+    rows, texts = table.rows.filter(is_odd), values.filter(is_odd)
     grouped = texts.str.contains(THOUSANDS)
     if texts.str.contains(DECIMAL_COMMA).all() and not grouped.all():
         ledger.note(f"{name} has decimal commas")
         return values.str.replace(",", ".").cast(pl.Float64)
     if not grouped.all():
-        row, text = odd.filter(~grouped).row(0)
+        row, text = rows.filter(~grouped)[0], texts.filter(~grouped)[0]
         expected = "expected a number like 1234.5"
         hint = f"correct it, or leave the column out with columns={name}={LEAVE_OUT}"
         told = f"row {row}: {name}: {expected}"
         raise BarsError(f"row {row}: {name} is {text!r}, {expected}", table.where, hint, told)
-    row, text = odd.row(0)
+    row, text = rows[0], texts[0]
     if table.separator != "," and not texts.str.contains(PLAINLY_THOUSANDS).any():
         problem = "thousands or decimals, and no row decides"
         told = f"row {row}: {name}: {problem}"
@@ -123,7 +123,7 @@ def read_number(table: Table, column: str, name: str, ledger: Ledger) -> pl.Seri
     ledger.repair(
         f"row {row}: {name} is {text!r}, with thousands separators",
         "write it without them",
-        f"removed thousands separators from {len(odd)} values of {name}, first {text!r}",
+        f"removed thousands separators from {len(rows)} values of {name}, first {text!r}",
         f"row {row}: {name} has thousands separators",
     )
     return values.str.replace_all(",", "").cast(pl.Float64)
@@ -178,7 +178,7 @@ def _by_position(table: Table, ledger: Ledger) -> dict[str, str]:
         if fits.sum() > 0.99 * len(fits):
             ledger.note(f"no header: the columns are taken as {', '.join(names)}")
             return found
-    first = dict(zip(table.columns, table.frame.row(0)[1:], strict=True))
+    first = dict(zip(table.columns, table.frame.row(0), strict=True))
     hint = "the file has no header; map columns by position, like columns=timestamp=0,close=4"
     raise MissingColumnsError(
         table.where, ["timestamp", "close"], f"{hint}; its first row is {first}", hint

@@ -27,7 +27,7 @@ from pipelines.data.sources.tables import (
     read_table,
     symbol_of,
 )
-from pipelines.data.sources.times import parse_times, to_utc
+from pipelines.data.sources.times import TimeColumn, parse_times, to_utc
 from registry.errors import BarsError, ParameterError, UnknownSymbolError
 
 
@@ -93,31 +93,33 @@ def paths_of(path: Path | None) -> list[Path]:
 def _read_file(
     path: Path, symbol: str, query: BarQuery
 ) -> tuple[pl.DataFrame, str, tuple[str, ...]]:
-    table = read_table(path)
+    table = read_table(path, query.policy)
     ledger = Ledger(table.where, query.policy)
     for note in table.notes:
         ledger.note(note)
     columns = find_columns(table, query.columns, ledger)
-    stamps, is_naive = _stamps(table, columns)
+    times = _times(table, columns, query.date_order)
+    for note in times.notes:
+        ledger.note(note)
     frame = table.frame.select(
-        "row",
+        table.rows.alias("row"),
         (
             pl.col(columns["symbol"]).cast(pl.String) if "symbol" in columns else pl.lit(symbol)
         ).alias("symbol"),
-        stamps.alias("timestamp"),
+        times.values.alias("timestamp"),
     ).with_columns(
         read_number(table, columns[name], name, ledger).alias(name)
         for name in NUMBERS
         if name in columns
     )
-    if is_naive:
+    if times.is_naive:
         frame = _localised(frame, query.timezone, ledger)
     prices, basis = _prices(frame, query.columns, ledger)
     frame, lines = check_bars(prices, policy=query.policy, where=table.where, is_history=False)
     return frame, basis, (*ledger.lines, *lines)
 
 
-def _stamps(table: Table, columns: Mapping[str, str]) -> tuple[pl.Series, bool]:
+def _times(table: Table, columns: Mapping[str, str], date_order: str) -> TimeColumn:
     if "timestamp" not in columns and {"date", "time"} <= set(columns):
         both = pl.concat_str(
             pl.col(columns["date"]).cast(pl.String),
@@ -128,8 +130,7 @@ def _stamps(table: Table, columns: Mapping[str, str]) -> tuple[pl.Series, bool]:
     else:
         name = next(columns[c] for c in ("timestamp", "date", "time") if c in columns)
         column = table.frame[name]
-    times = parse_times(column, table.frame["row"], table.where)
-    return times.values, times.is_naive
+    return parse_times(column, table.rows, table.where, date_order)
 
 
 def _localised(frame: pl.DataFrame, timezone: str, ledger: Ledger) -> pl.DataFrame:

@@ -1,51 +1,70 @@
 """Tables: one CSV or Parquet file as a frame, before anybody knows what its columns mean.
 
-A CSV becomes text columns and `row`, the line of each row in the file. Separator (comma,
-semicolon, tab, bar) and header are found in the file: lines before the table, shorter than it, are
-left out; a first line of the table without any number is its header. A file without one has the
-columns `0`, `1`, ...
+A CSV becomes columns of text. Separator (comma, semicolon, tab, bar) and header are found in the
+file. Lines before the table, and a sentence after it, are left out and noted. A file without header
+has the columns `0`, `1`, ... Every row has as many cells as the table has columns: empty cells at
+the end of a row are nothing, any other row is an error, or under policy `repair` left out.
 """
 
-import csv
-import gzip
-import io
-import re
-import zlib
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import polars as pl
 
+from pipelines.data.sources.delimited import (
+    HEAD_RECORDS,
+    Record,
+    kind_of,
+    records_of,
+    separator_of,
+    text_of,
+)
+from pipelines.data.sources.headers import Header, header_of
 from registry.errors import BarsError, ParameterError
 
-TEXT_SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv")
+PLAIN_SUFFIXES = (".csv", ".txt", ".tsv")
+TEXT_SUFFIXES = (
+    *(plain + packed for plain in PLAIN_SUFFIXES for packed in (".gz", ".zip")),
+    *(".zip", *PLAIN_SUFFIXES),
+)
 PARQUET_SUFFIXES = (".parquet", ".pq")
-
-HEAD_LINES = 20
-"""Lines from which separator and width are read."""
-
-NUMBER = re.compile(r"-?\d+([.,]\d+)*([eE][+-]?\d+)?")
+CHUNK_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """The rows of one file.
 
-    `frame` has `row` and the file's columns, text or typed; `separator` is empty for Parquet;
-    `notes` say what was left out.
+    `frame` has the file's columns, text or typed; `rows` the number of each row, which is its first
+    line in a CSV; `separator` is empty for Parquet; `notes` say what was left out; `levels` are the
+    lines of a header of several lines, per column; `repeated` are names that were given twice.
     """
 
     frame: pl.DataFrame
+    rows: pl.Series
     has_header: bool
     where: str
     separator: str = ""
     notes: tuple[str, ...] = ()
+    levels: tuple[tuple[str, ...], ...] = ()
+    repeated: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
         """The file's own columns, in order."""
-        return self.frame.columns[1:]
+        return self.frame.columns
+
+    def refuse_repeated(self) -> None:
+        """Refuse a name that two columns have.
+
+        Raises:
+            BarsError: there is one.
+        """
+        if self.repeated:
+            problem = f"two columns are called {', '.join(self.repeated)}"
+            raise BarsError(problem, self.where, "give each a name of its own")
 
 
 def symbol_of(path: Path) -> str:
@@ -54,23 +73,23 @@ def symbol_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)]
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, policy: str = "strict") -> Table:
     """Read one file.
 
     Raises:
         ParameterError: the name says that it is neither CSV nor Parquet.
-        BarsError: it is empty, not UTF-8 text, not Parquet, not gzip, or a row is longer than the
-            others.
+        BarsError: it is empty, not text, not Parquet, packed and damaged, or a row is longer or
+            shorter than the table and the policy does not allow to leave it out.
     """
     name = path.name.lower()
     if name.endswith(PARQUET_SUFFIXES):
         return _read_parquet(path)
     if name.endswith(TEXT_SUFFIXES):
-        return _read_text(path)
+        return _read_text(path, policy)
     raise ParameterError("path", path.name, f"a file ending in {', '.join(_SUFFIXES)}")
 
 
-_SUFFIXES = (".csv.gz", ".csv", ".txt", ".tsv", *PARQUET_SUFFIXES)
+_SUFFIXES = (*TEXT_SUFFIXES, *PARQUET_SUFFIXES)
 
 
 def _read_parquet(path: Path) -> Table:
@@ -81,71 +100,87 @@ def _read_parquet(path: Path) -> Table:
         raise BarsError(problem, path.name, told="it is not Parquet") from exc
     if frame.is_empty():
         raise BarsError("the file has no rows", path.name)
-    frame = frame.rename({"row": "row_"}) if "row" in frame.columns else frame
-    return Table(frame.with_row_index("row", offset=1), has_header=True, where=path.name)
+    return Table(frame, _numbered(range(1, len(frame) + 1)), has_header=True, where=path.name)
 
 
-def _read_text(path: Path) -> Table:
-    content = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as exc:
-            raise BarsError(f"it is not gzip, or cut short ({exc})", path.name) from exc
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as exc:
-        raise BarsError(f"it is not UTF-8 text (byte {exc.start})", path.name) from exc
-    head = [line for line in lines[:HEAD_LINES] if line.strip()]
+def _read_text(path: Path, policy: str) -> Table:
+    text, where = text_of(path), path.name
+    separator = separator_of(text)
+    records = records_of(text, separator, where)
+    head = list(islice(records, HEAD_RECORDS))
     if not head:
-        raise BarsError("the file is empty", path.name)
-    separator = max(",;\t|", key=head[-1].count)
-    widths = [len(_cells(line, separator)) for line in head]
-    start = widths.index(Counter(widths).most_common(1)[0][0])
-    if start:
-        first = lines.index(head[start])
-        lines[:first] = [""] * first
-    cells = _cells(head[start], separator)
-    has_header = not any(NUMBER.fullmatch(cell) for cell in cells)
-    frame = _parse(lines, separator, len(cells), path.name)
-    if has_header:
-        names = [cell or f"unnamed_{i}" for i, cell in enumerate(cells)]
-        repeated = sorted(n for n, count in Counter(names).items() if count > 1)
-        if repeated:
-            raise BarsError(f"two columns are called {', '.join(repeated)}", path.name)
-        header_row = frame["row"][0]
-        frame = frame.filter(pl.col("row") > header_row)
-        frame = frame.rename(dict(zip(frame.columns[1:], names, strict=True)))
-    if frame.is_empty():
-        raise BarsError("the file has a header and no rows", path.name)
-    notes = (f"left out {start} line(s) before the table",) if start else ()
-    return Table(frame, has_header, path.name, separator, notes)
+        raise BarsError("the file is empty", where)
+    header = header_of(head, where)
+    rest = chain(head[header.n_before + header.depth :], records)
+    frame, rows, odd = _columns(rest, header)
+    if frame.is_empty() and not odd:
+        raise BarsError("the file has a header and no rows", where)
+    notes = [f"left out {header.n_before} line(s) before the table"] if header.n_before else []
+    odd, n_after = _without_sentence(odd, frame, rows)
+    if n_after:
+        notes.append(f"left out {n_after} line(s) after the table")
+    notes += _odd_rows(odd, header, where, policy if len(frame) else "strict")
+    return Table(
+        frame,
+        rows,
+        bool(header.depth),
+        where,
+        separator,
+        tuple(notes),
+        header.levels,
+        header.repeated,
+    )
 
 
-def _parse(lines: list[str], separator: str, width: int, where: str) -> pl.DataFrame:
-    kept = [(i, line) for i, line in enumerate(lines, start=1) if line.strip(" ," + separator)]
-    columns = [str(i) for i in range(width)]
-    try:
-        frame = pl.read_csv(
-            io.StringIO("\n".join(line for _, line in kept)),
-            has_header=False,
-            new_columns=columns,
-            schema={c: pl.String() for c in columns},
-            separator=separator,
-        )
-    except pl.exceptions.PolarsError as exc:
-        for number, line in kept:
-            found = len(_cells(line, separator))
-            if found > width:
-                problem = f"row {number} has {found} columns, the first has {width}"
-                raise BarsError(problem, where, "quote text that holds the separator") from exc
-        problem = f"it is not CSV ({str(exc).splitlines()[0]})"
-        raise BarsError(problem, where, told="it is not CSV") from exc
-    if len(frame) != len(kept):
-        raise BarsError("a quoted text runs over several lines", where, "put it on one line")
-    texts = frame.with_columns(pl.all().str.strip_chars().replace("", None))
-    return texts.insert_column(0, pl.Series("row", [i for i, _ in kept], dtype=pl.Int64))
+def _columns(
+    records: Iterator[Record], header: Header
+) -> tuple[pl.DataFrame, pl.Series, list[Record]]:
+    """Return the rows as columns of text, their lines, and records of another length."""
+    width, schema = header.width, dict.fromkeys(header.names, pl.String())
+    odd: list[Record] = []
+    parts, lines = [pl.DataFrame(schema=schema)], list[int]()
+    while chunk := list(islice(records, CHUNK_ROWS)):
+        rows = []
+        for record in chunk:
+            cells = record.cells
+            if len(cells) == width or (len(cells) > width >= record.width()):
+                rows.append(cells[:width])
+                lines.append(record.line)
+            else:
+                odd.append(record)
+        columns = dict(zip(header.names, zip(*rows, strict=True), strict=True)) if rows else {}
+        part = pl.DataFrame(columns, schema=schema)
+        parts.append(part.with_columns(pl.all().str.strip_chars().replace("", None)))
+    return pl.concat(parts), _numbered(lines), odd
 
 
-def _cells(line: str, separator: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+def _without_sentence(
+    odd: list[Record], frame: pl.DataFrame, rows: pl.Series
+) -> tuple[list[Record], int]:
+    """Leave out texts behind a last row that begins with a number or a time: nobody's row."""
+    first = frame.to_series(0).drop_nulls()
+    if first.is_empty() or kind_of(first[-1]) == "text":
+        return odd, 0
+    last = rows[-1]
+    after = [r for r in odd if r.line > last and r.width() == 1 and kind_of(r.cells[0]) == "text"]
+    return [record for record in odd if record not in after], len(after)
+
+
+def _odd_rows(odd: Sequence[Record], header: Header, where: str, policy: str) -> list[str]:
+    """Return the note of rows of another length.
+
+    Raises:
+        BarsError: there are some, and the policy is `strict`.
+    """
+    if not odd:
+        return []
+    found = len(odd[0].cells) if len(odd[0].cells) < header.width else odd[0].width()
+    problem = f"row {odd[0].line} has {found} columns, the table has {header.width}"
+    if policy != "repair":
+        hint = "quote text that holds the separator, complete the row or remove it"
+        raise BarsError(problem, where, hint)
+    return [f"removed {len(odd)} rows of another length, first {problem}"]
+
+
+def _numbered(rows: Sequence[int]) -> pl.Series:
+    return pl.Series("row", rows, dtype=pl.Int64)

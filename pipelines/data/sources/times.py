@@ -1,9 +1,11 @@
 """Times as files write them, read into UTC.
 
 One column has one format: it is found once, over all rows, and a row that does not fit is an error
-that names it. The data must show whether dates are day first or month first, or it is an error.
-Rules:
+that names it. The data must show whether dates are day first or month first, or `date_order` says
+it. Rules:
 
+- counts since 1970 have the unit that their number of digits shows; a unit that changes inside the
+  file is noted;
 - dates without a time of day, and columns that are midnight in every row, as written, are daily
   labels: 00:00 UTC of that date, whatever the time zone;
 - other times with an offset (ISO 8601) are instants; offsets more than an hour apart (daylight
@@ -13,6 +15,7 @@ Rules:
   that the clocks skip does not exist: an error, or under policy `repair` a removed row.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -24,8 +27,11 @@ from registry.errors import BarsError, ParameterError
 DATES = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
     *("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y"),
-    *("%d-%b-%Y", "%d %b %Y", "%b %d, %Y"),
+    *("%d/%m/%y", "%m/%d/%y"),
+    *("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
 )
+DATE_ORDERS = {"": "", "day-first": "%d", "month-first": "%m"}
+"""Values of `date_order`, and what a date then begins with."""
 ISO_DATES = ("%Y-%m-%d", "%Y%m%d")
 CLOCKS = ("%H:%M", "%H:%M:%S%.f", "%H%M%S")
 CLOCKS_AM_PM = ("%I:%M %p", "%I:%M:%S %p")
@@ -33,29 +39,40 @@ COMPACT = ("%Y%m%d%H%M%S", "%Y%m%d%H%M")
 ZONE = "%#z"
 OFFSET = r"\s*(UTC|GMT|Z|[+-]\d{2}(:?\d{2})?)$"
 
-EPOCH_DIGITS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
+COUNT = r"^(\d{9,20})(?:\.(\d+))?$"
+EPOCH_DIGITS = {9: "s", 10: "s", 12: "ms", 13: "ms", 15: "us", 16: "us", 18: "ns", 19: "ns"}
+"""Digits -> unit of a count since 1970; the shorter one of each is before September 2001."""
 PLAUSIBLE_YEARS = (1900, 2200)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeColumn:
-    """Times read from a file: `values` is UTC or naive microseconds, one per row, no nulls."""
+    """Times read from a file: `values` is UTC or naive microseconds, one per row, no nulls.
+
+    `notes` say what a report should repeat.
+    """
 
     values: pl.Series
     is_naive: bool
+    notes: tuple[str, ...] = ()
 
 
-def parse_times(column: pl.Series, rows: Sequence[int] | pl.Series, where: str) -> TimeColumn:
+def parse_times(
+    column: pl.Series, rows: Sequence[int] | pl.Series, where: str, date_order: str = ""
+) -> TimeColumn:
     """Read a column of text, integers, dates or datetimes.
 
     Args:
         column: one value per row.
         rows: the rows' numbers in the file, for messages.
+        date_order: `day-first` or `month-first` where dates leave it open.
 
     Raises:
+        ParameterError: another date order.
         BarsError: a missing time, no format known, mixed formats or zones, or dates that may be
             day first or month first.
     """
+    check_date_order(date_order)
     if column.null_count():
         row = rows[int(column.is_null().arg_max() or 0)]
         raise BarsError(f"row {row} has no time", where, "remove the row or fill its time in")
@@ -67,13 +84,18 @@ def parse_times(column: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
         return TimeColumn(values.dt.convert_time_zone("UTC"), is_naive=False)
     if column.dtype == pl.Date:
         return TimeColumn(column.cast(pl.Datetime("us")), is_naive=True)
-    if column.dtype.is_float():
-        column = column.cast(pl.Int64)
-    texts = column.cast(pl.String).str.strip_chars().str.replace(r"^(\d{9,})\.0+$", "$1")
-    epoch = _epoch(texts)
-    if epoch is not None:
-        return TimeColumn(epoch.dt.replace_time_zone("UTC"), is_naive=False)
-    return _parse_texts(texts, rows, where)
+    texts = _texts(column)
+    return _epoch(texts, rows) or _parse_texts(texts, rows, where, date_order)
+
+
+def check_date_order(name: str) -> None:
+    """Refuse a date order that does not exist.
+
+    Raises:
+        ParameterError: no such order.
+    """
+    if name not in DATE_ORDERS:
+        raise ParameterError("date_order", name, "day-first or month-first")
 
 
 def check_timezone(name: str) -> None:
@@ -116,33 +138,78 @@ def to_utc(frame: pl.DataFrame, timezone: str) -> tuple[pl.DataFrame, pl.DataFra
     return utc, frame.filter(~exists), n_repeated
 
 
-def _epoch(texts: pl.Series) -> pl.Series | None:
-    """Return times counted from 1970, by their number of digits; None if these are none."""
-    if not texts.str.contains(r"^\d{9,20}$").all():
+def _texts(column: pl.Series) -> pl.Series:
+    """Return times as texts of one spelling: points in seconds, `+01:00` for `GMT+0100`."""
+    if column.dtype.is_float():
+        if (column == column.floor()).all():
+            return column.cast(pl.Int64).cast(pl.String)
+        ticks = (column * 1_000_000).round().cast(pl.Int64, strict=False)  # seconds with decimals
+        seconds, rest = (ticks // 1_000_000).cast(pl.String), (ticks % 1_000_000).cast(pl.String)
+        return seconds + "." + rest.str.zfill(6)
+    texts = column.cast(pl.String).str.strip_chars()
+    texts = texts.str.replace(r"\s+(?:GMT|UTC)([+-]\d)", "$1")
+    texts = texts.str.replace(r"(:\d\d),(\d{1,9})\b", "$1.$2")
+    texts = texts.str.replace(r"^(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)$", "${1}T00:00:00$2")
+    return texts.str.replace(r"^(\d{9,})\.0*$", "$1")
+
+
+def _epoch(texts: pl.Series, rows: Sequence[int] | pl.Series) -> TimeColumn | None:
+    """Return times counted from 1970, each by its number of digits; None if these are none."""
+    parts = texts.str.extract_groups(COUNT).struct.unnest()
+    counts, decimals = (parts[name] for name in parts.columns)
+    if counts.null_count() or _fits(texts, COMPACT):
         return None
-    digits = set(texts.str.len_chars().to_list())
-    n, shortest = max(digits), min(digits)
-    unit = EPOCH_DIGITS.get(n) or EPOCH_DIGITS.get(n + 1)  # nine digits: before September 2001
-    if unit is None or n - shortest > 1 or _fits(texts, COMPACT):
+    units = counts.str.len_chars().replace_strict(EPOCH_DIGITS, default=None)
+    units = units.alias("unit").cast(pl.String)
+    if units.null_count() or decimals.filter((units != "s").fill_null(value=False)).count():
         return None
-    counts = texts.cast(pl.Int64)
-    if unit == "s":
-        return (counts * 1_000_000).cast(pl.Datetime("us"))
-    return counts.cast(pl.Datetime(unit)).cast(pl.Datetime("us"))  # type: ignore[arg-type]
+    whole = counts.cast(pl.Int64, strict=False)
+    fraction = ("0." + decimals.fill_null("0")).cast(pl.Float64)
+    frame = pl.DataFrame([units, whole.alias("n"), fraction.alias("fraction")])
+    values = frame.select(
+        pl.when(pl.col("unit") == "ns")
+        .then(pl.col("n") // 1000)
+        .otherwise(
+            pl.col("n") * pl.col("unit").replace_strict(_FACTORS, default=1)
+            + (pl.col("fraction") * 1_000_000).round().cast(pl.Int64)
+        )
+        .cast(pl.Datetime("us", "UTC"))
+        .alias("timestamp")
+    ).to_series()
+    if values.null_count():
+        return None
+    return TimeColumn(values, is_naive=False, notes=_changes(units, rows))
+
+
+_FACTORS = {"s": 1_000_000, "ms": 1000, "us": 1}
+_NOUNS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+
+
+def _changes(units: pl.Series, rows: Sequence[int] | pl.Series) -> tuple[str, ...]:
+    """Return one note where the unit of counts changes inside the file."""
+    at = (units != units.shift()).fill_null(value=False)
+    if not at.any():
+        return ()
+    first = int(at.arg_max() or 0)
+    before, after = _NOUNS[units[first - 1]], _NOUNS[units[first]]
+    again = f", and changes {int(at.sum()) - 1} more times" if at.sum() > 1 else ""
+    return (f"times are {before} since 1970, from row {rows[first]} on {after}{again}",)
 
 
 def _fits(texts: pl.Series, formats: Sequence[str]) -> bool:
     return any(_read(texts, f).null_count() == 0 for f in formats)
 
 
-def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) -> TimeColumn:
+def _parse_texts(
+    texts: pl.Series, rows: Sequence[int] | pl.Series, where: str, date_order: str
+) -> TimeColumn:
     heads = texts.head(1).to_frame("text").select(_parsed(f).alias(f) for f in _formats())
     formats = [f for f in heads.columns if heads[f].null_count() == 0]
     if not formats:
         raise BarsError(
             f"row {rows[0]}: time {texts[0]!r} has no format known here",
             where,
-            "write it like 2024-01-31, 2024-01-31 16:00 or 2024-01-31T16:00:00Z",
+            _hint_of(texts[0]),
             f"row {rows[0]}: its time has no format known here",
         )
     read = {f: _read(texts, f) for f in formats}
@@ -157,13 +224,16 @@ def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
             "use one format in the whole column",
             f"row {rows[odd]}: its time is not written like that of row {rows[0]} ({likely})",
         )
-    first, *others = whole
+    first, *others = sorted(whole, key=lambda f: not f.startswith(DATE_ORDERS[date_order]))
+    if date_order and first.startswith(("%d", "%m")):
+        _refuse_other_order(first, date_order, where)
+        others = []
     for other in others:
         if not whole[first].equals(whole[other]):
             raise BarsError(
                 f"row {rows[0]}: time {texts[0]!r} may be {first} or {other}, and no row decides",
                 where,
-                "write dates like 2024-01-31",
+                "say date_order=day-first or date_order=month-first",
                 f"row {rows[0]}: its time may be {first} or {other}, and no row decides",
             )
     if first.endswith(ZONE):
@@ -174,15 +244,28 @@ def _parse_texts(texts: pl.Series, rows: Sequence[int] | pl.Series, where: str) 
     return TimeColumn(whole[first], is_naive=not first.endswith(ZONE))
 
 
+def _refuse_other_order(form: str, date_order: str, where: str) -> None:
+    if not form.startswith(DATE_ORDERS[date_order]):
+        other = next(name for name, sign in DATE_ORDERS.items() if sign and form.startswith(sign))
+        problem = f"date_order is {date_order}, but its dates are {other} ({form})"
+        raise BarsError(problem, where, f"say date_order={other}")
+
+
+def _hint_of(text: str) -> str:
+    if re.fullmatch(r"\d(\.\d+)?[eE]\+?\d+", text):
+        return "a spreadsheet rounded it; export the column as text"
+    return "write it like 2024-01-31, 2024-01-31 16:00 or 2024-01-31T16:00:00Z"
+
+
 def _is_midnight(naive: pl.Series) -> bool:
     return bool((naive.dt.truncate("1d") == naive).all())
 
 
 def _formats() -> list[str]:
     clocked = [f"{d} {c}" for d in DATES for c in CLOCKS]
-    american = [f"{d} {c}" for d in DATES if "%m" in d for c in CLOCKS_AM_PM]
+    american = [f"{d} {c}" for d in DATES for c in CLOCKS_AM_PM]
     iso = [f"{d}T{c}" for d in ISO_DATES for c in CLOCKS]
-    zoned = [f"{f}{gap}{ZONE}" for f in (*iso, *clocked[:3]) for gap in ("", " ")]
+    zoned = [f"{f}{gap}{ZONE}" for f in (*iso, *clocked) for gap in ("", " ")]
     return [*DATES, *COMPACT, *clocked, *american, *iso, *zoned]
 
 

@@ -85,18 +85,20 @@ def read_rows(query: BarQuery, time: str) -> RowData:
     """
     refuse_bar_parameters(query)
     paths = paths_of(query.path)
-    tables = [read_table(path) for path in paths]
+    tables = [read_table(path, query.policy) for path in paths]
     first = tables[0]
+    first.refuse_repeated()
     for table in tables[1:]:
         if table.columns != first.columns:
             problem = f"its columns differ from those of {first.where}"
             raise TableError(problem, table.where, "read files of one layout")
-    if not first.has_header:
-        raise TableError("the file has no header", first.where, "name the columns in a first line")
-    frame = pl.concat([table.frame.drop("row") for table in tables])
+    if not all(table.has_header for table in tables):
+        without = next(table.where for table in tables if not table.has_header)
+        raise TableError("the file has no header", without, "name the columns in a first line")
+    frame = pl.concat([table.frame for table in tables])
     notes = tuple(note for table in tables for note in table.notes)
     where = first.where if len(tables) == 1 else str(query.path)
-    data, lines = timed(frame, time, query.timezone, where)
+    data, lines = timed(frame, time, query.timezone, where, query.date_order)
     note = "; ".join(filter(None, (notes_of(paths), data.note)))
     data = replace(data, note=note, repairs=(*notes, *lines)).between(query.start, query.end)
     if len(data.frame) < FEWEST_ROWS:
@@ -122,7 +124,11 @@ def refuse_bar_parameters(query: BarQuery) -> None:
 
 
 def timed(
-    frame: pl.DataFrame, time: str, timezone: str = "UTC", where: str = "rows"
+    frame: pl.DataFrame,
+    time: str,
+    timezone: str = "UTC",
+    where: str = "rows",
+    date_order: str = "",
 ) -> tuple[RowData, tuple[str, ...]]:
     """Return rows with their times, sorted, and one line per change.
 
@@ -138,7 +144,7 @@ def timed(
                 f"column {TIME!r} is there, but no option says that it is the time", where, hint
             )
         return RowData(_in_order(frame), where, UNTIMED), ()
-    stamps = read_time(frame, time, timezone, where)
+    stamps, notes = read_time(frame, time, timezone, where, date_order)
     rest = frame.drop(time)
     if TIME in rest.columns:
         raise TableError(
@@ -147,26 +153,28 @@ def timed(
     stamped = rest.select(stamps.alias(TIME), pl.all())
     ordered = stamped.sort(TIME, maintain_order=True)
     lines = () if stamps.is_sorted() else (f"{where}: sorted by {time}",)
-    return RowData(ordered, where), lines
+    return RowData(ordered, where), (*(f"{where}: {note}" for note in notes), *lines)
 
 
-def read_time(frame: pl.DataFrame, name: str, timezone: str, where: str) -> pl.Series:
-    """Return a column of times in UTC, one per row.
+def read_time(
+    frame: pl.DataFrame, name: str, timezone: str, where: str, date_order: str = ""
+) -> tuple[pl.Series, tuple[str, ...]]:
+    """Return a column of times in UTC, one per row, and what is to be said of how it was read.
 
     Raises:
         ParameterError, TableError, BarsError: as `timed` says.
     """
     if name not in frame.columns:
         raise ParameterError("time", name, f"one of the columns {', '.join(frame.columns)}")
-    found = parse_times(frame[name], pl.Series(range(1, len(frame) + 1)), where)
+    found = parse_times(frame[name], pl.Series(range(1, len(frame) + 1)), where, date_order)
     if not found.is_naive:
-        return found.values.cast(TIMESTAMP)
+        return found.values.cast(TIMESTAMP), found.notes
     naive = pl.DataFrame({"symbol": [""] * len(frame), TIME: found.values})
     utc, skipped, _ = to_utc(naive, timezone)
     if len(skipped):
         problem = f"{len(skipped)} times do not exist in {timezone} (clocks skip them)"
         raise TableError(problem, where, "give the file's own timezone=")
-    return utc[TIME].cast(TIMESTAMP)
+    return utc[TIME].cast(TIMESTAMP), found.notes
 
 
 def microseconds(frame: pl.DataFrame) -> NDArray[np.int64]:

@@ -231,7 +231,7 @@ def _ends(recipe: Recipe, frame: pl.DataFrame) -> NDArray[np.int64] | None:
     name = str(recipe.options.get("label_end", ""))
     if not name:
         return None
-    ends = read_time(frame, name, "UTC", "label_end")
+    ends, _ = read_time(frame, name, "UTC", "label_end")
     if ends.null_count():
         raise TableError(f"column {name!r} has rows without a time", "label_end", "fill them in")
     return np.asarray(ends.to_physical().to_numpy(), dtype=np.int64)

@@ -245,6 +245,7 @@ PLAIN = {
 }
 PLAIN_PARAMETERS = {
     *("source", "columns", "symbols", "start", "end", "interval", "timezone", "policy"),
+    "date_order",
     *("template", "architecture", "feature_set", "first_test", "parameters", "options"),
     *("model_name", "trigger", "paths", "flavors", "compress"),
     *("actor", "model_id", "train_run", "validate_run", "run_id"),  # ids

@@ -281,8 +281,11 @@ FAULTS = {
         PLAIN + "2024-01-01,12,14,11,13,300\n",
         r"row 5 .* is earlier than the row before it",
     ),
-    "ragged": (PLAIN + "2024-01-05,12,14,11,13,300,9,9\n", r"row 5 has 8 columns, the first has 6"),
-    "short": (PLAIN + "2024-01-05,12\n", r"row 5 .*: close is missing"),
+    "ragged": (
+        PLAIN + "2024-01-05,12,14,11,13,300,9,9\n",
+        r"row 5 has 8 columns, the table has 6; quote",
+    ),
+    "short": (PLAIN + "2024-01-05,12\n", r"row 5 has 2 columns, the table has 6; quote"),
     "empty": ("", r"ABC\.csv: the file is empty"),
     "header only": ("Date,Close\n", r"a header and no rows"),
     "one row": ("Date,Close\n2024-01-02,5\n", r"needs 2 bars but there are 1"),
@@ -306,7 +309,8 @@ def test_a_fault_is_one_line_that_names_it(tmp_path, fault):
         ("negative", 2, "removed 1 row, first row 2"),
         ("high < low", 2, "removed 1 row, first row 2"),
         ("order", 4, "sorted by time"),
-        ("short", 3, "close is missing"),
+        ("short", 3, "removed 1 rows of another length, first row 5 has 2"),
+        ("ragged", 3, "removed 1 rows of another length, first row 5 has 8"),
     ],
 )
 def test_policy_repair_repairs_and_reports(tmp_path, fault, n_bars, line):
