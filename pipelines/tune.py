@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from pipelines import progress
 from pipelines.main import make_version
 from pipelines.parameters import (
@@ -48,33 +50,45 @@ def tune(asked: Asked, budget: BudgetParameters, settings: PlatformSettings) -> 
     """
     import mlflow
 
-    from pipelines.tuning.studies import KeptStudy
     from pipelines.tuning.worker import Installation, work
 
     budget.check()
     name = budget.study or asked.name()
     if not NAME.fullmatch(name):
         raise ParameterError("study", name, "1 to 200 letters, digits, '_' and '-'")
-    if not (folder := settings.tuning_dir / name).exists():
-        Question.of(asked)  # refused before a folder is made for it
-    study = KeptStudy(folder, name)
-    if kept := study.facts():
-        asked = asked.joining(name, Asked.from_json(kept))
-    groups = (asked.source, asked.recipe, asked.search, replace(budget, study=name))
-    with stage_run("tune", asked.recipe.model_id, *groups) as run_id:
-        mlflow.set_tag("study", name)
-        experiment_id = str(mlflow.get_run(run_id).info.experiment_id)
-        with opened_engine(settings) as engine, progress.part("", 0.0, DECIDED):
-            outcome = work(
-                asked, budget, study, Installation(settings, engine, run_id, experiment_id)
-            )
-        say_what_run_is(f"tune {name}", _account(name, outcome))
-        print(_account(name, outcome), flush=True)
-        log_metrics(_numbers(outcome or {}))
-        if budget.deploy:
-            with progress.part("", DECIDED, 1.0):
-                _deploy(study, asked, budget, outcome, settings, run_id)
+    with opened_engine(settings) as engine:
+        study, asked = _joined(asked, name, settings, engine)
+        groups = (asked.source, asked.recipe, asked.search, replace(budget, study=name))
+        with stage_run("tune", asked.recipe.model_id, *groups) as run_id:
+            mlflow.set_tag("study", name)
+            experiment_id = str(mlflow.get_run(run_id).info.experiment_id)
+            here = Installation(settings, engine, run_id, experiment_id)
+            with progress.part("", 0.0, DECIDED):
+                outcome = work(asked, budget, study, here)
+            say_what_run_is(f"tune {name}", _account(name, outcome))
+            print(_account(name, outcome), flush=True)
+            log_metrics(_numbers(outcome or {}))
+            if budget.deploy:
+                with progress.part("", DECIDED, 1.0):
+                    _deploy(study, asked, budget, outcome, settings, run_id)
     return outcome or {}
+
+
+def _joined(
+    asked: Asked, name: str, settings: PlatformSettings, engine: sa.Engine
+) -> tuple["KeptStudy", Asked]:
+    """Return the study of this name and what it was made with, or a new one and what is asked.
+
+    Raises:
+        StudyConflictError: something else is asked than it was made with.
+        MLEngineError: nothing that can be searched is asked; before anything is made for it.
+    """
+    from pipelines.tuning.studies import KeptStudy
+
+    if (found := KeptStudy.find(settings, engine, name)) is not None:
+        return found, asked.joining(name, Asked.from_json(found.facts() or {}))
+    Question.of(asked)
+    return KeptStudy.of(settings, engine, name), asked
 
 
 def _account(name: str, outcome: Mapping[str, Any] | None) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from registry.errors import DatabaseNotMigratedError, DatabaseUnavailableError
 from registry.settings import PlatformSettings, read_settings
 
-REVISION = "0004"
+REVISION = "0005"
 """The schema this code needs; a test compares it with the newest file in migrations/versions."""
 
 VERSION_TABLE = "engine_alembic_version"

@@ -331,3 +331,13 @@ retraining_cycles = sa.Table(
         postgresql_where=sa.text("closed_at IS NULL"),
     ),
 )
+
+# Searches of workers on several machines, on PostgreSQL only: every change of a study in its order
+# (pipelines/tuning/storage). Kept as text: JSON numbers of a journal may be infinite.
+study_journal = sa.Table(
+    "study_journal",
+    metadata,
+    sa.Column("study", sa.String(200), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("line", sa.Text, nullable=False),
+)

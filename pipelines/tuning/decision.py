@@ -114,7 +114,7 @@ def _score(trial: FrozenTrial) -> float:
 
 
 def keep_decision(todo: Search, decision: Decision, settled: Mapping[str, Any]) -> None:
-    """Keep the outcome in the study's folder; a winner is also handed to later studies.
+    """Keep the outcome with the study; a winner is also handed to later studies.
 
     Args:
         settled: further facts of the outcome, such as the budget that was spent.

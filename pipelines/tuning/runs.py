@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PARENT, RUN_NAME, PLACE = "mlflow.parentRunId", "mlflow.runName", "trial"
 MEASURED = ("score", "loss", "gain", "z", "seconds", "fit_seconds", "judge_seconds")
 PER_PAGE = 1000
+HURRY_SECONDS = 2.0
 STATES = {
     TrialState.COMPLETE: "FINISHED",
     TrialState.PRUNED: "FINISHED",
@@ -54,8 +55,20 @@ class RunWriter:
         self._parent = parent
         self._waiting: SimpleQueue[FrozenTrial | None] = SimpleQueue()
         self._error: Exception | None = None
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._work, name="runs of trials", daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> "RunWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+            return
+        self._is_stopping = True
+        self._waiting.put(None)
+        self._thread.join(HURRY_SECONDS)  # the run that is being written; the rest comes later
 
     def write(self, trial: FrozenTrial) -> None:
         """Write an ended trial some time later; costs microseconds.
@@ -83,7 +96,7 @@ class RunWriter:
 
     def _work(self) -> None:
         client = self._parent.client()
-        while (trial := self._waiting.get()) is not None:
+        while (trial := self._waiting.get()) is not None and not self._is_stopping:
             try:
                 write_run(client, self._parent, trial)
             except Exception as exc:  # raised again in the thread that searches

@@ -12,15 +12,16 @@ from pipelines.recipes.recipe import Recipe
 from pipelines.recipes.trial_family import keep_trial, trial_of
 from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds
 from pipelines.tuning.metrics import Metric
+from pipelines.tuning.patience import patiently
 from pipelines.tuning.runs import RunWriter
 from pipelines.tuning.shared_rows import PreparedRows, SharedRows
 from pipelines.tuning.space import Point
-from pipelines.tuning.studies import KeptStudy, Plan, TakenTrial, place_of, should_prune
+from pipelines.tuning.studies import KeptStudy, Plan, TakenTrial, place_of
 from pipelines.tuning.untouched import HeldBack
 from pipelines.tuning.verdict import skill_of
 from registry.contract import Json
 from registry.database import AWAY
-from registry.errors import MLEngineError, UnavailableError
+from registry.errors import MLEngineError, TrialLostError, UnavailableError
 from registry.trial_data import TrialData
 
 MOST_LETTERS = 300
@@ -75,7 +76,11 @@ def search(todo: Search, n_trials: int, seconds: float, writer: RunWriter) -> in
         if taken is None:
             break
         progress.report(taken.place, n_trials, f"trial {taken.place + 1} of {n_trials}")
-        ended = run_trial(todo, taken, deadline)
+        try:
+            ended = run_trial(todo, taken, deadline)
+        except TrialLostError as exc:
+            print(exc, flush=True)
+            continue
         if ended is None:
             break
         n_done += 1
@@ -96,6 +101,8 @@ def run_trial(todo: Search, taken: TakenTrial, deadline: float) -> FrozenTrial |
     except OutOfTime:
         todo.study.give_up(taken)
         return None
+    except TrialLostError:
+        raise
     except (KeyboardInterrupt, SystemExit, UnavailableError, *AWAY):
         todo.study.give_up(taken)
         raise
@@ -115,9 +122,9 @@ def _tried(
         losses = so_far.fold_losses
         shown = losses[-1] if todo.plan.pruner == "wilcoxon" else sum(losses) / len(losses)
         turned = -shown if todo.metric.higher_is_better else shown
-        taken.trial.report(turned, len(losses))
         is_last = len(losses) == len(prepared.dataset.folds)
-        return not is_last and should_prune(taken.trial)
+        pruner = "none" if is_last else todo.plan.pruner
+        return todo.study.report(taken, turned, len(losses), pruner)
 
     predicted = predict_folds(recipe, prepared.dataset.rows, prepared.folds(), after)
     began = perf_counter()
@@ -127,7 +134,7 @@ def _tried(
     asked_for = bool(recipe.wanted.first_test)
     counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
     counted = replace(counted, run_id=todo.run_id)
-    keep_trial(todo.engine, counted, found)  # before it ends: what can be chosen is counted
+    patiently(lambda: keep_trial(todo.engine, counted, found), *AWAY)  # what can be chosen counts
     skill = skill_of(recipe, predicted, found)
     result: dict[str, Json] = {
         "recipe": counted.recipe,

@@ -1,35 +1,36 @@
-"""Studies: an Optuna study in a folder of its own, joined by its name and gone on with.
+"""Studies: an Optuna study joined by its name and gone on with, in its folder or on PostgreSQL.
 
-The folder holds the journal, a lease per worker, and the outcome. What the study searches is
-written once, by whoever makes it; a worker that asks for something else is refused. Trials are
-taken one at a time under a lock, together with everything that they draw.
+What the study searches is written once, by whoever makes it; a worker that asks for something else
+is refused. A trial is taken together with everything that it draws, and ended together with
+everything that it found: as one change each, asked again for a minute where the storage is away.
 """
 
-import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import optuna
-from filelock import FileLock
+import sqlalchemy as sa
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipelines.architectures.search_ranges import Among, Searched
-from pipelines.tuning.journal import FileJournal
-from pipelines.tuning.leases import Lease
+from pipelines.tuning.patience import patiently
 from pipelines.tuning.sampling import sampler_of
 from pipelines.tuning.space import Point, SearchSpace
+from pipelines.tuning.storage import Lease, storage_of
 from registry.contract import Json
+from registry.errors import StudyUnavailableError, TrialLostError
+from registry.settings import PlatformSettings
 
-JOURNAL, LEASES, OUTCOME = "journal.log", "workers", "outcome.json"
-LOCK, DECISION_LOCK = "study.lock", "decision.lock"
-LOCK_SECONDS = 120.0
-FACTS, TAKEN, RESULT = "facts", "taken", "result"
-"""Attributes: of the study, of a trial when it begins, and when it has ended by itself."""
+FACTS, OUTCOME = "facts", "outcome"
+"""Attributes of the study: what it was made with, and what was decided."""
+TAKEN, RESULT = "taken", "result"
+"""Attributes of a trial: when it begins, and when it has ended by itself."""
 P_PRUNED, FIRST_FOLDS = 0.05, 3
 """A trial is pruned from the third fold on, where Wilcoxon's p falls below this; the test is asked
 after every fold, so it gives more trials up than one in twenty equal ones (`bench/pruning.py`)."""
@@ -53,25 +54,50 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class TakenTrial:
-    """A trial that this worker runs: its place in the study and the point to try."""
+    """A trial that this worker runs: Optuna's number, its place in the study, the point to try."""
 
-    trial: Trial
+    number: int
     place: int
     point: Point
 
 
-class KeptStudy:
-    """A study on the disk, as one worker sees it."""
+T = TypeVar("T")
 
-    def __init__(self, folder: Path, name: str) -> None:
+
+class KeptStudy:
+    """A study as one worker sees it; used by one thread.
+
+    Args:
+        where: its folder, or an engine database on PostgreSQL.
+    """
+
+    def __init__(self, where: Path | sa.Engine, name: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.name = folder, name
-        self.lock = FileLock(folder / LOCK, timeout=LOCK_SECONDS)
-        self.decision_lock = FileLock(folder / DECISION_LOCK)
-        """Held by the one that decides, however long that takes."""
-        self._storage = JournalStorage(FileJournal(folder / JOURNAL))
+        self.name = name
+        self._kept = storage_of(where, name)
+        self._replayed: JournalStorage | None = None
         self._lease: Lease | None = None
+
+    @classmethod
+    def of(cls, settings: PlatformSettings, engine: sa.Engine, name: str) -> "KeptStudy":
+        """Return the study of this name, made or not: on PostgreSQL where the engine is there."""
+        is_shared = engine.dialect.name == "postgresql"
+        return cls(engine if is_shared else settings.tuning_dir / name, name)
+
+    @classmethod
+    def find(cls, settings: PlatformSettings, engine: sa.Engine, name: str) -> "KeptStudy | None":
+        """Return the study of this name; None where none was made. Makes no folder."""
+        is_shared = engine.dialect.name == "postgresql"
+        if not is_shared and not (settings.tuning_dir / name).is_dir():
+            return None
+        study = cls.of(settings, engine, name)
+        return None if study.facts() is None else study
+
+    @property
+    def _storage(self) -> JournalStorage:
+        if self._replayed is None:
+            self._replayed = JournalStorage(self._kept.journal)
+        return self._replayed
 
     def facts(self) -> dict[str, Json] | None:
         """Return what the study was made with; None where it is not made yet."""
@@ -81,18 +107,19 @@ class KeptStudy:
 
     def make(self, facts: Mapping[str, Json], *, higher_is_better: bool) -> dict[str, Json]:
         """Make the study with these facts, or return those that it was made with."""
-        with self.lock:
+        directions = optuna.study.StudyDirection
+        direction = directions.MAXIMIZE if higher_is_better else directions.MINIMIZE
+
+        def made() -> dict[str, Json]:
             if (found := self.facts()) is not None:
                 return found
-            directions = optuna.study.StudyDirection
-            direction = directions.MAXIMIZE if higher_is_better else directions.MINIMIZE
-            optuna.create_study(
-                storage=self._storage,
-                study_name=self.name,
-                direction=direction,
-                load_if_exists=True,
-            ).set_user_attr(FACTS, dict(facts))
-        return dict(facts)
+            study = optuna.create_study(
+                storage=self._storage, study_name=self.name, direction=direction
+            )
+            study.set_user_attr(FACTS, dict(facts))
+            return dict(facts)
+
+        return self._changed(made)
 
     def loaded(self) -> optuna.Study:
         """Return the study as Optuna knows it."""
@@ -100,79 +127,148 @@ class KeptStudy:
 
     def join(self) -> None:
         """Begin to be one of the study's workers."""
-        self._lease = Lease(self.folder / LEASES)
+        self._lease = self._kept.lease()
 
     def leave(self) -> set[str]:
         """End being one, and return the workers that remain; one of those that leave sees none."""
-        assert self._lease is not None
-        with self.lock:
-            others = self._lease.others()
+        lease = self._lease
+        assert lease is not None
+
+        def left() -> set[str]:
+            others = lease.others()
+            lease.release()
+            return others
+
+        return self._changed(left)
+
+    def abandon(self) -> None:
+        """End being one in a hurry: whoever remains finds out."""
+        if self._lease is not None:
             self._lease.release()
-        return others
+
+    def deciding(self) -> AbstractContextManager[object]:
+        """Hold the right to decide, for as long as that takes."""
+        return self._kept.deciding()
 
     def take(self, plan: Plan, n_trials: int) -> TakenTrial | None:
         """Return the trial of the lowest free place; None where the budget is spent.
 
         The trials of workers that are gone are given up first, so that their places are free.
         """
+        return self._changed(lambda: self._taken(plan, n_trials))
+
+    def _taken(self, plan: Plan, n_trials: int) -> TakenTrial | None:
         study = self.loaded()
-        study.pruner = pruner_of(plan.pruner)
-        with self.lock:
-            self._give_up_stale(study)
-            places = {record["place"] for record in map(_taken, self._live(study)) if record}
-            place = next(i for i in range(len(places) + 1) if i not in places)
-            if place >= _last_place(plan, n_trials):
-                return None
-            known = plan.known[place] if place < len(plan.known) else None
-            study.sampler = sampler_of(plan.sampler, plan.seed, place, known)
-            trial = study.ask()
-            point = plan.space.draw(lambda name, searched: _suggested(trial, name, searched))
-            owner = self._lease.worker if self._lease else ""
-            trial.set_user_attr(TAKEN, {"place": place, "worker": owner, "point": point})
-        return TakenTrial(trial, place, point)
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        owner = self._lease.worker if self._lease else ""
+        for trial in running:
+            if owner and (_record(trial) or {}).get("worker") == owner:  # taken, but not told so
+                return TakenTrial(trial.number, place_of(trial), point_of(trial))
+        self._give_up_stale(study, running)
+        places = {record["place"] for record in map(_record, self._live(study)) if record}
+        place = next(i for i in range(len(places) + 1) if i not in places)
+        if place >= _last_place(plan, n_trials):
+            return None
+        known = plan.known[place] if place < len(plan.known) else None
+        study.sampler = sampler_of(plan.sampler, plan.seed, place, known)
+        trial_of = study.ask()
+        point = plan.space.draw(lambda name, searched: _suggested(trial_of, name, searched))
+        trial_of.set_user_attr(TAKEN, {"place": place, "worker": owner, "point": point})
+        return TakenTrial(trial_of.number, place, point)
+
+    def report(self, taken: TakenTrial, value: float, step: int, pruner: str) -> bool:
+        """Tell how a trial does after a step, and return whether the pruner gives it up.
+
+        Raises:
+            TrialLostError: others have taken this worker for gone, and its trial's place.
+        """
+
+        def reported() -> bool:
+            study, frozen = self._running(taken)
+            self._storage.set_trial_intermediate_value(frozen._trial_id, step, value)
+            study.pruner = pruner_of(pruner)
+            return pruner != "none" and should_prune(Trial(study, frozen._trial_id))
+
+        return self._changed(reported)
 
     def end(
         self, taken: TakenTrial, state: TrialState, result: Mapping[str, Json], score: float | None
     ) -> FrozenTrial:
-        """End a trial with what it found.
+        """End a trial with what it found; once, however often it is asked.
 
         Args:
             score: of a complete trial.
+
+        Raises:
+            TrialLostError: others have taken this worker for gone, and its trial's place.
         """
-        taken.trial.set_user_attr(RESULT, dict(result))
-        values = score if state == TrialState.COMPLETE else None
-        return taken.trial.study.tell(taken.trial, values=values, state=state)
+
+        def ended() -> FrozenTrial:
+            study, frozen = self._running(taken)
+            if RESULT in frozen.user_attrs:
+                return frozen
+            self._storage.set_trial_user_attr(frozen._trial_id, RESULT, dict(result))
+            values = score if state == TrialState.COMPLETE else None
+            return study.tell(taken.number, values=values, state=state)
+
+        return self._changed(ended)
 
     def give_up(self, taken: TakenTrial) -> None:
-        """End a trial that did not come to its end; its place is free again."""
-        taken.trial.study.tell(taken.trial, state=TrialState.FAIL)
+        """End a trial that did not come to its end; its place is free again.
+
+        Where the storage does not answer the trial is left to whoever comes next.
+        """
+
+        def given_up() -> None:
+            study, frozen = self._running(taken)
+            if frozen.state == TrialState.RUNNING:
+                study.tell(taken.number, state=TrialState.FAIL)
+
+        with suppress(StudyUnavailableError, TrialLostError):
+            self._once(given_up)
 
     def ended(self) -> list[FrozenTrial]:
         """Return the trials that came to their end, in the order of their places."""
         trials = self.loaded().get_trials(deepcopy=False, states=ENDED)
         return sorted((t for t in trials if RESULT in t.user_attrs), key=place_of)
 
+    def outcome(self) -> dict[str, Any] | None:
+        """Return what was decided; None before."""
+        return cast("dict[str, Any] | None", self.loaded().user_attrs.get(OUTCOME))
+
+    def keep_outcome(self, outcome: Mapping[str, Json]) -> None:
+        """Keep what was decided; the newest decision counts."""
+        self._changed(lambda: self.loaded().set_user_attr(OUTCOME, dict(outcome)))
+
+    def _running(self, taken: TakenTrial) -> tuple[optuna.Study, FrozenTrial]:
+        """Return the study and a trial that this worker has not lost; one it has ended is its."""
+        study = self.loaded()
+        frozen = study.get_trials(deepcopy=False)[taken.number]
+        if frozen.state == TrialState.FAIL and RESULT not in frozen.user_attrs:
+            raise TrialLostError(self.name, taken.place)
+        return study, frozen
+
     def _live(self, study: optuna.Study) -> list[FrozenTrial]:
         trials = study.get_trials(deepcopy=False)
         return [t for t in trials if t.state != TrialState.FAIL or RESULT in t.user_attrs]
 
-    def _give_up_stale(self, study: optuna.Study) -> None:
-        alive = self._lease.others() if self._lease else set()
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if (_taken(trial) or {"worker": ""})["worker"] not in alive:
+    def _give_up_stale(self, study: optuna.Study, running: list[FrozenTrial]) -> None:
+        alive = self._lease.others() if self._lease and running else set()
+        for trial in running:
+            if (_record(trial) or {"worker": ""})["worker"] not in alive:
                 study.tell(trial.number, state=TrialState.FAIL)
 
-    def outcome(self) -> dict[str, Any] | None:
-        """Return what was decided; None before."""
-        path = self.folder / OUTCOME
-        return cast("dict[str, Any]", json.loads(path.read_text())) if path.is_file() else None
+    def _changed(self, change: Callable[[], T]) -> T:
+        """Return what a change of the study returns, made whole or not at all."""
+        return patiently(lambda: self._once(change), StudyUnavailableError)
 
-    def keep_outcome(self, outcome: Mapping[str, Json]) -> None:
-        """Keep what was decided; the newest decision counts."""
-        path = self.folder / OUTCOME
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(dict(outcome), indent=2))
-        part.replace(path)
+    def _once(self, change: Callable[[], T]) -> T:
+        try:
+            with self._kept.journal.together():
+                return change()
+        except BaseException:
+            self._replayed = None  # it knows of changes that are not kept
+            raise
 
 
 def place_of(trial: FrozenTrial) -> int:
@@ -208,7 +304,7 @@ def pruner_of(name: str) -> BasePruner:
         return WilcoxonPruner(p_threshold=P_PRUNED, n_startup_steps=FIRST_FOLDS)
 
 
-def _taken(trial: FrozenTrial) -> dict[str, Any] | None:
+def _record(trial: FrozenTrial) -> dict[str, Any] | None:
     return cast("dict[str, Any] | None", trial.user_attrs.get(TAKEN))
 
 

@@ -52,17 +52,16 @@ def work(
     todo, parent = _begun(asked, question, study, data, here)
     study.join()
     try:
-        writer = RunWriter(parent)
-        with progress.part("search", 0.0, SEARCHED):
+        with RunWriter(parent) as writer, progress.part("search", 0.0, SEARCHED):
             search(todo, budget.trials, budget.seconds, writer)
-        writer.close()
-    finally:
         others = study.leave()
+    finally:
+        study.abandon()
     if others:
         return None
     if not study.ended():
         raise ParameterError("seconds", budget.seconds, "more: no trial came to its end")
-    with study.decision_lock:
+    with study.deciding():
         return _decided(todo, data, parent, here)
 
 

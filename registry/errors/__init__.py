@@ -18,6 +18,7 @@ from registry.errors.access import (
 )
 from registry.errors.artifacts import (
     DamagedFileError,
+    DamagedStudyError,
     DigestMismatchError,
     DriftDisagreementError,
     FingerprintMismatchError,
@@ -49,6 +50,7 @@ from registry.errors.conflict import (
     PromotionConflictError,
     StaleLeaseError,
     StudyConflictError,
+    TrialLostError,
     VersionExistsError,
     VersionInUseError,
 )
@@ -133,6 +135,7 @@ __all__ = [
     "ConflictError",
     "ConversionError",
     "DamagedFileError",
+    "DamagedStudyError",
     "DataInUseError",
     "DataMissingError",
     "DataNameError",
@@ -203,6 +206,7 @@ __all__ = [
     "TooManyRequestsError",
     "TooManyStreamsError",
     "TooManyUploadsError",
+    "TrialLostError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnevaluatedPackageError",

@@ -70,6 +70,18 @@ class DamagedFileError(ArtifactError):
         )
 
 
+class DamagedStudyError(ArtifactError):
+    """A line of a study's journal is not what this engine wrote."""
+
+    given = ("path",)
+
+    def __init__(self, study: str, path: str, line: int) -> None:
+        self.study, self.path, self.line = study, path, line
+        told = f"the journal of study {study!r} is damaged at line {line}"
+        hint = "restore it from a backup, or begin a study under another name"
+        super().__init__(f"{told} ({path}); {hint}", f"{told}; {hint}")
+
+
 class MissingArtifactError(ArtifactError):
     """A file that a version's record lists is not there."""
 

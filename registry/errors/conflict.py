@@ -168,6 +168,17 @@ class StudyConflictError(ConflictError):
         super().__init__(f"{told}: {shown(kept)}, not {shown(asked)}; {hint}", f"{told}; {hint}")
 
 
+class TrialLostError(ConflictError):
+    """A worker of a study was taken for gone, and its trial given to another."""
+
+    def __init__(self, study: str, place: int) -> None:
+        self.study, self.place = study, place
+        super().__init__(
+            f"trial {place + 1} of study {study!r} was given to another worker while the storage "
+            "did not answer to this one; it counts once"
+        )
+
+
 class NothingFoundError(ConflictError):
     """A study without a winner has nothing to deploy."""
 

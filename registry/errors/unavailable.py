@@ -30,13 +30,13 @@ class ArtifactStoreUnavailableError(UnavailableError):
 
 
 class StudyUnavailableError(UnavailableError):
-    """The folder of a study cannot be read or written."""
+    """The journal of a study cannot be read or written: a disk, or the engine database."""
 
     given = ("cause",)
 
     def __init__(self, study: str, cause: str) -> None:
         self.study, self.cause = study, cause
-        told = f"the folder of study {study!r} cannot be used now"
+        told = f"study {study!r} cannot be used now"
         hint = "what it holds is kept; run the command again to go on"
         super().__init__(f"{told} ({cause}); {hint}", f"{told}; {hint}")
 
