@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipelines.data.iso_times import read_iso
 from pipelines.data.sources import BarQuery
+from registry import plain_json
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
 from registry.flavors import FLAVORS, Artifact
@@ -273,7 +275,7 @@ def parse_time(name: str, text: str) -> datetime | None:
     if not text:
         return None
     try:
-        time = datetime.fromisoformat(text)
+        time = read_iso(text)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError) as exc:
         raise ParameterError(name, text, "an ISO date or time such as 2006-12-31") from exc
@@ -307,9 +309,9 @@ def json_object(name: str, text: str) -> dict[str, Json]:
     if not text:
         return {}
     try:
-        changed = json.loads(text)
-    except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits
-        raise ParameterError(name, text, "a JSON object") from exc
+        changed = plain_json.parse(text)
+    except json.JSONDecodeError as exc:
+        raise ParameterError(name, text, f"a JSON object ({exc.msg})") from exc
     if not isinstance(changed, dict):
         raise ParameterError(name, text, "a JSON object")
     return changed

@@ -11,7 +11,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.bars import SCHEMA, BarSeries, check_bars, infer_interval, parse_interval
+from pipelines.data.bars import (
+    SCHEMA,
+    BarSeries,
+    check_bars,
+    infer_interval,
+    is_same_interval,
+    parse_interval,
+)
 from pipelines.data.features import is_panel
 from pipelines.recipes.inputs.feature_rows import FLOAT32_MAX
 from registry.errors import (
@@ -191,7 +198,7 @@ def _held(symbol: str, request: PredictRequest, version: LoadedVersion, look: Lo
     frame = frame_of((symbol, bar) for bar in request.bars[symbol])
     checked, _ = check_bars(frame, policy="strict", where=f"bars.{symbol}")
     given = infer_interval(checked) if len(checked) > 1 else interval
-    if given != interval:
+    if not is_same_interval(given, interval):
         hint = f"{version.model_id} takes {interval} bars"
         raise BarsError(f"these are {given} bars", f"bars.{symbol}", hint)
     series = BarSeries.from_frame(symbol, checked)

@@ -19,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from pipelines.data.symbols import A_SYMBOL, SYMBOL_PATTERN
 from registry import errors
 from registry.database import AWAY, cause_of
 
@@ -38,6 +39,8 @@ STATUS: tuple[tuple[type[errors.MLEngineError], int], ...] = (
     (errors.SettingsError, 500),
     (errors.MLEngineError, 500),
 )
+IN_WORDS = {SYMBOL_PATTERN: A_SYMBOL}
+"""Pattern -> what it asks for, where the pattern itself says nothing to people."""
 MAX_PROBLEMS = 20
 MAX_TEXT_CHARS = 1000
 MAX_DEPTH = 4
@@ -140,6 +143,8 @@ def _problem_line(problem: Mapping[str, Any]) -> str:
         return f"{place}: unknown field"
     if rule == "missing":
         return f"{place}: this field is required"
+    if words := IN_WORDS.get(problem.get("ctx", {}).get("pattern")):
+        return f"{place}: expected {words}"
     expected = str(problem["msg"]).removeprefix("Value error, ")
     return f"{place}: {expected[:1].lower()}{expected[1:]}"
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data.bars import is_same_interval
 from pipelines.method.rows import newest_step
 from pipelines.recipes.inputs import feature_rows as rows
 from registry.catalog import Catalog
@@ -186,8 +187,16 @@ def horizons_of(request: PredictRequest, keys: Sequence[str]) -> dict[str, str |
     return dict(zip(keys, asked, strict=True))
 
 
+def _is_horizon(asked: str, horizon: str) -> bool:
+    """Return whether a horizon is the version's, maybe in another unit."""
+    try:
+        return is_same_interval(asked, horizon)
+    except ParameterError:
+        return False
+
+
 def check_horizon(asked: str | None, version: LoadedVersion) -> None:
     """Refuse a horizon other than the version's (HorizonError)."""
     contract = version.contract
-    if asked is not None and asked.strip().lower() != contract.horizon:
+    if asked is not None and not _is_horizon(asked.strip().lower(), contract.horizon):
         raise HorizonError(asked, contract.horizon, f"{version.model_id} v{version.number}")

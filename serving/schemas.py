@@ -19,18 +19,25 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.data.bars import INTERVAL, canonical_interval
+from pipelines.data.symbols import LONGEST_SYMBOL, SYMBOL_PATTERN
 from serving import examples
 
-SYMBOL_PATTERN = r"^[A-Za-z0-9^][A-Za-z0-9._:/^=\-]{0,31}$"
-INTERVAL_PATTERN = r"^[1-9][0-9]{0,3}(s|m|h|d|w)$"
+INTERVAL_PATTERN = rf"^{INTERVAL.pattern}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$"
 EARLIEST, LATEST = datetime(1800, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Limits of bar times. Other readers of the files use 64-bit nanoseconds, which hold these."""
 
 
+_TIME = re.compile(  # of other texts pydantic makes a time too: "1" would be 1 s after 1970
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?"
+    r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
+)
+
+
 def _is_text(value: object) -> object:
-    is_date = isinstance(value, str) and re.match(r"\d{4}-", value)  # "1" would be 1 s after 1970
-    if not is_date and not isinstance(value, datetime):
+    is_time = isinstance(value, str) and _TIME.fullmatch(value)
+    if not is_time and not isinstance(value, datetime):
         raise ValueError("expected an ISO 8601 time with its zone, like 2007-01-03T21:00:00Z")
     return value
 
@@ -43,8 +50,11 @@ def _to_utc(value: datetime) -> datetime:
 
 Time = Annotated[AwareDatetime, BeforeValidator(_is_text), AfterValidator(_to_utc)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Symbol = Annotated[str, Field(strict=True, pattern=SYMBOL_PATTERN)]
-Interval = Annotated[str, Field(strict=True, pattern=INTERVAL_PATTERN)]
+Symbol = Annotated[str, Field(strict=True, pattern=SYMBOL_PATTERN, max_length=LONGEST_SYMBOL)]
+Interval = Annotated[
+    str, Field(strict=True, pattern=INTERVAL_PATTERN), AfterValidator(canonical_interval)
+]
+"""A length: `60m` is read as `1h`."""
 Name = Annotated[str, Field(strict=True, pattern=NAME_PATTERN)]
 Label = Annotated[str, Field(strict=True, max_length=200)]
 Horizon = Annotated[str, Field(strict=True, max_length=32)]

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.data.symbols import A_SYMBOL, LONGEST_SYMBOL, SYMBOL_PATTERN
 from registry.errors import BarsError, ParameterError
 
 POLICIES = ("strict", "repair")
@@ -303,7 +304,7 @@ def is_faultless(frame: pl.DataFrame) -> bool:
         return False
     if "high" in known and "low" in known and (known["high"] < known["low"]).any():
         return False
-    return symbols[0] != "" and is_in_order(frame)
+    return frame.select(_is_symbol().all()).item() and is_in_order(frame)
 
 
 def is_in_order(frame: pl.DataFrame) -> bool:
@@ -322,6 +323,7 @@ def _tests(frame: pl.DataFrame) -> dict[str, pl.Expr]:
     """Return message -> rows that it is true of; the message is formatted with the row."""
     tests = {
         "it has no symbol": pl.col("symbol").is_null() | (pl.col("symbol") == ""),
+        f"{{symbol!r}} is no symbol: {A_SYMBOL}": ~_is_symbol(),
         "it has no time": pl.col("timestamp").is_null(),
         "close is missing": pl.col("close").is_null(),
     }
@@ -339,6 +341,11 @@ def _tests(frame: pl.DataFrame) -> dict[str, pl.Expr]:
     tests["volume is {volume}, expected zero or more"] = ~volume.is_finite() | (volume < 0)
     tests["spread is {spread}, expected a number"] = ~pl.col("spread").is_finite()
     return tests
+
+
+def _is_symbol() -> pl.Expr:
+    symbol = pl.col("symbol")
+    return symbol.str.contains(SYMBOL_PATTERN) & (symbol.str.len_chars() <= LONGEST_SYMBOL)
 
 
 def _without(frame: pl.DataFrame, ledger: Ledger, column: str, reason: str) -> pl.DataFrame:

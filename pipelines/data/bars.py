@@ -249,6 +249,13 @@ def canonical_interval(interval: str) -> str:
     return format_interval(parse_interval(interval))
 
 
+def is_same_interval(one: str, other: str) -> bool:
+    """Return whether two intervals are equally long; empty ones (of tables) are alike."""
+    if one == other:
+        return True
+    return bool(one and other) and parse_interval(one) == parse_interval(other)
+
+
 def format_interval(length: timedelta) -> str:
     """Return the interval with the largest unit that divides it."""
     for unit in ("w", "d", "h", "m"):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data.bars import is_same_interval
 from registry.trial_data import DateSample, Digests, SymbolSample, TrialData
 
 Array = NDArray[np.float64]
@@ -50,7 +51,7 @@ def share_data(ours: TrialData, theirs: TrialData) -> bool:
 def _share_bars(ours: TrialData, theirs: TrialData) -> bool:
     """Compare days: (symbol, day) cells that both have against those of the smaller trial."""
     small, large = sorted((ours, theirs), key=_n_days)
-    as_long = small.interval == large.interval
+    as_long = is_same_interval(small.interval, large.interval)
     alike = _alike(small.symbols, large.symbols, as_long)
     common = 0.0
     for number, symbol in enumerate(small.symbols):

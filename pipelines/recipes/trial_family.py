@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sqlalchemy as sa
 
-from pipelines.data.bars import to_microseconds
+from pipelines.data.bars import is_same_interval, to_microseconds
 from pipelines.data.samples import sampled
 from pipelines.method.costs import recharged
 from pipelines.method.shared_data import share_data
@@ -137,7 +137,9 @@ def _members(engine: sa.Engine, ours: Trial) -> tuple[_Member, ...]:
 def _member(trial: KnownTrial, ours: Trial, shared: dict[str, TrialData]) -> _Member | None:
     if trial.data_sha256 is not None:
         theirs = shared.get(trial.data_sha256)
-        return None if theirs is None else _Member(trial, theirs.interval == ours.data.interval)
+        if theirs is None:
+            return None
+        return _Member(trial, is_same_interval(theirs.interval, ours.data.interval))
     may_be = trial.family == ours.earlier[0] or trial.model_id == ours.model_id
     return _Member(trial, is_comparable=True) if may_be else None
 

@@ -16,7 +16,13 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.data.bar_rules import Ledger
-from pipelines.data.bars import Bars, check_bars, infer_interval, parse_interval
+from pipelines.data.bars import (
+    Bars,
+    canonical_interval,
+    check_bars,
+    infer_interval,
+    is_same_interval,
+)
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.columns import NUMBERS, QUOTE_PRICES, find_columns, read_number
 from pipelines.data.sources.marks import notes_of
@@ -203,9 +209,16 @@ def _with_interval(bars: Bars, asked: str) -> Bars:
         TooLittleHistoryError: no symbol has two bars.
     """
     found = infer_interval(bars.frame)
-    if asked and parse_interval(asked) != parse_interval(found):
+    if asked and not is_same_interval(asked, found):
         raise ParameterError("interval", asked, f"{found}, the interval of the bars")
-    return Bars(bars.frame, asked or found, bars.price_basis, bars.source, bars.note, bars.repairs)
+    return Bars(
+        bars.frame,
+        canonical_interval(found),
+        bars.price_basis,
+        bars.source,
+        bars.note,
+        bars.repairs,
+    )
 
 
 SOURCE = Files()

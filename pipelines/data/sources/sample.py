@@ -15,9 +15,9 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.data.bars import SCHEMA, Bars, check_bars
+from pipelines.data.bars import SCHEMA, Bars, check_bars, is_same_interval
 from pipelines.data.sources import BarQuery
-from registry.errors import MissingPackageError, UnknownSymbolError
+from registry.errors import MissingPackageError, ParameterError, UnknownSymbolError
 
 INTERVAL = "1d"
 NOTE = "survivorship-biased universe"
@@ -39,6 +39,10 @@ class Sample:
 
         The price basis is `adjusted` for stocks, `raw` for indices and `unknown` for both at once.
         """
+        if query.interval and not is_same_interval(query.interval, INTERVAL):
+            raise ParameterError(
+                "interval", query.interval, f"{INTERVAL}, the interval of the bars"
+            )
         wanted = tuple(dict.fromkeys(query.symbols)) or STOCKS
         for symbol in wanted:
             if symbol not in STOCKS and symbol not in INDICES:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.data.bars import Bars, check_bars, parse_interval
+from pipelines.data.bars import Bars, canonical_interval, check_bars, parse_interval
 from pipelines.data.sources import BarQuery
 
 SYMBOLS = ("SYN1", "SYN2", "SYN3", "SYN4", "SYN5")
@@ -47,7 +47,7 @@ class Synthetic:
 
         Any symbol name is known here: it is a name for the seeded series at its place.
         """
-        interval = query.interval or "1d"
+        interval = canonical_interval(query.interval or "1d")
         times = _times(interval)
         frame = _market(query.symbols or SYMBOLS, times, query.seed)
         checked, repairs = check_bars(frame, policy=query.policy, where=self.name)

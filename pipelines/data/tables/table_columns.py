@@ -13,13 +13,14 @@ in place of missing numbers, and a 0/1 column that marks them).
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.data.iso_times import read_iso
 from registry.contract import Json
 from registry.errors import MLEngineError, ParameterError, ShapeError, TableError
 
@@ -294,7 +295,7 @@ def _number(value: Any, column: Column, name: str) -> float:
         return float(value)
     if column.kind == "date" and isinstance(value, str):
         try:
-            time = datetime.fromisoformat(value)
+            time = read_iso(value)
         except ValueError as exc:
             raise ParameterError(name, value, wanted(column)) from exc
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)
