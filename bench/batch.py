@@ -29,6 +29,7 @@ import psutil
 from bench.figures import Figure, report, spread
 from bench.loop import environment_of, process, started
 from demo.processes import ROOT
+from registry.command_line import run
 
 MODEL = "bench_batch"
 N_FEATURES, N_TRAINING, REPEATS = 24, 20_000, 3
@@ -302,4 +303,4 @@ class _Peak:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

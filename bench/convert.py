@@ -16,6 +16,7 @@ from bench.flavors import candidate_of
 from pipelines.convert import write_flavors
 from pipelines.parameters import FlavorParameters
 from pipelines.recipes.candidate import Candidate
+from registry.command_line import run
 from registry.errors import UnsupportedModelError
 from registry.flavors import Artifact, NativeModel
 from registry.flavors.conversion import Conversion, conversion
@@ -64,4 +65,4 @@ def _wait(candidate: Candidate, writing: Conversion) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

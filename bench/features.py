@@ -19,6 +19,7 @@ from bench.figures import Figure, report, spread
 from pipelines.data.bars import BarSeries
 from pipelines.data.features import FEATURE_SETS, compute_all
 from pipelines.data.features.streaming import FeatureStream, bar_at
+from registry.command_line import run
 
 WINDOWS = (5, 10, 20, 30, 60)
 STREAMED = ("close_only", "ohlcv", "alpha158")
@@ -146,4 +147,4 @@ def _seconds(task: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

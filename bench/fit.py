@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.figures import Figure, report, spread
 from demo.processes import ROOT
+from registry.command_line import run
 
 FIT = """
 import time
@@ -80,4 +81,4 @@ def _load(n_processes: int) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -26,6 +26,7 @@ from pipelines.recipes.parity import N_PARITY_ROWS, fitted_scores
 from pipelines.report.artifacts import artifact_tables
 from pipelines.templates import TEMPLATES
 from pipelines.train import contract_of
+from registry.command_line import run
 from registry.decoder import Decoder
 from registry.errors import MLEngineError
 from registry.flavors import FLAVORS
@@ -171,4 +172,4 @@ def _number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

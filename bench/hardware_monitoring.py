@@ -12,6 +12,7 @@ from bench.figures import Figure, report
 from monitoring.hardware import Machine
 from monitoring.sampler import MOST_OF_A_CORE, Sampler
 from monitoring.settings import HardwareSettings
+from registry.command_line import run
 
 
 def main() -> None:
@@ -46,4 +47,4 @@ def _wait_for_rates(sampler: Sampler) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

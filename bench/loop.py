@@ -23,6 +23,7 @@ import numpy as np
 from bench.figures import Figure, report, spread
 from demo.market import Replay
 from demo.processes import ROOT, stop, wait_for
+from registry.command_line import run
 
 MODEL = "volatility_forecast"
 MAIN = {"template": MODEL, "end": "2006-12-31", "promote": "true"}
@@ -190,4 +191,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -25,6 +25,7 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.prediction_rows import frame_of
 from monitoring.settings import PredictionLogSettings
 from pipelines.templates import TEMPLATES
+from registry.command_line import run
 from serving.forms import ModelInput, Provenance
 from serving.predictions import Served, logged
 
@@ -131,4 +132,4 @@ def _answer(rng: np.random.Generator, at: datetime) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bench.figures import Figure, report
 from pipelines.tuning.studies import KeptStudy, pruner_of, result_of, should_prune
+from registry.command_line import run
 from registry.settings import PlatformSettings, read_settings
 
 ORDERS = 20
@@ -84,6 +85,5 @@ def _folds_fitted(pruner: str, losses: list[list[float]]) -> list[int]:
 
 if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        main()
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    run(main)

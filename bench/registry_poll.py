@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from bench.figures import Figure, report
 from bench.loop import environment_of, process
 from registry import tables
+from registry.command_line import run
 from registry.database import opened_engine
 from registry.model_store import ModelStore
 from registry.settings import PlatformSettings
@@ -99,4 +100,4 @@ def _median(name: str, look: Callable[[], object]) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -25,6 +25,7 @@ import numpy as np
 from bench.figures import Figure, report
 from bench.loop import MAIN, MODEL, environment_of, mlflow_run, process
 from demo.market import Replay
+from registry.command_line import run
 
 N_WARM, N_ALONE, N_TOGETHER = 500, 2_000, 5_000
 CONNECTIONS, CLIENTS = 10, 100
@@ -242,4 +243,4 @@ def _bars(server: Server, bars: Sequence[object]) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -22,6 +22,7 @@ from pipelines.tuning import worker
 from pipelines.tuning.asked import Asked
 from pipelines.tuning.parameters import BudgetParameters, SearchParameters
 from pipelines.tuning.studies import KeptStudy, result_of
+from registry.command_line import run
 from registry.settings import PlatformSettings
 
 SPACE = {"architectures": ["ridge", "lasso"], "feature_sets": ["returns"]}
@@ -84,4 +85,4 @@ def _installed(folder: Path) -> Iterator[PlatformSettings]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

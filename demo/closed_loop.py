@@ -18,8 +18,8 @@ from demo.market import Replay
 from demo.processes import ROOT, running, wait_for
 from demo.records import follow_retraining, refused_challenger
 from demo.report import report
+from registry.command_line import run
 from registry.database import opened_engine
-from registry.errors import MLEngineError
 from registry.settings import PlatformSettings, read_settings
 from registry.tracking_server import address, check_port
 from serving.keys import ALL_RIGHTS, key_in
@@ -115,10 +115,4 @@ def fresh_data_dir() -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MLEngineError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("\nstopped")
+    run(main)

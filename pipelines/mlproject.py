@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from registry.command_line import run
+
 ENTRY_POINTS = {
     "main": "pipelines.main",
     "train": "pipelines.train",
@@ -76,4 +78,4 @@ def _declared(item: Field[Any]) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(render())
+    run(lambda: FILE.write_text(render()) and None)

@@ -5,7 +5,6 @@ other process sends files to MLflow and asks it for them. Variables are MLflow's
 `MLFLOW_ARTIFACTS_DESTINATION`, `MLFLOW_S3_ENDPOINT_URL`, `AWS_...`.
 """
 
-import sys
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,10 +12,10 @@ from urllib.parse import urlsplit
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from registry.command_line import run
 from registry.errors import (
     ArtifactStoreUnavailableError,
     MissingPackageError,
-    MLEngineError,
     SettingValueError,
 )
 from registry.settings import read_settings
@@ -109,8 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MLEngineError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

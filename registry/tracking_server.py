@@ -13,8 +13,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from registry.command_line import run
 from registry.errors import (
-    MLEngineError,
     PortInUseError,
     RegistryUnavailableError,
     SettingValueError,
@@ -96,8 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MLEngineError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -1,7 +1,7 @@
 """`python -m serving` is `python -m serving.app`."""
 
-import sys
-
+from registry.command_line import run
 from serving.app import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    run(main, "serving")

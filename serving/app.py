@@ -29,6 +29,7 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.settings import HardwareSettings, PredictionLogSettings
 from pipelines.data.sources.store import BarStore
 from registry.artifacts import ArtifactCache
+from registry.command_line import run
 from registry.database import open_engine
 from registry.errors import MLEngineError, PortInUseError, SettingValueError
 from registry.model_store import ModelStore
@@ -219,22 +220,16 @@ def _security(database: sa.Engine, serving: ServingSettings) -> Security:
 
 
 def main() -> int:
-    """Run the server until a signal; return the exit code (2: it could not start)."""
+    """Run the server until a signal; return the exit code."""
     for name, value in REGISTRY_PATIENCE.items():
         os.environ.setdefault(name, value)
-    try:
-        serving = read_settings(ServingSettings)
-        configure_logging(serving.log_level)
-        allow_many_files()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        _collect_less()
-        listener = listen(serving.ml_engine_host, serving.ml_engine_port)
-        app = create_app(
-            read_settings(PlatformSettings), serving, read_settings(PredictionLogSettings)
-        )
-    except MLEngineError as error:
-        print(f"serving: {error}", file=sys.stderr)
-        return 2
+    serving = read_settings(ServingSettings)
+    configure_logging(serving.log_level)
+    allow_many_files()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    _collect_less()
+    listener = listen(serving.ml_engine_host, serving.ml_engine_port)
+    app = create_app(read_settings(PlatformSettings), serving, read_settings(PredictionLogSettings))
     config = server_config(app, serving)
     # uvicorn raises the signal again after its shutdown; by then there is nothing left to end.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -319,4 +314,4 @@ def configure_logging(level: LogLevel) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main, "serving")

@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from pipelines.templates import TEMPLATES
+from registry.command_line import run
 from serving.answer_schemas import RESPONSE
 from serving.route_table import built, openapi_of
 from serving.routes import ROUTES
@@ -232,4 +233,4 @@ def _formatted(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -16,7 +16,6 @@ import getpass
 import hashlib
 import os
 import secrets
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,8 +24,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from registry import events, tables
+from registry.command_line import run
 from registry.database import insert_for, opened_engine, reading
-from registry.errors import KeyNotFoundError, MLEngineError, ParameterError
+from registry.errors import KeyNotFoundError, ParameterError
 from registry.settings import PlatformSettings, read_settings
 from serving.route_table import Scope
 
@@ -280,8 +280,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MLEngineError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -18,6 +18,7 @@ import polars as pl
 
 from pipelines.data.frame_files import FrameFile
 from pipelines.data.reader_process import ask
+from registry.command_line import run
 from registry.errors import FrameFileError, MLEngineError
 
 MEMORY_BYTES = 4_000_000_000
@@ -95,4 +96,4 @@ def _look(file: FrameFile, most_rows: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,6 +20,7 @@ from pipelines.data.reader_process import ask
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.files import SOURCE as FILES
 from pipelines.data.sources.tables import Table, read_table
+from registry.command_line import run
 from registry.errors import (
     DataRefusedError,
     MLEngineError,
@@ -234,4 +235,4 @@ def _plain(text: str, path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,7 +5,6 @@ with `--write` it rewrites their tables. A test does the same comparison.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pipelines.templates import TEMPLATES, Template
 from pipelines.templates.answer_fields import Answer, AnswerField, fields_of, parts_of
+from registry.command_line import run
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "templates"
 START = "<!-- answer fields: python -m pipelines.templates.answer_tables --write -->\n"
@@ -91,4 +91,4 @@ def _first_line(kind: type[Answer]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from registry.command_line import run
 from serving.route_table import TABLE_HEAD, markdown
 from serving.routes import ROUTES
 
@@ -18,4 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

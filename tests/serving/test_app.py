@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
+from registry.command_line import run
 from registry.errors import PortInUseError, SettingValueError
 from serving.app import REGISTRY_PATIENCE, listen, main, server_config
 from serving.settings import ServingSettings
@@ -109,7 +110,9 @@ def test_a_setting_that_cannot_be_read_is_one_line_and_exit_code_2(
     for name in REGISTRY_PATIENCE:
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv(variable, value)
-    assert main() == 2
+    with pytest.raises(SystemExit) as ended:
+        run(main, "serving")
+    assert ended.value.code == 2
     errors = capsys.readouterr().err
     assert f"{variable}='{value}'" in errors
     assert len(errors.splitlines()) == 1

@@ -9,7 +9,6 @@ is one line on stderr and exit code 1.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -18,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.errors import MLEngineError, TableError
+from registry.command_line import run
+from registry.errors import TableError
 from registry.flavors.coreml_reference.models import Model, open_model
 from registry.flavors.coreml_reference.packages import read_folder
 
@@ -99,8 +99,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MLEngineError, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run(main)
