@@ -265,6 +265,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         candidate = load_candidate(train_run, settings, Path(folder))
         record = [GateRow.from_json(row) for row in stored]
         registry = Registry(settings, engine)
+        registry.check_numbers(candidate.contract.model_id)
         version, outcome = convert(
             candidate, record, which.validate_run, registry, promotion, wanted, writing
         )

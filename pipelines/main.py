@@ -71,6 +71,7 @@ def make_version(
         started = perf_counter()
         registry = Registry(settings, engine)
         managed_models.check_not_archived(engine, wanted.model_id)
+        registry.check_numbers(wanted.model_id)
         if judgement.champion:  # refused before the training, not after it
             registry.get(wanted.model_id, judgement.champion)
         with TemporaryDirectory() as folder, conversion(flavors.libraries()) as writing:

@@ -6,19 +6,19 @@ and `exit_with` is the process boundary that turns a deliberate error into one l
 
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from pipelines import progress
-from registry.database import AWAY, cause_of
+from registry.command_line import run
+from registry.database import opened_engine
 from registry.errors import MLEngineError, RegistryUnavailableError
 from registry.mlflow_failures import answering
 from registry.settings import PlatformSettings, check_tracking_uri, read_settings
 from registry.tracking_server import check_reachable
-from registry.versions import check_model_id
+from registry.versions import Registry, check_model_id
 
 RUN_NAME, DESCRIPTION = "mlflow.runName", "mlflow.note.content"
 """Tags that MLflow's UI shows as a run's name and as the text on top of a page."""
@@ -37,11 +37,12 @@ ENVIRONMENT = {
 
 
 def platform_settings() -> PlatformSettings:
-    """Return the settings after checking that MLflow is the platform's and answers.
+    """Return the settings after checking that MLflow is the engine database's and answers.
 
     Raises:
         ForeignTrackingError: this process would write to another MLflow.
         RegistryUnavailableError: nothing answers at the platform's address.
+        PairMismatchError: what answers there is not this engine database's MLflow.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -50,7 +51,16 @@ def platform_settings() -> PlatformSettings:
     settings = read_settings(PlatformSettings)
     check_tracking_uri(mlflow.get_tracking_uri(), settings)
     check_reachable(settings.mlflow_tracking_uri)
+    with opened_engine(settings) as engine:
+        Registry(settings, engine).check_pair()
     return settings
+
+
+def check_numbers(settings: PlatformSettings, model_id: str) -> None:
+    """Refuse to fit what could not be registered, as `Registry.check_numbers` does."""
+    check_model_id(model_id)
+    with opened_engine(settings) as engine:
+        Registry(settings, engine).check_numbers(model_id)
 
 
 @contextmanager
@@ -130,12 +140,9 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
 
 def exit_with(work: Callable[[], object]) -> None:
     """Run a stage as a process: status 0, or 2 and one line on standard error."""
-    try:
+
+    def shown() -> None:
         with progress.shown():
             work()
-    except MLEngineError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except AWAY as exc:
-        print(f"error: the engine database does not answer ({cause_of(exc)})", file=sys.stderr)
-        raise SystemExit(2) from None
+
+    run(shown)

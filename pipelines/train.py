@@ -52,7 +52,13 @@ from pipelines.recipes.reference import (
 from pipelines.recipes.trainable import check_trainable
 from pipelines.report import pictures
 from pipelines.report.gathering import of_fit
-from pipelines.stage import exit_with, log_metrics, platform_settings, stage_run
+from pipelines.stage import (
+    check_numbers,
+    exit_with,
+    log_metrics,
+    platform_settings,
+    stage_run,
+)
 from pipelines.templates import TEMPLATES
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.decoder import Decoder
@@ -284,8 +290,10 @@ def _tags(contract: ModelContract, dataset: Dataset) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
     source, wanted = parse(argv, __doc__, *GROUPS)
+    settings = platform_settings()
+    check_numbers(settings, wanted.model_id)
     with TemporaryDirectory() as folder:
-        candidate = train(source, wanted, platform_settings(), Path(folder))
+        candidate = train(source, wanted, settings, Path(folder))
     print(f"run {candidate.run_id}", flush=True)
 
 

@@ -21,7 +21,14 @@ from pipelines.parameters import (
     SourceParameters,
     parse,
 )
-from pipelines.stage import exit_with, log_metrics, platform_settings, say_what_run_is, stage_run
+from pipelines.stage import (
+    check_numbers,
+    exit_with,
+    log_metrics,
+    platform_settings,
+    say_what_run_is,
+    stage_run,
+)
 from pipelines.tuning.asked import Asked, Question
 from pipelines.tuning.parameters import BudgetParameters, SearchParameters
 from registry.database import opened_engine
@@ -156,7 +163,10 @@ def _deploy(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command from the command line."""
     source, recipe, search, budget = parse(argv, __doc__, *GROUPS)
-    tune(Asked(source, recipe, search), budget, platform_settings())
+    settings = platform_settings()
+    if budget.deploy:  # refused before the search, not after it
+        check_numbers(settings, recipe.model_id)
+    tune(Asked(source, recipe, search), budget, settings)
 
 
 if __name__ == "__main__":

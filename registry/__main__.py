@@ -9,43 +9,62 @@
     python -m registry accept-implausible volatility_forecast 2 --person "Ada Lovelace" \
         --reason "opens and closes come from two feeds, compared with a third"
     python -m registry history volatility_forecast
+    python -m registry pair --reason "MLflow was restored from last night's backup"
 
-To look needs the engine database alone. A command that moves an alias asks MLflow too, and passes
-the same gates as a retraining run. A refusal is one line on stderr and exit code 2.
+To look needs the engine database alone; `list` also says what MLflow has lost, where it answers. A
+command that moves an alias asks MLflow too, and passes the same gates as a retraining run. A
+refusal is one line on stderr and exit code 2.
 """
 
 import argparse
 import getpass
 import sys
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import sqlalchemy as sa
 
 from registry import events
 from registry.alias_rows import PRODUCTION, STAGING
+from registry.command_line import run
+from registry.contract import Json
 from registry.database import opened_engine
-from registry.errors import MLEngineError
-from registry.model_store import ModelStore
+from registry.errors import UnavailableError
 from registry.settings import PlatformSettings, read_settings
 from registry.versions import Registry
 
 Command = Callable[[Registry, argparse.Namespace], None]
 MOVING = ("promote", "roll-back", "delete")
-SIGNED = (*MOVING, "accept-answers")
+SIGNED = (*MOVING, "accept-answers", "pair")
 """Commands that say who and why."""
 N_EVENTS = 20
 
 
 def list_versions(registry: Registry, wanted: argparse.Namespace) -> None:
     """Print one line per version, of one model or of all."""
+    is_asked = _is_there(registry)
     for model_id in [wanted.model] if wanted.model else registry.model_ids():
         named = {a: registry.alias_state(model_id, a).number for a in (PRODUCTION, STAGING)}
+        lost = registry.lost(model_id) if is_asked else {}
         for version in registry.list_versions(model_id):
             aliases = ", ".join(alias for alias, n in named.items() if n == version.number)
+            if version.number in lost:
+                was = f", was {aliases}" if aliases else ""
+                aliases = f"{lost[version.number]}{was}"
             shut = len(version.refusals("serve"))
             lock = "open" if not shut else f"shut by {shut}"
             made = f"{version.created_at:%Y-%m-%d %H:%M}"
             print(f"{model_id:24} {version.number:4} {made}  serve lock {lock:12} {aliases}")
+
+
+def _is_there(registry: Registry) -> bool:
+    """Return whether MLflow may be asked; else say why not."""
+    try:
+        registry.check_pair()
+    except UnavailableError as exc:
+        print(f"only the engine database was asked: {exc}", file=sys.stderr)
+        return False
+    return True
 
 
 def show(registry: Registry, wanted: argparse.Namespace) -> None:
@@ -97,6 +116,17 @@ def accept_implausible(registry: Registry, wanted: argparse.Namespace) -> None:
         print(f"accepted by {wanted.person}: {row.line()}")
 
 
+def pair(registry: Registry, wanted: argparse.Namespace) -> None:
+    """Make a pair of the engine database and MLflow again, after a backup was restored."""
+    if not registry.pair_again(actor=wanted.actor, reason=wanted.reason):
+        print("the engine database and MLflow are a pair already")
+        return
+    print("the engine database and MLflow are a pair now")
+    for model_id in registry.model_ids():
+        for number, became in registry.lost(model_id).items():
+            print(f"{model_id} version {number}: {became}")
+
+
 COMMANDS: dict[str, Command] = {
     "list": list_versions,
     "show": show,
@@ -105,6 +135,7 @@ COMMANDS: dict[str, Command] = {
     "delete": delete,
     "accept-answers": accept_answers,
     "accept-implausible": accept_implausible,
+    "pair": pair,
 }
 
 
@@ -113,7 +144,18 @@ def history(engine: sa.Engine, model_id: str) -> None:
     for event in events.read(engine, model_id, limit=sys.maxsize)[-N_EVENTS:]:
         number = "" if event.number is None else f"version {event.number}"
         print(f"{event.at:%Y-%m-%d %H:%M:%S} {event.kind:20} {number:12} {event.actor}: ", end="")
-        print(" ".join(event.reason.split()))
+        print(" ".join(event.reason.split()) + _became(event))
+
+
+def _became(event: events.Event) -> str:
+    """Return what became of a move that somebody made in MLflow; empty for other events."""
+    if event.kind != "alias_moved_outside":
+        return ""
+    facts = event.facts
+    to = f"{facts['alias']} from {facts['from'] or 'none'} to {facts['to'] or 'none'}"
+    if facts["followed"]:
+        return f": {to}, followed: its serve lock was open"
+    return f": {to}, not followed: {'; '.join(map(str, cast(list[Json], facts['refusals'])))}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -125,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             history(engine, wanted.model)
             return
         if wanted.command in MOVING:
-            ModelStore(settings.mlflow_tracking_uri).probe()  # MLflow itself retries for minutes
+            Registry(settings, engine).check_pair()
         COMMANDS[wanted.command](Registry(settings, engine), wanted)
 
 
@@ -139,7 +181,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "list":
             added.add_argument("model", nargs="?", default="", help="one model; all without it")
             continue
-        added.add_argument("model", help="name of the registered model")
+        if name != "pair":
+            added.add_argument("model", help="name of the registered model")
         if name in ("show", "promote", "delete", "accept-answers", "accept-implausible"):
             added.add_argument("number", type=int, help="version number")
         if name in SIGNED:
@@ -152,8 +195,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MLEngineError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -94,6 +94,16 @@ class ArtifactCache:
             raw = self._store.download(model_id, number, Path(folder), digests)
             yield VersionFiles(model_id, number, raw, digests)
 
+    def check(self, model_id: str, number: int) -> None:
+        """Refuse a version of which a file is not what was registered; nothing is kept.
+
+        Raises:
+            as `fetch`.
+        """
+        every = recorded_digests(self._engine, model_id, number)
+        with self.some_files(model_id, number, every) as files:
+            files.check()
+
     def remember_aliases(self, aliases: Mapping[str, Mapping[str, int]]) -> None:
         """Keep model -> alias -> version number, for a start while MLflow is down."""
         self._directory.mkdir(parents=True, exist_ok=True)

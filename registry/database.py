@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from registry.errors import DatabaseNotMigratedError, DatabaseUnavailableError
 from registry.settings import PlatformSettings, read_settings
 
-REVISION = "0005"
+REVISION = "0006"
 """The schema this code needs; a test compares it with the newest file in migrations/versions."""
 
 VERSION_TABLE = "engine_alembic_version"
@@ -33,6 +33,7 @@ AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 """What SQLAlchemy raises when a database does not answer, was restarted, or has no connection free:
 asking again later can help. A transaction that ends so has changed nothing, unless the connection
 broke while it was committed."""
+FOREIGN = "the file holds tables of another program"
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,11 +45,14 @@ def open_engine(settings: PlatformSettings) -> sa.Engine:
     Raises:
         DatabaseNotMigratedError: PostgreSQL at another revision, or a SQLite file written by a
             newer version of this code.
-        DatabaseUnavailableError: the server does not answer.
+        DatabaseUnavailableError: the server does not answer, or the file cannot be used.
     """
     engine = connect(settings)
     try:
         _ensure_current(engine)
+    except OSError as exc:  # of the lock beside the file
+        engine.dispose()
+        raise DatabaseUnavailableError(_shown(engine), _refused(exc)) from exc
     except Exception:
         engine.dispose()
         raise
@@ -66,12 +70,19 @@ def opened_engine(settings: PlatformSettings) -> Iterator[sa.Engine]:
 
 
 def connect(settings: PlatformSettings) -> sa.Engine:
-    """Return an engine without looking at its schema; creates an embedded file's directory."""
+    """Return an engine without looking at its schema; creates an embedded file's directory.
+
+    Raises:
+        DatabaseUnavailableError: the directory cannot be made.
+    """
     url = sa.make_url(settings.engine_url)
     if url.get_backend_name() != "sqlite":
         patience = {} if "connect_timeout" in url.query else POSTGRES_PATIENCE
         return sa.create_engine(url, pool_pre_ping=True, connect_args=patience)
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise DatabaseUnavailableError(str(url), _refused(exc)) from exc
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
     sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin)
@@ -102,14 +113,17 @@ def found_revision(engine: sa.Engine) -> str | None:
     """Return the schema's revision, None for a database without our tables.
 
     Raises:
-        DatabaseUnavailableError: the server does not answer.
+        DatabaseUnavailableError: the server does not answer, or the file is none of ours.
     """
     try:
         with reading(engine) as connection:
-            if not sa.inspect(connection).has_table(VERSION_TABLE):
+            held = sa.inspect(connection).get_table_names()
+            if VERSION_TABLE not in held:
+                if held and connection.dialect.name == "sqlite":
+                    raise DatabaseUnavailableError(_shown(engine), f"{FOREIGN}: {held[0]}, ...")
                 return None
             found = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 (a constant)
-    except AWAY as exc:
+    except (*AWAY, sa.exc.DatabaseError) as exc:
         raise DatabaseUnavailableError(_shown(engine), cause_of(exc)) from exc
     return None if found is None else str(found)
 
@@ -125,6 +139,10 @@ def cause_of(exc: Exception) -> str:
     """Return in one line what the driver said about one of `AWAY`."""
     said = str(getattr(exc, "orig", None) or exc).strip()
     return said.partition("\n")[0]
+
+
+def _refused(exc: OSError) -> str:
+    return f"{exc.strerror or exc}: {exc.filename}" if exc.filename else str(exc)
 
 
 def insert_for(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
@@ -171,4 +189,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from registry.command_line import run  # which stands above this module
+
+    run(main)

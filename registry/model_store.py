@@ -12,15 +12,18 @@ MLFLOW_HTTP_REQUEST_TIMEOUT=2 in its main; a stage that uploads keeps MLflow's p
 
 import json
 import platform
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from registry import mlflow_mark
 from registry.artifact_download import download_files
 from registry.contract import ModelContract
 from registry.errors import (
@@ -54,6 +57,7 @@ PACKAGED_FILES = (
 )
 """Files that are written for MLflow beside those of the version."""
 MODELS_PER_CALL = 1000
+VERSIONS_PER_CALL = 10_000
 """The most that MLflow gives in one answer."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag that MLflow's UI shows as the description of a logged model."""
@@ -78,6 +82,17 @@ class VersionContent:
 
 
 @dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A registered model in MLflow: when it was created, and version number -> run.
+
+    `runs` are the newest `VERSIONS_PER_CALL` versions.
+    """
+
+    created_at: datetime
+    runs: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredVersion:
     """A version as MLflow holds it: its number and the SHA-256 of every file."""
 
@@ -90,6 +105,11 @@ class ModelStore:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+
+    @property
+    def shown_uri(self) -> str:
+        """The address without a password."""
+        return re.sub(r"://[^@/]*@", "://***@", self.uri)
 
     @cached_property
     def _client(self) -> "MlflowClient":
@@ -163,11 +183,39 @@ class ModelStore:
                 if not token:
                     return found
 
-    def has_version(self, model_id: str, number: int) -> bool:
-        """Return whether MLflow still has the version; somebody may have deleted it there."""
+    def find_run(self, model_id: str, number: int) -> str | None:
+        """Return the run that made a version by MLflow's word; None where it has no such version.
+
+        Somebody may have deleted it there, or given its number again.
+        """
         with self._answering():
             found = self._unless_absent(self._client.get_model_version, model_id, str(number))
-        return found is not None
+        return None if found is None else str(found.run_id)
+
+    def find_model(self, model_id: str) -> RegisteredModel | None:
+        """Return what MLflow holds of a registered model, None where it has none of this name."""
+        with self._answering():
+            found = self._unless_absent(self._client.get_registered_model, model_id)
+            if found is None:
+                return None
+            wanted = f"name = '{model_id}'"
+            listed = self._client.search_model_versions(wanted, max_results=VERSIONS_PER_CALL)
+        made = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+        return RegisteredModel(made, {int(v.version): str(v.run_id) for v in listed})
+
+    def mark(self) -> str | None:
+        """Return the identity of the engine database that this MLflow belongs to, if it has one."""
+        with self._answering():
+            return mlflow_mark.read(self._client)
+
+    def set_mark(self, identity: str, *, replace: bool = False) -> str | None:
+        """Write an identity, unless there is one that is not to be replaced; return what is there.
+
+        Raises:
+            RegistryUnavailableError: no answer.
+        """
+        with self._answering():
+            return mlflow_mark.write(self._client, identity, replace=replace)
 
     def set_alias(self, model_id: str, alias: str, number: int) -> None:
         """Point the alias at a version."""

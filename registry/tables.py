@@ -42,6 +42,16 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+# What this database and its MLflow know each other by (registry/pairing.py); one row, id 1.
+pairs = sa.Table(
+    "pairs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("identity", sa.String(32), nullable=False),
+    sa.Column("is_marked", sa.Boolean, nullable=False),  # MLflow has been seen to hold it
+    sa.Column("paired_at", UtcDateTime, nullable=False),
+)
+
 # What was registered: contract, digests of every artifact file, gate record.
 versions = sa.Table(
     "versions",

@@ -26,12 +26,14 @@ from registry import (
     events,
     golden_answers,
     managed_models,
+    mlflow_versions,
     outside_moves,
     promotion,
     tables,
     version_rows,
 )
 from registry.alias_rows import PRODUCTION, STAGING, AliasState
+from registry.artifacts import ArtifactCache
 from registry.contract import Json, ModelContract
 from registry.deployments import Deployment
 from registry.errors import (
@@ -44,13 +46,14 @@ from registry.errors import (
     ParameterError,
     PromotionConflictError,
     UnmeasuredArtifactError,
+    VersionExistsError,
     VersionInUseError,
-    VersionNotFoundError,
 )
 from registry.gates import GateRow, Record, unmeasured_artifacts
 from registry.golden_answers import AnswerChange, AnswerCheck, GoldenAnswers
 from registry.managed_models import ManagedModel
 from registry.model_store import ModelStore, VersionContent
+from registry.pairing import Pair
 from registry.promotion import Move
 from registry.settings import PlatformSettings
 from registry.version_card import describe, version_tags
@@ -88,7 +91,37 @@ class Registry:
     def __init__(self, settings: PlatformSettings, engine: sa.Engine) -> None:
         self._engine = engine
         self._store = ModelStore(settings.mlflow_tracking_uri)
+        self._pair = Pair(engine, self._store)
         self._answers = AnswerCheck(settings, engine)
+        self._cache = ArtifactCache(settings, engine)
+
+    def check_pair(self) -> None:
+        """Refuse to work with an MLflow that is not this engine database's.
+
+        Raises:
+            PairMismatchError: they are no pair, in one line that says what to do.
+            RegistryUnavailableError: MLflow does not answer.
+        """
+        self._store.probe()  # MLflow itself retries for minutes
+        self._pair.check()
+
+    def pair_again(self, *, actor: str, reason: str) -> bool:
+        """Make a pair of the engine database and MLflow; False where they are one.
+
+        Raises:
+            RegistryUnavailableError: MLflow does not answer.
+        """
+        self._store.probe()
+        return self._pair.renew(actor=actor, reason=reason)
+
+    def check_numbers(self, model_id: str) -> None:
+        """Refuse to fit a version that could not be registered.
+
+        Raises:
+            NumbersRestartError: the registered model was deleted in MLflow.
+            RegistryUnavailableError: MLflow does not answer.
+        """
+        mlflow_versions.check_numbers(self._engine, self._store, model_id)
 
     def register(
         self,
@@ -115,9 +148,12 @@ class Registry:
             ParameterError: a model name that cannot be a folder and a registry name.
             UnmeasuredArtifactError: a file of an artifact that the record calls not applicable.
             RunNotFoundError, RegistryUnavailableError, ForeignTrackingError: see `ModelStore`.
-            VersionExistsError: the engine database belongs to another MLflow.
+            PairMismatchError, NumbersRestartError: as `check_pair`, `check_numbers`.
+            VersionExistsError: the number was given before; MLflow's new version is removed again.
         """
         check_model_id(contract.model_id)
+        self.check_pair()
+        self.check_numbers(contract.model_id)
         read = digest_directory(directory) if digests is None else digests
         carried = tuple(artifacts(read))
         for artifact, note in unmeasured_artifacts(record, carried).items():
@@ -137,8 +173,21 @@ class Registry:
             may_trade,
             datetime.now(UTC),
         )
-        version_rows.record(self._engine, version)
+        try:
+            version_rows.record(self._engine, version)
+        except VersionExistsError:
+            self._store.delete_version(contract.model_id, stored.number)
+            raise
         return version
+
+    def lost(self, model_id: str) -> dict[int, str]:
+        """Return number -> why serving could not fetch it, of versions that MLflow has not got.
+
+        Raises:
+            PairMismatchError, RegistryUnavailableError: as `check_pair`.
+        """
+        self.check_pair()
+        return mlflow_versions.lost(self.list_versions(model_id), self._store.find_model(model_id))
 
     def get(self, model_id: str, number: int) -> Version:
         """Return a version.
@@ -187,6 +236,7 @@ class Registry:
         Raises:
             RegistryUnavailableError: MLflow does not answer.
         """
+        self._pair.check()
         judge = partial(self._why_not, alias)
         return outside_moves.observe(self._engine, self._store, model_id, alias, judge)
 
@@ -196,6 +246,7 @@ class Registry:
         Raises:
             RegistryUnavailableError: MLflow does not answer.
         """
+        self._pair.check()
         pointed = self._store.all_aliases()
         judge, model_ids = partial(self._why_not, PRODUCTION), self.model_ids()
         states = outside_moves.observe_all(
@@ -219,7 +270,8 @@ class Registry:
             NotFoundError, RegistryUnavailableError: as `get`; MLflow does not answer.
         """
         version = self.get(model_id, number)
-        self._check_in_mlflow(version)
+        self.check_pair()
+        mlflow_versions.check_same(self._engine, self._store, version)
         if lines := self._answers.refusals(version):
             raise GateRefusedError(model_id, number, "serve", lines)
         move = Move(model_id, STAGING, number, actor, reason, run_id, done="staged")
@@ -284,7 +336,7 @@ class Registry:
         known = {version.number: version for version in self.list_versions(model_id)}
         earlier = deployments.earlier_champions(self._engine, model_id)
         usable = (known[n] for n in earlier if n != found.number and n in known)
-        version = next((v for v in usable if self._store.has_version(model_id, v.number)), None)
+        version = next((v for v in usable if self._is_same(v)), None)
         if version is None:
             raise NoPreviousVersionError(model_id)
         move = Move(
@@ -326,12 +378,14 @@ class Registry:
             NotFoundError, RegistryUnavailableError: as `get`; MLflow does not answer.
         """
         version = self.get(model_id, number)
-        self._store.probe()
+        self.check_pair()
+        is_there = self._is_same(version)
         with self._engine.begin() as connection:
             using = self._aliases_using(connection, model_id, number)
             if using:
                 raise VersionInUseError(model_id, number, using)
-            self._store.delete_version(model_id, number)
+            if is_there:  # else the number is of somebody's version there
+                self._store.delete_version(model_id, number)
             version_rows.remove(connection, version, actor, reason)
 
     def accept_implausible(
@@ -369,7 +423,7 @@ class Registry:
             RegistryUnavailableError: MLflow does not answer.
         """
         self.check_exists(model_id)
-        self._store.probe()
+        self.check_pair()
         named = self._store.aliases(model_id)
         return managed_models.archive(self._engine, model_id, named, actor=actor, reason=reason)
 
@@ -411,6 +465,7 @@ class Registry:
             NotFoundError, RegistryUnavailableError: as `get`; MLflow does not answer.
         """
         self.get(model_id, number)
+        self.check_pair()
         self._store.tag(model_id, number, "study", study)
         with self._engine.begin() as connection:
             events.append(
@@ -436,6 +491,8 @@ class Registry:
             RegistryUnavailableError: there is one and MLflow does not answer.
         """
         waiting = promotion.abandoned(self._engine)
+        if waiting:
+            self.check_pair()
         return [w for w in waiting if promotion.settle(self._engine, self._store, *w)]
 
     def _settled(self, model_id: str, alias: str, expected_generation: int | None) -> AliasState:
@@ -444,7 +501,7 @@ class Registry:
         Raises:
             PromotionConflictError: a move is under way, or another generation was expected.
         """
-        self._store.probe()  # MLflow itself retries for minutes
+        self.check_pair()
         if (model_id, alias) in promotion.abandoned(self._engine):
             promotion.settle(self._engine, self._store, model_id, alias)
         found = self.resolve_alias(model_id, alias)
@@ -467,17 +524,16 @@ class Registry:
         return deployments.withdrawn_champion(self._engine, found.model_id, registered)
 
     def _move(self, version: Version, move: Move, generation: int) -> Version:
-        self._check_in_mlflow(version)
+        """Move an alias to a version whose files are those that were registered."""
+        mlflow_versions.check_same(self._engine, self._store, version)
+        self._cache.check(version.model_id, version.number)
         claimed = promotion.begin(self._engine, move, generation)
         promotion.finish(self._engine, self._store, move, claimed)
         return version
 
-    def _check_in_mlflow(self, version: Version) -> None:
-        if not self._store.has_version(version.model_id, version.number):
-            wanted = f"version {version.number} in MLflow any more: it was deleted there"
-            others = [v.number for v in self.list_versions(version.model_id)]
-            known = [str(n) for n in others if n != version.number]
-            raise VersionNotFoundError(version.model_id, wanted, known)
+    def _is_same(self, version: Version) -> bool:
+        """Return whether MLflow has the version, of the run that is recorded here."""
+        return self._store.find_run(version.model_id, version.number) == version.run_id
 
     def _check_serve_lock(
         self, version: Version, move: Move, champion: int | None, answers: Sequence[str]
@@ -503,6 +559,8 @@ class Registry:
             version = self.get(model_id, number)
         except NotFoundError:
             return (f"digests: version {number} was not registered by this engine",)
+        if not self._is_same(version):
+            return (f"digests: version {number} in MLflow is not the one that was registered",)
         if alias == STAGING:
             return self._answers.refusals(version)
         if managed_models.is_archived(self._engine, model_id):

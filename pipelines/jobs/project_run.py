@@ -19,12 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.jobs.process_tree import end_tree, kill_own_tree
-from registry.errors import RegistryUnavailableError
+from registry.database import AWAY, cause_of, opened_engine
+from registry.errors import MLEngineError, RegistryUnavailableError
+from registry.settings import PlatformSettings
 from registry.tracking_server import check_reachable
+from registry.versions import Registry
 
 GRACE_SECONDS = 3.0
 """Less than the five seconds that honcho gives the worker, which must still release its job."""
 ERROR_LINES = 5
+PAIR_SECONDS = 60.0
+"""Patience with the question whether MLflow is the engine database's: MLflow is imported first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,26 @@ class Launcher:
         sender.close()
         return ProjectRun(entry, process, receiver)
 
+    def pair_problem(self, platform: PlatformSettings) -> str:
+        """Return why no job can run with this MLflow and engine database; empty where one can.
+
+        Asked by a child of the fork server, which has MLflow loaded.
+
+        Raises:
+            EOFError, OSError: the fork server was killed meanwhile.
+        """
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_tell_problem, args=(platform, sender), daemon=True)
+        with self._one_at_a_time:
+            process.start()
+        sender.close()
+        try:
+            answered = receiver.poll(PAIR_SECONDS)
+            return str(receiver.recv()) if answered else f"no answer within {PAIR_SECONDS:g} s"
+        finally:
+            process.kill()
+            process.join(GRACE_SECONDS)
+
 
 class ProjectRun:
     """A started run; poll it with `wait`, end it with `kill`."""
@@ -112,6 +137,18 @@ def last_error(log_path: Path) -> str:
     stage_errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     shown = stage_errors[-1:] or lines[-ERROR_LINES:] or ["it wrote nothing"]
     return f"{' | '.join(shown)} (output: {log_path})"
+
+
+def _tell_problem(platform: PlatformSettings, sender: Connection) -> None:
+    try:
+        with opened_engine(platform) as engine:
+            Registry(platform, engine).check_pair()
+    except MLEngineError as exc:
+        sender.send(str(exc))
+    except AWAY as exc:
+        sender.send(f"the engine database does not answer ({cause_of(exc)})")
+    else:
+        sender.send("")
 
 
 def _child(entry: Entry, sender: Connection) -> None:

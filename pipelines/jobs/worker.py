@@ -26,8 +26,9 @@ from pipelines.jobs import leases, queue, schedules, workers
 from pipelines.jobs.project_run import Launcher
 from pipelines.jobs.scheduler import Scheduler
 from pipelines.jobs.supervision import Supervision
+from registry.command_line import run
 from registry.database import AWAY, cause_of, opened_engine
-from registry.errors import MLEngineError, RegistryUnavailableError
+from registry.errors import RegistryUnavailableError
 from registry.settings import PlatformSettings, read_settings
 from registry.tracking_server import check_reachable
 
@@ -148,7 +149,8 @@ class Worker:
     def look(self) -> bool:
         """Start the schedules that are due and one job, if a slot is free; return whether it did.
 
-        While MLflow does not answer everything waits: starting a job would only use up an attempt.
+        While MLflow does not answer, or is not this database's, everything waits: starting a job
+        would only use up an attempt.
         """
         self._ended.clear()
         self._forget_ended()
@@ -225,12 +227,20 @@ class Worker:
         try:
             check_reachable(self._platform.mlflow_tracking_uri)
         except RegistryUnavailableError as exc:
-            if self._has_registry is not False:
-                log.warning("jobs wait", error=str(exc))
-            self._has_registry = False
-            return False
-        self._has_registry = True
-        return True
+            return self._note_registry(str(exc))
+        if self._has_registry:
+            return True
+        try:
+            return self._note_registry(self._launcher.pair_problem(self._platform))
+        except (EOFError, OSError) as exc:  # a signal to the whole group ends the fork server too
+            return self._note_registry(f"MLflow was not asked: {exc!r}")
+
+    def _note_registry(self, problem: str) -> bool:
+        """Note whether jobs can run, and say once why they cannot; return whether they can."""
+        if problem and self._has_registry is not False:
+            log.warning("jobs wait", error=problem)
+        self._has_registry = not problem
+        return self._has_registry
 
     def _leave(self) -> None:
         """Give every job back, end the schedules' run, and leave the list of workers."""
@@ -260,7 +270,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MLEngineError as exc:
-        raise SystemExit(f"error: {exc}") from None
+    run(main)

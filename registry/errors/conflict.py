@@ -16,6 +16,30 @@ class PromotionConflictError(ConflictError):
         )
 
 
+class NumbersRestartError(ConflictError):
+    """A registered model was deleted in MLflow, so its next numbers would be those of before."""
+
+    def __init__(self, model_id: str, found: str, newest: int) -> None:
+        self.model_id, self.found, self.newest = model_id, found, newest
+        super().__init__(
+            f"the registered model {model_id!r} was deleted in MLflow: {found}, and numbers up to "
+            f"{newest} are taken; restore MLflow's backup, or train under another model_name"
+        )
+
+
+class OtherVersionError(ConflictError):
+    """MLflow has a version of this number that another run made; its files are not registered."""
+
+    def __init__(self, model_id: str, number: int, registered: str, found: str) -> None:
+        self.model_id, self.number = model_id, number
+        self.registered, self.found = registered, found
+        super().__init__(
+            f"{model_id} version {number} in MLflow is of run {found}, but of run {registered} "
+            "here: it was deleted there and its number given again; promote another version, or "
+            "restore MLflow's backup"
+        )
+
+
 class VersionExistsError(ConflictError):
     """The engine database already knows this version, from another MLflow."""
 

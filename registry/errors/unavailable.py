@@ -16,6 +16,23 @@ class RegistryUnavailableError(UnavailableError):
         )
 
 
+class PairMismatchError(UnavailableError):
+    """The engine database and MLflow belong to two installations, or one is an older backup."""
+
+    given = ("uri", "url")
+
+    def __init__(self, uri: str, url: str, found: str) -> None:
+        self.uri, self.url, self.found = uri, url, found
+        hint = (
+            "point MLFLOW_TRACKING_URI and DATABASE_URL (or DATA_DIR) at one installation; if one "
+            "of them was restored from a backup: python -m registry pair --reason ..."
+        )
+        super().__init__(
+            f"MLflow at {uri} and the engine database {url} are no pair: {found}; {hint}",
+            f"MLflow and the engine database are no pair: {found}; {hint}",
+        )
+
+
 class ArtifactStoreUnavailableError(UnavailableError):
     """The store that MLflow keeps artifacts in (a disk, S3) is away or refuses; MLflow answers."""
 
@@ -94,9 +111,16 @@ class DatabaseUnavailableError(UnavailableError):
     def __init__(self, url: str, cause: str) -> None:
         self.url, self.cause = url, cause
         super().__init__(
-            f"engine database {url} does not answer ({cause}); start it or correct DATABASE_URL",
+            f"engine database {url} does not answer ({cause}); {_mend(url)}",
             "the engine database does not answer; the log of the server says why",
         )
+
+
+def _mend(url: str) -> str:
+    """Return what whoever runs a command can do about a database."""
+    if url.startswith("sqlite"):
+        return "correct DATA_DIR or DATABASE_URL, or the rights of that folder"
+    return "start it or correct DATABASE_URL"
 
 
 class StoreBusyError(UnavailableError):

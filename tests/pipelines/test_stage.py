@@ -1,11 +1,26 @@
 """What stages do around their work: one clear line on errors, runs that say what they are."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
+from pipelines import main, train
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.stage import exit_with, flat, say_what_run_is, stage_run
-from registry.errors import ArtifactStoreUnavailableError, ParameterError
+from pipelines.stage import exit_with, flat, platform_settings, say_what_run_is, stage_run
+from registry import events
+from registry.database import opened_engine
+from registry.errors import (
+    ArtifactStoreUnavailableError,
+    NumbersRestartError,
+    PairMismatchError,
+    ParameterError,
+)
+from registry.model_store import ModelStore
+from registry.settings import PlatformSettings
+
+Stage = Callable[[list[str]], None]
 
 
 def test_exit_with_turns_a_deliberate_error_into_one_line(
@@ -89,3 +104,30 @@ def test_a_store_that_takes_no_file_is_one_line_on_the_run() -> None:
     run = mlflow.get_run(run_id)
     assert run.info.status == "FAILED"
     assert "cannot be used now" in run.data.tags["error"]
+
+
+@pytest.mark.integration
+def test_a_stage_refuses_an_mlflow_of_another_engine_database(
+    installation: PlatformSettings,
+) -> None:
+    assert platform_settings() == installation
+    ModelStore(installation.mlflow_tracking_uri).set_mark("another", replace=True)
+    with pytest.raises(PairMismatchError):
+        platform_settings()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("stage", [main.main, train.main])
+def test_nothing_is_fitted_where_the_numbers_would_start_again(
+    installation: PlatformSettings, monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
+    def fit(*_: object) -> None:
+        raise AssertionError("it is fitted")
+
+    monkeypatch.setattr(main, "train", fit)
+    monkeypatch.setattr(train, "train", fit)
+    with opened_engine(installation) as engine, engine.begin() as connection:
+        facts: dict[str, Any] = {"actor": "main", "reason": "made", "run_id": "0" * 32}
+        events.append(connection, "registered", model_id="calm", number=1, **facts)
+    with pytest.raises(NumbersRestartError, match="numbers up to 1 are taken"):
+        stage(["--source", "synthetic", "--model_name", "calm"])

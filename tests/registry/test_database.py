@@ -128,7 +128,7 @@ def test_several_processes_may_open_a_new_database_at_once(new_settings):
 def test_a_database_of_a_newer_release_is_refused(settings, engine):
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(DatabaseNotMigratedError, match="at revision 9999 but 0005 is needed"):
+    with pytest.raises(DatabaseNotMigratedError, match="at revision 9999 but 0006 is needed"):
         open_engine(settings)
 
 

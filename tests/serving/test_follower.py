@@ -286,3 +286,20 @@ def test_while_the_database_is_away_a_version_is_tried_again_and_the_thread_live
         wait_for(lambda: serving_version(app) == 1)
         assert problem(app) == ""
     assert len(tries) > 3
+
+
+def test_a_foreign_mlflow_is_not_followed_and_health_says_so(installation, running):
+    installation.register(is_first=True)
+    installation.promote(1)
+    app = installation.app()
+    store = app.state.service.follower._store
+    with running(app) as client:
+        wait_for(lambda: serving_version(app) == 1)
+        mark = store.mark()
+        store.set_mark("another", replace=True)
+        wait_for(lambda: client.get("/health").json()["dependencies"]["mlflow"]["ok"] is False)
+        health = client.get("/health").json()
+        assert (health["status"], health["loaded"]) == ("degraded", {MODEL: 1})
+        assert "are no pair" in health["dependencies"]["mlflow"]["detail"]
+        store.set_mark(mark, replace=True)
+        wait_for(lambda: client.get("/health").json()["status"] == "ok")

@@ -21,6 +21,7 @@ from pipelines.jobs.worker import (
 from registry import tables
 from registry.database import reading
 from registry.errors import SettingValueError
+from registry.model_store import ModelStore
 from registry.settings import read_settings
 
 ROOT = Path(__file__).parents[3]
@@ -313,3 +314,16 @@ def test_after_kill_9_the_stage_dies_too_and_another_worker_takes_the_job(
     assert queue.get(engine, job.id).state == "leased"
     heir = leases.claim(engine, "heir", now=datetime.now(UTC) + timedelta(seconds=5))
     assert (heir.id, heir.fence) == (job.id, 2)
+
+
+@pytest.mark.integration
+def test_no_job_runs_with_an_mlflow_of_another_engine_database(worker, engine, platform):
+    ModelStore(platform.mlflow_tracking_uri).set_mark("another")
+    queue.enqueue(engine, "main", {"text": "hello"})
+    with capture_logs() as said:
+        assert not worker.look()
+        assert not worker.look()
+    (waits,) = [line for line in said if line["event"] == "jobs wait"]
+    assert "are no pair" in waits["error"]
+    ModelStore(platform.mlflow_tracking_uri).set_mark("", replace=True)
+    assert run_once(worker)
