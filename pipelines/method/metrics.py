@@ -69,6 +69,15 @@ def brier(probabilities: Array, classes: Array) -> Array:
     return np.asarray(((probabilities - indicator) ** 2).sum(axis=1), dtype=np.float64)
 
 
+def area_under_curve(score: Array, is_class: NDArray[np.bool_]) -> float | None:
+    """Return the area under the ROC curve (Mann-Whitney, ties count a half); None for one class."""
+    n_in, n_out = int(is_class.sum()), int((~is_class).sum())
+    if not n_in or not n_out:
+        return None
+    rank = pl.Series(score).rank("average").to_numpy()
+    return float((rank[is_class].sum() - n_in * (n_in + 1) / 2) / (n_in * n_out))
+
+
 @dataclass(frozen=True, slots=True)
 class BrierParts:
     """Murphy's decomposition (1973) of a binary Brier score over bins.

@@ -116,6 +116,9 @@ class Template(Protocol):
     search_metrics: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """What a search may choose by: name of the metric -> its name in `Evaluation.metrics`. The
     first is the default; `loss`, which every template has, where there is none."""
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType({})
+    """What the leaderboard of a search shows beside the score: name -> two names in
+    `Evaluation.metrics`, the first minus the second of which is above 0 for the better model."""
     untouched_times: int = 126
     """Fewest decision times that a search must hold back to judge its winner on."""
     forecast_shown_as: str = ""

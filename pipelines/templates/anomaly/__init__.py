@@ -53,6 +53,9 @@ class Anomaly(BarTemplate):
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 1
     loss_margin = 0.01
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "one_variance": ("log_score_one_variance", "log_score")
+    }
     is_action = False
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:

@@ -53,9 +53,12 @@ def judge_classes(
         "accuracy": float(hit.mean()),
         "accuracy_prior": float((prior.argmax(axis=1) == rows.y).mean()),
     }
+    per_class = _per_class(rows.y, probabilities, classes)
+    if (areas := per_class["auc"].drop_nulls()).len():
+        found["auc"] = float(areas.to_numpy().mean())
     tables: dict[str, pl.DataFrame] = {
         "confusion": metrics.confusion(rows.y, chosen.astype(np.float64), tuple(classes)),
-        "per_class": _per_class(rows.y, probabilities, classes),
+        "per_class": per_class,
     }
     if len(rows) >= LEAST_FOR_ECE:
         error = metrics.calibration_error_interval(confidence, hit, rows.t0)
@@ -162,7 +165,7 @@ def _per_class(y: Array, probabilities: Array, classes: Sequence[str]) -> pl.Dat
         precision = right / int(said.sum()) if said.any() else None
         recall = right / int(is_class.sum()) if is_class.any() else None
         f1 = 2 * right / (int(said.sum()) + int(is_class.sum())) if recall is not None else None
-        area = area_under_curve(probabilities[:, number], is_class)
+        area = metrics.area_under_curve(probabilities[:, number], is_class)
         mean = float(probabilities[:, number].mean())
         lines.append((name, int(is_class.sum()), precision, recall, f1, area, mean))
     schema = {
@@ -175,15 +178,6 @@ def _per_class(y: Array, probabilities: Array, classes: Sequence[str]) -> pl.Dat
         "mean_probability": pl.Float64(),
     }
     return pl.DataFrame(lines, schema=schema, orient="row")
-
-
-def area_under_curve(score: Array, is_class: NDArray[np.bool_]) -> float | None:
-    """Return the area under the ROC curve (Mann-Whitney, ties count a half); None for one class."""
-    n_in, n_out = int(is_class.sum()), int((~is_class).sum())
-    if not n_in or not n_out:
-        return None
-    rank = pl.Series(score).rank("average").to_numpy()
-    return float((rank[is_class].sum() - n_in * (n_in + 1) / 2) / (n_in * n_out))
 
 
 def _by_forecast(y: Array, forecast: Array) -> pl.DataFrame:

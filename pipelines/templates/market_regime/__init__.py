@@ -58,6 +58,9 @@ class MarketRegime(BarTemplate):
     parameters: ClassVar[Mapping[str, Mapping[str, Json]]] = {}
     horizon_bars = 1
     loss_margin = 0.002
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "ewma_filter": ("log_likelihood", "log_likelihood_ewma_filter")
+    }
     is_action = False
 
     def objective(self, spec: Mapping[str, Json]) -> Objective:

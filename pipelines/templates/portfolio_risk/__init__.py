@@ -57,6 +57,10 @@ class PortfolioRisk(Template):
     horizon_bars = 1
     loss_margin = 1e-5
     search_metrics: ClassVar[Mapping[str, str]] = {"pinball": "pinball"}
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "historical": ("pinball_historical", "pinball"),
+        "ewma_normal": ("pinball_ewma_normal", "pinball"),
+    }
     untouched_times = 290
     is_action = False
 

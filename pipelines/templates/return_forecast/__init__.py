@@ -58,8 +58,12 @@ class ReturnForecast(BarTemplate):
     search_metrics: ClassVar[Mapping[str, str]] = {
         "rmse": "scaled_mse",
         "mae": "mase",
+        "auc": "auc_direction",
         "ic": "ic",
         "rank_ic": "rank_ic",
+    }
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "random_walk": ("scaled_mse_random_walk", "scaled_mse")
     }
     is_action = False
 

@@ -27,7 +27,7 @@ from pipelines.method.information import (
     rank_autocorrelation,
 )
 from pipelines.method.mean_tests import diebold_mariano, mean_test
-from pipelines.method.metrics import block_dates
+from pipelines.method.metrics import area_under_curve, block_dates
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date
 from pipelines.templates import Evaluation
@@ -158,6 +158,9 @@ def _direction(rows: LabelledRows, forecasts: ReturnForecasts, horizon: int) -> 
         "pesaran_timmermann": pesaran_timmermann(forecasts.forecast, rows.y),
         "t_direction": mean_test(together, horizon).z,
     }
+    moved = rows.y != 0
+    scaled = (forecasts.forecast / forecasts.sigma)[moved]
+    found["auc_direction"] = area_under_curve(scaled, rows.y[moved] > 0)
     shares = {"hit_rate": float((up == said).mean()), "up_share": float(up.mean())}
     return shares | {name: value for name, value in found.items() if value is not None}
 

@@ -86,7 +86,14 @@ class Sentiment(Template):
     options: ClassVar[Space] = OPTIONS
     horizon_bars = 0
     loss_margin = 0.002
-    search_metrics: ClassVar[Mapping[str, str]] = {"log_loss": "log_loss", "brier": "brier"}
+    search_metrics: ClassVar[Mapping[str, str]] = {
+        "log_loss": "log_loss",
+        "brier": "brier",
+        "auc": "auc",
+    }
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "log_loss_prior": ("log_loss_prior", "log_loss")
+    }
     untouched_times = 21
     is_action = False
     excess_gate = EXCESS.gate

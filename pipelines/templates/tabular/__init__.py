@@ -99,8 +99,13 @@ class Tabular(Template):
         "loss": "loss",
         "log_loss": "log_loss",
         "brier": "brier",
+        "auc": "auc",
         "rmse": "rmse",
         "mae": "mae",
+    }
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "log_loss_prior": ("log_loss_prior", "log_loss"),
+        "rmse_mean": ("rmse_mean", "rmse"),
     }
     untouched_times = 21
     is_action = False

@@ -87,8 +87,13 @@ class TradingSignals(BarTemplate):
         "sharpe_ratio": "net_sharpe_1x",
         "log_loss": "log_loss",
         "brier": "brier",
+        "auc": "auc_direction",
         "ic": "ic",
         "rank_ic": "rank_ic",
+    }
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "log_loss_prior": ("log_loss_prior", "log_loss"),
+        "direction_prior": ("log_loss_direction_prior", "log_loss_direction"),
     }
     untouched_times = 252
     is_action = True

@@ -174,6 +174,9 @@ def _judge_probabilities(
     if touched.any():
         found["log_loss_direction"] = float(direction.mean())
         found["log_loss_direction_prior"] = float(rival.mean())
+        up = _direction(forecast.probabilities[touched])[:, 1]
+        area = metrics.area_under_curve(up, side == 1)
+        found |= {} if area is None else {"auc_direction": area}
     ts = {"t_log_loss": of_loss.z, "t_direction": of_direction.z}
     return found | {name: t for name, t in ts.items() if t is not None}, gates
 

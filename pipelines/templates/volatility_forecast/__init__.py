@@ -68,6 +68,11 @@ class VolatilityForecast(BarTemplate):
     horizon_bars = 5
     loss_margin = 0.01
     search_metrics: ClassVar[Mapping[str, str]] = {"qlike": "qlike"}
+    search_gaps: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "ewma": ("qlike_ewma", "qlike"),
+        "scaled_ewma": ("qlike_scaled_ewma", "qlike"),
+        "har": ("qlike_har", "qlike"),
+    }
     is_action = False
     rivals = ("garch", "gjr_garch")
     excess_gate = "quality.qlike_vs_ewma"

@@ -4,7 +4,8 @@ from sklearn.metrics import log_loss as oracle_log_loss
 from sklearn.metrics import mean_squared_error, precision_recall_fscore_support, r2_score
 from sklearn.metrics import roc_auc_score as oracle_auc
 
-from pipelines.templates.classes.quality import area_under_curve, judge_classes, judge_numbers
+from pipelines.method.metrics import area_under_curve
+from pipelines.templates.classes.quality import judge_classes, judge_numbers
 from tests.examples import make_labelled_rows
 
 N = 500
@@ -35,6 +36,7 @@ def test_class_metrics_equal_scikit_learns(forecast):
     np.testing.assert_allclose(table["f1"], f1)
     expected = [oracle_auc(y == k, p[:, k]) for k in range(3)]
     np.testing.assert_allclose(table["auc"], expected)
+    assert found.metrics["auc"] == pytest.approx(oracle_auc(y, p, multi_class="ovr"))
     assert found.gates[0].passed
 
 
