@@ -71,7 +71,7 @@ def _lines(module: str, parameters: Sequence[Field[Any]]) -> Iterator[str]:
 def _declared(item: Field[Any]) -> str:
     """Return type and default of a parameter as MLproject writes them."""
     assert item.default is not MISSING, f"parameter {item.name} has no default"
-    if item.type is int:
+    if item.type in (int, float):
         return f"{{type: float, default: {item.default}}}"
     text = str(item.default).lower() if item.type is bool else item.default
     return f'{{type: string, default: "{text}"}}'

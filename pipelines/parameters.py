@@ -6,6 +6,7 @@ Each stage declares the classes it reads as `GROUPS`; MLproject is written from 
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -322,7 +323,7 @@ def _build(group: type[P], given: dict[str, str]) -> P:
     return group(**values)
 
 
-def _typed(name: str, text: str, wanted: Any) -> str | int | bool:
+def _typed(name: str, text: str, wanted: Any) -> str | float | bool:
     if wanted is bool:
         lowered = text.strip().lower()
         if lowered not in ("true", "false", "1", "0"):
@@ -336,4 +337,16 @@ def _typed(name: str, text: str, wanted: Any) -> str | int | bool:
         if number < 0:
             raise ParameterError(name, number, "0 or more")
         return number
+    if wanted is float:
+        return _real(name, text)
     return text
+
+
+def _real(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError as exc:
+        raise ParameterError(name, text, "a number") from exc
+    if not 0 <= number < math.inf:
+        raise ParameterError(name, text, "a finite number, 0 or more")
+    return number

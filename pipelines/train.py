@@ -8,7 +8,6 @@ import io
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -19,12 +18,11 @@ from numpy.typing import NDArray
 
 from pipelines import progress
 from pipelines.architectures import Estimator
-from pipelines.data.bars import TIMESTAMP, from_microseconds
+from pipelines.data.bars import TIMESTAMP
 from pipelines.method.rows import LabelledRows, newest_step
 from pipelines.parameters import (
     RecipeParameters,
     SourceParameters,
-    changed_from_defaults,
     parse,
 )
 from pipelines.recipes import manifest
@@ -36,12 +34,13 @@ from pipelines.recipes.candidate import (
     save_evidence,
     write_files,
 )
+from pipelines.recipes.contracts import contract_of
 from pipelines.recipes.dataset import final_rows, read_dataset
 from pipelines.recipes.golden_answers import answers_file, inputs_of, n_history
 from pipelines.recipes.inputs import Dataset, InputKind, kind_of
 from pipelines.recipes.kept_fits import kept_fits
 from pipelines.recipes.parity import N_PARITY_ROWS, FittedScores, fitted_scores
-from pipelines.recipes.recipe import Recipe, fit_folds, span
+from pipelines.recipes.recipe import Recipe, fit_folds
 from pipelines.recipes.reference import (
     WINDOW_BARS,
     drift_profile,
@@ -60,7 +59,7 @@ from pipelines.stage import (
     stage_run,
 )
 from pipelines.templates import TEMPLATES
-from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
+from registry.contract import ModelContract
 from registry.decoder import Decoder
 from registry.flavors import FLAVORS, NativeModel
 from registry.settings import PlatformSettings
@@ -165,49 +164,6 @@ def _account(recipe: Recipe, dataset: Dataset) -> str:
         f"train {recipe.template.name} with {recipe.architecture.name}: {len(rows):,} rows"
         f"{whose}, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
         f"{len(dataset.folds)} folds"
-    )
-
-
-def contract_of(
-    recipe: Recipe,
-    dataset: Dataset,
-    source: SourceParameters,
-    final: Estimator,
-) -> ModelContract:
-    """Return the contract of a version with this fit."""
-    data, fitted = dataset.data, recipe.recent(dataset.rows)
-    first_test = dataset.first_test.isoformat()
-    layout = kind_of(recipe.template).describe(recipe, data, dataset.label_spec)
-    first, last = data.span()
-    made_by = replace(recipe.as_parameters(), feature_set=layout.feature_set, first_test=first_test)
-    return ModelContract(
-        **made_by.stored(),
-        feature_names=layout.feature_names,
-        feature_fingerprint=layout.fingerprint,
-        inputs=tensor_input(len(layout.feature_names), recipe.window),
-        outputs=TensorSpec("scores", "float32", (None, final.n_scores)),
-        horizon=span(data.interval, recipe.horizon_bars),
-        interval=data.interval,
-        min_history=layout.min_history,
-        symbols=data.symbols,
-        price_basis=data.price_basis,
-        native_format=recipe.architecture.native_format,
-        label_spec=dataset.label_spec,
-        cost_spec=recipe.cost_spec(),
-        data=DataSpan(
-            source=source.source,
-            sha256=data.digest(),
-            start=first.isoformat(),
-            end=last.isoformat(),
-            n_bars=len(data.frame),
-            note=data.note,
-            parameters=changed_from_defaults(source),
-            file_sha256=data.file_sha256,
-        ),
-        trained_until=from_microseconds(int(fitted.t1.max())).isoformat(),
-        git_commit=manifest.git_commit(),
-        lock_sha256=manifest.lock_digest(),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 

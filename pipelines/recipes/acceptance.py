@@ -129,6 +129,11 @@ def _typed(name: str, value: Any, wanted: Any) -> Json:
         if not is_number or not 0 <= value <= LARGEST_NUMBER:
             raise ParameterError(name, value, f"a whole number from 0 to {LARGEST_NUMBER}")
         return int(value)
+    if wanted is float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= LARGEST_NUMBER:
+            raise ParameterError(name, value, f"a number from 0 to {LARGEST_NUMBER}")
+        return float(value)
     if not isinstance(value, str):
         raise ParameterError(name, value, "a text")
     return _text(name, value)

@@ -3,18 +3,23 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pipelines.data.features import FEATURE_SETS
 from pipelines.parameters import RecipeParameters, SourceParameters, changed_from_defaults
-from pipelines.recipes.inputs import kind_of
+from pipelines.recipes.inputs import InputKind, kind_of
 from pipelines.templates import TEMPLATES, Template
 from pipelines.tuning.asked_space import check_sampler, search_space
-from pipelines.tuning.metrics import Metric, metric_of
+from pipelines.tuning.metrics import Metric, metrics_of
 from pipelines.tuning.parameters import SearchParameters
+from pipelines.tuning.served import Limits
 from pipelines.tuning.space import SearchSpace
 from registry.contract import Json
 from registry.errors import ParameterError, StudyConflictError
+
+BARS = "bars"
+"""The kind of input whose feature sets are computed from columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +68,23 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked for, checked before data are read: names resolved, defaults filled in."""
+    """What is asked for, checked before data are read: names resolved, defaults filled in.
+
+    `metrics`: of several, the first says which trial is judged. `left_out`: feature sets that the
+    server could not compute.
+    """
 
     template: Template
     space: SearchSpace
-    metric: Metric
+    metrics: tuple[Metric, ...]
     pruner: str
+    limits: Limits
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """The one that trials are chosen by."""
+        return self.metrics[0]
 
     @classmethod
     def of(cls, asked: Asked) -> "Question":
@@ -79,22 +95,63 @@ class Question:
         """
         asked.search.check()
         space = search_space(asked.search.space, asked.recipe)
-        check_sampler(space, asked.search.sampler)
         template = TEMPLATES.get(asked.recipe.template)
         kind = kind_of(template)
         for name in filter(None, space.feature_sets):
             if name not in kind.feature_sets:
                 expected = f"some of {', '.join(kind.feature_sets)} for {template.name}"
                 raise ParameterError("space.feature_sets", name, expected)
-        metric = metric_of(template, asked.search.metric, changes_label=space.changes_label)
-        return cls(template, space, metric, _pruner(asked.search.pruner, metric))
+        usable = _usable(space, asked.search.served_columns, template, kind)
+        left_out = tuple(name for name in space.feature_sets if name not in usable)
+        space = replace(space, feature_sets=usable)
+        check_sampler(space, asked.search.sampler)
+        named = asked.search.metric
+        metrics = metrics_of(template, named, changes_label=space.changes_label)
+        if len(metrics) > 1 and asked.search.sampler == "cmaes":
+            raise ParameterError("sampler", "cmaes", f"another one for several metrics ({named})")
+        limits = Limits.of(asked.search)
+        pruner = _pruner(asked.search.pruner, metrics, limits)
+        return cls(template, space, metrics, pruner, limits, left_out)
 
 
-def _pruner(wanted: str, metric: Metric) -> str:
+def _usable(
+    space: SearchSpace, columns: str, template: Template, kind: InputKind
+) -> tuple[str, ...]:
+    """Return the feature sets of a space that these columns of bars are enough for.
+
+    Raises:
+        ParameterError: none is; a column that bars do not have; or inputs that are no bars.
+    """
+    if not columns:
+        return space.feature_sets
+    if template.inputs != BARS:
+        expected = f"nothing for {template.name}: what it reads is no column of bars"
+        raise ParameterError("served_columns", columns, expected)
+    given = {name.strip() for name in columns.split(",")}
+    needs = {name: set(FEATURE_SETS.get(name).needs) for name in kind.feature_sets}
+    if unknown := sorted(given - set().union(*needs.values())):
+        known = ", ".join(sorted(set().union(*needs.values())))
+        raise ParameterError("served_columns", unknown[0] or columns, f"some of {known}")
+    usable = (n for n in space.feature_sets if needs[n or template.feature_set] <= given)
+    if not (found := tuple(usable)):
+        enough = ", ".join(name for name in needs if needs[name] <= given) or "none is"
+        asked = ", ".join(name or template.feature_set for name in space.feature_sets)
+        expected = f"enough for {asked}; these are enough for: {enough} (space.feature_sets)"
+        raise ParameterError("served_columns", columns, expected)
+    return found
+
+
+def _pruner(wanted: str, metrics: tuple[Metric, ...], limits: Limits) -> str:
     """Return the pruner: as wanted, else Wilcoxon's where a fold tells something of the next."""
-    if metric.is_loss:
+    metric = metrics[0]
+    if len(metrics) == 1 and metric.is_loss:
+        if wanted == "halving" and limits.are_asked:
+            expected = "wilcoxon or none with a limit: the best third may lie beyond it"
+            raise ParameterError("pruner", wanted, expected)
         return wanted or "wilcoxon"
     if wanted not in ("", "none"):
         expected = f"none with metric {metric.name}: its value in one fold says little of the next"
+        if len(metrics) > 1:
+            expected = "none with several metrics: what is behind by one may lead by another"
         raise ParameterError("pruner", wanted, expected)
     return "none"

@@ -17,6 +17,7 @@ from pipelines.recipes.selection_bias import among_trials as with_trials
 from pipelines.recipes.trial_family import TrialFamily, family_of, trial_of
 from pipelines.tuning.fold_trials import evaluate, predict_folds
 from pipelines.tuning.known_points import WON
+from pipelines.tuning.metrics import LATENCY, SIZE
 from pipelines.tuning.search import Search
 from pipelines.tuning.studies import place_of, point_of, result_of
 from pipelines.tuning.untouched import Look, count_looks, walk
@@ -34,7 +35,8 @@ class Decision:
     """What a study came to.
 
     `recipe` is the best trial's; `family` every trial that counts with it; `bias` what those say
-    about having chosen among them.
+    about having chosen among them. `front`: the trials that no other one is better than by every
+    objective; the best one alone where there is one objective.
     """
 
     best: FrozenTrial
@@ -42,6 +44,7 @@ class Decision:
     verdict: Verdict
     family: TrialFamily
     bias: Mapping[str, float]
+    front: tuple[FrozenTrial, ...]
 
     def to_json(self) -> dict[str, Json]:
         """Return the outcome as the study keeps it."""
@@ -50,6 +53,10 @@ class Decision:
             "place": place_of(self.best),
             "recipe": {name: getattr(wanted, name) for name in wanted.__slots__},
             "bias": dict(self.bias),
+            "front": [
+                {"place": place_of(trial), "scores": result_of(trial).get("scores", {})}
+                for trial in self.front
+            ],
             **self.verdict.to_json(),
         }
 
@@ -76,8 +83,9 @@ def decide(todo: Search, data: Data) -> Decision:
         search_score=todo.metric.value(found.metrics),
         search=skill,
         of_search=among_trials(skill, found, family),
+        beyond=_beyond(todo, ended),
     )
-    if verdict.of_search.passed:
+    if verdict.of_search.passed and not verdict.beyond:
         look = Look.of(todo.study.name, recipe, todo.sample, todo.held)
         model_id = recipe.wanted.model_id
         studies = count_looks(todo.engine, look, todo.sample, model_id, todo.run_id)
@@ -91,11 +99,15 @@ def decide(todo: Search, data: Data) -> Decision:
         )
     metrics = with_trials(found, family).metrics
     bias = {name: metrics[name] for name in REPORTED if name in metrics}
-    return Decision(best, recipe, verdict, family, bias)
+    front = tuple(front_of(todo, ended)) if todo.others else (best,)
+    return Decision(best, recipe, verdict, family, bias, front)
 
 
 def best_of(todo: Search, ended: Sequence[FrozenTrial]) -> FrozenTrial:
     """Return the complete trial with the best score; the earliest place among equals.
+
+    Where limits are asked for, the best of those within them, if there are any. Of several
+    objectives the first decides, the next ones only among equals, so that it lies on the front.
 
     Raises:
         AllTrialsFailedError: there is none; the three most frequent reasons.
@@ -104,13 +116,51 @@ def best_of(todo: Search, ended: Sequence[FrozenTrial]) -> FrozenTrial:
     if not complete:
         reasons = Counter(str(result_of(trial).get("reason", "given up")) for trial in ended)
         raise AllTrialsFailedError(todo.study.name, len(ended), reasons.most_common(MOST_REASONS))
-    sign = -1 if todo.metric.higher_is_better else 1
-    return min(complete, key=lambda trial: (sign * _score(trial), place_of(trial)))
+    return min(_within(todo, complete) or complete, key=lambda t: (_losses(todo, t), place_of(t)))
 
 
-def _score(trial: FrozenTrial) -> float:
-    assert trial.value is not None
-    return trial.value
+def front_of(todo: Search, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the Pareto front of the complete trials within the limits, in order of their places.
+
+    A trial is left out where another one is as good by every objective and better by one.
+    """
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    losses = {trial.number: _losses(todo, trial) for trial in _within(todo, complete)}
+
+    def dominated(mine: tuple[float, ...]) -> bool:
+        return any(
+            other != mine and all(a <= b for a, b in zip(other, mine, strict=True))
+            for other in losses.values()
+        )
+
+    numbers = {number for number, mine in losses.items() if not dominated(mine)}
+    return [trial for trial in complete if trial.number in numbers]
+
+
+def _within(todo: Search, complete: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    if not todo.limits.are_asked:
+        return list(complete)
+    return [trial for trial in complete if todo.limits.hold(result_of(trial))]
+
+
+def _beyond(todo: Search, ended: Sequence[FrozenTrial]) -> str:
+    """Return why no trial keeps the limits, with what comes nearest; empty where one does."""
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    if _within(todo, complete):
+        return ""
+    nearest = min(complete, key=lambda t: max(todo.limits.excess(result_of(t)).values()))
+    found = result_of(nearest)
+    return (
+        f"none of {len(complete)} complete trials keeps within {todo.limits.said()}; the nearest "
+        f"is trial {place_of(nearest) + 1} with {found[LATENCY]:g} ms and {found[SIZE]:,.0f} kB"
+    )
+
+
+def _losses(todo: Search, trial: FrozenTrial) -> tuple[float, ...]:
+    """Return what a trial found by each objective, lower is better."""
+    assert trial.values is not None
+    pairs = zip(todo.metrics, trial.values, strict=True)
+    return tuple(-value if metric.higher_is_better else value for metric, value in pairs)
 
 
 def keep_decision(todo: Search, decision: Decision, settled: Mapping[str, Any]) -> None:

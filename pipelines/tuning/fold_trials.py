@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.architectures import Estimator
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date
 from pipelines.recipes.recipe import Recipe, fold_scores, pool
@@ -30,7 +31,7 @@ AfterFold = Callable[["Predicted"], bool]
 class Predicted:
     """Out-of-fold predictions made so far, each fold by a fit on earlier rows.
 
-    `losses`, `baselines`: of each row, fold by fold.
+    `losses`, `baselines`: of each row, fold by fold. `newest`: the fit of the newest fold.
     """
 
     parts: list[OutOfFold] = field(default_factory=list)
@@ -39,6 +40,7 @@ class Predicted:
     baselines: list[Array] = field(default_factory=list)
     fit_seconds: float = 0.0
     was_pruned: bool = False
+    newest: Estimator | None = None
 
     @property
     def fold_losses(self) -> list[float]:
@@ -86,6 +88,7 @@ def predict_folds(
         number = np.full(len(gathered.test), gathered.fold.number, dtype=np.int64)
         before.append(OutOfFold(gathered.test, scores, number))
         predicted.parts.append(before[-1])
+        predicted.newest = fitted
         predicted.decoders[gathered.fold.number] = decoder
         predicted.losses.append(recipe.template.loss(gathered.test, scores, decoder))
         predicted.baselines.append(recipe.template.baseline_loss(gathered.test, decoder))

@@ -13,7 +13,9 @@ from pipelines.method.statistics import (
     significance_limit,
 )
 from pipelines.recipes.trial_family import TrialFamily
-from pipelines.tuning.metrics import Metric
+from pipelines.tuning.decision import Decision
+from pipelines.tuning.metrics import COSTS, Metric
+from pipelines.tuning.served import Limits
 from pipelines.tuning.space import ARCHITECTURE, FEATURE_SET, HORIZON, WINDOW
 from pipelines.tuning.studies import place_of, point_of, result_of
 from pipelines.tuning.verdict import PASSES
@@ -36,29 +38,58 @@ SCHEMA = {
     "seconds": pl.Float64(),
     "reason": pl.String(),
 }
+OF_ALL = {"n_trials": pl.Int64(), "n_effective_trials": pl.Float64(), "pbo": pl.Float64()}
+"""What all trials together say of a score; the same in every line, null where it is not known."""
 BESIDE = (ARCHITECTURE, FEATURE_SET, WINDOW, HORIZON)
 SHORTEST = 6
 """Significant digits of a parameter."""
 
 
 def leaderboard(
-    trials: Sequence[FrozenTrial], metric: Metric, family: TrialFamily, *, of_returns: bool
+    trials: Sequence[FrozenTrial],
+    metrics: Sequence[Metric],
+    decision: Decision,
+    limits: Limits,
 ) -> pl.DataFrame:
     """Return the lines: complete trials by score, then those given up, then those that failed.
 
     `gain` is over the template's baseline; `limit` what z, or the deflated Sharpe ratio, must reach
-    as one of all trials of these data.
-
-    Args:
-        of_returns: whether recipes are judged by returns.
+    as one of all trials of these data. `gap_NAME` is by how much a trial is better than a baseline.
+    With further objectives, or limits, there are columns of them; trials beyond a limit come after
+    the other complete ones. `OF_ALL` stands beside every score.
     """
-    lines = [_line(trial, family, of_returns=of_returns) for trial in trials]
-    frame = pl.DataFrame(lines, schema=SCHEMA)
-    order = pl.col("score").is_null().cast(pl.Int8) + (pl.col("state") == "fail").cast(pl.Int8)
-    ranked = frame.sort(
-        order, "score", "trial", descending=[False, metric.higher_is_better, False], nulls_last=True
-    )
-    return ranked.with_columns(pl.int_range(1, pl.len() + 1).alias("rank"))
+    of_returns = decision.recipe.template.is_action
+    lines = [_line(trial, decision.family, of_returns=of_returns) for trial in trials]
+    frame = pl.DataFrame(lines, schema=SCHEMA).hstack(_further(trials, metrics, decision, limits))
+    order = 2 * pl.col("score").is_null().cast(pl.Int8) + (pl.col("state") == "fail").cast(pl.Int8)
+    if limits.are_asked:  # not measured is behind one within the limits, not beyond them
+        order += (~pl.col("within_limits")).fill_null(False).cast(pl.Int8)
+    falls = [False, metrics[0].higher_is_better, False]
+    ranked = frame.sort(order, "score", "trial", descending=falls, nulls_last=True)
+    of_all = (pl.lit(decision.bias.get(n), kind).alias(n) for n, kind in OF_ALL.items())
+    return ranked.with_columns(pl.int_range(1, pl.len() + 1).alias("rank"), *of_all)
+
+
+def _further(
+    trials: Sequence[FrozenTrial], metrics: Sequence[Metric], decision: Decision, limits: Limits
+) -> pl.DataFrame:
+    """Return the columns that not every study has."""
+    results = [result_of(trial) for trial in trials]
+    columns: dict[str, list[Any]] = {
+        metric.name: [r.get("scores", {}).get(metric.name) for r in results]
+        for metric in metrics[1:]
+    }
+    columns |= {n: [r.get(n) for r in results] for n in COSTS if any(n in r for r in results)}
+    if limits.are_asked:
+        columns["within_limits"] = [limits.hold(r) if COSTS[0] in r else None for r in results]
+    if len(metrics) > 1:
+        front = {trial.number for trial in decision.front}
+        columns["front"] = [trial.number in front for trial in trials]
+    gaps = dict.fromkeys(name for r in results for name in r.get("gaps", {}))
+    columns |= {f"gap_{n}": [r.get("gaps", {}).get(n) for r in results] for n in gaps}
+    kinds = {"within_limits": pl.Boolean(), "front": pl.Boolean()}
+    schema = {name: kinds.get(name, pl.Float64()) for name in columns}
+    return pl.DataFrame(columns, schema=schema)
 
 
 def _line(trial: FrozenTrial, family: TrialFamily, *, of_returns: bool) -> dict[str, Any]:

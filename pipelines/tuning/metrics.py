@@ -1,7 +1,9 @@
 """Metrics that a search may choose by, and which of them a template has.
 
 All are out of fold. `loss` is the template's own proper score, averaged per date first; the others
-are read from `Evaluation.metrics` (`Template.search_metrics` says where).
+are read from `Evaluation.metrics` (`Template.search_metrics` says where). A search by several has
+a Pareto front; the first one named says which trial of it is judged. What a recipe costs a server
+(`pipelines/tuning/served.py`) may stand beside a metric of skill, never alone.
 """
 
 import math
@@ -12,6 +14,11 @@ from pipelines.templates import Template
 from registry.errors import ParameterError
 
 LOSS = "loss"
+LATENCY, SIZE = "latency_ms", "artifact_kb"
+COSTS = (LATENCY, SIZE)
+"""What a recipe costs a server; every template has them, as further objectives."""
+MOST_OBJECTIVES = 3
+"""Of more objectives nearly every trial lies on the front."""
 HIGHER_IS_BETTER = {
     "sharpe_ratio": True,
     "ic": True,
@@ -24,10 +31,12 @@ HIGHER_IS_BETTER = {
     "mae": False,
     "qlike": False,
     "pinball": False,
+    LATENCY: False,
+    SIZE: False,
 }
 OF_ANY_LABEL = ("sharpe_ratio", "ic", "rank_ic")
 """Metrics of decisions or ranks, which mean the same whatever the label was."""
-OF_A_LOSS = tuple(name for name, higher in HIGHER_IS_BETTER.items() if not higher)
+OF_A_LOSS = tuple(n for n, higher in HIGHER_IS_BETTER.items() if not higher and n not in COSTS)
 """Metrics of which a fold tells something about the next: those that pruning may go by."""
 
 
@@ -43,6 +52,11 @@ class Metric:
         return HIGHER_IS_BETTER[self.name]
 
     @property
+    def is_cost(self) -> bool:
+        """Whether it is measured through the loaded artifact, not out of fold."""
+        return self.name in COSTS
+
+    @property
     def is_loss(self) -> bool:
         """Whether trials may be pruned by the folds that they have seen."""
         return self.name in OF_A_LOSS
@@ -51,7 +65,7 @@ class Metric:
         """Return the metric.
 
         Args:
-            measured: `Evaluation.metrics`, and `loss`.
+            measured: `Evaluation.metrics`, and `loss`; of costs, what was measured.
 
         Raises:
             ParameterError: these predictions have no such metric.
@@ -67,22 +81,36 @@ def known_metrics(template: Template) -> dict[str, str]:
     return {**template.search_metrics, LOSS: LOSS}
 
 
-def metric_of(template: Template, name: str, *, changes_label: bool) -> Metric:
-    """Return the metric of this name; empty means the template's default.
+def metrics_of(template: Template, names: str, *, changes_label: bool) -> tuple[Metric, ...]:
+    """Return the metrics of these names, separated by commas; empty means the template's default.
 
     Args:
         changes_label: whether recipes with different labels are compared.
 
     Raises:
-        ParameterError: the template has no such metric; or losses of different labels would be
-            compared, which the easiest label would win.
+        ParameterError: the template has no such metric; losses of different labels would be
+            compared, which the easiest label would win; a name twice, too many names, or a cost
+            that stands first.
     """
     known = known_metrics(template)
-    chosen = name or next(iter(known))
-    if chosen not in known:
-        raise ParameterError("metric", chosen, f"one of {', '.join(known)} for {template.name}")
-    if changes_label and chosen not in OF_ANY_LABEL:
+    chosen = [name.strip() for name in names.split(",")] if names.strip() else [next(iter(known))]
+    if len(set(chosen)) < len(chosen) or len(chosen) > MOST_OBJECTIVES:
+        raise ParameterError("metric", names, f"1 to {MOST_OBJECTIVES} different names")
+    if chosen[0] in COSTS:
+        expected = f"one of {', '.join(known)} first: a recipe is not chosen by its cost alone"
+        raise ParameterError("metric", names, expected)
+    return tuple(_metric(template, name, known, changes_label=changes_label) for name in chosen)
+
+
+def _metric(
+    template: Template, name: str, known: Mapping[str, str], *, changes_label: bool
+) -> Metric:
+    if name in COSTS:
+        return Metric(name, name)
+    if name not in known:
+        raise ParameterError("metric", name, f"one of {', '.join(known)} for {template.name}")
+    if changes_label and name not in OF_ANY_LABEL:
         usable = ", ".join(n for n in known if n in OF_ANY_LABEL) or "none here"
         expected = f"a metric that every label has ({usable}), or one horizon and fixed options"
-        raise ParameterError("metric", chosen, expected)
-    return Metric(chosen, known[chosen])
+        raise ParameterError("metric", name, expected)
+    return Metric(name, known[name])

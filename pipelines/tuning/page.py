@@ -18,9 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from pipelines.report import Blocks, Chart, Grid, Remark
 from pipelines.report.page import document, shown_block
 from pipelines.report.png import drawn
-from pipelines.report.style import BLUE, GREEN, figure, label, numbers
+from pipelines.report.style import BLUE, GREEN, RED, figure, label, numbers
 from pipelines.tuning.decision import Decision
-from pipelines.tuning.metrics import Metric
+from pipelines.tuning.leaderboard import OF_ALL
+from pipelines.tuning.metrics import HIGHER_IS_BETTER, Metric
 from pipelines.tuning.runs import RUN_NAME, Parent
 from pipelines.tuning.space import ARCHITECTURE
 from pipelines.tuning.studies import place_of, point_of
@@ -44,10 +45,10 @@ class Section:
 
 
 def sections(
-    study: optuna.Study, board: pl.DataFrame, decision: Decision, metric: Metric
+    study: optuna.Study, board: pl.DataFrame, decision: Decision, metrics: Sequence[Metric]
 ) -> tuple[Section, ...]:
     """Return the parts of the page that have something to show."""
-    trials = study.get_trials(deepcopy=False)
+    trials, metric = study.get_trials(deepcopy=False), metrics[0]
     found = (
         Section(
             "decision",
@@ -57,24 +58,33 @@ def sections(
             _decision(decision, metric),
         ),
         Section(
+            "front",
+            "Pareto front",
+            "Trials that no other one is better than by every objective. The best by "
+            f"{label(metric.name)}, which was named first before the search, is the one that is "
+            "judged: the untouched period is looked at once, and not to choose on the front.",
+            _front(board, decision, metrics),
+        ),
+        Section(
             "history",
             "Optimisation history",
-            f"Each complete trial's {label(metric.name)}, and the best so far.",
-            _history(trials, metric),
+            "The score of each complete trial, and the best so far.",
+            _histories(trials, metrics),
         ),
         Section(
             "importance",
             "What mattered",
-            "Share of the score's variance that each dimension explains (functional ANOVA, Hutter, "
-            "Hoos and Leyton-Brown 2014).",
+            f"Share of the variance of {label(metric.name)} that each dimension explains "
+            "(functional ANOVA, Hutter, Hoos and Leyton-Brown 2014).",
             _importance(study, trials, decision.best),
         ),
         Section(
             "leaderboard",
             "Leaderboard",
             "Gain is over the template's baseline; limit is what z, or the deflated Sharpe ratio, "
-            "must reach as one of all trials.",
-            (Grid(board, FORMATS),),
+            "must reach as one of all trials. A gap is by how much a trial is better than what "
+            "it is named after.",
+            (Remark(_of_all(decision)), Grid(board.drop(OF_ALL), _formats(board))),
         ),
     )
     return tuple(section for section in found if section.blocks)
@@ -153,12 +163,65 @@ def _decision(decision: Decision, metric: Metric) -> Blocks:
     return (Remark(f"{said}: {verdict.reason}."), Grid(frame), Grid(bias))
 
 
-def _history(trials: Sequence[FrozenTrial], metric: Metric) -> Blocks:
+def _of_all(decision: Decision) -> str:
+    """Return what all trials together say of the best score."""
+    counted, bias = decision.family.n_trials, decision.bias
+    parts = [f"{counted:,} trials of these data were ever counted"]
+    if (effective := bias.get("n_effective_trials")) is not None:
+        parts.append(
+            f"by their returns they are as good as {effective:.1f} independent ones (N_eff)"
+        )
+    pbo = bias.get("pbo")
+    found = "not known for fewer than ten distinguishable trials" if pbo is None else f"{pbo:.2f}"
+    parts.append(f"probability of backtest overfitting (PBO): {found}")
+    return "; ".join(parts) + "."
+
+
+def _formats(board: pl.DataFrame) -> dict[str, str]:
+    named = {n: ".4g" for n in board.columns if n.startswith("gap_") or n in HIGHER_IS_BETTER}
+    return named | FORMATS
+
+
+def _front(board: pl.DataFrame, decision: Decision, metrics: Sequence[Metric]) -> Blocks:
+    """Draw the first objective against each further one."""
+    first, *others = metrics
+    complete = board.filter(pl.col("score").is_not_null()).rename({"score": first.name})
+    blocks: list[Chart | Grid | Remark] = []
+    for other in others:
+        pair = complete.filter(pl.col(other.name).is_not_null())
+        chart = figure(label(other.name), label(first.name), hovermode="closest")
+        chosen = pl.col("trial") == place_of(decision.best) + 1
+        line = pair.filter("front").sort(other.name)
+        for name, part, style in (
+            ("trial", pair.filter(~pl.col("front")), {"size": 6, "color": BLUE, "opacity": 0.5}),
+            ("front", line, {"size": 8, "color": GREEN}),
+            ("judged", pair.filter(chosen), {"size": 15, "color": RED, "symbol": "star"}),
+        ):
+            x, y = numbers(part[other.name]), numbers(part[first.name])
+            mode = "markers+lines" if name == "front" and len(others) == 1 else "markers"
+            said = [f"trial {n}" for n in part["trial"]]
+            dots = go.Scatter(x=x, y=y, mode=mode, name=name, marker=style, text=said)
+            chart.add_trace(dots.update(line={"color": GREEN, "width": 1.2, "shape": "linear"}))
+        blocks.append(Chart(chart, 340))
+    if others:
+        shown = ["trial", first.name, *(other.name for other in others), "architecture"]
+        blocks.append(Grid(complete.filter("front").select(*shown, "parameters"), _formats(board)))
+    return tuple(blocks)
+
+
+def _histories(trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> Blocks:
     complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=place_of)
     if not complete:
         return ()
+    charts = (_history(complete, metric, at) for at, metric in enumerate(metrics))
+    n_pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
+    remark = f"{len(complete)} complete trials; {n_pruned} were given up early."
+    return *charts, Remark(remark)
+
+
+def _history(complete: Sequence[FrozenTrial], metric: Metric, at: int) -> Chart:
     places = [place_of(trial) + 1 for trial in complete]
-    scores = pl.Series([trial.value for trial in complete], dtype=pl.Float64)
+    scores = pl.Series([trial.values[at] for trial in complete], dtype=pl.Float64)
     best = scores.cum_max() if metric.higher_is_better else scores.cum_min()
     chart = figure("trial", metric.name.replace("_", " "), hovermode="closest")
     dots = {"size": 6, "color": BLUE}
@@ -167,9 +230,7 @@ def _history(trials: Sequence[FrozenTrial], metric: Metric) -> Blocks:
     )
     line = {"color": GREEN, "width": 1.6}
     chart.add_trace(go.Scatter(x=places, y=numbers(best), mode="lines", name="best", line=line))
-    n_pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    remark = f"{len(complete)} complete trials; {n_pruned} were given up early."
-    return Chart(chart, 320), Remark(remark)
+    return Chart(chart, 320)
 
 
 def _importance(study: optuna.Study, trials: Sequence[FrozenTrial], best: FrozenTrial) -> Blocks:
@@ -199,11 +260,16 @@ def _importances(
 ) -> dict[str, float]:
     """Return dimension -> importance over the trials that have all of them; empty for too few."""
     over = [t for t in complete if all(name in t.params for name in dimensions)]
-    if len(over) < LEAST_TRIALS or len({t.value for t in over}) < 2 or not dimensions:
+    if len(over) < LEAST_TRIALS or len({_first(t) for t in over}) < 2 or not dimensions:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a dimension in which all trials are alike
         return optuna.importance.get_param_importances(
-            study, evaluator=evaluator, params=sorted(dimensions)
+            study, evaluator=evaluator, params=sorted(dimensions), target=_first
         )
+
+
+def _first(trial: FrozenTrial) -> float:
+    """Return what a complete trial found by the objective that trials are chosen by."""
+    return float(trial.values[0])

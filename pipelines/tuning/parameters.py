@@ -9,6 +9,7 @@ from registry.errors import ParameterError
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
 PRUNERS = ("wilcoxon", "halving", "none")
 LARGEST_SHARE = 50
+LARGEST_BATCH = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,23 @@ class SearchParameters:
     """
 
     space: str = described("", "JSON object of what to search; empty means what is declared")
-    metric: str = described("", "what to choose by; empty means the template's own")
+    metric: str = described(
+        "", "what to choose by; several, separated by commas, give a front; empty: the template's"
+    )
     sampler: str = described("tpe", "tpe, random, grid or cmaes")
     pruner: str = described(
         "", "wilcoxon, halving or none; empty means wilcoxon by a loss, else none"
     )
     untouched_percent: int = described(
         20, "newest share of the decision times that the search does not see"
+    )
+    latency_ms: float = described(
+        0.0, "longest that a call to the loaded artifact may take, in ms; 0 means no limit"
+    )
+    latency_batch: int = described(1, "rows of the call whose latency is measured")
+    artifact_kb: int = described(0, "largest artifact, in kB; 0 means no limit")
+    served_columns: str = described(
+        "", "columns of bars that the server will have, comma separated; empty means all"
     )
 
     def check(self) -> None:
@@ -43,6 +54,8 @@ class SearchParameters:
         if not 1 <= self.untouched_percent <= LARGEST_SHARE:
             expected = f"1 to {LARGEST_SHARE}: a search is judged on what it has not seen"
             raise ParameterError("untouched_percent", self.untouched_percent, expected)
+        if not 1 <= self.latency_batch <= LARGEST_BATCH:
+            raise ParameterError("latency_batch", self.latency_batch, f"1 to {LARGEST_BATCH:,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,9 @@ class BudgetParameters:
     study: str = described("", "name of the study; the same name joins it; empty: made of the rest")
     trials: int = described(50, f"trials of the study, at most {MOST_TRIALS:,}, pruned ones too")
     seconds: int = described(0, "seconds after which this worker begins no trial; 0 means no limit")
+    memory_mb: int = described(
+        0, "megabytes of this worker; a trial that needs more fails; 0 means no limit"
+    )
     deploy: bool = described(False, "register the winner as a version, through the stages of main")
     promote: bool = described(False, "ask for alias production after that")
     flavors: str = described("", "flavors to write then, separated by commas; empty means all")

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PARENT, RUN_NAME, PLACE = "mlflow.parentRunId", "mlflow.runName", "trial"
-MEASURED = ("score", "loss", "gain", "z", "seconds", "fit_seconds", "judge_seconds")
+MEASURED = (
+    *("score", "loss", "gain", "z", "latency_ms", "artifact_kb"),
+    *("seconds", "fit_seconds", "judge_seconds", "measure_seconds"),
+)
 PER_PAGE = 1000
 HURRY_SECONDS = 2.0
 STATES = {
@@ -155,6 +158,9 @@ def _metrics(result: Mapping[str, Any], at: int) -> Iterator[tuple[str, float, i
         value = result.get(name)
         if value is not None and math.isfinite(value):
             yield name, float(value), at, 0
+    further = {**result.get("scores", {}), **result.get("gaps", {})}
+    for name in (n for n in further if n not in MEASURED):
+        yield name, float(further[name]), at, 0
     for fold, loss in enumerate(result.get("fold_losses", ())):
         yield "fold_loss", float(loss), at, fold
 

@@ -1,8 +1,11 @@
 """The search of one worker: trials taken from the study one by one until the budget is spent."""
 
+import math
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import monotonic, perf_counter
+from typing import cast
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
@@ -11,12 +14,14 @@ from pipelines import progress
 from pipelines.recipes.recipe import Recipe
 from pipelines.recipes.trial_family import keep_trial, trial_of
 from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds
-from pipelines.tuning.metrics import Metric
+from pipelines.tuning.memory import NO_MEMORY_LIMIT, MemoryLimit
+from pipelines.tuning.metrics import COSTS, Metric
 from pipelines.tuning.patience import patiently
 from pipelines.tuning.runs import RunWriter
+from pipelines.tuning.served import NO_LIMITS, Limits, served
 from pipelines.tuning.shared_rows import PreparedRows, SharedRows
 from pipelines.tuning.space import Point
-from pipelines.tuning.studies import KeptStudy, Plan, TakenTrial, place_of
+from pipelines.tuning.studies import KeptStudy, Plan, TakenTrial, place_of, result_of
 from pipelines.tuning.untouched import HeldBack
 from pipelines.tuning.verdict import skill_of
 from registry.contract import Json
@@ -32,7 +37,8 @@ MOST_LETTERS = 300
 class Search:
     """What the trials of a study need; the same for all of them.
 
-    `sample` is of the data that are searched, `run_id` the run of the study.
+    `sample` is of the data that are searched, `run_id` the run of the study. Trials are chosen by
+    `metric`; `others` are the further objectives of a study that has several.
     """
 
     study: KeptStudy
@@ -43,6 +49,21 @@ class Search:
     sample: TrialData
     engine: sa.Engine
     run_id: str
+    others: tuple[Metric, ...] = ()
+    limits: Limits = NO_LIMITS
+    memory: MemoryLimit = NO_MEMORY_LIMIT
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All objectives, the one that trials are chosen by first."""
+        return (self.metric, *self.others)
+
+    def leads(self, score: float) -> bool:
+        """Whether a score is better than that of every trial within the limits."""
+        held = [result_of(t) for t in self.study.ended() if t.state == TrialState.COMPLETE]
+        within = [result["score"] for result in held if self.limits.hold(result)]
+        rises = self.metric.higher_is_better
+        return all(score > other if rises else score < other for other in within)
 
     def recipe(self, point: Point) -> Recipe:
         """Return the recipe of a point, with the instrument that the data declare."""
@@ -113,12 +134,15 @@ def run_trial(todo: Search, taken: TakenTrial, deadline: float) -> FrozenTrial |
 
 def _tried(
     todo: Search, taken: TakenTrial, deadline: float
-) -> tuple[TrialState, float | None, dict[str, Json]]:
+) -> tuple[TrialState, tuple[float, ...] | None, dict[str, Json]]:
     recipe, prepared = todo.prepared(taken.point)
 
     def after(so_far: Predicted) -> bool:
         if monotonic() >= deadline:
             raise OutOfTime
+        todo.memory.check(todo.rows)
+        if todo.others:
+            return False
         losses = so_far.fold_losses
         shown = losses[-1] if todo.plan.pruner == "wilcoxon" else sum(losses) / len(losses)
         turned = -shown if todo.metric.higher_is_better else shown
@@ -130,13 +154,21 @@ def _tried(
     began = perf_counter()
     found = None if predicted.was_pruned else evaluate(recipe, prepared, predicted)
     judge_seconds = perf_counter() - began
-    score = None if found is None else todo.metric.value(found.metrics)
+    result: dict[str, Json] = {}
+    scores: tuple[float, ...] | None = None
+    if found is not None:
+        score = todo.metric.value(found.metrics)
+        cost = _cost(todo, recipe, prepared, predicted, score)
+        costs = {name: cast(float, cost[name]) for name in COSTS if name in cost}
+        scores = tuple(metric.value({**found.metrics, **costs}) for metric in todo.metrics)
+        by_name = {m.name: value for m, value in zip(todo.metrics, scores, strict=True)}
+        result = {"score": score, "scores": by_name, "gaps": _gaps(recipe, found.metrics), **cost}
     asked_for = bool(recipe.wanted.first_test)
     counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
     counted = replace(counted, run_id=todo.run_id)
     patiently(lambda: keep_trial(todo.engine, counted, found), *AWAY)  # what can be chosen counts
     skill = skill_of(recipe, predicted, found)
-    result: dict[str, Json] = {
+    result |= {
         "recipe": counted.recipe,
         "feature_set": recipe.feature_set,
         "window": recipe.window,
@@ -146,10 +178,35 @@ def _tried(
         "judge_seconds": judge_seconds,
         **skill.to_json(),
     }
-    if score is not None:
-        result["score"] = score
     state = TrialState.PRUNED if found is None else TrialState.COMPLETE
-    return state, score, result
+    return state, scores, result
+
+
+def _cost(
+    todo: Search,
+    recipe: Recipe,
+    prepared: PreparedRows,
+    predicted: Predicted,
+    score: float,
+) -> dict[str, Json]:
+    """Return what the recipe costs a server; nothing where nobody asks, or where it is behind."""
+    if not todo.limits.are_asked and not any(metric.is_cost for metric in todo.others):
+        return {}
+    if not todo.others and not todo.leads(score):
+        return {}
+    assert predicted.newest is not None
+    began = perf_counter()
+    found = served(recipe, prepared.dataset, predicted.newest, todo.limits.n_rows).to_json()
+    excess: dict[str, Json] = {**todo.limits.excess(found)}
+    return found | {"excess": excess, "measure_seconds": perf_counter() - began}
+
+
+def _gaps(recipe: Recipe, measured: Mapping[str, float]) -> dict[str, Json]:
+    """Return by how much the recipe is better than each baseline of its template."""
+    pairs = recipe.template.search_gaps.items()
+    known = ((n, measured.get(a), measured.get(b)) for n, (a, b) in pairs)
+    found = {n: a - b for n, a, b in known if a is not None and b is not None}
+    return {name: gap for name, gap in found.items() if math.isfinite(gap)}
 
 
 def _reason(exc: Exception) -> str:

@@ -52,6 +52,10 @@ class PreparedRows:
                 self._folds[fold.number] = found
             yield found
 
+    def forget(self) -> None:
+        """Forget the gathered folds; they are made again when they are asked for."""
+        self._folds.clear()
+
     def _gathered(self, fold: Fold) -> FoldRows:
         rows = self.dataset.rows
         train = rows.take(fold.train)
@@ -81,6 +85,13 @@ class SharedRows:
             self._forget()
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def forget(self) -> None:
+        """Forget all rows but those that were asked for last, and their gathered folds."""
+        for prepared in self._kept.values():
+            prepared.forget()
+        while len(self._kept) > 1:
+            self._kept.popitem(last=False)
 
     def _forget(self) -> None:
         while len(self._kept) > 1 and sum(p.n_bytes for p in self._kept.values()) > MOST_BYTES:

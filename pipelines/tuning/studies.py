@@ -6,7 +6,7 @@ everything that it found: as one change each, asked again for a minute where the
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,16 +105,23 @@ class KeptStudy:
             return None
         return cast("dict[str, Json] | None", self.loaded().user_attrs.get(FACTS))
 
-    def make(self, facts: Mapping[str, Json], *, higher_is_better: bool) -> dict[str, Json]:
-        """Make the study with these facts, or return those that it was made with."""
-        directions = optuna.study.StudyDirection
-        direction = directions.MAXIMIZE if higher_is_better else directions.MINIMIZE
+    def make(
+        self, facts: Mapping[str, Json], *, higher_is_better: bool, others: Sequence[bool] = ()
+    ) -> dict[str, Json]:
+        """Make the study with these facts, or return those that it was made with.
+
+        Args:
+            others: the same of each further objective.
+        """
+        ways = (optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE)
 
         def made() -> dict[str, Json]:
             if (found := self.facts()) is not None:
                 return found
             study = optuna.create_study(
-                storage=self._storage, study_name=self.name, direction=direction
+                storage=self._storage,
+                study_name=self.name,
+                directions=[ways[rises] for rises in (higher_is_better, *others)],
             )
             study.set_user_attr(FACTS, dict(facts))
             return dict(facts)
@@ -192,12 +199,17 @@ class KeptStudy:
         return self._changed(reported)
 
     def end(
-        self, taken: TakenTrial, state: TrialState, result: Mapping[str, Json], score: float | None
+        self,
+        taken: TakenTrial,
+        state: TrialState,
+        result: Mapping[str, Json],
+        score: float | Sequence[float] | None,
     ) -> FrozenTrial:
         """End a trial with what it found; once, however often it is asked.
 
         Args:
-            score: of a complete trial.
+            result: `excess` in it is by how much each limit is exceeded, which the sampler is told.
+            score: of a complete trial; one number per objective where there are several.
 
         Raises:
             TrialLostError: others have taken this worker for gone, and its trial's place.
@@ -208,6 +220,8 @@ class KeptStudy:
             if RESULT in frozen.user_attrs:
                 return frozen
             self._storage.set_trial_user_attr(frozen._trial_id, RESULT, dict(result))
+            for name, share in cast("dict[str, float]", result.get("excess", {})).items():
+                Trial(study, frozen._trial_id).set_constraint(name, share)
             values = score if state == TrialState.COMPLETE else None
             return study.tell(taken.number, values=values, state=state)
 

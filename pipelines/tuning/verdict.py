@@ -138,7 +138,8 @@ def among_looks(skill: Skill, studies: list[str]) -> Hurdle:
 class Verdict:
     """What a search found: its best trial's skill and score, and the answers to both questions.
 
-    What is about the untouched period is None where it was not looked at.
+    What is about the untouched period is None where it was not looked at. `beyond` says which limit
+    the recipe does not keep; nothing where it keeps them, or none was asked for.
     """
 
     search_score: float
@@ -147,12 +148,14 @@ class Verdict:
     untouched_score: float | None = None
     untouched: Skill | None = None
     of_untouched: Hurdle | None = None
+    beyond: str = ""
 
     @property
     def found(self) -> bool:
-        """Whether both questions were asked and answered with yes."""
+        """Whether both questions were asked and answered with yes, within the limits."""
         asked = (self.of_search, self.of_untouched)
-        return all(question is not None and question.passed for question in asked)
+        passed = all(question is not None and question.passed for question in asked)
+        return passed and not self.beyond
 
     @property
     def optimism(self) -> float | None:
@@ -164,9 +167,10 @@ class Verdict:
         """Why it is one, or why not."""
         asked = (self.of_search, self.of_untouched)
         failed = [question for question in asked if question is not None and not question.passed]
-        if not failed:
+        if not failed and not self.beyond:
             return "significant among all trials, and on the untouched period"
-        return "; ".join(_refused(question) for question in failed)
+        refused = (_refused(question) for question in failed)
+        return "; ".join([*filter(None, [self.beyond]), *refused])
 
     def to_json(self) -> dict[str, Json]:
         """Return it as it is stored."""

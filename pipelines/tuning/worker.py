@@ -1,7 +1,7 @@
 """A worker of a study: joins it, searches, and decides where it is the last one to leave."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from pipelines.tuning.asked import Asked, Question
 from pipelines.tuning.decision import Decision, decide, keep_decision
 from pipelines.tuning.known_points import known_points
 from pipelines.tuning.leaderboard import leaderboard
+from pipelines.tuning.memory import MemoryLimit
 from pipelines.tuning.page import log_page, render, sections
 from pipelines.tuning.parameters import BudgetParameters
 from pipelines.tuning.runs import Parent, RunWriter, write_missing
@@ -52,6 +53,7 @@ def work(
     todo, parent = _begun(asked, question, study, data, here)
     study.join()
     try:
+        todo = replace(todo, memory=MemoryLimit(budget.memory_mb))
         with RunWriter(parent) as writer, progress.part("search", 0.0, SEARCHED):
             search(todo, budget.trials, budget.seconds, writer)
         others = study.leave()
@@ -86,7 +88,8 @@ def _begun(
         "run_id": here.run_id,
         "experiment_id": here.experiment_id,
     }
-    kept = study.make(facts, higher_is_better=question.metric.higher_is_better)
+    first, *others = (metric.higher_is_better for metric in question.metrics)
+    kept = study.make(facts, higher_is_better=first, others=others)
     if kept["data_sha256"] != facts["data_sha256"]:
         raise StudyConflictError(study.name, "data", kept["data_sha256"], facts["data_sha256"])
     plan = Plan(
@@ -99,7 +102,11 @@ def _begun(
     run_id, experiment_id = str(kept["run_id"]), str(kept["experiment_id"])
     rows = SharedRows(held.search, asked.recipe.first_test)
     sample = sampled_data(held.search)
-    todo = Search(study, plan, question.metric, rows, held, sample, here.engine, run_id)
+    todo = Search(
+        *(study, plan, question.metric, rows, held, sample, here.engine, run_id),
+        others=question.metrics[1:],
+        limits=question.limits,
+    )
     return todo, Parent(here.settings.mlflow_tracking_uri, run_id, experiment_id, study.name)
 
 
@@ -121,9 +128,8 @@ def _decided(todo: Search, data: Data, parent: Parent, here: Installation) -> di
 
 def _show(todo: Search, decision: Decision, data: Data, parent: Parent, *, is_ours: bool) -> None:
     """Log leaderboard, pictures and page to the run of the study."""
-    of_returns = decision.recipe.template.is_action
-    board = leaderboard(todo.study.ended(), todo.metric, decision.family, of_returns=of_returns)
-    parts = sections(todo.study.loaded(), board, decision, todo.metric)
+    board = leaderboard(todo.study.ended(), todo.metrics, decision, todo.limits)
+    parts = sections(todo.study.loaded(), board, decision, todo.metrics)
     first, last = data.span()
     held = todo.held
     lead = (

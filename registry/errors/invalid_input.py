@@ -152,6 +152,14 @@ class AllTrialsFailedError(InvalidInputError):
         super().__init__(f"all {n_trials} trials of study {study!r} failed: {lines}")
 
 
+class MemoryBudgetError(InvalidInputError):
+    """A trial of a search needs more memory than its worker may hold; both in megabytes."""
+
+    def __init__(self, held: float, limit: int) -> None:
+        self.held, self.limit = held, limit
+        super().__init__(f"the worker holds {held:,.0f} MB, and memory_mb={limit} allows no more")
+
+
 class UntouchedPeriodError(InvalidInputError):
     """The newest period is too short to judge a winner on, or leaves too little to search."""
 

@@ -13,10 +13,10 @@ from pipelines.data.upload_checks import Contents
 from pipelines.data.uploads import Uploads
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.candidate import EVIDENCE_FILE
+from pipelines.recipes.contracts import contract_of
 from pipelines.recipes.dataset import read_dataset
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.reference import DriftProfile
-from pipelines.train import contract_of
 from registry.contract import ModelContract
 from registry.version_files import (
     ANSWERS_FILE,

@@ -293,7 +293,10 @@ def test_an_untouched_period_that_is_too_short_is_refused(installation, tmp_path
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ({"metric": "accuracy"}, "metric='accuracy': expected one of rmse, mae, ic, rank_ic, loss"),
+        (
+            {"metric": "accuracy"},
+            "metric='accuracy': expected one of rmse, mae, auc, ic, rank_ic, loss",
+        ),
         ({"metric": "qlike"}, "for return_forecast"),
         ({"trials": 0}, "trials=0: expected 1 to 1,000"),
         ({"trials": 1001}, "expected 1 to 1,000"),

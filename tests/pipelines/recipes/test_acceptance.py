@@ -252,6 +252,7 @@ PLAIN_PARAMETERS = {
     "read_from",  # a source
     *("alias", "keep"),  # of score: an alias of the version, names of columns
     *("study", "space", "metric", "sampler", "pruner"),  # of tune; a study's name has no separator
+    "served_columns",  # of tune: names of columns of bars
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.templates import TEMPLATES
 from pipelines.tuning.asked import Asked, Question
-from pipelines.tuning.metrics import HIGHER_IS_BETTER, Metric, known_metrics, metric_of
+from pipelines.tuning.metrics import HIGHER_IS_BETTER, Metric, known_metrics, metrics_of
 from pipelines.tuning.parameters import SearchParameters
 from registry.errors import ParameterError
 
@@ -18,7 +18,7 @@ from registry.errors import ParameterError
 def test_every_template_has_a_default_and_its_loss(name):
     known = known_metrics(TEMPLATES.get(name))
     assert set(known) <= set(HIGHER_IS_BETTER) and "loss" in known
-    assert metric_of(TEMPLATES.get(name), "", changes_label=False).name == next(iter(known))
+    assert metrics_of(TEMPLATES.get(name), "", changes_label=False)[0].name == next(iter(known))
 
 
 def test_defaults_are_those_of_the_page():
@@ -37,11 +37,11 @@ def test_defaults_are_those_of_the_page():
 
 def test_losses_of_different_labels_are_not_compared():
     signals, volatility = TEMPLATES.get("trading_signals"), TEMPLATES.get("volatility_forecast")
-    assert metric_of(signals, "", changes_label=True).name == "sharpe_ratio"
+    assert metrics_of(signals, "", changes_label=True)[0].name == "sharpe_ratio"
     with pytest.raises(ParameterError, match=r"every label has \(sharpe_ratio, ic, rank_ic\)"):
-        metric_of(signals, "log_loss", changes_label=True)
+        metrics_of(signals, "log_loss", changes_label=True)
     with pytest.raises(ParameterError, match=r"every label has \(none here\)"):
-        metric_of(volatility, "", changes_label=True)
+        metrics_of(volatility, "", changes_label=True)
 
 
 def test_a_metric_that_was_not_measured_is_said():
