@@ -24,7 +24,13 @@ from monitoring.retraining import Resources, run_parameters
 from monitoring.settings import MonitoringSettings
 from pipelines.data.sources.store import BarStore
 from pipelines.jobs import queue
-from pipelines.parameters import RecipeParameters, SourceParameters, described, parse
+from pipelines.parameters import (
+    SAID_OF_BARS,
+    RecipeParameters,
+    SourceParameters,
+    described,
+    parse,
+)
 from pipelines.recipes.inputs import kind_of
 from pipelines.recipes.manifest import Manifest
 from pipelines.stage import exit_with, platform_settings, stage_run
@@ -125,6 +131,7 @@ def _stored(
         end=end.isoformat(),
         interval=contract.interval,
         policy=made_from.policy,
+        **{name: getattr(made_from, name) for name in SAID_OF_BARS},
     )
     return _Newest(source, end)
 

@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipelines.data.corrections import Corrections, parse_scale
 from pipelines.data.iso_times import read_iso
 from pipelines.data.sources import BarQuery
+from pipelines.data.sources.split_list import read_splits
 from registry import plain_json
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
@@ -55,6 +57,14 @@ class SourceParameters:
         "", "day-first or month-first, where dates like 01/02/2024 leave it open"
     )
     policy: str = described("strict", "strict refuses bad bars, repair corrects and reports them")
+    splits: str = described(
+        "",
+        "splits to adjust for: JSON list of {symbol, date, ratio}, or a .json or .csv file of them",
+        is_path=True,
+    )
+    jumps: str = described("refuse", "steps of a price that look like splits: refuse or accept")
+    price_scale: str = described("", "factor of all prices, such as 0.01, or SYMBOL=0.01,...")
+    stubs: str = described("keep", "bars outside the session: keep, merge or drop")
 
     def query(self, seed: int = 0) -> BarQuery:
         """Return the query for `Source.read`.
@@ -74,9 +84,28 @@ class SourceParameters:
             timezone=self.timezone,
             date_order=self.date_order,
             policy=self.policy,
+            corrections=self.corrections(),
             seed=seed,
         )
 
+    def corrections(self) -> Corrections:
+        """Return what is said about the bars; reads the file of `splits` if one is named.
+
+        Raises:
+            ParameterError: a list, scale or choice that cannot be read.
+        """
+        return Corrections(
+            read_splits(self.splits),
+            self.jumps,
+            parse_scale(self.price_scale),
+            self.stubs,
+            parse_time("start", self.start),
+            parse_time("end", self.end),
+        )
+
+
+SAID_OF_BARS = ("splits", "jumps", "stubs")
+"""Parameters of a source that hold for the same symbols' bars of another."""
 
 CONTRACT_NAMES = {"horizon": "horizon_bars", "model_name": "model_id"}
 """Recipe parameters that a contract holds under another name; all others have their own there."""

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from pipelines.architectures.spaces import SPACES, space_of
 from pipelines.data.bars import parse_interval
+from pipelines.data.sources.split_list import is_inline
 from pipelines.data.sources.times import check_date_order, check_timezone
 from pipelines.data.sources.uploaded import check_kind
 from pipelines.data.tables.row_data import refuse_bar_parameters
@@ -81,6 +82,8 @@ def accept(
     if not _repeats(payload, recorded, ("template", "architecture", "parameters", "options")):
         _refuse_paths(asked)
     _check_recipe(wanted)
+    if not is_inline(source.splits or "[") and not _repeats(payload, recorded, ("splits",)):
+        raise ParameterError("splits", source.splits, "a JSON list; no file is opened for a caller")
     if _repeats(payload, recorded, ("source", "path")) and _is_a_persons(source):
         _check_query(source, wanted)
     else:

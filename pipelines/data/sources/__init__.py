@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipelines.data.bars import Bars
+from pipelines.data.corrections import NO_CORRECTIONS, Corrections
 from registry.catalog import Catalog
 from registry.settings import PlatformSettings
 
@@ -34,6 +35,7 @@ class BarQuery:
         date_order: `day-first` or `month-first` where a file's dates leave it open.
         policy: `strict` (any problem is an error) or `repair` (duplicates dropped, disorder sorted,
             bad rows removed, each reported).
+        corrections: splits, price scale, jumps that are known, bars outside the session.
         seed: for `synthetic`.
         platform: where `store` and `data` are; None means as the environment says.
     """
@@ -47,6 +49,7 @@ class BarQuery:
     timezone: str = "UTC"
     date_order: str = ""
     policy: str = "strict"
+    corrections: Corrections = NO_CORRECTIONS
     seed: int = 0
     platform: PlatformSettings | None = None
 

@@ -63,7 +63,10 @@ class Files:
             repairs += lines
         where = paths[0].name if len(paths) == 1 else str(query.path)
         frame, lines_of_all = check_bars(
-            _wanted(parts, query, where), policy=query.policy, where=where
+            _wanted(parts, query, where),
+            policy=query.policy,
+            where=where,
+            corrections=query.corrections,
         )
         basis = bases.pop() if len(bases) == 1 else "unknown"
         bars = Bars(frame, "", basis, self.name, notes_of(paths), (*repairs, *lines_of_all))

@@ -51,7 +51,10 @@ class Sample:
         indices = [s for s in wanted if s in INDICES]
         parts = ([_stocks(stocks)] if stocks else []) + [_index(s) for s in indices]
         frame, repairs = check_bars(
-            pl.concat(parts, how="diagonal"), policy=query.policy, where="sample"
+            pl.concat(parts, how="diagonal"),
+            policy=query.policy,
+            where="sample",
+            corrections=query.corrections,
         )
         basis = "unknown" if stocks and indices else "adjusted" if stocks else "raw"
         note = NOTE if stocks else ""

@@ -286,7 +286,9 @@ class Store:
         bars = BarStore(directory).read(query.interval, query.symbols, query.start, query.end)
         if bars.frame.is_empty():
             raise BarsError("there are no bars in the time asked for", str(directory))
-        frame, repairs = check_bars(bars.frame, policy=query.policy, where="store")
+        frame, repairs = check_bars(
+            bars.frame, policy=query.policy, where="store", corrections=query.corrections
+        )
         return Bars(frame, bars.interval, bars.price_basis, self.name, "", repairs)
 
 

@@ -50,7 +50,9 @@ class Synthetic:
         interval = canonical_interval(query.interval or "1d")
         times = _times(interval)
         frame = _market(query.symbols or SYMBOLS, times, query.seed)
-        checked, repairs = check_bars(frame, policy=query.policy, where=self.name)
+        checked, repairs = check_bars(
+            frame, policy=query.policy, where=self.name, corrections=query.corrections
+        )
         bars = Bars(
             *(checked, interval, "raw", self.name, "synthetic", repairs), instrument="equity"
         )

@@ -11,7 +11,7 @@ from pipelines.data.bars import Bars, BarSeries
 from pipelines.data.sources import SOURCES
 from pipelines.data.sources.uploaded import held
 from pipelines.data.tables.row_data import RowData, read_rows
-from pipelines.parameters import RecipeParameters, SourceParameters
+from pipelines.parameters import SAID_OF_BARS, RecipeParameters, SourceParameters
 from pipelines.recipes.inputs import Data, Dataset, InputKind
 from pipelines.recipes.plausible_data import dated_bars
 from registry.contract import Json, ModelContract
@@ -34,8 +34,13 @@ class FromBars(InputKind, Protocol):
         return SOURCES.get(source.source).read(query)
 
     def repeated(self, contract: ModelContract, end: datetime) -> dict[str, Json]:
-        """Return the bars that this engine has received of the same symbols, up to `end`."""
+        """Return the bars that this engine has received of the same symbols, up to `end`.
+
+        What was said of splits, jumps and sessions holds for them too.
+        """
+        said = contract.data.parameters
         return {
+            **{name: said[name] for name in SAID_OF_BARS if name in said},
             "source": "store",
             "symbols": ",".join(contract.symbols),
             "start": contract.data.start,

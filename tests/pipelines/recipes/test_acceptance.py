@@ -245,7 +245,7 @@ PLAIN = {
 }
 PLAIN_PARAMETERS = {
     *("source", "columns", "symbols", "start", "end", "interval", "timezone", "policy"),
-    "date_order",
+    *("date_order", "jumps", "price_scale", "stubs"),
     *("template", "architecture", "feature_set", "first_test", "parameters", "options"),
     *("model_name", "trigger", "paths", "flavors", "compress"),
     *("actor", "model_id", "train_run", "validate_run", "run_id"),  # ids
@@ -269,9 +269,20 @@ def test_a_parameter_of_a_stage_is_marked_as_a_path_or_known_as_none():
         f.name: f for m in ENTRY_POINTS.values() for g in import_module(m).GROUPS for f in fields(g)
     }
     marked = {name for name, item in items.items() if item.metadata.get("is_path")}
-    assert marked == {"path", "out", "output", "results"}
+    assert marked == {"path", "splits", "out", "output", "results"}
     texts = {name for name, item in items.items() if item.type is str}
     assert texts - marked <= PLAIN_PARAMETERS
+
+
+def test_splits_are_a_list_and_no_file_of_a_callers(ask):
+    inline = '[{"symbol": "AAPL", "date": "2014-06-09", "ratio": 7}]'
+    assert ask(splits=inline) == {"splits": inline}
+    with pytest.raises(ParameterError, match="^splits='/etc/passwd': expected a JSON list"):
+        ask(splits="/etc/passwd")
+    with pytest.raises(ParameterError, match="^splits="):
+        ask(splits='[{"symbol": "AAPL"}]')
+    with pytest.raises(ParameterError, match="stubs='drop': expected nothing"):
+        ask(**TABULAR, stubs="drop")
 
 
 @pytest.fixture
