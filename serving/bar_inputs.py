@@ -150,9 +150,10 @@ def _stacked(
     ignored: tuple[str, ...],
     version: LoadedVersion,
 ) -> ModelInput:
-    steps, errors = _usable(steps, errors, version)
-    shape = (len(steps), *(size or 0 for size in version.contract.inputs.shape[1:]))
-    X = np.array([s.values for s in steps.values()], dtype=np.float32).reshape(shape)
+    X = _matrix(steps, version)
+    if not np.abs(X).max(initial=0.0) < FLOAT32_MAX:  # NaN too
+        steps, errors = _usable(steps, errors, version)
+        X = _matrix(steps, version)
     context = {
         name: np.array([s.context[name] for s in steps.values()], dtype=np.float64)
         for name in version.context_names
@@ -164,21 +165,24 @@ def _stacked(
     )
 
 
+def _matrix(steps: Mapping[str, _Step], version: LoadedVersion) -> NDArray[np.float32]:
+    """Return the steps as float32, in the shape of the contract; what is too large is infinite."""
+    shape = (len(steps), *(size or 0 for size in version.contract.inputs.shape[1:]))
+    with np.errstate(over="ignore"):
+        return np.array([s.values for s in steps.values()], dtype=np.float32).reshape(shape)
+
+
 def _usable(
     steps: Mapping[str, _Step], errors: Mapping[str, MLEngineError], version: LoadedVersion
 ) -> tuple[Mapping[str, _Step], Mapping[str, MLEngineError]]:
     """Return the steps that a model can take, and an error for every other one."""
-    if not steps:
-        return steps, errors
-    largest = np.abs([s.values for s in steps.values()]).max(axis=(1, 2))
-    refused = ~(largest <= FLOAT32_MAX)  # NaN too
-    if not refused.any():
-        return steps, errors
-    names = [symbol for symbol, is_refused in zip(steps, refused, strict=True) if is_refused]
-    return (
-        {symbol: step for symbol, step in steps.items() if symbol not in names},
-        {**errors, **{symbol: _refusal(symbol, steps[symbol].values, version) for symbol in names}},
-    )
+    refused = {
+        symbol: _refusal(symbol, step.values, version)
+        for symbol, step in steps.items()
+        if not np.abs(step.values).max() <= FLOAT32_MAX
+    }
+    usable = {symbol: step for symbol, step in steps.items() if symbol not in refused}
+    return usable, {**errors, **refused}
 
 
 def _has_price(given: columns.Columns) -> bool:

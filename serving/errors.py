@@ -10,7 +10,7 @@ No answer repeats what was sent, but for plain names of fields, models and symbo
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -83,11 +83,16 @@ def response(
 
 def install(app: FastAPI) -> None:
     """Make every error of `app` leave in the one shape (500s leave in `serving.envelope`)."""
-    app.add_exception_handler(errors.MLEngineError, _deliberate)
-    for away in AWAY:
-        app.add_exception_handler(away, _database)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
+    for family, handler in HANDLERS.items():
+        app.add_exception_handler(family, handler)
+
+
+async def answer_to(request: Request, error: Exception) -> JSONResponse:
+    """Return the answer to an error as the handlers of `install` do; raises a bug again."""
+    for kind in type(error).__mro__:
+        if handler := HANDLERS.get(kind):
+            return await handler(request, error)
+    raise error
 
 
 async def _deliberate(_: Request, error: Exception) -> JSONResponse:
@@ -133,6 +138,14 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
     }.get(error.status_code, str(error.detail))
     code = HTTPStatus(error.status_code).name.lower()
     return response(error.status_code, code, message, headers=error.headers)
+
+
+HANDLERS: Mapping[type[Any], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
+    errors.MLEngineError: _deliberate,
+    **dict.fromkeys(AWAY, _database),
+    RequestValidationError: _validation,
+    HTTPException: _http,
+}
 
 
 def _problem_line(problem: Mapping[str, Any]) -> str:

@@ -208,33 +208,43 @@ def markdown(routes: Sequence[Route]) -> str:
     return "\n".join(lines)
 
 
+class GuardedRoute(APIRoute):
+    """FastAPI's route behind the guard, with strict JSON."""
+
+    row: Route
+    __hash__ = object.__hash__  # the document of the same routes is made once
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether its address is one text, and FastAPI has no part in its answer."""
+        return self.row.reads is not None and "{" not in self.row.path
+
+    async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Answer a request that the guard lets pass."""
+        row = self.row
+        await scope["app"].state.guard(row, scope)
+        if row.reads is None or scope["method"] != row.method:
+            await super().handle(scope, receive, send)
+            return
+        request = StrictRequest(scope, receive)
+        response = await row.endpoint(await read_body(request, row.reads), request)
+        await response(scope, receive, send)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request by FastAPI's injection."""
+        answer = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            response = await answer(StrictRequest(request.scope, request.receive))
+            if self.row.status == ENQUEUES:
+                response.headers["Location"] = request.state.location
+            return response
+
+        return strictly
+
+
 def _class_of(route: Route) -> type[APIRoute]:
-    class GuardedRoute(APIRoute):
-        """FastAPI's route behind the guard, with strict JSON."""
-
-        __hash__ = object.__hash__  # the document of the same routes is made once
-
-        async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
-            await scope["app"].state.guard(route, scope)
-            if route.reads is None or scope["method"] != route.method:
-                await super().handle(scope, receive, send)
-                return
-            request = StrictRequest(scope, receive)
-            response = await route.endpoint(await read_body(request, route.reads), request)
-            await response(scope, receive, send)
-
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            answer = super().get_route_handler()
-
-            async def strictly(request: Request) -> Response:
-                response = await answer(StrictRequest(request.scope, request.receive))
-                if route.status == ENQUEUES:
-                    response.headers["Location"] = request.state.location
-                return response
-
-            return strictly
-
-    return GuardedRoute
+    return type("Guarded", (GuardedRoute,), {"row": route, "__doc__": GuardedRoute.__doc__})
 
 
 def _declared(route: Route) -> Iterator[tuple[int | str, dict[str, Any]]]:

@@ -41,6 +41,7 @@ class SegmentFolder:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._path = str(directory)
 
     @contextmanager
     def lock(self, *, exclusive: bool) -> Iterator[None]:
@@ -73,7 +74,7 @@ class SegmentFolder:
         a negative number that differs at each call.
         """
         try:
-            changed = self.directory.stat().st_mtime_ns
+            changed = os.stat(self._path).st_mtime_ns  # noqa: PTH116 - called for every prediction
         except FileNotFoundError:
             return None
         now = time.time_ns()
