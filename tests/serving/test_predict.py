@@ -203,7 +203,7 @@ def test_a_bad_value_in_a_row_names_row_and_column(client, loaded, value):
         ({"symbols": ["AAPL", "AAPL"]}, 422, "each symbol once"),
         ({"symbols": [f"S{i}" for i in range(51)]}, 422, "at most 50 symbols"),
         ({"symbols": [1]}, 422, "symbols.0"),
-        ({"symbols": ["a b"]}, 422, "symbols.0"),
+        ({"symbols": ["a\nb"]}, 422, "symbols.0"),
         ({}, 422, "give rows, or bars, or symbols"),
         ({"symbols": ["AAPL"], "sybmols": ["AAPL"]}, 422, "sybmols: unknown field"),
         ({"symbols": ["AAPL"], "features": {"price_data": [1, 2]}}, 422, "1 values, one per"),
