@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.frame_files import ARROW, PARQUET, SUFFIXES, FrameFile, cut
 from pipelines.data.sources.files import paths_of
+from pipelines.data.sources.number_texts import with_points
 from pipelines.data.sources.tables import PARQUET_SUFFIXES, read_table
 from pipelines.data.sources.uploaded import held
 from pipelines.data.uploads import SOURCE as DATA
@@ -125,7 +126,7 @@ def _of_frame_files(
 def _of_texts(answerer: Answerer, paths: list[Path], keep: Sequence[str]) -> ScoredRows | None:
     """Return the rows of CSV files, whose values are texts until they are read as what they are."""
     tables = [read_table(path) for path in paths]
-    frame = pl.concat([table.frame for table in tables])
+    frame = pl.concat([with_points(table)[0] for table in tables])
     if not _has_features(answerer, frame.schema):
         return None
     answerer.kind.frame_columns(answerer.contract, answerer.definition, frame.columns)

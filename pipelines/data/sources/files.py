@@ -11,6 +11,7 @@ spread as a fraction of the mid.
 
 import glob
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -24,8 +25,11 @@ from pipelines.data.bars import (
     is_same_interval,
 )
 from pipelines.data.sources import BarQuery
-from pipelines.data.sources.columns import NUMBERS, QUOTE_PRICES, find_columns, read_number
+from pipelines.data.sources.columns import NUMBERS, QUOTE_PRICES, find_columns
+from pipelines.data.sources.file_names import side_of, symbols_of
+from pipelines.data.sources.joins import FilePart, check_one_interval, join_sides
 from pipelines.data.sources.marks import notes_of
+from pipelines.data.sources.number_texts import decimal_sign, read_number
 from pipelines.data.sources.tables import (
     PARQUET_SUFFIXES,
     TEXT_SUFFIXES,
@@ -34,6 +38,7 @@ from pipelines.data.sources.tables import (
     symbol_of,
 )
 from pipelines.data.sources.times import TimeColumn, parse_times, to_utc
+from pipelines.data.sources.wide import split_symbols
 from registry.errors import BarsError, ParameterError, UnknownSymbolError
 
 
@@ -52,23 +57,20 @@ class Files:
         (`pipelines.data.sources.marks`).
         """
         paths = paths_of(query.path)
-        parts: list[pl.DataFrame] = []
-        bases: set[str] = set()
-        repairs: list[str] = []
-        for path in paths:
-            name = query.symbols[0] if len(query.symbols) == len(paths) == 1 else symbol_of(path)
-            frame, basis, lines = _read_file(path, name, query)
-            parts.append(frame)
-            bases.add(basis)
-            repairs += lines
+        parts = [part for path, name in _named(paths, query) for part in _read(path, name, query)]
         where = paths[0].name if len(paths) == 1 else str(query.path)
+        ledger = Ledger(where, query.policy)
+        check_one_interval(parts)
+        parts = join_sides(parts, ledger)
+        bases = {part.basis for part in parts}
         frame, lines_of_all = check_bars(
-            _wanted(parts, query, where),
+            _wanted([part.frame for part in parts], query, where),
             policy=query.policy,
             where=where,
             corrections=query.corrections,
         )
         basis = bases.pop() if len(bases) == 1 else "unknown"
+        repairs = [line for part in parts for line in part.lines] + ledger.lines
         bars = Bars(frame, "", basis, self.name, notes_of(paths), (*repairs, *lines_of_all))
         bars = _with_interval(bars, query.interval).between(query.start, query.end)
         if bars.frame.is_empty():
@@ -99,10 +101,26 @@ def paths_of(path: Path | None) -> list[Path]:
     return sorted(found)
 
 
-def _read_file(
-    path: Path, symbol: str, query: BarQuery
-) -> tuple[pl.DataFrame, str, tuple[str, ...]]:
-    table = read_table(path, query.policy)
+def _named(paths: list[Path], query: BarQuery) -> list[tuple[Path, str]]:
+    """Return the files with their symbols; a single one is called as `symbols` says.
+
+    So are all where they hold one symbol and none is called like the one asked for.
+    """
+    names = symbols_of(paths)
+    for path in paths:
+        names[path] = symbol_of(path) if symbol_of(path) in query.symbols else names[path]
+    if len(query.symbols) == 1 == len(set(names.values())):
+        names = dict.fromkeys(paths, query.symbols[0])
+    return list(names.items())
+
+
+def _read(path: Path, symbol: str, query: BarQuery) -> list[FilePart]:
+    """Return the checked bars of a file; a part per symbol where its header names them."""
+    parts = split_symbols(read_table(path, query.policy))
+    return [_part(path, name or symbol, table, query) for name, table in parts]
+
+
+def _part(path: Path, symbol: str, table: Table, query: BarQuery) -> FilePart:
     ledger = Ledger(table.where, query.policy)
     for note in table.notes:
         ledger.note(note)
@@ -110,6 +128,8 @@ def _read_file(
     times = _times(table, columns, query.date_order)
     for note in times.notes:
         ledger.note(note)
+    names = [name for name in NUMBERS if name in columns]
+    sign = decimal_sign(table.frame[columns[name]] for name in names)
     frame = table.frame.select(
         table.rows.alias("row"),
         (
@@ -117,29 +137,41 @@ def _read_file(
         ).alias("symbol"),
         times.values.alias("timestamp"),
     ).with_columns(
-        read_number(table, columns[name], name, ledger).alias(name)
-        for name in NUMBERS
-        if name in columns
+        read_number(table, columns[name], name, sign, ledger).alias(name) for name in names
     )
+    frame = _oldest_first(frame, ledger)
     if times.is_naive:
         frame = _localised(frame, query.timezone, ledger)
     prices, basis = _prices(frame, query.columns, ledger)
+    side = "" if basis == "mid" else side_of(path)
     frame, lines = check_bars(prices, policy=query.policy, where=table.where, is_history=False)
-    return frame, basis, (*ledger.lines, *lines)
+    return FilePart(table.where, frame, basis, side, (*ledger.lines, *lines))
+
+
+def _oldest_first(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Turn a file around whose rows are newest first in every symbol, as a whole."""
+    steps = frame.select(pl.col("timestamp").diff().over("symbol").drop_nulls()).to_series()
+    if not len(steps) or steps.max() > timedelta() or steps.min() >= timedelta():  # type: ignore[operator]
+        return frame
+    ledger.note("its rows are newest first: read from the end")
+    return frame.reverse()
 
 
 def _times(table: Table, columns: Mapping[str, str], date_order: str) -> TimeColumn:
     if "timestamp" not in columns and {"date", "time"} <= set(columns):
-        both = pl.concat_str(
-            pl.col(columns["date"]).cast(pl.String),
-            pl.col(columns["time"]).cast(pl.String),
-            separator=" ",
-        )
-        column = table.frame.select(both.alias("timestamp")).to_series()
+        clock = _padded(table.frame[columns["time"]].cast(pl.String))
+        column = table.frame[columns["date"]].cast(pl.String) + " " + clock
     else:
         name = next(columns[c] for c in ("timestamp", "date", "time") if c in columns)
         column = table.frame[name]
     return parse_times(column, table.rows, table.where, date_order)
+
+
+def _padded(clock: pl.Series) -> pl.Series:
+    """Return times of day with the zeros that a number loses: 93000 is 09:30:00."""
+    if clock.drop_nulls().str.contains(r"^\d{1,6}$").all():
+        return clock.str.zfill(6 if (clock.str.len_chars().max() or 0) > 4 else 4)  # type: ignore[operator]
+    return clock
 
 
 def _localised(frame: pl.DataFrame, timezone: str, ledger: Ledger) -> pl.DataFrame:
@@ -169,16 +201,24 @@ def _prices(
     if {"bid_close", "ask_close"} <= have:
         return _mid(frame), "mid"
     if "adj_close" not in have:
-        return frame, "unknown"
+        return frame, "raw" if "adj_open" in have else "unknown"
     if "close" not in have:
-        return frame.rename({"adj_close": "close"}), "adjusted"
-    if "adj_close" not in mapping:
+        return frame.drop("close", strict=False).rename({"adj_close": "close"}), "adjusted"
+    if "adj_close" not in mapping and "adj_open" not in have:
         ledger.note(
             "adjusted closes are there but not used; columns=adj_close=NAME adjusts every price"
         )
         return frame, "raw"
+    if "adj_open" in have:
+        ledger.note("the adjusted prices are used; columns=adj_close=none reads the others")
     factor = pl.col("adj_close") / pl.col("close")
-    adjusted = [(pl.col(p) * factor).alias(p) for p in (*QUOTE_PRICES, "vwap") if p in have]
+    adjusted = [
+        (pl.col(f"adj_{p}") if f"adj_{p}" in have else pl.col(p) * factor).alias(p)
+        for p in (*QUOTE_PRICES, "vwap")
+        if p in have or f"adj_{p}" in have
+    ]
+    if {"adj_open", "adj_volume"} <= have:
+        adjusted.append(pl.col("adj_volume").alias("volume"))
     return frame.with_columns(adjusted), "adjusted"
 
 

@@ -17,6 +17,7 @@ from pipelines.data.bars import EPOCH, TIMESTAMP
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.files import paths_of
 from pipelines.data.sources.marks import notes_of
+from pipelines.data.sources.number_texts import with_points
 from pipelines.data.sources.tables import read_table
 from pipelines.data.sources.times import parse_times, to_utc
 from registry.errors import ParameterError, TableError
@@ -95,8 +96,10 @@ def read_rows(query: BarQuery, time: str) -> RowData:
     if not all(table.has_header for table in tables):
         without = next(table.where for table in tables if not table.has_header)
         raise TableError("the file has no header", without, "name the columns in a first line")
-    frame = pl.concat([table.frame for table in tables])
+    read = [with_points(table) for table in tables]
+    frame = pl.concat([frame for frame, _ in read])
     notes = tuple(note for table in tables for note in table.notes)
+    notes += tuple(dict.fromkeys(note for _, lines in read for note in lines))
     where = first.where if len(tables) == 1 else str(query.path)
     data, lines = timed(frame, time, query.timezone, where, query.date_order)
     note = "; ".join(filter(None, (notes_of(paths), data.note)))

@@ -63,7 +63,7 @@ def test_a_table_is_counted_in_both_formats(found, kind):
 def test_bars_are_read_as_training_will_read_them(found):
     rows = b"2024-01-01,1\n2024-01-02,2\n"
     assert found(b"date,close\n" + rows, "bars").n_rows == 2
-    with pytest.raises(MissingColumnsError, match="columns=close=NAME"):
+    with pytest.raises(MissingColumnsError, match="columns=close=px"):
         found(b"date,px\n" + rows, "bars")
     assert found(b"date,px\n" + rows, "bars", columns={"close": "px"}).columns == ("date", "px")
     metatrader = b"<DATE>\t<CLOSE>\n2024.01.01\t1\n2024.01.02\t2\n"

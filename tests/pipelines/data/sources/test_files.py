@@ -1,6 +1,7 @@
 """Files as they come: every shape loads, every fault is one line."""
 
 import gzip
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 
 from pipelines.data.sources import SOURCES, BarQuery
+from pipelines.parameters import parse_mapping
 from registry.errors import (
     BarsError,
     MissingColumnsError,
@@ -333,6 +335,154 @@ def test_decimal_commas_are_read_where_a_row_tells(tmp_path):
     assert bars.repairs == ("ABC.csv: close has decimal commas",)
     with pytest.raises(BarsError, match="row 3: close is '1,085': thousands or decimals"):
         read(tmp_path, text.replace("1,0850", "1"), policy="repair")
+
+
+OHLC = "Open;High;Low;Close"
+
+
+def test_the_columns_of_a_file_agree_on_its_decimal_sign(tmp_path):
+    text = f"Date;{OHLC};Vol\n2024-01-02;1.010,5;1.011,5;1.009;1.010;1,234\n"
+    text += "2024-01-03;1.010,5;1.011,5;1.009;1.010;2,5\n"
+    bars = read(tmp_path, text, policy="repair")
+    assert bars.frame["low"].to_list() == [1009, 1009]
+    assert bars.frame["open"].to_list() == [1010.5, 1010.5]
+    assert bars.frame["volume"].to_list() == [1.234, 2.5]
+    with pytest.raises(BarsError, match=r"open is '1\.010,5', with thousands separators"):
+        read(tmp_path, text)
+    text = f"Date;{OHLC};Vol\n2024-01-02;1.5;2.5;1.25;1.5;1,234\n2024-01-03;1.5;2.5;1.25;1.5;7\n"
+    assert read(tmp_path, text, policy="repair").frame["volume"].to_list() == [1234, 7]
+
+
+@pytest.mark.parametrize("price", ["$185.64", "€ 185.64", "185.64 "])
+def test_signs_of_currencies_are_left_out(tmp_path, price):
+    bars = read(tmp_path, f'Date,Close\n2024-01-02,"{price}"\n2024-01-03,{price}\n')
+    assert bars.frame["close"].to_list() == [185.64, 185.64]
+
+
+def test_a_unit_of_time_that_changes_inside_a_file_is_read_and_said(tmp_path):
+    bars = read(tmp_path, with_dates("1704153600000", "1704240000000000", "1704326400000000"))
+    assert times(bars) == DAYS
+    assert "milliseconds since 1970, from row 3 on microseconds" in bars.repairs[0]
+    bars = read(tmp_path, with_dates("1704153600", "1704240000", "1704326400000"))
+    assert times(bars) == DAYS
+    with pytest.raises(BarsError, match="has no format known here"):
+        read(tmp_path, with_dates("17041536000", "17042400000"))
+
+
+def test_seconds_with_decimals(tmp_path):
+    bars = read(tmp_path, with_dates("1704153600.25", "1704153601.25"))
+    assert times(bars)[0] == datetime(2024, 1, 2, 0, 0, 0, 250_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("Jan 2, 2024", "Jan 3, 2024", "Jan 4, 2024"),
+        ("01/02/24", "01/03/24", "01/04/24"),
+        ("01/02/2024", "01/03/2024", "01/04/2024"),
+        ("2024-01-02Z", "2024-01-03Z", "2024-01-04Z"),
+        ("02.01.2024 00:00:00.000 GMT+0100", "03.01.2024 00:00:00.000 GMT+0100",
+         "04.01.2024 00:00:00.000 GMT+0100"),
+    ],
+)  # fmt: skip
+def test_dates_as_exports_write_them(tmp_path, texts):
+    order = "day-first" if "." in texts[0] else "month-first"
+    text = "\n".join(["time;close", *(f"{t};{i}" for i, t in enumerate(texts, 1))])
+    assert times(read(tmp_path, text, date_order=order)) == DAYS
+
+
+def test_the_order_of_dates_is_said_where_no_row_tells_and_never_against_them(tmp_path):
+    text = with_dates("11/01/2024", "12/01/2024")
+    bars = read(tmp_path, text, date_order="day-first")
+    assert times(bars)[1] == datetime(2024, 1, 12, tzinfo=UTC)
+    bars = read(tmp_path, text, date_order="month-first")
+    assert times(bars)[1] == datetime(2024, 12, 1, tzinfo=UTC)
+    with pytest.raises(BarsError, match="date_order is month-first, but its dates are day-first"):
+        read(tmp_path, with_dates("12/01/2024", "13/01/2024"), date_order="month-first")
+    with pytest.raises(ParameterError, match="expected day-first or month-first"):
+        read(tmp_path, text, date_order="ymd")
+
+
+def test_rows_that_are_newest_first_are_read_from_the_end(tmp_path):
+    header, *rows = PLAIN.splitlines()
+    bars = read(tmp_path, "\n".join([header, *rows[::-1]]))
+    assert (times(bars), bars.frame["close"].to_list()) == (DAYS, CLOSES)
+    assert "newest first" in bars.repairs[0]
+    clocks = ("02:30", "01:30", "01:30", "00:30")
+    text = with_dates(*(f"2024-11-03 {c}" for c in clocks))
+    bars = read(tmp_path, text, timezone="America/New_York")
+    assert bars.frame["open"].to_list() == [13, 12, 11, 10]
+    assert [t.hour for t in times(bars)] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(("vol", "expected"), [("0", 7), ("9", 9), ("", 7)])
+def test_ticks_are_the_volume_where_no_other_was_recorded(tmp_path, vol, expected):
+    row = f"10,12,9,11,7,{vol}"
+    text = (
+        f"<DATE>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<TICKVOL>,<VOL>\n2024.01.02,{row}\n2024.01.03,{row}\n"
+    )
+    assert read(tmp_path, text).frame["volume"].to_list() == [expected] * 2
+    assert read(tmp_path, text, columns={"volume": "<TICKVOL>"}).frame["volume"][0] == 7
+
+
+@pytest.mark.parametrize("name", ["<DTYYYYMMDD>,<TIME>", "Date,Time"])
+@pytest.mark.parametrize(
+    "clocks",
+    [("90000", "100000"), ("090000", "100000"), ("0900", "1000"), ("900", "1000"),
+     ("09:00", "10:00"), ("9:00:00", "10:00:00"), ("09:00:00.000", "10:00:00.000")],
+)  # fmt: skip
+def test_times_of_day_beside_dates(tmp_path, name, clocks):
+    text = f"{name},Close\n" + "".join(f"20240102,{clock},5\n" for clock in clocks)
+    assert [t.hour for t in times(read(tmp_path, text))] == [9, 10]
+
+
+def test_adjusted_prices_are_used_where_the_file_has_all_of_them(tmp_path):
+    head = "date,open,high,low,close,volume,adjOpen,adjHigh,adjLow,adjClose,adjVolume"
+    rows = "".join(f"2024-01-0{d},10,12,8,10,100,5,6,4,5,200\n" for d in (2, 3))
+    bars = read(tmp_path, f"{head}\n{rows}")
+    assert bars.price_basis == "adjusted"
+    assert bars.frame.select("open", "high", "low", "close", "volume").row(0) == (5, 6, 4, 5, 200)
+    raw = read(tmp_path, f"{head}\n{rows}", columns={"adj_close": "none"})
+    assert (raw.price_basis, raw.frame["close"][0]) == ("raw", 10)
+
+
+SUGGESTED = {
+    "no header": "1704153600,10,12,9,11,5,7\n1704240000,11,13,10,12,5,7\n",
+    "closes": "2024-01-02,7,8\n2024-01-03,7,8\n",
+    "other words": "Datum;Eröffnung;Hoch;Tief;Schluss\n02.01.2024;1,5;1,6;1,4;1,5\n"
+    "15.01.2024;1,5;1,6;1,4;1,5\n",
+    "awkward names": '"when, exactly","price=last"\n2024-01-02,5\n2024-01-03,6\n',
+    "one side": "date,bid_close,offer\n2024-01-02,5,6\n2024-01-03,6,7\n",
+    "numbers of dates": "when,px\n20240102,5\n20240103,6\n",
+}
+
+
+@pytest.mark.parametrize("case", SUGGESTED)
+def test_the_mapping_that_an_error_suggests_can_be_read(tmp_path, case):
+    with pytest.raises(MissingColumnsError) as caught:
+        read(tmp_path, SUGGESTED[case])
+    found = re.search(r"like columns=(\S+?)(;|$)", str(caught.value))
+    assert found, caught.value
+    assert (
+        len(read(tmp_path, SUGGESTED[case], columns=parse_mapping("columns", found[1])).frame) == 2
+    )
+
+
+def test_a_close_is_not_to_be_left_out(tmp_path):
+    with pytest.raises(BarsError) as caught:
+        read(tmp_path, PLAIN.replace(",11,100", ",abc,100"))
+    assert "leave the column out" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["row", "index", "level_0", "literal", "count"])
+def test_any_name_may_stand_beside_prices(tmp_path, name):
+    bars = read(tmp_path, PLAIN.replace("Date", f"{name},Date").replace("\n2024", "\n7,2024"))
+    assert bars.frame["close"].to_list() == CLOSES
+    pl.DataFrame({name: [1, 2, 3], "date": DAYS, "close": CLOSES}).write_parquet(
+        tmp_path / "ABC.parquet"
+    )
+    found = SOURCES.get("files").read(BarQuery(path=tmp_path / "ABC.parquet"))
+    assert found.frame["close"].to_list() == CLOSES
 
 
 def test_repair_never_chooses_between_two_bars_of_one_time(tmp_path):
