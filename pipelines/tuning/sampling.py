@@ -6,17 +6,27 @@ an uninterrupted one draws. The first places are known beforehand (every archite
 then what won before); in a grid all of them are.
 """
 
-import copy
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, cast
 
+import cmaes
+import numpy as np
+from numpy.typing import NDArray
+from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from pipelines.tuning.space import Point
+
+GENERATION = "cma:generation"
+"""Attribute of a trial: the generation that it was drawn from."""
+FIRST_STEP = 1 / 6
+"""Standard deviation of the first generation, in widths of the ranges."""
 
 
 def seed_of(study_seed: int, place: int) -> int:
@@ -35,7 +45,7 @@ def sampler_of(name: str, study_seed: int, place: int, known: Point | None) -> B
     if known is not None:
         return KnownSampler(known, seed)
     if name == "cmaes":
-        return PlacedCmaEsSampler(place, seed)
+        return RebuiltCmaEsSampler(seed)
     return TPESampler(seed=seed, constant_liar=True) if name == "tpe" else RandomSampler(seed)
 
 
@@ -58,17 +68,49 @@ class KnownSampler(RandomSampler):
         return self._known.get(param_name, drawn)
 
 
-class PlacedCmaEsSampler(CmaEsSampler):
-    """CMA-ES (Hansen and Ostermeier 2001) that seeds itself by a trial's place, not its number."""
+class RebuiltCmaEsSampler(CmaEsSampler):
+    """CMA-ES (Hansen and Ostermeier 2001) whose optimiser is made anew from what trials found.
 
-    def __init__(self, place: int, seed: int) -> None:
+    Optuna keeps it as a pickle in the study, which whoever can write there could replace by a
+    program. Each trial says its generation; a generation is told by the trials of it that came to a
+    score first. Nothing of it depends on what was drawn by chance, so the same trials give the same
+    optimiser.
+    """
+
+    def __init__(self, seed: int) -> None:
         super().__init__(seed=seed)
-        self._place = place
+        self._seed = seed
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return what CMA-ES draws for the trial at this place."""
-        placed = copy.copy(trial)
-        placed.number = self._place
-        return super().sample_relative(study, placed, search_space)
+        """Return what CMA-ES draws for this trial; nothing for the first one."""
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if not search_space or not complete:
+            return {}
+        unit = _SearchSpaceTransform(search_space, transform_0_1=True)
+        optimiser = cmaes.CMA(
+            mean=unit.bounds.mean(axis=1),
+            sigma=FIRST_STEP,
+            bounds=unit.bounds,
+            n_max_resampling=10 * len(unit.bounds),
+            seed=self._seed,
+        )
+        while len(told := _told(study, complete, optimiser, unit)) == optimiser.population_size:
+            optimiser.tell(told)
+        study._storage.set_trial_system_attr(trial._trial_id, GENERATION, optimiser.generation)
+        return unit.untransform(optimiser.ask())
+
+
+def _told(
+    study: Study,
+    complete: Sequence[FrozenTrial],
+    optimiser: cmaes.CMA,
+    unit: _SearchSpaceTransform,
+) -> list[tuple[NDArray[np.float64], float]]:
+    """Return the points of the optimiser's generation that ended first, each with its loss."""
+    of_it = (t for t in complete if t.system_attrs.get(GENERATION) == optimiser.generation)
+    first = sorted(of_it, key=lambda t: (cast(datetime, t.datetime_complete), t.number))
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    pairs = ((unit.transform(t.params), sign * cast(float, t.value)) for t in first)
+    return list(islice(pairs, optimiser.population_size))

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -287,3 +288,21 @@ def test_workers_that_start_at_the_same_instant_make_one_study_and_share_its_pla
     assert sum(not others for _, others in told) == 1, "one of them is the last to leave"
     ended = KeptStudy(where("race"), "race").ended()
     assert [place_of(trial) for trial in ended] == list(range(3 * n))
+
+
+def test_cma_es_is_rebuilt_from_what_trials_found(new_study, run):
+    """No pickle is kept, and it comes near the least loss where random draws do not."""
+    trials = {}
+    for sampler in ("cmaes", "random"):
+        study = new_study()
+        run(study, plan_of(NUMBERS, sampler), 50)
+        trials[sampler] = study.ended()
+    kept = [trial.system_attrs for trial in trials["cmaes"]]
+    assert all(set(attributes) <= {"cma:generation"} for attributes in kept)
+    generations = [attributes.get("cma:generation", 0) for attributes in kept]
+    assert generations == sorted(generations) and generations[-1] >= 7
+    newest, drawn = (
+        np.median([abs(point_of(t)["elastic_net.alpha"] - 0.03) for t in trials[s][-12:]])
+        for s in ("cmaes", "random")
+    )
+    assert newest < 0.5 * drawn
