@@ -92,23 +92,27 @@ def adapt(
     """
     nominal = 1.0 - level
     alpha, half = nominal, np.full(len(score), np.nan)
-    order, known = np.argsort(t0, kind="stable"), np.argsort(t1, kind="stable")
-    starts = np.flatnonzero(np.diff(t0[order], prepend=np.iinfo(np.int64).min))
-    stops = np.searchsorted(t1[known], t0[order[starts]], side="right").tolist()
+    order = np.argsort(t0, kind="stable")  # rows of one decision time stand together from here on
+    score, t0, t1 = score[order], t0[order], t1[order]
+    known = np.argsort(t1, kind="stable")
+    starts = np.flatnonzero(np.diff(t0, prepend=np.iinfo(np.int64).min))
+    stops = np.searchsorted(t1[known], t0[starts], side="right").tolist()
     step, weight = np.zeros(len(score)), gamma * _per_row(score, t0)
     n_known, n_scores = 0, 0
-    for rows, stop in zip(np.split(order, starts[1:]), stops, strict=False):
+    ends, folds = np.append(starts[1:], len(score)).tolist(), fold[order[starts]].tolist()
+    for first, end, number, stop in zip(starts.tolist(), ends, folds, stops, strict=False):
         if stop > n_known:
             alpha = bounded(alpha + float(step[known[n_known:stop]].sum()), n_scores)
             n_known = stop
-        kept = calibration.get(int(fold[rows[0]]))
+        kept = calibration.get(number)
         if kept is not None and len(kept):
             n_scores = len(kept)
             alpha = bounded(alpha, n_scores)
             reach = quantile(kept, 1.0 - alpha)
-            half[rows] = reach
-            step[rows] = weight[rows] * (nominal - (score[rows] > reach))
-    return AdaptiveWalk(half, bounded(alpha + float(step[known[n_known:]].sum()), n_scores))
+            half[first:end] = reach
+            step[first:end] = weight[first:end] * (nominal - (score[first:end] > reach))
+    alpha = bounded(alpha + float(step[known[n_known:]].sum()), n_scores)
+    return AdaptiveWalk(half[np.argsort(order)], alpha)
 
 
 def bounded(alpha: float, n_scores: int) -> float:

@@ -60,6 +60,8 @@ def information(prediction: Array, returns: Array, horizon: int = 1) -> Informat
 
 
 def _per_date(prediction: Array, returns: Array) -> tuple[Array, Array]:
+    if prediction.shape[1] < LEAST_SYMBOLS:
+        return np.empty(0), np.empty(0)
     frame = _long(prediction, returns)
     daily = (
         frame.group_by("date")
