@@ -8,17 +8,19 @@ search.
 import argparse
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, thread_time
+from typing import Any
+from unittest.mock import patch
 
 from bench.figures import Figure, report
 from pipelines import tune
 from pipelines.parameters import RecipeParameters, SourceParameters
-from pipelines.tuning import worker
+from pipelines.tuning import fold_trials, search, worker
 from pipelines.tuning.asked import Asked
 from pipelines.tuning.parameters import BudgetParameters, SearchParameters
 from pipelines.tuning.studies import KeptStudy, result_of
@@ -38,40 +40,52 @@ def main() -> None:
         RecipeParameters("return_forecast", horizon=1),
         SearchParameters(space=json.dumps(SPACE)),
     )
+    note = f"mean of {n_trials} trials"
     with TemporaryDirectory() as folder, _installed(Path(folder)) as settings:
-        taken: list[float] = []
-        with _timed(taken), redirect_stdout(StringIO()):
-            tune.tune(asked, BudgetParameters(study="bench", trials=n_trials), settings)
-        found = [result_of(t) for t in KeptStudy(settings.tuning_dir / "bench", "bench").ended()]
-    working = sum(result["fit_seconds"] + result["judge_seconds"] for result in found)
-    overhead = 1000 * (taken[0] - working) / len(found)
-    note = f"mean of {len(found)} trials"
+        _searched(asked, "warm", 2, settings, perf_counter)  # imports
+        overhead, working = _searched(asked, "clock", n_trials, settings, perf_counter)
+        cpu_overhead, cpu_working = _searched(asked, "cpu", n_trials, settings, thread_time)
+    said = "processor time of the thread that searches"
     report(
         "tuning",
         [
             Figure("trial_overhead_ms", overhead, "ms", note),
-            Figure("trial_fit_ms", 1000 * working / len(found), "ms", "fits and judgement"),
+            Figure("trial_overhead_cpu_ms", cpu_overhead, "ms", said),
+            Figure("trial_fit_ms", working, "ms", "fits and judgement"),
+            Figure("trial_fit_cpu_ms", cpu_working, "ms", "of them"),
         ],
         {"trials": n_trials},
     )
 
 
-@contextmanager
-def _timed(taken: list[float]) -> Iterator[None]:
-    """Note how long the search itself takes."""
-    whole = worker.search
+def _searched(
+    asked: Asked, name: str, n_trials: int, settings: PlatformSettings, clock: Callable[[], float]
+) -> tuple[float, float]:
+    """Search, and return what a trial took beside its fits, and for them, by this clock; ms."""
+    taken: list[float] = []
+    with _timed(taken, clock), redirect_stdout(StringIO()):
+        tune.tune(asked, BudgetParameters(study=name, trials=n_trials), settings)
+    found = [result_of(trial) for trial in KeptStudy(settings.tuning_dir / name, name).ended()]
+    working = sum(result["fit_seconds"] + result["judge_seconds"] for result in found)
+    return 1000 * (taken[0] - working) / n_trials, 1000 * working / n_trials
 
-    def search(*arguments: object) -> int:
-        began = perf_counter()
-        n_done = whole(*arguments)  # type: ignore[arg-type]
-        taken.append(perf_counter() - began)
+
+@contextmanager
+def _timed(taken: list[float], clock: Callable[[], float]) -> Iterator[None]:
+    """Let a clock measure the search and its fits; note how long the search itself takes."""
+    whole = search.search
+
+    def timed(*arguments: Any) -> int:
+        began = clock()
+        n_done = whole(*arguments)
+        taken.append(clock() - began)
         return n_done
 
-    worker.search = search
-    try:
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(worker, "search", timed))
+        for module in (search, fold_trials):
+            patches.enter_context(patch.object(module, "perf_counter", clock))
         yield
-    finally:
-        worker.search = whole
 
 
 @contextmanager

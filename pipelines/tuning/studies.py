@@ -76,6 +76,7 @@ class KeptStudy:
         self.name = name
         self._kept = storage_of(where, name)
         self._replayed: JournalStorage | None = None
+        self._study: optuna.Study | None = None
         self._lease: Lease | None = None
 
     @classmethod
@@ -130,7 +131,9 @@ class KeptStudy:
 
     def loaded(self) -> optuna.Study:
         """Return the study as Optuna knows it."""
-        return optuna.load_study(study_name=self.name, storage=self._storage)
+        if self._study is None:
+            self._study = optuna.load_study(study_name=self.name, storage=self._storage)
+        return self._study
 
     def join(self) -> None:
         """Begin to be one of the study's workers."""
@@ -281,7 +284,7 @@ class KeptStudy:
             with self._kept.journal.together():
                 return change()
         except BaseException:
-            self._replayed = None  # it knows of changes that are not kept
+            self._replayed = self._study = None  # they know of changes that are not kept
             raise
 
 
