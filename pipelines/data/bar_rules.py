@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.data.names import NO_SYMBOL
 from pipelines.data.symbols import A_SYMBOL, LONGEST_SYMBOL, SYMBOL_PATTERN
 from registry.errors import BarsError, ParameterError
 
@@ -217,8 +218,9 @@ def one_bar_apart(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
     if frame["symbol"].n_unique() < LEAST_SYMBOLS or len(frame) > MOST_COMPARED:
         return frame
     prices = frame.select(*_KEY, "close").unique(_KEY, keep="first", maintain_order=True)
-    wide = prices.pivot("symbol", index="timestamp", values="close").sort("timestamp")
-    names = [name for name in wide.columns if name != "timestamp"]
+    prices = prices.rename({"timestamp": NO_SYMBOL})
+    wide = prices.pivot("symbol", index=NO_SYMBOL, values="close").sort(NO_SYMBOL)
+    names = [name for name in wide.columns if name != NO_SYMBOL]
     close = wide.select(names).to_numpy()
     n_known = np.isfinite(close).sum(axis=0)
     names = [

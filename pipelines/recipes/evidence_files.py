@@ -21,6 +21,7 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from pipelines.data.bars import TIMESTAMP
+from pipelines.data.names import unique_names
 from pipelines.method.rows import OutOfFold
 from pipelines.method.strategy import Book
 from pipelines.recipes.candidate import Candidate
@@ -91,7 +92,7 @@ def book_files(book: Book, bars: pl.DataFrame) -> dict[str, pl.DataFrame]:
         }
     )
     values = book.positions * book.capital
-    held = dict(zip(book.symbols, values.T, strict=True))
+    held = dict(zip(unique_names(book.symbols, ("timestamp", CASH)), values.T, strict=True))
     cash = {CASH: book.capital - values.sum(axis=1)}
     found = {
         RETURNS: returns,

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.data.names import PANEL_KEYS
 from registry.errors import TooLittleHistoryError
 
 STATISTIC = "wasserstein"
@@ -36,7 +37,6 @@ SEED = 0
 FEWEST_ALONE, MOST_ALONE = 50, 500
 SMALLEST_STD = 0.001
 SMALLEST_THRESHOLD = 0.01
-KEYS = ("symbol", "timestamp")
 
 Floats = NDArray[np.float64]
 
@@ -153,7 +153,7 @@ def sample_rows(recent: pl.DataFrame) -> pl.DataFrame:
 
 def feature_columns(panel: pl.DataFrame) -> tuple[str, ...]:
     """Return the names of a panel's feature columns."""
-    return tuple(name for name in panel.columns if name not in KEYS)
+    return tuple(name for name in panel.columns if name not in PANEL_KEYS)
 
 
 class NormedWasserstein:

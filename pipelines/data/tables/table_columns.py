@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.iso_times import read_iso
+from pipelines.data.names import PANEL_KEYS, unique_names
 from registry.contract import Json
 from registry.errors import MLEngineError, ParameterError, ShapeError, TableError
 
@@ -342,7 +343,14 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def feature_names(columns: Sequence[Column], layout: str) -> tuple[str, ...]:
-    """Return the names of the features that `laid_out` makes; `color=red`, `age=missing`."""
+    """Return the names of the features that `laid_out` makes; `color=red`, `age=missing`.
+
+    Each is there once, whatever the columns and texts are called (`pipelines.data.names`).
+    """
+    return unique_names(_composed_names(columns, layout), PANEL_KEYS)
+
+
+def _composed_names(columns: Sequence[Column], layout: str) -> tuple[str, ...]:
     names: list[str] = []
     for column in columns:
         if column.kind == "category" and layout != "codes":
@@ -385,7 +393,7 @@ def fingerprint(columns: Sequence[Column], layout: str) -> str:
     typical = [float(i % 3) if c.kind == "category" else c.median for i, c in enumerate(columns)]
     values = np.array([typical, [np.nan] * len(columns)])
     features = laid_out(values, columns, layout)
-    text = f"{feature_names(columns, layout)}\n{features.tolist()}"
+    text = f"{_composed_names(columns, layout)}\n{features.tolist()}"  # as it always was
     return hashlib.sha256(text.encode()).hexdigest()
 
 

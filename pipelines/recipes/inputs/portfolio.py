@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection
 from typing import cast
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data.bars import from_microseconds
+from pipelines.data.names import NO_SYMBOL
 from pipelines.method.agreement import difference
 from pipelines.method.rows import LabelledRows
 from pipelines.recipes.inputs import Data, Dataset, Definition, Layout
@@ -115,7 +117,8 @@ def common_closes(data: Data) -> tuple[NDArray[np.int64], Array]:
     Raises:
         BarsError: a symbol lacks more than 5 % of all dates.
     """
-    wide = data.frame.pivot(on="symbol", index="timestamp", values="close").sort("timestamp")
+    named = data.frame.select("symbol", "close", pl.col("timestamp").alias(NO_SYMBOL))
+    wide = named.pivot(on="symbol", index=NO_SYMBOL, values="close").sort(NO_SYMBOL)
     counted = {s: wide.height - wide[s].null_count() for s in data.symbols}
     for symbol, n_bars in counted.items():
         if n_bars < (1 - MOST_MISSING) * wide.height:
@@ -123,8 +126,8 @@ def common_closes(data: Data) -> tuple[NDArray[np.int64], Array]:
             hint = "leave it out with symbols=, choose a later start=, or read its missing bars"
             raise BarsError(problem, data.source, hint)
     common = wide.drop_nulls(list(data.symbols))
-    closes = common.select(data.symbols).to_numpy().astype(np.float64)
-    return common["timestamp"].to_physical().to_numpy(), closes
+    times = common[NO_SYMBOL].to_physical().to_numpy()
+    return times, common.select(data.symbols).to_numpy().astype(np.float64)
 
 
 def _labelled(
