@@ -187,8 +187,8 @@ def _localised(frame: pl.DataFrame, timezone: str, ledger: Ledger) -> pl.DataFra
         )
     if n_repeated:
         ledger.note(
-            f"{n_repeated} times in an hour that {timezone} repeats: the first is taken as "
-            "daylight time, the second as standard time"
+            f"{n_repeated} times in an hour that {timezone} repeats: taken as daylight "
+            "time before the clock goes back in the rows, else as standard time"
         )
     return utc
 

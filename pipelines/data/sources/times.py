@@ -11,17 +11,20 @@ it. Rules:
 - other times with an offset (ISO 8601) are instants; offsets more than an hour apart (daylight
   saving) are mixed zones, an error;
 - other naive times are wall-clock times of `timezone`. An hour that the clocks repeat is daylight
-  time where it comes first in its symbol's rows and standard time where it comes again. An hour
-  that the clocks skip does not exist: an error, or under policy `repair` a removed row.
+  time before the clock of its symbol's rows goes back and standard time after it; where it does
+  not go back, standard time, so that nothing is known too early. An hour that the clocks skip
+  does not exist: an error, or under policy `repair` a removed row.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
+from pipelines.data.sources.repeated_hours import is_earlier
 from registry.errors import BarsError, ParameterError
 
 DATES = (
@@ -111,12 +114,17 @@ def check_timezone(name: str) -> None:
         raise ParameterError("timezone", name, expected) from exc
 
 
-def to_utc(frame: pl.DataFrame, timezone: str) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+def to_utc(
+    frame: pl.DataFrame, timezone: str, *, is_unique: bool = True
+) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Read the naive `timestamp` of a frame (with `symbol`) as wall-clock time of `timezone`.
+
+    Args:
+        is_unique: whether a symbol has one row per instant (bars have, rows of a table not).
 
     Returns:
         The frame with UTC times, the rows whose time does not exist (left out of it), and how many
-        times stood in a repeated hour.
+        times stood in a repeated hour (`pipelines.data.sources.repeated_hours`).
 
     Raises:
         ParameterError: no such time zone.
@@ -126,15 +134,19 @@ def to_utc(frame: pl.DataFrame, timezone: str) -> tuple[pl.DataFrame, pl.DataFra
     if timezone == "UTC" or _is_midnight(frame["timestamp"]):
         return frame.with_columns(stamp.dt.replace_time_zone("UTC")), frame.clear(), 0
 
-    def zoned(which: pl.Expr) -> pl.Expr:
-        return stamp.dt.replace_time_zone(timezone, ambiguous=which, non_existent="null")
+    def zoned(which: Literal["earliest", "latest"]) -> pl.Expr:
+        local = stamp.dt.replace_time_zone(timezone, ambiguous=which, non_existent="null")
+        return local.dt.convert_time_zone("UTC")
 
-    earliest, latest = pl.lit("earliest"), pl.lit("latest")
-    again = pl.struct("symbol", "timestamp").is_first_distinct().not_()
-    local = zoned(pl.when(again).then(latest).otherwise(earliest))
-    exists = frame.select(local.is_not_null()).to_series()
-    n_repeated = frame.select((zoned(earliest) != zoned(latest)).sum()).item()
-    utc = frame.with_columns(local.dt.convert_time_zone("UTC")).filter(exists)
+    later = frame.select(zoned("latest")).to_series()
+    is_repeated = frame.select(zoned("earliest")).to_series().ne(later).fill_null(value=False)
+    n_repeated = int(is_repeated.sum())
+    times = pl.lit(later)
+    if n_repeated:
+        sure = pl.lit(is_earlier(frame, is_repeated, is_unique=is_unique))
+        times = pl.when(sure).then(zoned("earliest")).otherwise(times)
+    exists = later.is_not_null()
+    utc = frame.with_columns(times.alias("timestamp")).filter(exists)
     return utc, frame.filter(~exists), n_repeated
 
 

@@ -174,7 +174,7 @@ def read_time(
     if not found.is_naive:
         return found.values.cast(TIMESTAMP), found.notes
     naive = pl.DataFrame({"symbol": [""] * len(frame), TIME: found.values})
-    utc, skipped, _ = to_utc(naive, timezone)
+    utc, skipped, _ = to_utc(naive, timezone, is_unique=False)
     if len(skipped):
         problem = f"{len(skipped)} times do not exist in {timezone} (clocks skip them)"
         raise TableError(problem, where, "give the file's own timezone=")
