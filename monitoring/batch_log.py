@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import polars as pl
@@ -138,8 +139,9 @@ class BatchLog:
         self.directory, self.is_kept = directory, is_kept
         self.written = 0
         self.dropped = 0
+        self.lost_at = float("-inf")  # monotonic seconds, unless rows were written since
         self._tidied: dict[Path, date] = {}
-        self._lock = threading.Lock()  # guards the three above
+        self._lock = threading.Lock()  # guards the four above
 
     def wants(self, batch: Batch) -> bool:
         """Return whether the rows of a batch are logged."""
@@ -161,9 +163,11 @@ class BatchLog:
             log.exception("answers of a batch not logged", rows=len(rows))
             with self._lock:
                 self.dropped += len(rows)
+                self.lost_at = monotonic()
             return
         with self._lock:
             self.written += len(rows)
+            self.lost_at = float("-inf")
         self._tidy(folder, day)
 
     def _tidy(self, folder: ModelFolder, day: date) -> None:

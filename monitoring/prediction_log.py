@@ -31,8 +31,13 @@ MERGE_PAUSE_SECONDS = 60.0
 log = structlog.get_logger(__name__)
 
 
+NEVER = float("-inf")
+
+
 class PredictionLog:
     """Writes answers from any thread; `close` writes what is left.
+
+    `lost_at` is when a row was dropped last (monotonic seconds), unless one was written since.
 
     Args:
         directory: one folder per model is made below it.
@@ -43,6 +48,7 @@ class PredictionLog:
         self.directory = directory
         self.written = 0
         self.dropped = 0
+        self.lost_at = NEVER
         self._damaged: set[Path] = set()
         self._settings = settings or read_settings(PredictionLogSettings)
         self._pending: list[LoggedPredictions] = []
@@ -88,7 +94,9 @@ class PredictionLog:
                 self._pending.append(taken)
             self._n_rows += len(taken)
             self._n_bytes += taken.n_bytes
-            self.dropped += len(given) - len(taken)
+            if len(taken) < len(given):
+                self.dropped += len(given) - len(taken)
+                self.lost_at = monotonic()
             is_full = self._n_rows >= self._settings.prediction_log_batch_rows
             is_full = is_full or self._n_bytes > QUEUE_BYTES // 4
         if is_full:
@@ -133,6 +141,7 @@ class PredictionLog:
                 log.exception("predictions not logged", rows=n_rows)
             self.written += n_written
             self.dropped += n_rows - n_written
+            self.lost_at = monotonic() if n_written < n_rows else NEVER
 
 
 class _Merging:

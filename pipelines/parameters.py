@@ -66,6 +66,13 @@ class SourceParameters:
     price_scale: str = described("", "factor of all prices, such as 0.01, or SYMBOL=0.01,...")
     stubs: str = described("keep", "bars outside the session: keep, merge or drop")
 
+    def _whole_path(self) -> Path | None:
+        """Return the path in full, so that an error says where it looked; a name stays one."""
+        if not self.path:
+            return None
+        is_name = self.source == "data"
+        return Path(self.path) if is_name else Path(self.path).expanduser().absolute()
+
     def query(self, seed: int = 0) -> BarQuery:
         """Return the query for `Source.read`.
 
@@ -78,7 +85,7 @@ class SourceParameters:
             symbols=tuple(dict.fromkeys(s.strip() for s in self.symbols.split(",") if s.strip())),
             start=parse_time("start", self.start),
             end=parse_time("end", self.end),
-            path=Path(self.path) if self.path else None,
+            path=self._whole_path(),
             columns=parse_mapping("columns", self.columns),
             interval=self.interval,
             timezone=self.timezone,

@@ -253,7 +253,7 @@ def _number(wanted: ScoreParameters, settings: PlatformSettings, engine: sa.Engi
 def _result(wanted: ScoreParameters, settings: PlatformSettings) -> ResultFile:
     if wanted.results:
         return ResultFolder(settings.results_dir, wanted.results).result
-    path = Path(wanted.output)
+    path = Path(wanted.output).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     return ResultFile(path)
 

@@ -46,9 +46,11 @@ def platform_settings() -> PlatformSettings:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    settings = read_settings(PlatformSettings)
+    if "MLFLOW_TRACKING_URI" in os.environ:  # before MLflow is imported, which takes seconds
+        check_reachable(settings.mlflow_tracking_uri)
     import mlflow
 
-    settings = read_settings(PlatformSettings)
     check_tracking_uri(mlflow.get_tracking_uri(), settings)
     check_reachable(settings.mlflow_tracking_uri)
     with opened_engine(settings) as engine:

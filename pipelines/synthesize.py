@@ -122,7 +122,7 @@ def _path(
     if not wanted.out.endswith(SUFFIX):
         expected = f"a path that ends in {SUFFIX}, so that nobody takes the bars for real ones"
         raise ParameterError("out", wanted.out, expected)
-    return Path(wanted.out)
+    return Path(wanted.out).absolute()
 
 
 def _read(

@@ -195,7 +195,7 @@ def _held(symbol: str, request: PredictRequest, version: LoadedVersion, look: Lo
     if request.bars is None:
         found = look.newest(symbol, needed)
         if found is None:
-            raise NoHistoryError(symbol, look.symbols)
+            raise look.absent(symbol)
         return found
     if symbol not in request.bars:
         raise NoHistoryError(symbol, request.bars)

@@ -8,12 +8,15 @@ or a bug (500, with the request id and without a traceback).
 No answer repeats what was sent, but for plain names of fields, models and symbols.
 """
 
+import errno
 import json
 import math
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -22,6 +25,8 @@ from starlette.exceptions import HTTPException
 from pipelines.data.symbols import A_SYMBOL, SYMBOL_PATTERN
 from registry import errors
 from registry.database import AWAY, cause_of
+
+log = structlog.get_logger("serving.errors")
 
 # The first family that an error belongs to gives its status.
 STATUS: tuple[tuple[type[errors.MLEngineError], int], ...] = (
@@ -41,6 +46,10 @@ STATUS: tuple[tuple[type[errors.MLEngineError], int], ...] = (
 )
 IN_WORDS = {SYMBOL_PATTERN: A_SYMBOL}
 """Pattern -> what it asks for, where the pattern itself says nothing to people."""
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+"""What the system says when DATA_DIR cannot be written: somebody must mend it, no caller can."""
+DATABASE_DISK = ("disk is full", "readonly database")
+"""What SQLite says of the same."""
 MAX_PROBLEMS = 20
 MAX_TEXT_CHARS = 1000
 MAX_DEPTH = 4
@@ -107,8 +116,21 @@ async def _deliberate(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
+    cause = cause_of(error)
+    if any(said in cause for said in DATABASE_DISK):
+        return await _deliberate(request, errors.DiskRefusedError(cause))
     url = request.app.state.service.database.url.render_as_string(hide_password=True)
-    return await _deliberate(request, errors.DatabaseUnavailableError(url, cause_of(error)))
+    return await _deliberate(request, errors.DatabaseUnavailableError(url, cause))
+
+
+async def _disk(request: Request, error: Exception) -> JSONResponse:
+    """Say that the disk takes nothing; any other error of the system is a bug."""
+    assert isinstance(error, OSError)
+    if error.errno not in DISK:
+        raise error
+    log.warning("disk refused", path=request.url.path, error=str(error))
+    cause = os.strerror(error.errno)
+    return await _deliberate(request, errors.DiskRefusedError(cause))
 
 
 async def _validation(_: Request, error: Exception) -> JSONResponse:
@@ -143,6 +165,7 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 HANDLERS: Mapping[type[Any], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
     errors.MLEngineError: _deliberate,
     **dict.fromkeys(AWAY, _database),
+    OSError: _disk,
     RequestValidationError: _validation,
     HTTPException: _http,
 }

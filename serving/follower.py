@@ -195,7 +195,7 @@ class Follower:
     def _follow(self, model_id: str, state: AliasState, serving: LoadedVersion | None) -> None:
         number = state.number
         if number is None:
-            self._models.withdraw(model_id, _no_version(state))
+            self._models.withdraw(model_id, _no_version(state), is_fault=bool(state.refusals))
             return
         if serving is None or serving.number != number:
             if self._failed.get((model_id, number), 0.0) > monotonic():

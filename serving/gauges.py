@@ -86,6 +86,7 @@ class SystemGauges:
         for name, answer in (
             ("database", self._system.database.newest()),
             ("store", self._system.store.newest()),
+            ("disk", self._system.disk.newest()),
         ):
             yield name, None if answer is None else answer.problem is None
 

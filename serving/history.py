@@ -5,6 +5,7 @@ The store (`pipelines.data.sources.store`) holds the bars and follows what other
 them by new ones. A request takes one `Look`. Only POST /bars appends here; predictions never do.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import polars as pl
 from pipelines.data.bars import BarSeries
 from pipelines.data.sources.held_bars import HeldBars
 from pipelines.data.sources.store import AppendReport, BarStore
+from registry.errors import DamagedBarsError, MLEngineError, NoHistoryError
 
 ARRAYS = tuple(f.name for f in fields(BarSeries) if f.name not in ("symbol", "revision"))
 
@@ -53,6 +55,12 @@ class Look:
             series = _extended(before, symbol, frame, n_bars, revision)
             before = self.arrays[key] = (frame, series)
         return StoredBars(before[1], self.bars.price_basis)
+
+    def absent(self, symbol: str) -> MLEngineError:
+        """Return why a symbol has no bars here."""
+        if self.bars.is_damaged(symbol):
+            return DamagedBarsError(self.interval, self.bars.damaged)
+        return NoHistoryError(symbol, self.symbols)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -97,6 +105,10 @@ class History:
     def look(self, interval: str) -> Look:
         """Return the bars of an interval as they are now; a request takes one look."""
         return Look(interval, self._store.held(interval), self._arrays)
+
+    def damaged(self, interval: str) -> Mapping[str, tuple[str, ...]]:
+        """Return segment -> symbols, of segments that cannot be read."""
+        return self._store.held(interval).damaged
 
     def symbols(self, interval: str) -> tuple[str, ...]:
         """Return the symbols held at this interval, sorted."""

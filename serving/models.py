@@ -22,10 +22,14 @@ from serving.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a model is not served, or not in the version that its alias names."""
+    """Why a model is not served, or not in the version that its alias names.
+
+    `is_fault` says whether somebody must mend it; that nothing was promoted yet is none.
+    """
 
     reason: str
     number: int | None = None
+    is_fault: bool = True
     at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -87,20 +91,20 @@ class Models:
                 self._count(before, PRODUCTION, 0)
             self._count(version, PRODUCTION, 1)
 
-    def withdraw(self, model_id: str, reason: str) -> None:
-        """Stop answering for a model that has no production version any more."""
+    def withdraw(self, model_id: str, reason: str, *, is_fault: bool) -> None:
+        """Stop answering for a model that has no production version (any more)."""
         with self._lock:
             before = self._production.pop(model_id, None)
             self._changed.pop(model_id, None)
             if before is not None:
                 self._count(before, PRODUCTION, 0)
-            self._problems[model_id] = Problem(reason, None, datetime.now(UTC))
+            self._problems[model_id] = Problem(reason, None, is_fault, datetime.now(UTC))
 
     def set_problem(self, model_id: str, reason: str, number: int | None) -> bool:
         """Remember why a version is not served; return whether the reason is new."""
         with self._lock:
             known = self._problems.get(model_id)
-            self._problems[model_id] = Problem(reason, number, datetime.now(UTC))
+            self._problems[model_id] = Problem(reason, number, at=datetime.now(UTC))
             return known is None or (known.reason, known.number) != (reason, number)
 
     def clear_problem(self, model_id: str) -> None:

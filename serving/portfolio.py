@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pipelines.data.bars import from_microseconds
 from pipelines.templates.portfolio_risk.answers import USUAL, check_measures
 from registry.errors import (
-    NoHistoryError,
     ParameterError,
     UnknownSymbolError,
     ValueRangeError,
@@ -110,7 +109,7 @@ def _of_shares(
     for position in positions:
         held = look.newest(position.symbol, 1)
         if held is None:
-            raise NoHistoryError(position.symbol, look.symbols)
+            raise look.absent(position.symbol)
         values.append(float(position.shares or 0.0) * float(held.series.close[-1]))
         ends.append(int(held.series.timestamp[-1]))
         bases.add(held.price_basis)

@@ -4,12 +4,15 @@ One object per application. Nothing here waits for the database or MLflow: they 
 `serving.dependencies.Probe`, the hardware by `monitoring.sampler.Sampler`.
 """
 
+import os
 import platform as python_platform
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic_settings import BaseSettings
@@ -20,6 +23,7 @@ from monitoring.sampler import Sampler
 from monitoring.settings import HardwareSettings
 from registry.contract import Json
 from registry.database import reading
+from registry.errors import DamagedBarsError
 from registry.settings import PlatformSettings
 from serving.dependencies import Probe, masked
 from serving.history import History
@@ -46,6 +50,8 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "nvidia-ml-py": ("nvidia-ml-py",),
 }
 """Name -> the distributions that install it, the first one that is there counts."""
+PAGE = bytes(65_536)
+"""What is written to ask the disk whether it takes anything."""
 HIDING = ("KEY", "SECRET", "PASSWORD", "TOKEN")
 """A setting with one of these in its name is shown as `set` or empty."""
 
@@ -59,6 +65,7 @@ class System:
     traffic: Traffic
     database: Probe[str]
     store: Probe[str]
+    disk: Probe[str]
     backlog: Probe[Backlog]
     hardware: Sampler
 
@@ -87,6 +94,7 @@ def make_system(
         traffic=traffic,
         database=Probe("database", lambda: _ask_database(database)),
         store=Probe("store", lambda: _ask_store(history)),
+        disk=Probe("disk", lambda: _ask_disk(platform.data_dir)),
         backlog=backlog,
         hardware=Sampler(Machine(platform.data_dir, lambda: _worker_pids(backlog)), hardware),
     )
@@ -145,6 +153,24 @@ def _ask_database(database: sa.Engine) -> str:
     return masked(database.url.render_as_string(hide_password=True))
 
 
+def _ask_disk(folder: Path) -> str:
+    """Write a page and take it away: free room alone says nothing of quotas and rights."""
+    page = folder / f".probe-{os.getpid()}"
+    try:
+        with page.open("wb") as file:
+            file.write(PAGE)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        with suppress(OSError):
+            page.unlink(missing_ok=True)
+    free = os.statvfs(folder)
+    return f"{free.f_bavail * free.f_frsize / 2**30:.1f} GiB free"
+
+
 def _ask_store(history: History) -> str:
     held = {name: len(history.symbols(name)) for name in history.intervals()}
+    for name in held:
+        if damaged := history.damaged(name):
+            raise DamagedBarsError(name, damaged)
     return ", ".join(f"{n} symbols at {name}" for name, n in held.items()) or "no bars yet"

@@ -17,6 +17,7 @@ from registry.errors.access import (
     UnauthenticatedError,
 )
 from registry.errors.artifacts import (
+    DamagedBarsError,
     DamagedFileError,
     DamagedStudyError,
     DigestMismatchError,
@@ -64,6 +65,7 @@ from registry.errors.data_files import (
     DataNotFoundError,
     DataRefusedError,
     DiskFullError,
+    DiskRefusedError,
     FrameFileError,
     ModelFileError,
     ResultGoneError,
@@ -138,6 +140,7 @@ __all__ = [
     "ColumnTypeError",
     "ConflictError",
     "ConversionError",
+    "DamagedBarsError",
     "DamagedFileError",
     "DamagedStudyError",
     "DataInUseError",
@@ -151,6 +154,7 @@ __all__ = [
     "DeadlineError",
     "DigestMismatchError",
     "DiskFullError",
+    "DiskRefusedError",
     "DriftDisagreementError",
     "FingerprintMismatchError",
     "FitError",

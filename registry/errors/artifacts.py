@@ -1,6 +1,6 @@
 """What is wrong with an artifact, a conversion or a setting."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from registry.errors.families import ArtifactError, ConversionError, SettingsError
 
@@ -80,6 +80,25 @@ class DamagedStudyError(ArtifactError):
         told = f"the journal of study {study!r} is damaged at line {line}"
         hint = "restore it from a backup, or begin a study under another name"
         super().__init__(f"{told} ({path}); {hint}", f"{told}; {hint}")
+
+
+class DamagedBarsError(ArtifactError):
+    """Files of the bars store cannot be read, or hold other bytes than were written.
+
+    `damaged` is file name -> symbols; none where not even they can be read.
+    """
+
+    def __init__(self, interval: str, damaged: Mapping[str, Sequence[str]]) -> None:
+        self.interval, self.damaged = interval, {n: list(s) for n, s in damaged.items()}
+        self.symbols = sorted({symbol for held in damaged.values() for symbol in held})
+        whose = ", ".join(self.symbols[:20]) or "symbols that it does not tell"
+        files = ", ".join(f"bars/{interval}/{name}" for name in sorted(damaged)[:3])
+        told = f"{files} with {interval} bars of {whose} is damaged"
+        super().__init__(
+            f"{told}; set it apart with python -m monitoring.damage --move-aside, then post its "
+            "bars again",
+            f"{told}; when the operator has set it apart, post its bars again",
+        )
 
 
 class MissingArtifactError(ArtifactError):

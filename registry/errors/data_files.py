@@ -91,6 +91,19 @@ class DiskFullError(UnavailableError):
         )
 
 
+class DiskRefusedError(UnavailableError):
+    """The disk below DATA_DIR takes or gives nothing now: it is full, read-only or broken."""
+
+    retry_after_seconds = 30
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(
+            f"the disk below DATA_DIR cannot be used now ({cause}); nothing was kept; send it "
+            "again when it takes something"
+        )
+
+
 class TooManyUploadsError(UnavailableError):
     """As many files arrive as may at once."""
 

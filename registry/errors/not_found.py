@@ -64,4 +64,5 @@ class KeyNotFoundError(NotFoundError):
 
     def __init__(self, key_id: str) -> None:
         self.key_id = key_id
-        super().__init__(f"no key {key_id!r}; list them with python -m serving.keys list")
+        told = f"no key {key_id!r}; list them with"
+        super().__init__(f"{told} python -m serving.keys list", f"{told} GET /keys")

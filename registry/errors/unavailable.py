@@ -11,9 +11,16 @@ class RegistryUnavailableError(UnavailableError):
     def __init__(self, uri: str, cause: str) -> None:
         self.uri, self.cause = uri, cause
         super().__init__(
-            f"MLflow at {uri} does not answer ({cause}); start it with `make up`",
-            "MLflow does not answer; start it with `make up`",
+            f"MLflow at {uri} does not answer ({cause}); {_start(uri)}",
+            "MLflow does not answer; try again",
         )
+
+
+def _start(uri: str) -> str:
+    """Return what whoever runs a command can do about an MLflow that does not answer."""
+    if "//127.0.0.1" in uri or "//localhost" in uri:
+        return "start it with `make up`"
+    return "start its server, or correct MLFLOW_TRACKING_URI"
 
 
 class PairMismatchError(UnavailableError):
@@ -29,7 +36,7 @@ class PairMismatchError(UnavailableError):
         )
         super().__init__(
             f"MLflow at {uri} and the engine database {url} are no pair: {found}; {hint}",
-            f"MLflow and the engine database are no pair: {found}; {hint}",
+            "MLflow and the engine database of this server are no pair; its operator must mend it",
         )
 
 
@@ -153,4 +160,7 @@ class DatabaseNotMigratedError(UnavailableError):
     def __init__(self, url: str, found: str | None, needed: str) -> None:
         self.url, self.found, self.needed = url, found, needed
         told = f"is at revision {found or 'none'} but {needed} is needed; run `make migrate`"
-        super().__init__(f"engine database {url} {told}", f"the engine database {told}")
+        super().__init__(
+            f"engine database {url} {told}",
+            "the engine database is of another release; its operator must migrate it",
+        )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Literal, TypeVar
 
 from fastapi import Request, Response
@@ -17,6 +17,8 @@ from serving.security import Principal, principal_of
 from serving.service import Service, service_of
 
 T = TypeVar("T")
+LOST_SECONDS = 60.0
+"""The prediction log counts as failing for this long after a loss, unless it has written since."""
 
 
 class Dependency(BaseModel):
@@ -49,9 +51,10 @@ class ChangedAnswers(BaseModel):
 class Health(BaseModel):
     """State of the process.
 
-    `ready` is true when it answers /predict and /bars. `degraded` means that it answers, but a
-    dependency does not, a model is not served in the version that its alias names, or this code
-    gives other answers for a version than when it was made.
+    `ready` is true when it answers /predict and /bars. `degraded` means that it answers, but
+    somebody must mend something: a dependency does not answer, a model is not served in the version
+    that its alias names, or this code gives other answers for a version than when it was made. A
+    model of which nothing was promoted yet is none of these.
     """
 
     status: Literal["ok", "degraded", "starting"]
@@ -86,7 +89,8 @@ async def health(request: Request, response: Response) -> Health:
     dependencies = await ask_dependencies(service)
     serving, changed = service.models.production(), service.models.changed_answers()
     loaded = {name: version.number for name, version in serving.items()}
-    problems = {name: found.reason for name, found in service.models.problems().items()}
+    found = service.models.problems()
+    problems = {name: problem.reason for name, problem in found.items() if problem.is_fault}
     is_ready = service.follower.is_ready
     is_whole = (
         not problems and not changed and all(d.ok is not False for d in dependencies.values())
@@ -126,11 +130,14 @@ async def ready(request: Request, response: Response) -> Readiness:
 async def ask_dependencies(service: Service) -> dict[str, Dependency]:
     """Return the state of everything this process uses; waits half a second at most."""
     system = service.system
-    database, store = await asyncio.gather(system.database.answer(), system.store.answer())
+    database, store, disk = await asyncio.gather(
+        system.database.answer(), system.store.answer(), system.disk.answer()
+    )
     return {
         "mlflow": _registry(service),
         "database": _of(database),
         "store": _of(store),
+        "disk": _of(disk),
         "prediction_log": _log(service),
     }
 
@@ -172,8 +179,10 @@ def _registry(service: Service) -> Dependency:
 
 
 def _log(service: Service) -> Dependency:
-    dropped = service.log.dropped + service.batches.log.dropped
-    return Dependency(ok=dropped == 0, detail=f"{dropped} predictions dropped")
+    logs = (service.log, service.batches.log)
+    dropped = sum(log.dropped for log in logs)
+    is_losing = any(monotonic() - log.lost_at < LOST_SECONDS for log in logs)
+    return Dependency(ok=not is_losing, detail=f"{dropped} predictions dropped")
 
 
 ROUTES = (

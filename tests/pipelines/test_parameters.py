@@ -2,9 +2,11 @@
 
 from dataclasses import fields
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from pipelines.data.sources import SOURCES
 from pipelines.parameters import (
     PromotionParameters,
     RecipeParameters,
@@ -84,3 +86,13 @@ def test_every_recipe_parameter_is_stored_in_the_contract() -> None:
 def test_unknown_policy_is_refused() -> None:
     with pytest.raises(ParameterError, match="strict or repair"):
         SourceParameters(policy="guess").query()
+
+
+def test_a_relative_path_is_whole_in_every_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert SourceParameters(source="files", path="a/b.csv").query().path == tmp_path / "a/b.csv"
+    assert SourceParameters(source="data", path="churn").query().path == Path("churn")
+    with pytest.raises(ParameterError, match=str(tmp_path / "none.csv")):
+        SOURCES.get("files").read(SourceParameters(source="files", path="none.csv").query())

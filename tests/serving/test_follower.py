@@ -303,3 +303,20 @@ def test_a_foreign_mlflow_is_not_followed_and_health_says_so(installation, runni
         assert "are no pair" in health["dependencies"]["mlflow"]["detail"]
         store.set_mark(mark, replace=True)
         wait_for(lambda: client.get("/health").json()["status"] == "ok")
+
+
+def test_a_model_that_is_only_staged_degrades_nothing(installation, running):
+    installation.register(is_first=True)
+    installation.registry.set_alias_staging(MODEL, 1)
+    app = installation.app()
+    with running(app) as client:
+        wait_for(lambda: "promote one" in problem(app))
+        health = client.get("/health").json()
+        assert (health["status"], health["problems"]) == ("ok", {})
+        installation.register(FAILING, seed=2)
+        installation.mlflow.set_registered_model_alias(MODEL, "production", "2")
+        wait_for(lambda: "quality.dm_ewma" in problem(app))
+        health = client.get("/health").json()
+        assert (health["status"], health["problems"].keys()) == ("degraded", {MODEL})
+        installation.mlflow.set_registered_model_alias(MODEL, "production", "1")
+        wait_for(lambda: client.get("/health").json()["status"] == "ok")

@@ -84,7 +84,9 @@ def test_metrics_can_be_switched_off(app, running):
 def test_health_names_every_dependency(client):
     answer = client.get("/health")
     assert answer.status_code == 200
-    assert set(answer.json()["dependencies"]) == {"mlflow", "database", "store", "prediction_log"}
+    assert set(answer.json()["dependencies"]) == {
+        *("mlflow", "database", "store", "disk", "prediction_log")
+    }
     assert answer.json()["loaded"] == {"volatility_forecast": 1}
 
 

@@ -228,7 +228,8 @@ def test_an_unknown_model_is_404_and_names_the_known(client):
 
 
 def test_a_model_that_is_not_loaded_is_503_and_says_why(client, app):
-    app.state.service.models.withdraw(MODEL, "no version has the alias production; promote one")
+    told = "no version has the alias production; promote one"
+    app.state.service.models.withdraw(MODEL, told, is_fault=False)
     answer = ask(client, symbols=["AAPL"])
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"

@@ -11,13 +11,16 @@ from itertools import accumulate, groupby
 
 import numpy as np
 import polars as pl
+import structlog
 
 from pipelines.data.bars import SCHEMA, from_microseconds
 from pipelines.data.sources.interval_folders import read_basis
 from pipelines.data.sources.segments import KEY, SegmentFolder
-from registry.errors import BarsError
+from registry.errors import BarsError, DamagedBarsError
 
 MAX_CHUNKS = 64
+
+log = structlog.get_logger("pipelines.bars")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class HeldBars:
     `names` are the segments that are in it, `changed_ns` is the folder's time of change when they
     were listed. `price_basis` is empty while there is no bar. `revisions` counts per symbol how
     often bars that were held were found changed or gone: what was computed from them is void.
+    `damaged` is segment -> symbols, of segments that cannot be read. Their symbols are in no frame,
+    because nobody knows which of their bars are missing.
     """
 
     price_basis: str = ""
@@ -35,6 +40,7 @@ class HeldBars:
     frames: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     newest: Mapping[str, datetime] = field(default_factory=dict)
     revisions: Mapping[str, int] = field(default_factory=dict)
+    damaged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def with_rows(self, rows: pl.DataFrame) -> "HeldBars":
         """Return these bars and rows that are sorted and unique; a time held already stays."""
@@ -50,7 +56,22 @@ class HeldBars:
                     merged = merged.rechunk()
             frames[symbol] = merged
             newest[symbol] = part.last if before is None else max(before, part.last)
-        return replace(self, frames=frames, newest=newest)
+        return replace(self, frames=frames, newest=newest)._without_damaged()
+
+    def is_damaged(self, symbol: str) -> bool:
+        """Return whether some bars of a symbol lie in a damaged segment."""
+        return any(symbol in symbols for symbols in self.damaged.values())
+
+    def with_damaged(self, damaged: Mapping[str, tuple[str, ...]]) -> "HeldBars":
+        """Return these bars without the symbols of further segments that cannot be read."""
+        return replace(self, damaged={**self.damaged, **damaged})._without_damaged()
+
+    def _without_damaged(self) -> "HeldBars":
+        if not self.damaged:
+            return self
+        lost = {symbol for symbols in self.damaged.values() for symbol in symbols}
+        frames = {s: frame for s, frame in self.frames.items() if s not in lost}
+        return replace(self, frames=frames, newest={s: self.newest[s] for s in frames})
 
     def instead_of(self, before: "HeldBars") -> "HeldBars":
         """Return these bars, which were read anew, with what is known of those held before.
@@ -140,13 +161,24 @@ def caught_up(folder: SegmentFolder, held: HeldBars) -> HeldBars:
         changed_ns, names = folder.listed()
         try:
             kept, missing = _missing(folder, held, names)
-            found = kept.with_rows(folder.load(missing)) if missing else kept
+            found = _with(folder, kept, missing) if missing else kept
         except FileNotFoundError:  # merged or replaced meanwhile
             continue
         if kept is not held:
             found = found.instead_of(held)
         basis = held.price_basis or (read_basis(folder.directory) if names else "")
         return replace(found, price_basis=basis, names=names, changed_ns=changed_ns)
+
+
+def _with(folder: SegmentFolder, held: HeldBars, names: set[str]) -> HeldBars:
+    """Return these bars and those of some segments; what cannot be read is said and left out."""
+    try:
+        return held.with_rows(folder.load(names))
+    except DamagedBarsError:
+        damaged = folder.damaged(names)
+    told = DamagedBarsError(folder.directory.name, damaged)
+    log.error("bars damaged", interval=told.interval, symbols=told.symbols, error=str(told))
+    return held.with_rows(folder.load(names - damaged.keys())).with_damaged(damaged)
 
 
 def _missing(

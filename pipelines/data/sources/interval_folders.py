@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from pipelines.data.bars import canonical_interval, parse_interval
+from pipelines.data.sources import seals
 from pipelines.data.sources.segments import SegmentFolder, sync_folder
 from registry.errors import ParameterError, PriceBasisConflictError
 
@@ -68,6 +69,7 @@ def _unite(own: Path, others: list[Path]) -> None:
         with SegmentFolder(own).lock(exclusive=True), folder.lock(exclusive=True):
             for name in folder.names():
                 (other / name).rename(own / name)
+                seals.move(other / name, own / name)
             sync_folder(own)
             (other / FACTS_FILE).unlink(missing_ok=True)
         if not any(other.iterdir()):

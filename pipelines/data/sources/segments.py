@@ -15,6 +15,7 @@ merged file, which a second look finds.
 """
 
 import fcntl
+import io
 import json
 import os
 import time
@@ -25,7 +26,8 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.data.bars import SCHEMA
-from registry.errors import StoreBusyError
+from pipelines.data.sources import seals
+from registry.errors import DamagedBarsError, StoreBusyError
 
 FAN_IN = 32
 LOCK_SECONDS = 30.0
@@ -92,14 +94,41 @@ class SegmentFolder:
         """Return the rows of these segments, sorted and unique by symbol and time.
 
         Segments that another of them replaces are left out.
+
+        Raises:
+            DamagedBarsError: one of them is not what was written.
         """
         wanted = set(names)
         if len(wanted) > 1:
             wanted -= self.replaced(wanted)
-        parts = [pl.read_parquet(self.directory / name) for name in sorted(wanted)]
+        parts = [self._read(name) for name in sorted(wanted)]
         if not parts:
             return pl.DataFrame(schema=SCHEMA)
         return pl.concat(parts).unique(KEY, keep="first").sort(KEY)
+
+    def damaged(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return name -> symbols of those segments that are not what was written.
+
+        The symbols are empty where neither the segment nor the seal beside it can be read.
+        """
+        found = {}
+        for name in names:
+            try:
+                self._read(name)
+            except DamagedBarsError as exc:
+                found[name] = tuple(exc.symbols)
+        return found
+
+    def _read(self, name: str) -> pl.DataFrame:
+        content = (self.directory / name).read_bytes()
+        seal = seals.read(self.directory / name)
+        if seal is None or seal.fits(content):
+            try:
+                return pl.read_parquet(content)
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+                pass
+        symbols = seals.symbols_in(content) if seal is None else seal.symbols
+        raise DamagedBarsError(self.directory.name, {name: symbols})
 
     def merged_from(self, name: str) -> frozenset[str]:
         """Return the segments that one was merged from; none for one that was appended."""
@@ -110,7 +139,10 @@ class SegmentFolder:
         return frozenset().union(*(self._named(name, REPLACED) for name in names))
 
     def _named(self, name: str, key: str) -> frozenset[str]:
-        facts = pl.read_parquet_metadata(self.directory / name)
+        try:
+            facts = pl.read_parquet_metadata(self.directory / name)
+        except pl.exceptions.PolarsError:  # damaged; whoever reads its rows says so
+            return frozenset()
         return frozenset(json.loads(facts.get(key, "[]")))
 
     def write(
@@ -128,12 +160,21 @@ class SegmentFolder:
         """
         name = f"{level}-{time.time_ns():020d}-{os.getpid()}.parquet"
         partial = self.directory / f".{name}.partial"
-        with partial.open("wb") as file:
-            metadata = {PARTS: json.dumps(sorted(parts)), REPLACED: json.dumps(sorted(replaced))}
-            frame.write_parquet(file, compression="zstd", statistics=False, metadata=metadata)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(self.directory / name)
+        metadata = {PARTS: json.dumps(sorted(parts)), REPLACED: json.dumps(sorted(replaced))}
+        content = io.BytesIO()
+        frame.write_parquet(content, compression="zstd", statistics=False, metadata=metadata)
+        try:
+            with partial.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            symbols = sorted(set(frame["symbol"].to_list()))
+            seals.write(self.directory / name, content.getbuffer(), symbols)
+            partial.rename(self.directory / name)
+        except BaseException:
+            partial.unlink(missing_ok=True)  # a full disk would stay full
+            seals.remove(self.directory / name)
+            raise
         sync_folder(self.directory)
         return name
 
@@ -143,9 +184,7 @@ class SegmentFolder:
         Doing it again changes nothing.
         """
         self._remove(self.replaced(self.names()))
-        held = {
-            name: pl.read_parquet(self.directory / name, columns=list(KEY)) for name in self.names()
-        }
+        held = {name: self._read(name).select(KEY) for name in self.names()}
         touched = [n for n, own in held.items() if len(own.join(keys, on=KEY, how="semi"))]
         left = self.load(touched).join(keys, on=KEY, how="anti")
         level = max((int(name.partition("-")[0]) for name in touched), default=0)
@@ -155,15 +194,23 @@ class SegmentFolder:
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
             (self.directory / name).unlink(missing_ok=True)
+            seals.remove(self.directory / name)
 
     def compact(self) -> bool:
-        """Merge levels that are full; return whether any was (hold the exclusive lock)."""
+        """Merge levels that are full; return whether any was (hold the exclusive lock).
+
+        Nothing is merged while one of them is damaged: what is left of it is kept.
+        """
         is_changed, level = False, 0
         while True:
             names = [n for n in self.names() if n.startswith(f"{level}-")]
             if len(names) < FAN_IN:
                 return is_changed
-            self.write(self.load(names), level + 1, names)
+            try:
+                merged = self.load(names)
+            except DamagedBarsError:
+                return is_changed
+            self.write(merged, level + 1, names)
             self._remove(names)
             for partial in self.directory.glob(".*.partial"):  # left by a killed writer
                 partial.unlink()

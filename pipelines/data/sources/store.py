@@ -28,7 +28,7 @@ from pipelines.data.sources.interval_folders import (
     read_basis,
 )
 from pipelines.data.sources.segments import KEY, SegmentFolder
-from registry.errors import BarsError, ParameterError, UnknownSymbolError
+from registry.errors import BarsError, DamagedBarsError, ParameterError, UnknownSymbolError
 from registry.settings import PlatformSettings, read_settings
 
 
@@ -161,10 +161,14 @@ class BarStore:
         Raises:
             UnknownSymbolError: a symbol without bars.
             BarsError: the store is empty.
+            DamagedBarsError: a file with bars of these symbols cannot be read.
             ParameterError: the store does not hold the interval.
         """
+        symbols = tuple(symbols)
         interval = self._only_interval(interval)
         held = self.held(interval)
+        if held.damaged and (not symbols or any(map(held.is_damaged, symbols))):
+            raise DamagedBarsError(interval, held.damaged)
         if not held.frames:
             raise self._empty()
         wanted = tuple(dict.fromkeys(symbols)) or tuple(held.frames)
