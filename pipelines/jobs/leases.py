@@ -78,6 +78,13 @@ def is_any_due(
         return connection.execute(sa.select(jobs.c.id).where(free).limit(1)).first() is not None
 
 
+def lost(engine: sa.Engine, *, now: datetime | None = None) -> list[Job]:
+    """Return the jobs whose worker has died, with what they told last; `claim` takes them back."""
+    with reading(engine) as connection:
+        rows = connection.execute(sa.select(jobs).where(_is_lost(now or datetime.now(UTC)))).all()
+    return [job_of(row) for row in rows]
+
+
 def _take_turn(connection: sa.Connection) -> None:
     """Let one claim at a time look at what runs; on SQLite every writer takes its turn anyway."""
     if connection.dialect.name == "postgresql":

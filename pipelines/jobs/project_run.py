@@ -12,15 +12,17 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pipelines.jobs.dead_runs import end_runs
 from pipelines.jobs.process_tree import end_tree, kill_own_tree
-from registry.database import AWAY, cause_of, opened_engine
-from registry.errors import MLEngineError, RegistryUnavailableError
+from registry.command_line import line_of
+from registry.database import opened_engine
+from registry.errors import RegistryUnavailableError
 from registry.settings import PlatformSettings
 from registry.tracking_server import check_reachable
 from registry.versions import Registry
@@ -28,8 +30,8 @@ from registry.versions import Registry
 GRACE_SECONDS = 3.0
 """Less than the five seconds that honcho gives the worker, which must still release its job."""
 ERROR_LINES = 5
-PAIR_SECONDS = 60.0
-"""Patience with the question whether MLflow is the engine database's: MLflow is imported first."""
+ANSWER_SECONDS = 60.0
+"""Patience with a question to MLflow, which is imported before the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,28 @@ class Launcher:
         Raises:
             EOFError, OSError: the fork server was killed meanwhile.
         """
+        return self._asked(_pair_problem, platform)
+
+    def end_runs(self, tracking_uri: str, run_ids: Iterable[str]) -> str:
+        """End what a killed process left open in MLflow; return why not, empty where it is done.
+
+        Raises:
+            EOFError, OSError: the fork server was killed meanwhile.
+        """
+        wanted = sorted(run_ids)
+        return self._asked(_end_runs, tracking_uri, wanted) if wanted else ""
+
+    def _asked(self, question: Callable[..., str], *arguments: Any) -> str:
+        """Return what a child of the fork server answers."""
         receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_tell_problem, args=(platform, sender), daemon=True)
+        given = (sender, question, arguments)
+        process = self._context.Process(target=_answer, args=given, daemon=True)
         with self._one_at_a_time:
             process.start()
         sender.close()
         try:
-            answered = receiver.poll(PAIR_SECONDS)
-            return str(receiver.recv()) if answered else f"no answer within {PAIR_SECONDS:g} s"
+            is_answered = receiver.poll(ANSWER_SECONDS)
+            return str(receiver.recv()) if is_answered else f"no answer in {ANSWER_SECONDS:g} s"
         finally:
             process.kill()
             process.join(GRACE_SECONDS)
@@ -139,16 +155,23 @@ def last_error(log_path: Path) -> str:
     return f"{' | '.join(shown)} (output: {log_path})"
 
 
-def _tell_problem(platform: PlatformSettings, sender: Connection) -> None:
+def _answer(sender: Connection, question: Callable[..., str], arguments: Sequence[Any]) -> None:
     try:
-        with opened_engine(platform) as engine:
-            Registry(platform, engine).check_pair()
-    except MLEngineError as exc:
-        sender.send(str(exc))
-    except AWAY as exc:
-        sender.send(f"the engine database does not answer ({cause_of(exc)})")
-    else:
-        sender.send("")
+        sender.send(question(*arguments))
+    except Exception as exc:  # the worker says it in its log, and asks again
+        sender.send(line_of(exc) or repr(exc))
+
+
+def _pair_problem(platform: PlatformSettings) -> str:
+    with opened_engine(platform) as engine:
+        Registry(platform, engine).check_pair()
+    return ""
+
+
+def _end_runs(tracking_uri: str, run_ids: Sequence[str]) -> str:
+    check_reachable(tracking_uri)
+    end_runs(tracking_uri, run_ids)
+    return ""
 
 
 def _child(entry: Entry, sender: Connection) -> None:

@@ -8,14 +8,15 @@ of its output are written into the job's row with every heartbeat.
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
 
 from pipelines import progress
-from pipelines.jobs import leases
+from pipelines.jobs import dead_runs, leases
 from pipelines.jobs.job import Job, Told
 from pipelines.jobs.log_tail import LogTail, Redaction
 from pipelines.jobs.project_run import Entry, Launcher, Outcome, ProjectRun
@@ -29,6 +30,19 @@ SIGNAL_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
+
+
+def end_left_open(
+    launcher: Launcher, tracking_uri: str, log_path: Path, named: Iterable[str | None]
+) -> None:
+    """End the runs of a job whose process is gone: those named, and those in its output."""
+    run_ids = {run_id for run_id in named if run_id} | dead_runs.told_in(log_path)
+    try:
+        problem = launcher.end_runs(tracking_uri, run_ids)
+    except (EOFError, OSError) as exc:  # a signal to the whole group ends the fork server too
+        problem = repr(exc)
+    if problem:
+        log.warning("runs left open", runs=sorted(run_ids), error=problem)
 
 
 class Supervision:
@@ -97,12 +111,24 @@ class Supervision:
             return
         try:
             outcome = self._attend(run)
+        except StaleLeaseError:
+            run.kill()
+            self._end_runs(launcher, None)
+            raise
         finally:
             run.kill()
+        if outcome is None or not outcome.succeeded:
+            self._end_runs(launcher, outcome)
         if outcome is None:
             self._release()
         else:
             self._end(outcome)
+
+    def _end_runs(self, launcher: Launcher, outcome: Outcome | None) -> None:
+        """End what the killed or failed process has left open in MLflow."""
+        told = progress.read(self._progress_path)
+        named = {told.run_id if told else None, outcome.run_id if outcome else None}
+        end_left_open(launcher, self._tracking_uri, self._log_path, named)
 
     def _give_up(self, cause: Exception) -> None:
         if self._stopping.wait(SIGNAL_SECONDS):  # the same signal, which this process takes later

@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipelines.jobs import leases, queue, schedules, workers
 from pipelines.jobs.project_run import Launcher
 from pipelines.jobs.scheduler import Scheduler
-from pipelines.jobs.supervision import Supervision
+from pipelines.jobs.supervision import Supervision, end_left_open
 from registry.command_line import run
 from registry.database import AWAY, cause_of, opened_engine
 from registry.errors import RegistryUnavailableError
@@ -162,7 +162,10 @@ class Worker:
             return False
         self._scheduler.look()
         # `claim` writes, and an idle worker must not lock the database
-        return is_job_due and self._claim()
+        if not is_job_due:
+            return False
+        self._end_lost_runs()
+        return self._claim()
 
     def join(self) -> None:
         """Wait until the jobs that run now have ended."""
@@ -183,6 +186,14 @@ class Worker:
     def _takes_training(self) -> bool:
         n_trainings = sum(not supervision.job.is_short for supervision in self._running)
         return n_trainings < self._settings.max_parallel_jobs - SHORT_SLOTS
+
+    def _end_lost_runs(self) -> None:
+        """End in MLflow what dead workers have left open, before their jobs run again."""
+        for job in leases.lost(self._engine):
+            log_path = self._platform.data_dir / "jobs" / f"{job.id}.log"
+            run_id = (job.result or {}).get("run_id")
+            named = [str(run_id)] if run_id else []
+            end_left_open(self._launcher, self._platform.mlflow_tracking_uri, log_path, named)
 
     def _claim(self) -> bool:
         job = leases.claim(
