@@ -75,6 +75,18 @@ class Recipe(TypedDict, total=False):
     policy: str
     """Strict refuses bad bars, repair corrects and reports them."""
 
+    splits: str
+    """Splits to adjust for: JSON list of {symbol, date, ratio}, or a .json or .csv file of them."""
+
+    jumps: str
+    """Steps of a price that look like splits: refuse or accept."""
+
+    price_scale: str
+    """Factor of all prices, such as 0.01, or SYMBOL=0.01,...."""
+
+    stubs: str
+    """Bars outside the session: keep, merge or drop."""
+
     challenge_bars: int
     """Newest bar times for the comparison, seen by neither fit."""
 
@@ -510,9 +522,10 @@ class HardwareUtilization(Answer):
 class Health(Answer):
     """State of the process.
 
-    `ready` is true when it answers /predict and /bars. `degraded` means that it answers, but a
-    dependency does not, a model is not served in the version that its alias names, or this code
-    gives other answers for a version than when it was made.
+    `ready` is true when it answers /predict and /bars. `degraded` means that it answers, but
+    somebody must mend something: a dependency does not answer, a model is not served in the
+    version that its alias names, or this code gives other answers for a version than when it
+    was made. A model of which nothing was promoted yet is none of these.
     """
 
     status: Literal["ok", "degraded", "starting"] | str
