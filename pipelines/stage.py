@@ -6,6 +6,7 @@ and `exit_with` is the process boundary that turns a deliberate error into one l
 
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -141,10 +142,28 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
 
 
 def exit_with(work: Callable[[], object]) -> None:
-    """Run a stage as a process: status 0, or 2 and one line on standard error."""
+    """Run a stage as a process: status 0, or 2 and one line on standard error.
+
+    SIGTERM ends it as an exception would, with status 143: its runs do not stay open.
+    """
 
     def shown() -> None:
-        with progress.shown():
+        with _ended_by_sigterm(), progress.shown():
             work()
 
     run(shown)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Raise SystemExit in the block for the first SIGTERM; later ones change nothing."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,8 +4,10 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import polars as pl
 import pytest
 
 from pipelines import tune
+from pipelines.stage import exit_with
 from pipelines.tuning.studies import KeptStudy, point_of, result_of
 from registry import events, trials
 from registry.database import open_engine
@@ -275,6 +278,31 @@ def test_a_study_whose_trials_all_fail_says_the_most_frequent_reasons(installati
     expected = r"all 2 trials of study 's' failed: 1 times: lasso cannot be fitted: no convergence"
     with pytest.raises(AllTrialsFailedError, match=expected):
         run(*on(planted), trials=2, sampler="grid", space=space)
+
+
+def test_a_search_that_is_cancelled_in_the_middle_of_a_fold_leaves_nothing_open(
+    installation, planted, monkeypatch
+):
+    """SIGTERM, as a cancelled job sends it: twice, to the shell and to the stage."""
+
+    def fold_scores(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    run(*on(planted), trials=1)
+    before = points(installation)
+    monkeypatch.setattr("pipelines.tuning.fold_trials.fold_scores", fold_scores)
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        exit_with(lambda: run(study="s", trials=3, space=""))
+    assert ended.value.code == 143 and time.monotonic() - began < 5
+    cancelled = kept(installation).loaded().trials[1]
+    assert cancelled.state.name == "FAIL" and points(installation) == before
+    assert not list((installation.tuning_dir / "s" / "workers").iterdir()), "no lease is left"
+    found = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    told = sorted((run.data.tags["stage"], run.info.status) for run in found)
+    assert told == [("trial", "FINISHED"), ("tune", "FAILED"), ("tune", "FINISHED")]
 
 
 def test_seconds_that_are_too_few_for_one_trial_are_refused(installation, planted, monkeypatch):
