@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp
 from monitoring.batch_log import BatchLog
 from monitoring.prediction_log import PredictionLog
 from monitoring.settings import HardwareSettings, PredictionLogSettings
+from pipelines.data.sources.arrivals import ArrivalLimits
 from pipelines.data.sources.store import BarStore
 from registry.artifacts import ArtifactCache
 from registry.command_line import run
@@ -142,8 +144,10 @@ def _service(
     sampled: HardwareSettings,
 ) -> Service:
     database = open_engine(platform)
+    store = BarStore(platform.bars_dir)
     try:
         security = _security(database, serving)
+        store.recover(database)
     except MLEngineError:
         database.dispose()
         raise
@@ -152,7 +156,7 @@ def _service(
     loaded = Models(
         cache, counted, int(serving.model_cache_size), is_measured=serving.auto_hardware_routing
     )
-    history = History(BarStore(platform.bars_dir))
+    history = History(store, _arrival_limits(serving))
     log = PredictionLog(platform.predictions_dir, logged)
     batched = BatchLog(platform.predictions_dir, is_kept=logged.prediction_log_batches)
     online = OnlineStore(history, Steps(), Panels(serving.panel_grace))
@@ -213,6 +217,11 @@ def _service(
             batched,
         ),
     )
+
+
+def _arrival_limits(serving: ServingSettings) -> ArrivalLimits:
+    tolerance = timedelta(seconds=serving.bar_clock_tolerance)
+    return ArrivalLimits(tolerance, serving.largest_move, serving.new_symbols)
 
 
 def _security(database: sa.Engine, serving: ServingSettings) -> Security:

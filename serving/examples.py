@@ -70,6 +70,11 @@ BARS: dict[str, Any] = {
     "interval": "1d",
     "price_basis": "adjusted",
 }
+PUT_BARS: dict[str, Any] = {
+    "bars": [{"symbol": "AAPL", "timestamp": "2007-01-03T00:00:00Z", "close": 2.98}],
+    "interval": "1d",
+    "reason": "the feed took the wrong close",
+}
 OUTCOMES: dict[str, Any] = {
     "outcomes": [
         {

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.data.bars import BarSeries
+from pipelines.data.sources.arrivals import ArrivalLimits
 from pipelines.data.sources.held_bars import HeldBars
 from pipelines.data.sources.store import AppendReport, BarStore
 from registry.errors import DamagedBarsError, MLEngineError, NoHistoryError
@@ -94,17 +95,18 @@ class History:
     Law: once `append` has returned, a look that is taken then has its bars.
     """
 
-    def __init__(self, store: BarStore) -> None:
-        self._store = store
+    def __init__(self, store: BarStore, limits: ArrivalLimits | None = None) -> None:
+        self.store = store
+        self._limits = limits
         self._arrays: Arrays = {}
 
     def append(self, frame: pl.DataFrame, interval: str, price_basis: str) -> AppendReport:
         """Store bars durably; idempotent, see `BarStore.append` for its errors."""
-        return self._store.append(frame, interval, price_basis)
+        return self.store.append(frame, interval, price_basis, self._limits)
 
     def look(self, interval: str) -> Look:
         """Return the bars of an interval as they are now; a request takes one look."""
-        return Look(interval, self._store.held(interval), self._arrays)
+        return Look(interval, self.store.held(interval), self._arrays)
 
     def damaged(self, interval: str) -> Mapping[str, tuple[str, ...]]:
         """Return segment -> symbols, of segments that cannot be read."""
@@ -112,11 +114,11 @@ class History:
 
     def symbols(self, interval: str) -> tuple[str, ...]:
         """Return the symbols held at this interval, sorted."""
-        return self._store.symbols(interval)
+        return self.store.symbols(interval)
 
     def intervals(self) -> tuple[str, ...]:
         """Return the intervals held, sorted."""
-        return self._store.intervals()
+        return self.store.intervals()
 
 
 def _extended(

@@ -28,6 +28,7 @@ class _Counts:
     told_at: float
     accepted: int = 0
     conflicts: int = 0
+    refused: int = 0
     symbols: frozenset[str] = frozenset()
 
 
@@ -45,7 +46,13 @@ class PostedBars:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="posted-bars")
 
     def count(
-        self, actor: str, interval: str, symbols: frozenset[str], accepted: int, conflicts: int
+        self,
+        actor: str,
+        interval: str,
+        symbols: frozenset[str],
+        accepted: int,
+        conflicts: int,
+        refused: int = 0,
     ) -> None:
         """Count what was posted, and return at once; what is due is told soon."""
         key, now = (actor, interval), self._clock()
@@ -55,6 +62,7 @@ class PostedBars:
                 before,
                 accepted=before.accepted + accepted,
                 conflicts=before.conflicts + conflicts,
+                refused=before.refused + refused,
                 symbols=before.symbols | symbols,
             )
             is_due = any(now - c.told_at >= TOLD_SECONDS for c in self._counts.values())
@@ -72,13 +80,14 @@ class PostedBars:
             due = {k: c for k, c in self._counts.items() if c.told_at <= told_before}
             self._counts |= dict.fromkeys(due, _Counts(self._clock()))
         for key, counts in due.items():
-            if not (counts.accepted or counts.conflicts):
+            if not (counts.accepted or counts.conflicts or counts.refused):
                 continue
             try:
                 self._append(*key, counts)
             except sa.exc.SQLAlchemyError as exc:
                 log.warning("posted bars not told", error=str(exc).partition("\n")[0])
-                self.count(*key, counts.symbols, counts.accepted, counts.conflicts)
+                told = (counts.accepted, counts.conflicts, counts.refused)
+                self.count(*key, counts.symbols, *told)
 
     def _append(self, actor: str, interval: str, counts: _Counts) -> None:
         with self._database.begin() as connection:
@@ -91,6 +100,7 @@ class PostedBars:
                     "interval": interval,
                     "accepted": counts.accepted,
                     "conflicts": counts.conflicts,
+                    "refused": counts.refused,
                     "n_symbols": len(counts.symbols),
                 },
             )

@@ -114,6 +114,41 @@ class BarsResponse(BaseModel):
     conflicts: list[str] = Field(
         description="Bars that were held already with other values; the held ones stay."
     )
+    refused: list[str] = Field(
+        default=[],
+        description=(
+            "Bars that cannot be believed and were left out: of a time that has not come, far off "
+            "the bars beside them, or of a new symbol where none is taken. PUT /bars takes them."
+        ),
+    )
+    processing_time_ms: float
+    request_id: str
+
+
+class PutBarsRequest(_Body):
+    """Bars to hold instead of those of their times: all together or not at all."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [examples.PUT_BARS]}
+    )
+
+    bars: list[SymbolBar] = Field(min_length=1, max_length=100_000)
+    interval: Interval = Field(description="Length of one bar: 1d, 1h, 5m, ...")
+    price_basis: PriceBasis | None = Field(
+        default=None, description="Absent: that of the bars held of this interval."
+    )
+    reason: Label = Field(min_length=1, description="Why, for the event log.")
+
+
+class CorrectionResponse(BaseModel):
+    """What a correction changed; it is on disk, and so is its event, before this answer is sent."""
+
+    correction: str | None = Field(
+        description="Its id, which its event names too; null: nothing was changed."
+    )
+    replaced: int = Field(description="Bars held with other values than before.")
+    added: int = Field(description="Bars held that were not.")
+    removed: int = Field(description="Bars that are held no more.")
     processing_time_ms: float
     request_id: str
 

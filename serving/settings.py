@@ -4,13 +4,20 @@ Read once in `main()` or handed to `create_app()`; docs/settings.md lists every 
 compares the two. Where data, database and MLflow are stands in `registry.settings`.
 """
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field, PlainSerializer
+from pydantic import AfterValidator, ByteSize, Field, PlainSerializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 Bytes = Annotated[ByteSize, PlainSerializer(int)]
+
+
+def _factor(value: float) -> float:
+    if value == 0 or 1 < value < math.inf:
+        return value
+    raise ValueError("expected 0, or a factor above 1")
 
 
 class ServingSettings(BaseSettings):
@@ -65,6 +72,25 @@ class ServingSettings(BaseSettings):
     )
     max_body_size: Bytes = Field(
         default=ByteSize(16_000_000), description="Most bytes in one request body (413 beyond)."
+    )
+    bar_clock_tolerance: float = Field(
+        default=60.0,
+        ge=0,
+        description=(
+            "Seconds that a bar of POST /bars may close after this machine's clock; bars of a day "
+            "and longer one interval more."
+        ),
+    )
+    largest_move: Annotated[float, AfterValidator(_factor)] = Field(
+        default=10.0,
+        description=(
+            "Most that the close of a bar of POST /bars may be above or below the bars beside it, "
+            "as a factor above 1; 0: anything."
+        ),
+    )
+    new_symbols: bool = Field(
+        default=True,
+        description="Whether POST /bars takes the first bars of a symbol; PUT /bars always does.",
     )
     max_upload_size: Bytes = Field(
         default=ByteSize(1_000_000_000), description="Most bytes in one uploaded file."

@@ -38,10 +38,11 @@ READS_SETTINGS = (
     *("pipelines.jobs.worker", "pipelines.main", "pipelines.train", "pipelines.tune"),
     *("pipelines.validate", "pipelines.convert", "pipelines.replay", "pipelines.synthesize"),
     *("monitoring.drift", "monitoring.retraining", "monitoring.refits", "monitoring.schedule"),
-    *("monitoring.score", "demo.closed_loop"),
+    *("monitoring.score", "demo.closed_loop", "pipelines.data.store"),
 )
 ARGUMENTS = {
     "registry": ["list"],
+    "pipelines.data.store": ["list"],
     "serving.keys": ["list"],
     "pipelines.validate": ["--train_run", "0" * 32],
     "pipelines.convert": ["--validate_run", "0" * 32],

@@ -190,6 +190,10 @@ class BarsResponse(Answer):
     """Bars that were held already with the same values."""
     conflicts: list[str]
     """Bars that were held already with other values; the held ones stay."""
+    refused: list[str] = Field(default_factory=list)
+    """Bars that cannot be believed and were left out: of a time that has not come, far off the
+    bars beside them, or of a new symbol where none is taken. PUT /bars takes them.
+    """
     processing_time_ms: float
     request_id: str
 
@@ -271,6 +275,21 @@ class ConformalInterval(Answer):
     """Share of outcomes that lie inside; unit: fraction."""
     kind: Literal["split", "adaptive"] | str
     """Which conformal interval, the option `interval`."""
+
+
+class CorrectionResponse(Answer):
+    """What a correction changed; it is on disk, and so is its event, before this answer is sent."""
+
+    correction: str | None
+    """Its id, which its event names too; null: nothing was changed."""
+    replaced: int
+    """Bars held with other values than before."""
+    added: int
+    """Bars held that were not."""
+    removed: int
+    """Bars that are held no more."""
+    processing_time_ms: float
+    request_id: str
 
 
 class Cpu(Answer):

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from nautilus_ml_client.calls import data, jobs, keys, models, predicting, scoring, system
+from nautilus_ml_client.calls import bars, data, jobs, keys, models, predicting, scoring, system
 from nautilus_ml_client.connection import Connection, connection
 from nautilus_ml_client.requests import Flow, Item, Pause, Piece, Request, Stream
 from nautilus_ml_client.retries import Retries, retried
@@ -191,6 +191,13 @@ class AsyncData(AsyncPart):
     delete = _call(data.delete_data)
 
 
+class AsyncBars(AsyncPart):
+    """Bars that the server holds: corrected and removed."""
+
+    put = _call(bars.put)
+    delete = _call(bars.remove)
+
+
 class AsyncKeys(AsyncPart):
     """Keys: listed, created, revoked."""
 
@@ -218,11 +225,12 @@ class AsyncClient(AsyncPart):
         server = connection(url, key, timeout, upload_timeout, retries)
         http = httpx.AsyncClient(base_url=server.url, headers=server.headers(), transport=transport)
         super().__init__(AsyncSender(server, http))
-        self.models, self.jobs, self.data, self.keys = (
+        self.models, self.jobs, self.data, self.keys, self.bars = (
             AsyncModels(self._sender),
             AsyncJobs(self._sender),
             AsyncData(self._sender),
             AsyncKeys(self._sender),
+            AsyncBars(self._sender),
         )
 
     predict = _call(predicting.predict)

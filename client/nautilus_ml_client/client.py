@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from nautilus_ml_client.calls import data, jobs, keys, models, predicting, scoring, system
+from nautilus_ml_client.calls import bars, data, jobs, keys, models, predicting, scoring, system
 from nautilus_ml_client.connection import Connection, connection
 from nautilus_ml_client.requests import Flow, Item, Pause, Piece, Request, Stream
 from nautilus_ml_client.retries import Retries, retried
@@ -168,6 +168,13 @@ class Data(Part):
     delete = _call(data.delete_data)
 
 
+class Bars(Part):
+    """Bars that the server holds: corrected and removed."""
+
+    put = _call(bars.put)
+    delete = _call(bars.remove)
+
+
 class Keys(Part):
     """Keys: listed, created, revoked."""
 
@@ -202,11 +209,12 @@ class Client(Part):
         server = connection(url, key, timeout, upload_timeout, retries)
         http = httpx.Client(base_url=server.url, headers=server.headers(), transport=transport)
         super().__init__(Sender(server, http))
-        self.models, self.jobs, self.data, self.keys = (
+        self.models, self.jobs, self.data, self.keys, self.bars = (
             Models(self._sender),
             Jobs(self._sender),
             Data(self._sender),
             Keys(self._sender),
+            Bars(self._sender),
         )
 
     predict = _call(predicting.predict)

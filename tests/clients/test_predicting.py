@@ -257,6 +257,24 @@ def test_many_bars_are_sent_in_several_requests(ask, bars, monkeypatch):
     assert (again.accepted, again.duplicates) == (0, 1080)
 
 
+def test_bars_held_are_corrected_and_removed(whole, bars):
+    last = bars.filter(symbol="MSFT").tail(1)
+    at = last["timestamp"][0]
+    fixed = last.with_columns(close=pl.lit(7.0), symbol=pl.lit("M&M.NS"))
+    client = whole.client
+    found = client.bars.put(fixed, interval="24h", reason="the feed sent cents")
+    assert (found.replaced, found.added, found.removed) == (0, 1, 0)
+    assert client.bars.put(fixed, interval="1d", reason="again").correction is None
+    span = {"interval": "1d", "first": at, "last": at, "reason": "a holiday"}
+    assert client.bars.delete("M&M.NS", **span).removed == 1
+    assert client.bars.delete("M&M.NS", **span).removed == 0
+    assert client.bars.delete("AAPL", interval="1d", whole_symbol=True, reason="x").removed == 540
+    (newest, *_) = client.events(order="newest")
+    assert (newest.event, newest.reason) == ("bars_removed", "x")
+    with pytest.raises(InputError, match="at least one bar"):
+        client.bars.put([], interval="1d", reason="none")
+
+
 KEPT = {"accepted": 5, "duplicates": 0, "conflicts": [], "processing_time_ms": 1.0}
 FORMS = {
     "pandas": lambda bars: bars.to_pandas(),

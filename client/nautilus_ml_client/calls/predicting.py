@@ -192,6 +192,7 @@ def post_bars(
             "accepted": sum(answer.accepted for answer in answers),
             "duplicates": sum(answer.duplicates for answer in answers),
             "conflicts": [line for answer in answers for line in answer.conflicts],
+            "refused": [line for answer in answers for line in answer.refused],
             "processing_time_ms": sum(answer.processing_time_ms for answer in answers),
         }
     )

@@ -15,17 +15,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
-import sqlalchemy as sa
 
 from pipelines.data.bars import SCHEMA
-from pipelines.data.sources.segments import KEY, SegmentFolder, sync_folder
-from registry import events
+from pipelines.data.sources.segments import CORRECTIONS, KEY, SegmentFolder, sync_folder
 from registry.contract import Json
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 CORRECTED, REMOVED = "bars_corrected", "bars_removed"
-FOLDER, PENDING, DONE = "corrections", ".pending", ".parquet"
+PENDING, DONE = ".pending", ".parquet"
 IS_NOW = "is_now"
 FACTS = "correction"
 MOST_SHOWN = 100
@@ -89,9 +91,9 @@ class CorrectionFolder:
 
     def __init__(self, segments: SegmentFolder) -> None:
         self._segments = segments
-        self.directory = segments.directory / FOLDER
+        self.directory = segments.directory / CORRECTIONS
 
-    def decide(self, database: sa.Engine, correction: Correction) -> None:
+    def decide(self, database: "sa.Engine", correction: Correction) -> None:
         """Write a correction and its event, then put it into the segments (hold the lock).
 
         Raises:
@@ -109,7 +111,7 @@ class CorrectionFolder:
         for path in self._paths(PENDING):
             self._apply(read(path))
 
-    def tell_missing(self, database: sa.Engine) -> None:
+    def tell_missing(self, database: "sa.Engine") -> None:
         """Append the events that a crash kept out of the database."""
         ids = self.ids()
         missing = set(ids) - _told(database) if ids else set()
@@ -151,8 +153,10 @@ def read(path: Path) -> Correction:
     return Correction(path.stem, at, author, facts["interval"], *parts)
 
 
-def tell(connection: sa.Connection, correction: Correction) -> None:
+def tell(connection: "sa.Connection", correction: Correction) -> None:
     """Append a correction's event in the caller's transaction."""
+    from registry import events  # a process that only reads bars needs no database
+
     facts: dict[str, Json] = {
         "correction": correction.id,
         "interval": correction.interval,
@@ -168,7 +172,9 @@ def tell(connection: sa.Connection, correction: Correction) -> None:
     )
 
 
-def _told(database: sa.Engine) -> set[Json]:
+def _told(database: "sa.Engine") -> set[Json]:
+    from registry import events
+
     kinds = (CORRECTED, REMOVED)
     found = (event for kind in kinds for event in events.of_kind(database, kind))
     return {event.facts.get("correction") for event in found}

@@ -56,9 +56,20 @@ class Files:
         `unknown`. The note says where a file is marked as synthetic
         (`pipelines.data.sources.marks`).
         """
+        whole = self.gathered(query)
+        bars = _with_interval(whole, query.interval).between(query.start, query.end)
+        if bars.frame.is_empty():
+            times = whole.frame["timestamp"].sort()
+            held = f"it has {times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}"
+            where = _where(paths_of(query.path), query)
+            raise BarsError("there are no bars in the time asked for", where, held)
+        return bars
+
+    def gathered(self, query: BarQuery) -> Bars:
+        """Return the bars of all files as `read` does, however far apart; `interval` is empty."""
         paths = paths_of(query.path)
         parts = [part for path, name in _named(paths, query) for part in _read(path, name, query)]
-        where = paths[0].name if len(paths) == 1 else str(query.path)
+        where = _where(paths, query)
         ledger = Ledger(where, query.policy)
         check_one_interval(parts)
         parts = join_sides(parts, ledger)
@@ -71,13 +82,11 @@ class Files:
         )
         basis = bases.pop() if len(bases) == 1 else "unknown"
         repairs = [line for part in parts for line in part.lines] + ledger.lines
-        bars = Bars(frame, "", basis, self.name, notes_of(paths), (*repairs, *lines_of_all))
-        bars = _with_interval(bars, query.interval).between(query.start, query.end)
-        if bars.frame.is_empty():
-            times = frame["timestamp"].sort()
-            held = f"it has {times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}"
-            raise BarsError("there are no bars in the time asked for", where, held)
-        return bars
+        return Bars(frame, "", basis, self.name, notes_of(paths), (*repairs, *lines_of_all))
+
+
+def _where(paths: list[Path], query: BarQuery) -> str:
+    return paths[0].name if len(paths) == 1 else str(query.path)
 
 
 def paths_of(path: Path | None) -> list[Path]:

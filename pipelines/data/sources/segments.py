@@ -34,6 +34,8 @@ LOCK_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.002
 TICK_NS = 50_000_000
 PARTS, REPLACED = "merged_from", "replaces"
+CORRECTIONS = "corrections"
+"""Folder of an interval's corrections; where there is none, no segment replaces another."""
 
 KEY = ("symbol", "timestamp")
 
@@ -136,6 +138,8 @@ class SegmentFolder:
 
     def replaced(self, names: Iterable[str]) -> frozenset[str]:
         """Return the segments in whose place some of these were written."""
+        if not (self.directory / CORRECTIONS).is_dir():
+            return frozenset()
         return frozenset().union(*(self._named(name, REPLACED) for name in names))
 
     def _named(self, name: str, key: str) -> frozenset[str]:

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
-import sqlalchemy as sa
 
 from pipelines.data.bar_rules import is_in_order
 from pipelines.data.bars import SCHEMA, Bars, canonical_interval, check_bars, parse_interval
 from pipelines.data.sources import BarQuery
+from pipelines.data.sources.arrivals import ArrivalLimits, believed
 from pipelines.data.sources.corrections import Author, Correction, CorrectionFolder, Removal
 from pipelines.data.sources.held_bars import NOTHING, HeldBars, caught_up, compare
 from pipelines.data.sources.interval_folders import (
@@ -31,14 +32,18 @@ from pipelines.data.sources.segments import KEY, SegmentFolder
 from registry.errors import BarsError, DamagedBarsError, ParameterError, UnknownSymbolError
 from registry.settings import PlatformSettings, read_settings
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 
 @dataclass(frozen=True, slots=True)
 class AppendReport:
-    """Result of an append; `conflicts` has one line per bar that was refused."""
+    """Result of an append; a line for each bar that differs from one held or is not believed."""
 
     accepted: int
     duplicates: int
     conflicts: tuple[str, ...]
+    refused: tuple[str, ...] = ()
 
 
 class BarStore:
@@ -64,12 +69,19 @@ class BarStore:
         """Return the symbols of which there are bars, in alphabetical order."""
         return tuple(sorted(self.held(interval).frames))
 
-    def append(self, frame: pl.DataFrame, interval: str, price_basis: str) -> AppendReport:
+    def append(
+        self,
+        frame: pl.DataFrame,
+        interval: str,
+        price_basis: str,
+        limits: ArrivalLimits | None = None,
+    ) -> AppendReport:
         """Store bars of any symbols, in any order; see the module for the laws.
 
         Args:
             frame: what `check_bars` takes; one bar is enough.
             price_basis: `adjusted`, `raw`, `mid` or `unknown`.
+            limits: what is believed of a feed; None believes everything.
 
         Raises:
             BarsError, MissingColumnsError: a bar is unusable, or it is a second bar of a day
@@ -84,10 +96,13 @@ class BarStore:
             if parse_interval(interval) >= timedelta(days=1):
                 held.check_days(fresh)
             accepted, known, differing = held.split(fresh)
+            refused: tuple[str, ...] = ()
+            if limits is not None and len(accepted):
+                accepted, refused = believed(accepted, held, interval, limits)
             if not accepted.is_empty():
                 self._take(folder, folder.write(accepted), accepted, price_basis)
                 folder.compact()
-        return AppendReport(len(accepted), duplicates + known, conflicts + differing)
+        return AppendReport(len(accepted), duplicates + known, conflicts + differing, refused)
 
     def put(
         self,
@@ -95,7 +110,7 @@ class BarStore:
         interval: str,
         price_basis: str,
         author: Author,
-        database: sa.Engine,
+        database: "sa.Engine",
     ) -> Correction | None:
         """Hold these bars, instead of others of their times; None where all are held already.
 
@@ -118,7 +133,7 @@ class BarStore:
             )
 
     def remove(
-        self, interval: str, bars: Removal, author: Author, database: sa.Engine
+        self, interval: str, bars: Removal, author: Author, database: "sa.Engine"
     ) -> Correction | None:
         """Hold some bars of a symbol no more; None where none of them is held.
 
@@ -135,7 +150,7 @@ class BarStore:
                 folder, Correction.of(author, canonical_interval(interval), was, nothing), database
             )
 
-    def recover(self, database: sa.Engine) -> None:
+    def recover(self, database: "sa.Engine") -> None:
         """Finish the corrections that a killed process began, and tell those not told."""
         for interval in self.intervals():
             folder = self._folders.of(interval)
@@ -229,7 +244,7 @@ class BarStore:
 
     @staticmethod
     def _decided(
-        folder: SegmentFolder, correction: Correction, database: sa.Engine
+        folder: SegmentFolder, correction: Correction, database: "sa.Engine"
     ) -> Correction | None:
         corrections = CorrectionFolder(folder)
         corrections.tell_missing(database)
