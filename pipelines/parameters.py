@@ -10,12 +10,11 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.data.corrections import Corrections, parse_scale
-from pipelines.data.iso_times import read_iso
+from pipelines.data.iso_times import parse_time
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.split_list import read_splits
 from registry import plain_json
@@ -301,21 +300,6 @@ def changed_from_defaults(group: Any) -> dict[str, Json]:
         for item in fields(group)
         if getattr(group, item.name) != item.default
     }
-
-
-def parse_time(name: str, text: str) -> datetime | None:
-    """Return the UTC time written as ISO 8601; None when empty; no zone means UTC.
-
-    Raises:
-        ParameterError: not ISO 8601.
-    """
-    if not text:
-        return None
-    try:
-        time = read_iso(text)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError) as exc:
-        raise ParameterError(name, text, "an ISO date or time such as 2006-12-31") from exc
 
 
 def parse_mapping(name: str, text: str) -> dict[str, str]:

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from pipelines.data.iso_times import parse_time
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.corrections import CORRECTED, REMOVED, Author, Correction, Removal
 from pipelines.data.sources.files import SOURCE as FILES
 from pipelines.data.sources.store import BarStore
-from pipelines.parameters import parse_time
 from registry import events
 from registry.command_line import run
 from registry.database import opened_engine
