@@ -105,6 +105,10 @@ class Bars:
         """Symbols in alphabetical order."""
         return tuple(sorted(self.frame["symbol"].unique().to_list()))
 
+    def times(self) -> pl.Series:
+        """Return the time of each bar, symbol after symbol."""
+        return self.frame["timestamp"]
+
     def series(self) -> Iterator[BarSeries]:
         """Yield one `BarSeries` per symbol, in alphabetical order."""
         for (symbol,), rows in sorted(self.frame.partition_by("symbol", as_dict=True).items()):

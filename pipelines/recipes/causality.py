@@ -47,7 +47,7 @@ def answers_causality(
         kind: the kind of the recipe's input, whose rows follow each other in time.
         predict: the stored native artifact, (n, ...) inputs -> (n, n_scores) scores.
     """
-    times = np.unique(dataset.data.frame["timestamp"].to_physical().to_numpy())
+    times = np.unique(dataset.data.times().to_physical().to_numpy())
     first = times[max(0, len(times) - contract.min_history - N_TIMES)]
     recent = dataset.data.between(from_microseconds(int(first)), None)
 

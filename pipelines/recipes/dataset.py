@@ -81,5 +81,5 @@ def fold_step(data: "Data", first_test: datetime) -> str | int:
     _, last = data.span()
     if last - first_test >= timedelta(days=4 * 365):
         return "1y"
-    tested = data.frame["timestamp"].unique() >= first_test
+    tested = data.times().unique() >= first_test
     return max(1, int(tested.sum()) // 4)

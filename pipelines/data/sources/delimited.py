@@ -14,8 +14,8 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from registry.errors import BarsError
 
@@ -40,8 +40,7 @@ MISSING = ("", "-", "na", "n/a", "nan", "null", "none", "nil", "?")
 csv.field_size_limit(sys.maxsize)  # a text may be long; a quote that never closes is found
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """The cells of one record, and the line of the file on which it begins."""
 
     line: int
@@ -107,17 +106,14 @@ def records_of(text: str, separator: str, where: str, *, strict: bool = True) ->
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=strict
     )
     line = 1
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as exc:
-            hint = "write a quote inside a quoted text twice"
-            raise BarsError(_quote_problem(exc, line), where, hint) from exc
-        if any(cells) and not "".join(cells).isspace():
-            yield Record(line, cells)
-        line = reader.line_num + 1
+    try:
+        for cells in reader:
+            if (cells and cells[0].strip()) or "".join(cells).strip():
+                yield Record(line, cells)
+            line = reader.line_num + 1
+    except csv.Error as exc:
+        hint = "write a quote inside a quoted text twice"
+        raise BarsError(_quote_problem(exc, line), where, hint) from exc
 
 
 def separator_of(text: str) -> str:

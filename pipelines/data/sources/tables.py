@@ -6,6 +6,7 @@ has the columns `0`, `1`, ... Every row has as many cells as the table has colum
 the end of a row are nothing, any other row is an error, or under policy `repair` left out.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -30,7 +31,11 @@ TEXT_SUFFIXES = (
     *(".zip", *PLAIN_SUFFIXES),
 )
 PARQUET_SUFFIXES = (".parquet", ".pq")
-CHUNK_ROWS = 50_000
+CHUNK_ROWS = 2000
+"""Rows that are Python's at once; many more of them are slow to turn into columns."""
+WORD = re.compile(r"[^\W\d_]{2,}")
+FEWEST_WORDS = 3
+"""Words from which a line behind the rows is a sentence, not the beginning of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +154,9 @@ def _columns(
             else:
                 odd.append(record)
         columns = dict(zip(header.names, zip(*rows, strict=True), strict=True)) if rows else {}
-        part = pl.DataFrame(columns, schema=schema)
-        parts.append(part.with_columns(pl.all().str.strip_chars().replace("", None)))
-    return pl.concat(parts), _numbered(lines), odd
+        parts.append(pl.DataFrame(columns, schema=schema))
+    frame = pl.concat(parts).with_columns(pl.all().str.strip_chars().replace("", None))
+    return frame, _numbered(lines), odd
 
 
 def _without_sentence(
@@ -161,9 +166,12 @@ def _without_sentence(
     first = frame.to_series(0).drop_nulls()
     if first.is_empty() or kind_of(first[-1]) == "text":
         return odd, 0
-    last = rows[-1]
-    after = [r for r in odd if r.line > last and r.width() == 1 and kind_of(r.cells[0]) == "text"]
+    after = [r for r in odd if r.line > rows[-1] and r.width() == 1 and _is_sentence(r.cells[0])]
     return [record for record in odd if record not in after], len(after)
+
+
+def _is_sentence(text: str) -> bool:
+    return kind_of(text) == "text" and len(WORD.findall(text)) >= FEWEST_WORDS
 
 
 def _odd_rows(odd: Sequence[Record], header: Header, where: str, policy: str) -> list[str]:

@@ -204,8 +204,8 @@ def _changes(units: pl.Series, rows: Sequence[int] | pl.Series) -> tuple[str, ..
         return ()
     first = int(at.arg_max() or 0)
     before, after = _NOUNS[units[first - 1]], _NOUNS[units[first]]
-    again = f", and changes {int(at.sum()) - 1} more times" if at.sum() > 1 else ""
-    return (f"times are {before} since 1970, from row {rows[first]} on {after}{again}",)
+    times = f" (the unit changes {at.sum()} times)" if at.sum() > 1 else ""
+    return (f"times are {before} since 1970, from row {rows[first]} on {after}{times}",)
 
 
 def _fits(texts: pl.Series, formats: Sequence[str]) -> bool:

@@ -32,11 +32,13 @@ FEWEST_ROWS = 60
 
 @dataclass(frozen=True, slots=True)
 class RowData:
-    """Rows sorted by `timestamp` (UTC); the other columns are the file's own.
+    """Rows sorted by their time (UTC), the first column; the others are the file's own.
 
+    The first column is called `timestamp`, or otherwise where a column of the file is.
     There are no bars behind them, so `interval`, `price_basis`, `symbols` and `instrument` are
     empty.
-    `file_sha256` is of the upload they were read from.
+    `file_sha256` is of the upload they were read from; `timezone` and `date_order` say how naive
+    times and open dates of its columns are read.
     """
 
     frame: pl.DataFrame
@@ -48,14 +50,20 @@ class RowData:
     symbols: tuple[str, ...] = ()
     file_sha256: str = ""
     instrument: str = ""
+    timezone: str = "UTC"
+    date_order: str = ""
 
     def digest(self) -> str:
         """Return the SHA-256 of times, names and values, whatever file they came from."""
         return hashlib.sha256(self.frame.write_csv().encode()).hexdigest()
 
+    def times(self) -> pl.Series:
+        """Return the time of each row."""
+        return self.frame.to_series(0)
+
     def span(self) -> tuple[datetime, datetime]:
         """Return the first and the last time."""
-        first, last = self.frame[TIME][0], self.frame[TIME][-1]
+        first, last = self.times()[0], self.times()[-1]
         assert isinstance(first, datetime) and isinstance(last, datetime)
         return first, last
 
@@ -63,9 +71,9 @@ class RowData:
         """Return the rows with start <= timestamp <= end; None leaves a side open."""
         keep = pl.lit(value=True)
         if start is not None:
-            keep = keep & (pl.col(TIME) >= start)
+            keep = keep & (pl.nth(0) >= start)
         if end is not None:
-            keep = keep & (pl.col(TIME) <= end)
+            keep = keep & (pl.nth(0) <= end)
         return replace(self, frame=self.frame.filter(keep))
 
     @property
@@ -103,7 +111,13 @@ def read_rows(query: BarQuery, time: str) -> RowData:
     where = first.where if len(tables) == 1 else str(query.path)
     data, lines = timed(frame, time, query.timezone, where, query.date_order)
     note = "; ".join(filter(None, (notes_of(paths), data.note)))
-    data = replace(data, note=note, repairs=(*notes, *lines)).between(query.start, query.end)
+    data = replace(
+        data,
+        note=note,
+        repairs=(*notes, *lines),
+        timezone=query.timezone,
+        date_order=query.date_order,
+    ).between(query.start, query.end)
     if len(data.frame) < FEWEST_ROWS:
         problem = f"there are {len(data.frame)} rows"
         raise TableError(problem, where, f"at least {FEWEST_ROWS} are needed")
@@ -138,24 +152,16 @@ def timed(
 
     Raises:
         ParameterError: no such column, or a time zone that does not exist.
-        TableError: a column is called `timestamp` without being the time.
+        TableError: a time that the clocks skip.
         BarsError: a time that is missing or cannot be read.
     """
     if not time:
-        if TIME in frame.columns:
-            hint = f"say options time={TIME}, or give it another name"
-            raise TableError(
-                f"column {TIME!r} is there, but no option says that it is the time", where, hint
-            )
-        return RowData(_in_order(frame), where, UNTIMED), ()
+        note = f"{UNTIMED}; its column {TIME!r} is a feature" if TIME in frame.columns else UNTIMED
+        return RowData(_in_order(frame), where, note), ()
     stamps, notes = read_time(frame, time, timezone, where, date_order)
     rest = frame.drop(time)
-    if TIME in rest.columns:
-        raise TableError(
-            f"there is a column {TIME!r} beside the time {time!r}", where, "rename one"
-        )
-    stamped = rest.select(stamps.alias(TIME), pl.all())
-    ordered = stamped.sort(TIME, maintain_order=True)
+    stamped = rest.select(stamps.alias(_free(rest)), pl.all())
+    ordered = stamped.sort(pl.nth(0), maintain_order=True)
     lines = () if stamps.is_sorted() else (f"{where}: sorted by {time}",)
     return RowData(ordered, where), (*(f"{where}: {note}" for note in notes), *lines)
 
@@ -182,8 +188,8 @@ def read_time(
 
 
 def microseconds(frame: pl.DataFrame) -> NDArray[np.int64]:
-    """Return the rows' times as int64 microseconds UTC."""
-    return np.asarray(frame[TIME].to_physical().to_numpy(), dtype=np.int64)
+    """Return the rows' times, their first column, as int64 microseconds UTC."""
+    return np.asarray(frame.to_series(0).to_physical().to_numpy(), dtype=np.int64)
 
 
 def place_in_time(t0: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -226,4 +232,12 @@ def names_of_places(place: NDArray[np.int32]) -> tuple[str, ...]:
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
     stamps = pl.lit(EPOCH).cast(TIMESTAMP) + pl.duration(seconds=pl.int_range(pl.len()))
-    return frame.select(stamps.cast(TIMESTAMP).alias(TIME), pl.all())
+    return frame.select(stamps.cast(TIMESTAMP).alias(_free(frame)), pl.all())
+
+
+def _free(frame: pl.DataFrame) -> str:
+    """Return the name of the column of times, which no column of the file has."""
+    name = TIME
+    while name in frame.columns:
+        name += "_"
+    return name

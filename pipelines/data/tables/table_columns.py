@@ -35,7 +35,12 @@ MOST_INDICATORS = 30
 """Categories that get a column of their own in `indicators` and `dense`, most frequent first."""
 NUMBER_SHARE = 0.9
 """With this share of numbers a text column is one of numbers; its other values are mistakes."""
-DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
+DATE_FORMATS = (
+    *("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"),
+    *("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"),
+)
+ZONE = "%#z"
+"""What may stand behind all but the first: Z, +01:00, +0100 or +01."""
 DAY_US = 86_400_000_000
 MAX_NAMES_SHOWN = 8
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -258,9 +263,10 @@ def _dates(values: pl.Series) -> pl.Series:
             values = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return values.cast(pl.Datetime("us"), strict=False)
     best = pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us"))
-    plain = values.str.replace(r"Z$", "")
-    for form in DATE_FORMATS:
-        found = plain.str.to_datetime(form, time_unit="us", strict=False)
+    for form in (*DATE_FORMATS, *(f"{form}{ZONE}" for form in DATE_FORMATS[1:])):
+        found = values.str.to_datetime(form, time_unit="us", strict=False)
+        if form.endswith(ZONE):
+            found = found.dt.replace_time_zone(None)  # read into UTC
         best = pl.select(pl.coalesce(pl.lit(best), pl.lit(found))).to_series()
     return best
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 class Data(Protocol):
     """Checked data of one kind: `Bars`, or a table of rows.
 
-    `frame` has a column `timestamp` (UTC). `interval`, `price_basis`, `symbols` and `instrument`
+    `times` are UTC, one per row of `frame`. `interval`, `price_basis`, `symbols` and `instrument`
     are empty where there are no bars. `note` is a warning that every report repeats, `repairs` are
     one line per kind of repair, `file_sha256` is empty where no upload was read.
     """
@@ -78,6 +78,10 @@ class Data(Protocol):
 
     def digest(self) -> str:
         """Return the SHA-256 of what the data say."""
+        ...
+
+    def times(self) -> pl.Series:
+        """Return the time of each row of `frame`, UTC."""
         ...
 
     def span(self) -> tuple[datetime, datetime]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.tables.leaks import suspicions
 from pipelines.data.tables.row_data import (
+    RowData,
     label_ends,
     microseconds,
     names_of_places,
@@ -88,7 +89,7 @@ class TableInputs(FromFiles):
         y = read_target(frame[str(spec["target"])], spec, data.source)
         X = laid_out(encoded(frame, columns, data.source), columns, layout)
         t0 = microseconds(frame)
-        t1 = label_ends(t0, int(cast(int, spec["horizon_bars"])), _ends(recipe, frame))
+        t1 = label_ends(t0, int(cast(int, spec["horizon_bars"])), _ends(recipe, data))
         place, known = place_in_time(t0), np.isfinite(y)
         context = self.constants(spec, len(y))
         target, fit = recipe.template.target(y, context)
@@ -227,11 +228,12 @@ def _check_pair(recipe: Recipe, spec: dict[str, Json]) -> None:
         raise ParameterError("architecture", name, f"one for {kind} (target {spec['target']!r})")
 
 
-def _ends(recipe: Recipe, frame: pl.DataFrame) -> NDArray[np.int64] | None:
+def _ends(recipe: Recipe, data: Data) -> NDArray[np.int64] | None:
     name = str(recipe.options.get("label_end", ""))
     if not name:
         return None
-    ends, _ = read_time(frame, name, "UTC", "label_end")
+    rows = cast(RowData, data)
+    ends, _ = read_time(rows.frame, name, rows.timezone, "label_end", rows.date_order)
     if ends.null_count():
         raise TableError(f"column {name!r} has rows without a time", "label_end", "fill them in")
     return np.asarray(ends.to_physical().to_numpy(), dtype=np.int64)

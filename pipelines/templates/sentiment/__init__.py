@@ -114,7 +114,7 @@ class Sentiment(Template):
         for option in ("text", "label"):
             name = str(options[option])
             if name not in training.columns:
-                shown = ", ".join(c for c in training.columns if c != "timestamp")
+                shown = ", ".join(training.columns[1:])
                 raise ParameterError(option, name, f"a column (options {option}=...): {shown}")
         spec: dict[str, Json] = {
             "kind": "sentiment",

@@ -60,7 +60,6 @@ from registry.gates import EXCESS, PLAUSIBLE_AUC, PLAUSIBLE_TABLE_R2
 Array = NDArray[np.float64]
 
 LEVEL = 0.9
-TIME = "timestamp"
 
 OPTIONS: Space = {
     "target": Text(),
@@ -128,7 +127,8 @@ class Tabular(Template):
         """
         chosen = {name: str(value) for name, value in options.items()}
         target, dropped = chosen["target"], _names(chosen["drop"])
-        shown = ", ".join(name for name in training.columns if name != TIME)
+        time, *others = training.columns
+        shown = ", ".join(others)
         if target not in training.columns:
             raise ParameterError("target", target, f"a column (options target=...): {shown}")
         for name in (*dropped, *filter(None, [chosen["label_end"]])):
@@ -136,7 +136,7 @@ class Tabular(Template):
                 raise ParameterError("options", name, f"a column: {shown}")
         known = training.filter(pl.col(target).is_not_null())
         fitted = fit_target(known[target], chosen["task"])
-        features = known.drop(TIME, target, *dropped, *filter(None, [chosen["label_end"]]))
+        features = known.drop(time, target, *dropped, *filter(None, [chosen["label_end"]]))
         columns = typed(features, "")
         values = encoded(features, columns, "")
         y = read_target(known[target], fitted, "")

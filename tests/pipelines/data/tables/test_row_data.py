@@ -1,10 +1,18 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.data.tables.row_data import UNTIMED, label_ends, place_in_time, timed
+from pipelines.data.sources import BarQuery
+from pipelines.data.tables.row_data import (
+    UNTIMED,
+    label_ends,
+    place_in_time,
+    read_rows,
+    timed,
+)
 from registry.errors import BarsError, ParameterError, TableError
 
 FRAME = pl.DataFrame({"when": ["2024-01-02", "2024-01-01", "2024-01-02"], "x": [1, 2, 3]})
@@ -40,8 +48,6 @@ def test_the_digest_is_that_of_what_the_rows_say():
     ("frame", "time", "error"),
     [
         (FRAME, "day", ParameterError),
-        (FRAME.rename({"when": "timestamp"}), "", TableError),
-        (FRAME.with_columns(timestamp=pl.lit(1)), "when", TableError),
         (FRAME.with_columns(when=pl.Series([None, "2024-01-01", "2024-01-02"])), "when", BarsError),
         (FRAME.with_columns(when=pl.lit("soon")), "when", BarsError),
     ],
@@ -49,6 +55,35 @@ def test_the_digest_is_that_of_what_the_rows_say():
 def test_times_that_cannot_be_used_are_refused(frame, time, error):
     with pytest.raises(error):
         timed(frame, time)
+
+
+@pytest.mark.parametrize("time", ["", "when"])
+def test_a_column_may_be_called_as_ours_is(time):
+    named = FRAME.with_columns(timestamp=pl.Series(["b", "a", "c"]), timestamp_=pl.lit("z"))
+    data, _ = timed(named, time)
+    assert data.frame["timestamp"].to_list() == (["a", "b", "c"] if time else ["b", "a", "c"])
+    assert data.times().to_list() == sorted(data.times().to_list())
+    assert ("its column 'timestamp' is a feature" in data.note) == (not time)
+    first = data.times()[0]
+    assert len(data.between(first, first).frame) == 1
+    assert data.span()[0] == first
+
+
+def test_rows_of_files_are_read_as_bars_are(tmp_path):
+    lines = "".join(f"{10 + i % 20}/01/2024 10:00;{i},5;text {i}\n" for i in range(60))
+    path = tmp_path / "rows.csv"
+    path.write_text(f"row;x;label\n{lines}")
+    query = BarQuery(path=path, timezone="America/New_York")
+    data = read_rows(query, "row")
+    assert data.times()[0] == datetime(2024, 1, 10, 15, tzinfo=UTC)
+    assert data.frame.columns == ["timestamp", "x", "label"]
+    assert data.frame["x"].to_list()[:2] == ["0.5", "20.5"]
+    assert any("x: decimal commas" in line for line in data.repairs)
+    path.write_text(f"row;x;label\n{lines}1/2\n")
+    with pytest.raises(BarsError, match="row 62 has 1 columns, the table has 3"):
+        read_rows(query, "row")
+    repaired = read_rows(replace(query, policy="repair"), "row")
+    assert len(repaired.frame) == 60
 
 
 def test_rows_of_one_time_are_numbered():

@@ -1,4 +1,4 @@
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import polars as pl
@@ -170,3 +170,20 @@ def test_every_layout_has_as_many_features_as_names_and_dense_has_no_gap(rows):
 def test_columns_survive_their_json():
     spec = {"columns": [column.to_json() for column in columns()]}
     assert read_columns(spec) == columns()
+
+
+ISO_TEXTS = (
+    *("2024-01-31", "2024-01-31T10:00", "2024-01-31T10:00:00Z", "2024-01-31T10:00:00+02:00"),
+    *("2024-01-31 10:00-0500", "2024-01-31T10:00:00.5+02", "2024-01-31 10:00:00+05:30"),
+)
+
+
+def test_dates_with_an_offset_are_dates_in_files_and_in_requests():
+    frame = pl.DataFrame({"since": ISO_TEXTS})
+    columns = typed(frame, "t.csv")
+    assert columns[0].kind == "date"
+    expected = [datetime.fromisoformat(text) for text in ISO_TEXTS]
+    utc = [time if time.tzinfo else time.replace(tzinfo=UTC) for time in expected]
+    days = [[time.timestamp() / 86_400] for time in utc]
+    assert encoded(frame, columns, "t.csv") == pytest.approx(np.array(days), rel=1e-12)
+    assert encoded_rows([[text] for text in ISO_TEXTS], columns) == pytest.approx(np.array(days))
