@@ -13,10 +13,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Protocol, TypeVar
@@ -34,12 +34,13 @@ T = TypeVar("T")
 class Reported:
     """How far a run has come: `fraction` of the whole, 0 to 1, and what it does now.
 
-    `run_id` is its MLflow run, where the worker's file names it.
+    `run_id` is its MLflow run, where the worker's file names it; `facts` what it told (`tell`).
     """
 
     fraction: float
     stage: str
     run_id: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Listener(Protocol):
@@ -57,7 +58,15 @@ class _Audience:
         self._next = 0.0
 
     def hear(self, fraction: float, stage: str) -> None:
-        self._newest = Reported(max(fraction, self._newest.fraction), stage[:MAX_STAGE_CHARS])
+        furthest = max(fraction, self._newest.fraction)
+        self._newest = replace(self._newest, fraction=furthest, stage=stage[:MAX_STAGE_CHARS])
+        self._show_in_time()
+
+    def told(self, facts: Mapping[str, Any]) -> None:
+        self._newest = replace(self._newest, facts=facts)
+        self._show_in_time()
+
+    def _show_in_time(self) -> None:
         if monotonic() >= self._next:
             self.show()
 
@@ -97,6 +106,13 @@ def report(done: float, total: float, what: str) -> None:
     present = _present.get()
     if present is not None:
         present.hear(done / total if total > 0 else 0.0, what)
+
+
+def tell(facts: Mapping[str, Any]) -> None:
+    """Tell facts of a run beside how far it is, as JSON; they replace those that it told before."""
+    present = _present.get()
+    if present is not None:
+        present.audience.told(facts)
 
 
 @contextmanager
@@ -164,7 +180,8 @@ def read(path: Path) -> Reported | None:
     try:
         found = json.loads(path.read_bytes())
         fraction = min(1.0, max(0.0, float(found["fraction"])))
-        return Reported(fraction, str(found["stage"])[:MAX_STAGE_CHARS], found["run_id"])
+        stage = str(found["stage"])[:MAX_STAGE_CHARS]
+        return Reported(fraction, stage, found["run_id"], dict(found["facts"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -32,9 +32,9 @@ from pipelines.stage import (
 from pipelines.tuning.asked import Asked, Question
 from pipelines.tuning.parameters import BudgetParameters, SearchParameters
 from registry.database import opened_engine
-from registry.errors import NothingFoundError, ParameterError
+from registry.errors import NothingFoundError
 from registry.settings import PlatformSettings
-from registry.versions import NAME, Registry
+from registry.versions import Registry
 
 if TYPE_CHECKING:
     from pipelines.tuning.studies import KeptStudy
@@ -60,9 +60,7 @@ def tune(asked: Asked, budget: BudgetParameters, settings: PlatformSettings) -> 
     from pipelines.tuning.worker import Installation, work
 
     budget.check()
-    name = budget.study or asked.name()
-    if not NAME.fullmatch(name):
-        raise ParameterError("study", name, "1 to 200 letters, digits, '_' and '-'")
+    name = asked.study(budget.study)
     with opened_engine(settings) as engine:
         study, asked = _joined(asked, name, settings, engine)
         groups = (asked.source, asked.recipe, asked.search, replace(budget, study=name))
@@ -70,13 +68,15 @@ def tune(asked: Asked, budget: BudgetParameters, settings: PlatformSettings) -> 
             mlflow.set_tag("study", name)
             experiment_id = str(mlflow.get_run(run_id).info.experiment_id)
             here = Installation(settings, engine, run_id, experiment_id)
-            with progress.part("", 0.0, DECIDED):
-                outcome = work(asked, budget, study, here)
+            outcome = study.outcome() if budget.deploy else None
+            if not (outcome and outcome["found"]):  # else what was decided is deployed as it is
+                with progress.part("", 0.0, DECIDED):
+                    outcome = work(asked, budget, study, here)
             say_what_run_is(f"tune {name}", _account(name, outcome))
             print(_account(name, outcome), flush=True)
             log_metrics(_numbers(outcome or {}))
             if budget.deploy:
-                with progress.part("", DECIDED, 1.0):
+                with progress.part("", DECIDED, 1.0), study.deciding():
                     _deploy(study, asked, budget, outcome, settings, run_id)
     return outcome or {}
 
@@ -135,10 +135,12 @@ def _deploy(
     name = study.name
     if outcome is None:
         raise NothingFoundError(name, "other workers still search; ask again when they have ended")
+    outcome = study.outcome() or outcome  # another worker may have deployed it meanwhile
     if not outcome["found"]:
         raise NothingFoundError(name, outcome["reason"])
     wanted = RecipeParameters(**outcome["recipe"])
     if number := outcome.get("version"):
+        progress.tell({"study": name, "outcome": outcome})
         print(f"study {name} was deployed before, as {wanted.model_id} version {number}")
         return
     champion = 0
@@ -156,7 +158,9 @@ def _deploy(
         )
         facts = {n: outcome[n] for n in ("search_score", "untouched_score", "optimism", "place")}
         registry.note_study(version.model_id, version.number, name, facts, run_id)
-    study.keep_outcome({**outcome, "version": version.number})
+    deployed = {**outcome, "version": version.number}
+    study.keep_outcome(deployed)
+    progress.tell({"study": name, "outcome": deployed})
     print(f"study {name} deployed as {version.model_id} version {version.number}: {said}")
 
 

@@ -32,7 +32,7 @@ PLAIN = {
     "boolean": "bool",
     "null": "None",
 }
-REQUESTS = ("Recipe",)
+REQUESTS = ("Recipe", "SearchRequest")
 """Bodies whose fields are keywords of the client's calls."""
 WIDTH = 92
 HEAD = '''"""Answers of the server, and the keywords of a recipe.

@@ -100,6 +100,150 @@ class Recipe(TypedDict, total=False):
     """Compressed variants to write too, separated by commas: int8, palette6, palette4."""
 
 
+class SearchRequest(TypedDict, total=False):
+    """Parameters of a search; what is absent has the default of the stage `tune`."""
+
+    model_id: str
+    """Model that the winner may become; absent: the template's name."""
+
+    workers: int
+    """Jobs that search this study side by side; 1 unless said."""
+
+    model_type: str
+    """As `template`."""
+
+    search_space: dict[str, Any]
+    """An earlier form of `space`: `model_types`, `features` (price, volume, technical, sentiment),
+    `hyperparameters` (name to values).
+    """
+
+    validation_metric: str
+    """As `metric`."""
+
+    max_trials: int
+    """As `trials`."""
+
+    hardware: str
+    """Has no effect; see `ignored`."""
+
+    target_hardware: str
+    """Has no effect; see `ignored`."""
+
+    production_ready: bool
+    """Has no effect here."""
+
+    source: str
+    """Where the data come from: sample, files, store, synthetic, data (uploaded)."""
+
+    path: str
+    """File, folder or glob (files), bars folder (store), name of an upload (data)."""
+
+    columns: str
+    """Our_name=file_name or our_name=position, comma separated."""
+
+    symbols: str
+    """Comma separated; empty means all that the source has."""
+
+    start: str
+    """First bar, ISO date or time; empty means the earliest."""
+
+    end: str
+    """Last bar, ISO date or time; empty means the newest."""
+
+    interval: str
+    """1d, 1h, ...; empty means read it off the data."""
+
+    timezone: str
+    """IANA zone of times written without one."""
+
+    date_order: str
+    """Day-first or month-first, where dates like 01/02/2024 leave it open."""
+
+    policy: str
+    """Strict refuses bad bars, repair corrects and reports them."""
+
+    splits: str
+    """Splits to adjust for: JSON list of {symbol, date, ratio}, or a .json or .csv file of them."""
+
+    jumps: str
+    """Steps of a price that look like splits: refuse or accept."""
+
+    price_scale: str
+    """Factor of all prices, such as 0.01, or SYMBOL=0.01,...."""
+
+    stubs: str
+    """Bars outside the session: keep, merge or drop."""
+
+    template: str
+    """Model type."""
+
+    architecture: str
+    """Algorithm; empty means the template's first."""
+
+    feature_set: str
+    """Feature set; empty means the template's own."""
+
+    window: int
+    """Steps fed to the model; 0 means the architecture's own."""
+
+    horizon: int
+    """Bars ahead; 0 means the template's own."""
+
+    first_test: str
+    """Start of the first test fold; empty means 10 years in, or half the span if short."""
+
+    recent_bars: int
+    """Fit on the newest n bar times only; 0 means on all."""
+
+    parameters: dict[str, Any]
+    """JSON object of architecture parameters to change."""
+
+    options: dict[str, Any]
+    """JSON object of template options to change (docs/templates.md)."""
+
+    seed: int
+    """Seed of every random choice."""
+
+    space: dict[str, Any]
+    """JSON object of what to search; empty means what is declared."""
+
+    metric: str
+    """What to choose by; several, separated by commas, give a front; empty: the template's."""
+
+    sampler: str
+    """Tpe, random, grid or cmaes."""
+
+    pruner: str
+    """Wilcoxon, halving or none; empty means wilcoxon by a loss, else none."""
+
+    untouched_percent: int
+    """Newest share of the decision times that the search does not see."""
+
+    latency_ms: float
+    """Longest that a call to the loaded artifact may take, in ms; 0 means no limit."""
+
+    latency_batch: int
+    """Rows of the call whose latency is measured."""
+
+    artifact_kb: int
+    """Largest artifact, in kB; 0 means no limit."""
+
+    served_columns: str
+    """Columns of bars that the server will have, comma separated; empty means all."""
+
+    study: str
+    """Name of the study; the same name joins it; empty: made of the rest."""
+
+    trials: int
+    """Trials of the study, at most 1,000, pruned ones too."""
+
+    seconds: int
+    """Seconds after which this worker begins no trial; 0 means no limit."""
+
+    memory_mb: int
+    """Megabytes of this worker; a trial that needs more fails; 0 means no limit."""
+
+
 class AliasFacts(Answer):
     """Where an alias stands."""
 
@@ -438,6 +582,15 @@ class EventList(Answer):
     """`after_id` of the next page; null: the last."""
 
 
+class FrontLine(Answer):
+    """One trial of the Pareto front."""
+
+    place: int
+    """Its place in the study, from 0."""
+    scores: dict[str, float | None]
+    """By each metric."""
+
+
 class Gpu(Answer):
     """One GPU; a field that it does not give is null.
 
@@ -563,6 +716,17 @@ class Health(Answer):
     """Model -> what this code changes in its answers and nobody has accepted."""
     response_time_ms: float
     """How long this answer took to make."""
+
+
+class Hurdle(Answer):
+    """One question to the best trial: what was measured, and what it had to reach."""
+
+    value: float | None
+    limit: float
+    n: int
+    """Trials, or looks at the untouched period, that count."""
+    note: str
+    passed: bool
 
 
 class Interval(Answer):
@@ -1079,6 +1243,187 @@ class RiskAssessment(Answer):
     """Against the version's market."""
 
 
+class Skill(Answer):
+    """Gain over the template's baseline, with a two-sided 90 % interval."""
+
+    gain: float | None
+    lower: float | None
+    upper: float | None
+    z: float | None
+    n_times: int
+
+
+class TrialLine(Answer):
+    """One trial of a search; of the best so far, what needs no other trial."""
+
+    trial: int
+    """Its place in the study, from 1."""
+    state: str
+    """complete, pruned or fail."""
+    score: float | None = None
+    gain: float | None = None
+    """Over the template's baseline."""
+    z: float | None = None
+    """Of the test that the gain is 0."""
+    architecture: str
+    feature_set: str | None = None
+    window: int | None = None
+    horizon: int | None = None
+    parameters: str = ""
+    folds: int = 0
+    seconds: float | None = None
+    reason: str = ""
+    """Why it failed."""
+    rank: int | None = None
+    deflated_sharpe: float | None = None
+    limit: float | None = None
+    """What z, or the deflated Sharpe ratio, must reach as one of all trials."""
+
+
+class WorkerLine(Answer):
+    """One job that searches."""
+
+    job_id: str
+    state: str
+
+
+class SearchResults(Answer):
+    """What a search came to; `found` is null until it is decided."""
+
+    job_id: str
+    entry_point: str
+    model_id: str | None
+    state: Literal["queued", "leased", "done", "failed", "cancelled"] | str
+    """leased: a worker runs it now."""
+    stage: str | None
+    """What it does, in words; null: it has not said."""
+    progress: float | None
+    """0 to 1, of the present attempt; null: not said."""
+    eta_seconds: float | None
+    """Estimated from progress and started_at; null where that says nothing."""
+    attempts: int
+    max_attempts: int
+    priority: int
+    is_short: bool
+    """Whether it never waits behind a training."""
+    actor: str | None
+    """Key that asked for it; null: the engine itself."""
+    error: str | None
+    run_id: str | None
+    """Its MLflow run, as soon as it has one."""
+    run_url: str | None
+    created_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    """Of the present or last attempt."""
+    ended_at: datetime | None
+    study: str
+    metric: str | None
+    """What it chooses by; null: it has not begun."""
+    higher_is_better: bool | None
+    n_trials: int
+    """The budget of the study."""
+    n_ended: int
+    """Trials that have ended, of all workers."""
+    n_pruned: int
+    """Of them, given up early."""
+    n_failed: int
+    """Of them, failed."""
+    best: TrialLine | None
+    """The best trial so far."""
+    workers: list[WorkerLine]
+    """The jobs of the study, this one first."""
+    found: bool | None
+    """Whether its best trial is more than luck."""
+    reason: str | None
+    """Why it is, or why not."""
+    recipe: dict[str, Any]
+    """Parameters of the best trial's recipe."""
+    search_score: float | None
+    untouched_score: float | None
+    """Null: the period was not looked at."""
+    optimism: float | None
+    """The gain searched minus the gain untouched."""
+    search: Skill | None
+    untouched: Skill | None
+    of_search: Hurdle | None
+    of_untouched: Hurdle | None
+    bias: dict[str, float | None]
+    """Of having chosen among all trials."""
+    front: list[FrontLine]
+    """Of several metrics: what nothing is better than."""
+    leaderboard: list[TrialLine]
+    """Best first, 50 at most; see `pages`."""
+    version: int | None
+    """Version that the winner became; null: none yet."""
+    pages: dict[str, str]
+    """Pages of the study in MLflow, by name."""
+
+
+class SearchStarted(Answer):
+    """A search that was asked for; GET /automl/status/{job_id} says how far it is."""
+
+    job_id: str
+    state: str
+    """queued, unless the same request was sent before."""
+    entry_point: str
+    model_id: str | None
+    study: str
+    """Its name; the same name joins it and goes on with it."""
+    workers: list[str]
+    """The jobs that search, this one first."""
+    ignored: list[str]
+    """What was given and has no effect, and why."""
+
+
+class SearchState(Answer):
+    """How far a search is."""
+
+    job_id: str
+    entry_point: str
+    model_id: str | None
+    state: Literal["queued", "leased", "done", "failed", "cancelled"] | str
+    """leased: a worker runs it now."""
+    stage: str | None
+    """What it does, in words; null: it has not said."""
+    progress: float | None
+    """0 to 1, of the present attempt; null: not said."""
+    eta_seconds: float | None
+    """Estimated from progress and started_at; null where that says nothing."""
+    attempts: int
+    max_attempts: int
+    priority: int
+    is_short: bool
+    """Whether it never waits behind a training."""
+    actor: str | None
+    """Key that asked for it; null: the engine itself."""
+    error: str | None
+    run_id: str | None
+    """Its MLflow run, as soon as it has one."""
+    run_url: str | None
+    created_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    """Of the present or last attempt."""
+    ended_at: datetime | None
+    study: str
+    metric: str | None
+    """What it chooses by; null: it has not begun."""
+    higher_is_better: bool | None
+    n_trials: int
+    """The budget of the study."""
+    n_ended: int
+    """Trials that have ended, of all workers."""
+    n_pruned: int
+    """Of them, given up early."""
+    n_failed: int
+    """Of them, failed."""
+    best: TrialLine | None
+    """The best trial so far."""
+    workers: list[WorkerLine]
+    """The jobs of the study, this one first."""
+
+
 class SentimentAnswer(Answer):
     """What a text says of a company or a market."""
 
@@ -1360,6 +1705,19 @@ class WholeVersion(Answer):
     """Oldest first."""
     links: dict[str, str]
     """Pages of MLflow: version, run, report."""
+
+
+class WinnerDeployment(Answer):
+    """The job that makes a version of a search's winner."""
+
+    job_id: str
+    state: str
+    """queued, unless the same request was sent before."""
+    entry_point: str
+    model_id: str | None
+    study: str
+    ignored: list[str]
+    """What was given and has no effect, and why."""
 
 
 ANSWER_TYPES: dict[str, Any] = {

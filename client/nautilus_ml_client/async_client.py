@@ -13,7 +13,17 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from nautilus_ml_client.calls import bars, data, jobs, keys, models, predicting, scoring, system
+from nautilus_ml_client.calls import (
+    bars,
+    data,
+    jobs,
+    keys,
+    models,
+    predicting,
+    scoring,
+    system,
+    tuning,
+)
 from nautilus_ml_client.connection import Connection, connection
 from nautilus_ml_client.requests import Flow, Item, Pause, Piece, Request, Stream
 from nautilus_ml_client.retries import Retries, retried
@@ -181,6 +191,23 @@ class AsyncJobs(AsyncPart):
     events = _iteration(jobs.events)
 
 
+class AsyncAutoML(AsyncPart):
+    """Searches over the recipes of a template."""
+
+    start = _call(tuning.start)
+    status = _call(tuning.status)
+    results = _call(tuning.results)
+    deploy = _call(tuning.deploy)
+
+
+class AsyncHyperopt(AsyncPart):
+    """Searches over the parameters of one architecture, and how far any search is."""
+
+    start = _call(tuning.start_one)
+    progress = _call(tuning.progress)
+    events = _iteration(tuning.events)
+
+
 class AsyncData(AsyncPart):
     """Uploaded data, by name."""
 
@@ -232,6 +259,7 @@ class AsyncClient(AsyncPart):
             AsyncKeys(self._sender),
             AsyncBars(self._sender),
         )
+        self.automl, self.hyperopt = AsyncAutoML(self._sender), AsyncHyperopt(self._sender)
 
     predict = _call(predicting.predict)
     predict_batch = _call(predicting.predict_batch)

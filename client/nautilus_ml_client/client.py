@@ -13,7 +13,17 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from nautilus_ml_client.calls import bars, data, jobs, keys, models, predicting, scoring, system
+from nautilus_ml_client.calls import (
+    bars,
+    data,
+    jobs,
+    keys,
+    models,
+    predicting,
+    scoring,
+    system,
+    tuning,
+)
 from nautilus_ml_client.connection import Connection, connection
 from nautilus_ml_client.requests import Flow, Item, Pause, Piece, Request, Stream
 from nautilus_ml_client.retries import Retries, retried
@@ -158,6 +168,23 @@ class Jobs(Part):
     events = _iteration(jobs.events)
 
 
+class AutoML(Part):
+    """Searches over the recipes of a template."""
+
+    start = _call(tuning.start)
+    status = _call(tuning.status)
+    results = _call(tuning.results)
+    deploy = _call(tuning.deploy)
+
+
+class Hyperopt(Part):
+    """Searches over the parameters of one architecture, and how far any search is."""
+
+    start = _call(tuning.start_one)
+    progress = _call(tuning.progress)
+    events = _iteration(tuning.events)
+
+
 class Data(Part):
     """Uploaded data, by name."""
 
@@ -216,6 +243,7 @@ class Client(Part):
             Keys(self._sender),
             Bars(self._sender),
         )
+        self.automl, self.hyperopt = AutoML(self._sender), Hyperopt(self._sender)
 
     predict = _call(predicting.predict)
     predict_batch = _call(predicting.predict_batch)

@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 
-from nautilus_ml_client.answers import Curve
+from nautilus_ml_client.answers import Curve, SearchResults
 from nautilus_ml_client.client import Client
-from nautilus_ml_client.errors import InputError, NotYetError
+from nautilus_ml_client.errors import InputError
 from nautilus_ml_client.predictions import Predictions
 
-NOT_YET = "tuning is not built yet: there is no /automl, and {call} would have nothing to call"
 Question = Mapping[str, Any]
 
 
@@ -73,26 +72,84 @@ class MLEngine:
 
 
 class AutoMLEngine:
-    """The search for models, which this engine does not have yet; every call says so."""
+    """The search for models, and the winner as a version.
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Take what the earlier class took."""
+    Args:
+        url, key, transport: as of `Client`.
+        progress: draw a bar while a call waits.
+    """
 
-    def optimize(self, *_: Any, **__: Any) -> NoReturn:
-        """Raise.
+    def __init__(
+        self,
+        *,
+        url: str = "http://127.0.0.1:8400",
+        key: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.client = Client(url, key=key, transport=transport)
+        self._progress = progress
+
+    def optimize(
+        self,
+        search_space: Question,
+        training_data: str | Question | None = None,
+        validation_metric: str = "sharpe_ratio",
+        hardware: str | None = None,
+        max_trials: int = 50,
+    ) -> SearchResults:
+        """Search, wait for the end, and return what was found; `found` says whether anything was.
+
+        Args:
+            training_data: the name of uploaded data, or fields of POST /automl/start that choose
+                data (`source`, `symbols`, ...); None: what the server has without them.
+            hardware: taken and without effect: a search runs where its worker does.
 
         Raises:
-            NotYetError: always; `Client.models.create` trains one recipe.
+            InputError: the training data are neither.
+            SearchFailedError: it failed or was cancelled.
         """
-        raise NotYetError(f"{NOT_YET.format(call='optimize')}; models.create trains one recipe")
+        body: dict[str, Any] = {
+            "search_space": dict(search_space),
+            "validation_metric": validation_metric,
+            "max_trials": max_trials,
+            **_chosen(training_data),
+        }
+        if hardware is not None:
+            body["hardware"] = hardware
+        started = self.client.automl.start(**body)
+        return self.client.automl.results(started, wait=True, progress=self._progress)
 
-    def deploy_model(self, *_: Any, **__: Any) -> NoReturn:
-        """Raise.
+    def deploy_model(
+        self,
+        model: SearchResults | str,
+        target_hardware: str | None = None,
+        production_ready: bool = False,
+    ) -> SearchResults:
+        """Make a version of a search's winner, and return the results with its number.
+
+        Args:
+            model: what `optimize` returned, or the id of its job.
+            target_hardware: taken and without effect: a version carries an artifact for every kind
+                of hardware that it fits.
+            production_ready: ask for alias production.
 
         Raises:
-            NotYetError: always; `Client.models.deploy` puts a version into production.
+            ConflictError: the search has not ended, or found nothing.
+            JobFailedError: the version could not be made.
         """
-        raise NotYetError(f"{NOT_YET.format(call='deploy_model')}; use Client.models.deploy")
+        job = self.client.automl.deploy(model, promote=production_ready)
+        self.client.jobs.wait(job, progress=self._progress)
+        return self.client.automl.results(model)
+
+
+def _chosen(training_data: str | Question | None) -> Question:
+    """Return the fields that choose data."""
+    if training_data is None or isinstance(training_data, Mapping):
+        return training_data or {}
+    if isinstance(training_data, str):
+        return {"source": "data", "path": training_data}
+    raise InputError("training_data: upload it by Client.data.put, and give its name here")
 
 
 @dataclass(frozen=True, slots=True)

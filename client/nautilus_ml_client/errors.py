@@ -152,5 +152,12 @@ class WaitTimeoutError(ClientError, TimeoutError):
     """What was waited for had not come in time; it goes on without the wait."""
 
 
-class NotYetError(ClientError, NotImplementedError):
-    """A call of the earlier engine that this one does not have yet."""
+class SearchFailedError(ClientError):
+    """A search ended without success."""
+
+    def __init__(self, job_id: str, state: str, error: str | None) -> None:
+        super().__init__(job_id, state, error)
+        self.job_id, self.state, self.error = job_id, state, error
+
+    def __str__(self) -> str:
+        return f"search {self.job_id} is {self.state}: {self.error or 'it gave no reason'}"

@@ -1,7 +1,7 @@
 """Job: one row of the queue as a value, and the events of its life."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ from registry.contract import Json
 
 STATES = ("queued", "leased", "done", "failed", "cancelled")
 OPEN_STATES = ("queued", "leased")
+TOLD = "told"
+"""Key of `Job.result`: what the run has told (`progress.tell`), the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,14 @@ class Job:
 class Told:
     """What a run has told of itself: the columns of the same names, and the id of its MLflow run.
 
-    `log_tail` holds whole lines, without secrets.
+    `log_tail` holds whole lines, without secrets; `facts` what it told beside how far it is.
     """
 
     stage: str | None
     progress: float | None
     log_tail: str
     run_id: str | None = None
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
     def columns(self) -> dict[str, Json]:
         """Return the columns that it changes."""
@@ -64,8 +67,13 @@ class Told:
         if self.progress is not None:
             told |= {"stage": self.stage, "progress": self.progress}
         if self.run_id is not None:
-            told["result"] = {"run_id": self.run_id, "status": "RUNNING"}
+            told["result"] = {"run_id": self.run_id, "status": "RUNNING", **told_of(self.facts)}
         return told
+
+
+def told_of(facts: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the part of `Job.result` that holds what a run has told."""
+    return {TOLD: dict(facts)} if facts else {}
 
 
 def job_of(row: sa.Row[Any]) -> Job:

@@ -7,11 +7,12 @@ long against the difference between machines' clocks.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.jobs.job import Job, Told, append_event, job_of
+from pipelines.jobs.job import Job, Told, append_event, job_of, told_of
 from registry.contract import Json
 from registry.database import reading
 from registry.errors import StaleLeaseError
@@ -19,6 +20,8 @@ from registry.tables import jobs
 
 LEASE_SECONDS = 30.0
 RETRY_SECONDS = 5.0
+SEARCH = "tune"
+"""Entry point of which several may run about one model."""
 UNTOLD: dict[str, Any] = {
     "stage": None,
     "progress": None,
@@ -130,11 +133,17 @@ def finish(engine: sa.Engine, job: Job, result: Mapping[str, Json]) -> Job:
     return _report(engine, job, done | {"lease_until": None, "ended_at": datetime.now(UTC)})
 
 
-def fail(engine: sa.Engine, job: Job, error: str, run_id: str | None = None) -> Job:
+def fail(
+    engine: sa.Engine,
+    job: Job,
+    error: str,
+    run_id: str | None = None,
+    facts: Mapping[str, Json] = MappingProxyType({}),
+) -> Job:
     """Report failure of a claimed job: queued again with growing delay, or `failed` at last.
 
     The delay is 5 s after the first attempt and doubles with each. `run_id` is the MLflow run that
-    failed.
+    failed, `facts` are what it had told.
 
     Raises:
         StaleLeaseError: the job was cancelled, or another worker holds it.
@@ -142,7 +151,7 @@ def fail(engine: sa.Engine, job: Job, error: str, run_id: str | None = None) -> 
     now = datetime.now(UTC)
     said: dict[str, Any] = {"error": error, "lease_until": None}
     if run_id is not None:
-        said["result"] = {"run_id": run_id, "status": "FAILED"}
+        said["result"] = {"run_id": run_id, "status": "FAILED", **told_of(facts)}
     if job.fence >= job.max_attempts:
         return _report(engine, job, said | {"state": "failed", "ended_at": now})
     due_at = now + timedelta(seconds=RETRY_SECONDS * 2 ** (job.fence - 1))
@@ -169,14 +178,18 @@ def _is_lost(now: datetime) -> sa.ColumnElement[bool]:
 
 
 def _may_run(now: datetime, takes_training: bool) -> sa.ColumnElement[bool]:
-    """Return whether a job is short, or a training of a model that no other training holds."""
+    """Return whether a job is short, or a training of a model that no other training holds.
+
+    Searches of one model hold each other off no more than those of two: a study is theirs together.
+    """
     is_short = jobs.c.is_short
     if not takes_training:
         return is_short
     other = jobs.alias("other")
     holds = (other.c.model_id == jobs.c.model_id) & (other.c.id != jobs.c.id) & ~other.c.is_short
     runs = (other.c.state == "leased") & (other.c.lease_until >= now)
-    return is_short | ~sa.exists().where(holds & runs)
+    are_searches = (jobs.c.kind == SEARCH) & (other.c.kind == SEARCH)
+    return is_short | ~sa.exists().where(holds & runs & ~are_searches)
 
 
 def _report(engine: sa.Engine, job: Job, values: Mapping[str, Any]) -> Job:

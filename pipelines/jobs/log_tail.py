@@ -1,10 +1,12 @@
 """The last lines of a job's output, short enough for a row of the database, without secrets."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 MAX_LINES = 20
@@ -44,6 +46,16 @@ class Redaction:
         for shape in SECRET_SHAPES:
             text = shape.sub(HIDDEN, text)
         return text
+
+    def within(self, value: Any) -> Any:
+        """Return a JSON value whose texts have no secrets, and whose numbers are all finite."""
+        if isinstance(value, str):
+            return CONTROL.sub("", self.apply(value))
+        if isinstance(value, Mapping):
+            return {str(name): self.within(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.within(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class LogTail:

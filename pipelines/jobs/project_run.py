@@ -193,6 +193,7 @@ def _run(entry: Entry) -> tuple[bool, str | None]:
 
     try:
         check_reachable(entry.environment["MLFLOW_TRACKING_URI"])
+        mlflow.set_experiment(entry.experiment)  # made once, also where two runs need it together
         submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
             uri=entry.uri,
             entry_point=entry.entry_point,

@@ -12,7 +12,8 @@ its successor.
        |        |-----> failed (no attempt left)
     cancelled <-+       (cancelling a leased job makes its worker kill it)
 
-A job that is not short is a training: of one model at most one is leased at a time.
+A job that is not short is a training: of one model at most one is leased at a time, but for the
+workers of searches.
 
 Works on SQLite (one writer at a time) and PostgreSQL (claims take turns). Times come from the
 callers' clocks: leases must be long against the difference between machines' clocks. A job that

@@ -8,7 +8,7 @@ of its output are written into the job's row with every heartbeat.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import structlog
 
 from pipelines import progress
 from pipelines.jobs import dead_runs, leases
-from pipelines.jobs.job import Job, Told
+from pipelines.jobs.job import Job, Told, told_of
 from pipelines.jobs.log_tail import LogTail, Redaction
 from pipelines.jobs.project_run import Entry, Launcher, Outcome, ProjectRun
+from registry.contract import Json
 from registry.database import AWAY, cause_of
 from registry.errors import StaleLeaseError
 from registry.settings import PlatformSettings
@@ -67,6 +68,7 @@ class Supervision:
         self._tracking_uri = platform.mlflow_tracking_uri
         self._redaction = Redaction.of(os.environ, {"DATA_DIR": platform.data_dir})
         self._tail = LogTail(self._log_path, self._redaction)
+        self._facts: Mapping[str, Json] = {}
 
     def run(self, launcher: Launcher, mlproject_uri: str) -> None:
         """Run the job to its end, and report that.
@@ -165,16 +167,18 @@ class Supervision:
         tail = self._tail.read()
         if (reported := progress.read(self._progress_path)) is None:
             return Told(None, None, tail)
-        return Told(reported.stage, reported.fraction, tail, reported.run_id)
+        self._facts = {name: self._redaction.within(v) for name, v in reported.facts.items()}
+        return Told(reported.stage, reported.fraction, tail, reported.run_id, self._facts)
 
     def _end(self, outcome: Outcome) -> None:
         self._beat()  # what was told since the last one
         error = self._redaction.apply(outcome.error)
-        result = {"run_id": outcome.run_id, "status": "FINISHED"}
+        told, run_id = self._facts, outcome.run_id
+        result = {"run_id": run_id, "status": "FINISHED", **told_of(told)}
         if outcome.succeeded:
             self._report(lambda: leases.finish(self._engine, self.job, result))
         else:
-            self._report(lambda: leases.fail(self._engine, self.job, error, outcome.run_id))
+            self._report(lambda: leases.fail(self._engine, self.job, error, run_id, told))
         log.info(
             "job ended",
             job=self.job.id,

@@ -8,7 +8,7 @@ is a name of uploaded data, and every other parameter that is marked as a path
 
 import json
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from types import MappingProxyType
 from typing import Any
@@ -40,7 +40,7 @@ from registry.versions import check_model_id
 DECIDED_HERE = ("champion", "trigger", "promote")
 """Parameters that a route sets, and no caller."""
 SOURCES_FROM_OUTSIDE = (UPLOADED, "sample", "store", "synthetic")
-OBJECTS = ("parameters", "options")
+OBJECTS = ("parameters", "options", "space")
 """Parameters that are a JSON object, or its text."""
 
 LARGEST_NUMBER = 10**9
@@ -71,19 +71,14 @@ def accept(
         ParameterError: a value of the wrong type, out of its range, or that would be opened.
         DataNameError, DataNotFoundError, DataMissingError: `path` names no uploaded data.
     """
-    known = _known(allowed)
-    payload: dict[str, Json] = {}
-    for name, value in parameters.items():
-        if name not in known:
-            raise UnknownNameError("parameter", name, known)
-        payload[name] = _typed(name, value, known[name].type)
-    source, wanted, judgement, _, flavors = (_group(group, payload) for group in OF_MAIN)
+    payload = typed(parameters, _known(allowed))
+    source, wanted, judgement, _, flavors = grouped(OF_MAIN, payload)
     asked = Asked.of(wanted)
     if not _repeats(payload, recorded, ("template", "architecture", "parameters", "options")):
         _refuse_paths(asked)
     _check_recipe(wanted)
-    if not is_inline(source.splits or "[") and not _repeats(payload, recorded, ("splits",)):
-        raise ParameterError("splits", source.splits, "a JSON list; no file is opened for a caller")
+    if not _repeats(payload, recorded, ("splits",)):
+        _refuse_file(source)
     if _repeats(payload, recorded, ("source", "path")) and _is_a_persons(source):
         _check_query(source, wanted)
     else:
@@ -94,15 +89,53 @@ def accept(
     return payload
 
 
+def typed(parameters: Mapping[str, Any], known: "Mapping[str, Field[Any]]") -> dict[str, Json]:
+    """Return parameters as a stage's payload holds them.
+
+    Raises:
+        UnknownNameError: one that is not among `known`.
+        ParameterError: a value of another type than the stage declares, or of no length.
+    """
+    payload: dict[str, Json] = {}
+    for name, value in parameters.items():
+        if name not in known:
+            raise UnknownNameError("parameter", name, known)
+        payload[name] = _typed(name, value, known[name].type)
+    return payload
+
+
+def grouped(groups: Sequence[type[Any]], payload: Mapping[str, Json]) -> list[Any]:
+    """Return a stage's groups of parameters; what the payload does not name has its default."""
+    return [
+        group(**{f.name: payload[f.name] for f in fields(group) if f.name in payload})
+        for group in groups
+    ]
+
+
+def check_from_outside(
+    asked: Asked,
+    source: SourceParameters,
+    wanted: RecipeParameters,
+    settings: PlatformSettings,
+    engine: sa.Engine,
+) -> None:
+    """Refuse a recipe and a source that open what a caller from outside may not open.
+
+    Raises:
+        UnknownNameError, ParameterError, DataNameError, DataNotFoundError, DataMissingError: as
+            `accept`.
+    """
+    _refuse_paths(asked)
+    _refuse_file(source)
+    _check_recipe(wanted)
+    _check_source(source, wanted, settings, engine)
+
+
 def _known(allowed: Collection[str]) -> "dict[str, Field[Any]]":
     every = {item.name: item for group in OF_MAIN for item in fields(group)}
     return {
         name: item for name, item in every.items() if name not in DECIDED_HERE or name in allowed
     }
-
-
-def _group(group: type[Any], payload: Mapping[str, Json]) -> Any:
-    return group(**{f.name: payload[f.name] for f in fields(group) if f.name in payload})
 
 
 def _is_a_persons(source: SourceParameters) -> bool:
@@ -172,6 +205,11 @@ def _refuse_paths(asked: Asked) -> None:
     for option, spec in asked.template.options.items():
         if is_path(spec) and asked.options[option]:
             raise ParameterError(option, asked.options[option], "nothing: it would be opened")
+
+
+def _refuse_file(source: SourceParameters) -> None:
+    if not is_inline(source.splits or "["):
+        raise ParameterError("splits", source.splits, "a JSON list; no file is opened for a caller")
 
 
 def is_path(spec: object) -> bool:

@@ -17,6 +17,7 @@ from pipelines.tuning.served import Limits
 from pipelines.tuning.space import SearchSpace
 from registry.contract import Json
 from registry.errors import ParameterError, StudyConflictError
+from registry.versions import NAME
 
 BARS = "bars"
 """The kind of input whose feature sets are computed from columns."""
@@ -52,6 +53,17 @@ class Asked:
         digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
         return f"{self.recipe.model_id}-{digest[:10]}"
 
+    def study(self, given: str) -> str:
+        """Return the name of the study: as given, else made of these.
+
+        Raises:
+            ParameterError: it cannot be the name of a folder.
+        """
+        name = given or self.name()
+        if not NAME.fullmatch(name):
+            raise ParameterError("study", name, "1 to 200 letters, digits, '_' and '-'")
+        return name
+
     def joining(self, study: str, kept: "Asked") -> "Asked":
         """Return what a study was made with, if these say nothing else.
 
@@ -59,9 +71,10 @@ class Asked:
             StudyConflictError: the first parameter that differs.
         """
         pairs = ((self.source, kept.source), (self.recipe, kept.recipe), (self.search, kept.search))
+        kept_of = {"model_name": kept.recipe.model_id}  # which is the template's name if empty
         for ours, theirs in pairs:
             for name, value in changed_from_defaults(ours).items():
-                if (found := getattr(theirs, name)) != value:
+                if (found := kept_of.get(name, getattr(theirs, name))) != value:
                     raise StudyConflictError(study, name, found, value)
         return kept
 

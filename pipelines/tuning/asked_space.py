@@ -29,7 +29,7 @@ from pipelines.recipes.recipe import Asked
 from pipelines.templates import TEMPLATES, Template
 from pipelines.tuning.space import MOST_TRIALS, SearchSpace, continuous_problem
 from registry.contract import Json
-from registry.errors import ParameterError
+from registry.errors import GridTooLargeError, ParameterError
 
 KEYS = ("architectures", "feature_sets", "windows", "horizons", "options", "parameters")
 RANGE_KEYS = ("low", "high", "scale", "points")
@@ -84,12 +84,11 @@ def check_sampler(space: SearchSpace, sampler: str) -> None:
     """Refuse a space that the sampler cannot search.
 
     Raises:
-        ParameterError: a grid of more points than a study may have trials, with its size; or
-            CMA-ES where not everything is a range of numbers.
+        GridTooLargeError: a grid of more points than a study may have trials, with its size.
+        ParameterError: CMA-ES where not everything is a range of numbers.
     """
     if sampler == "grid" and (size := space.size()) > MOST_TRIALS:
-        expected = f"at most {MOST_TRIALS:,} points; name fewer values, or choose sampler tpe"
-        raise ParameterError("space", f"a grid of {size:,} points", expected)
+        raise GridTooLargeError(size, MOST_TRIALS)
     if sampler == "cmaes" and (problem := continuous_problem(space)):
         expected = f"random or tpe for this space, since {problem}: cmaes takes ranges of numbers"
         raise ParameterError("sampler", sampler, f"{expected}, two at least, and nothing else")
@@ -247,7 +246,12 @@ def _object(where: str, value: Json) -> dict[str, Json]:
 
 
 def _listed(where: str, value: Json, check: Check) -> tuple[Json, ...]:
-    """Return the checked values of a list, each once.
+    """Return the checked values of a list, each once."""
+    return tuple(dict.fromkeys(check(item) for item in values_of(where, value)))
+
+
+def values_of(where: str, value: Json) -> list[Json]:
+    """Return the values of a list that can be searched.
 
     Raises:
         ParameterError: no list, an empty one, or one of mixed types.
@@ -258,7 +262,7 @@ def _listed(where: str, value: Json, check: Check) -> tuple[Json, ...]:
         raise ParameterError(where, value, "at least one value")
     if len({_type_of(item) for item in value}) > 1:
         raise ParameterError(where, value, "values of one type")
-    return tuple(dict.fromkeys(check(item) for item in value))
+    return value
 
 
 def _type_of(value: Json) -> str:

@@ -93,19 +93,21 @@ def _further(
 
 
 def _line(trial: FrozenTrial, family: TrialFamily, *, of_returns: bool) -> dict[str, Any]:
-    point, result = point_of(trial), result_of(trial)
-    deflated, limit = _deflated(result, family), PASSES
+    deflated, limit = _deflated(result_of(trial), family), PASSES
     if not of_returns:
         deflated, limit = None, significance_limit(family.n_trials)
+    return {"rank": 0, "deflated_sharpe": deflated, "limit": limit, **line_of(trial)}
+
+
+def line_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what one trial says by itself: the columns that need no other trial."""
+    point, result = point_of(trial), result_of(trial)
     return {
-        "rank": 0,
         "trial": place_of(trial) + 1,
         "state": trial.state.name.lower(),
         "score": result.get("score"),
         "gain": result.get("gain"),
         "z": result.get("z"),
-        "deflated_sharpe": deflated,
-        "limit": limit,
         "architecture": point[ARCHITECTURE],
         "feature_set": result.get("feature_set"),
         "window": result.get("window"),

@@ -2,7 +2,7 @@
 
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic, perf_counter
 from typing import cast
@@ -82,21 +82,35 @@ class OutOfTime(Exception):  # noqa: N818 (no error: the budget is spent)
     """The budget of seconds ended in the middle of a trial."""
 
 
-def search(todo: Search, n_trials: int, seconds: float, writer: RunWriter) -> int:
+def search(
+    todo: Search,
+    n_trials: int,
+    seconds: float,
+    writer: RunWriter,
+    told: Callable[[], None] = lambda: None,
+) -> int:
     """Run trials until the study has so many, or the seconds are over; return how many.
 
     A trial in which the time ends is given up at the next fold, and its place is free again.
 
+    Args:
+        told: called before each trial, to tell how far the study is.
+
     Raises:
         UnavailableError: MLflow or the engine database does not answer; the study can be resumed.
     """
-    deadline = monotonic() + seconds if seconds else float("inf")
-    n_done = 0
+    began, first, n_done = monotonic(), None, 0
+    deadline = began + seconds if seconds else float("inf")
     while monotonic() < deadline:
         taken = todo.study.take(todo.plan, n_trials)
         if taken is None:
             break
-        progress.report(taken.place, n_trials, f"trial {taken.place + 1} of {n_trials}")
+        first = taken.place if first is None else first
+        share = max(
+            (taken.place - first) / (n_trials - first), (monotonic() - began) / (deadline - began)
+        )
+        progress.report(share, 1.0, f"trial {taken.place + 1} of {n_trials}")
+        told()
         try:
             ended = run_trial(todo, taken, deadline)
         except TrialLostError as exc:

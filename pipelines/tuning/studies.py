@@ -251,6 +251,8 @@ class KeptStudy:
 
     def outcome(self) -> dict[str, Any] | None:
         """Return what was decided; None before."""
+        if self.facts() is None:
+            return None
         return cast("dict[str, Any] | None", self.loaded().user_attrs.get(OUTCOME))
 
     def keep_outcome(self, outcome: Mapping[str, Json]) -> None:

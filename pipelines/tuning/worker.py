@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
+import polars as pl
 import sqlalchemy as sa
 
 from pipelines import progress
@@ -19,12 +21,15 @@ from pipelines.tuning.parameters import BudgetParameters
 from pipelines.tuning.runs import Parent, RunWriter, write_missing
 from pipelines.tuning.search import Search, search
 from pipelines.tuning.shared_rows import SharedRows
+from pipelines.tuning.state import tell_trials
 from pipelines.tuning.studies import KeptStudy, Plan
 from pipelines.tuning.untouched import hold_back
 from registry.contract import Json
 from registry.errors import ParameterError, StudyConflictError
 from registry.settings import PlatformSettings
 
+MOST_LINES = 50
+"""Of the leaderboard, in the outcome; MLflow has the whole of it."""
 SEARCHED = 0.8
 """Share of the work after which the search has ended, for its progress."""
 
@@ -54,17 +59,21 @@ def work(
     study.join()
     try:
         todo = replace(todo, memory=MemoryLimit(budget.memory_mb))
+        told = partial(tell_trials, todo, budget.trials)
         with RunWriter(parent) as writer, progress.part("search", 0.0, SEARCHED):
-            search(todo, budget.trials, budget.seconds, writer)
+            search(todo, budget.trials, budget.seconds, writer, told)
         others = study.leave()
     finally:
         study.abandon()
+    told()
     if others:
         return None
     if not study.ended():
         raise ParameterError("seconds", budget.seconds, "more: no trial came to its end")
     with study.deciding():
-        return _decided(todo, data, parent, here)
+        outcome = _decided(todo, data, parent, here)
+    told()
+    return outcome
 
 
 def _begun(
@@ -119,15 +128,18 @@ def _decided(todo: Search, data: Data, parent: Parent, here: Installation) -> di
     with progress.part("decision", SEARCHED, 1.0):
         write_missing(parent, ended)
         decision = decide(todo, data)
-        _show(todo, decision, data, parent, is_ours=parent.run_id == here.run_id)
-        keep_decision(todo, decision, {"n_ended": len(ended), "study": todo.study.name})
+        board = _show(todo, decision, data, parent, is_ours=parent.run_id == here.run_id)
+        best = {"leaderboard": board.head(MOST_LINES).to_dicts()}
+        keep_decision(todo, decision, {"n_ended": len(ended), "study": todo.study.name, **best})
     found = todo.study.outcome()
     assert found is not None
     return found
 
 
-def _show(todo: Search, decision: Decision, data: Data, parent: Parent, *, is_ours: bool) -> None:
-    """Log leaderboard, pictures and page to the run of the study."""
+def _show(
+    todo: Search, decision: Decision, data: Data, parent: Parent, *, is_ours: bool
+) -> pl.DataFrame:
+    """Log leaderboard, pictures and page to the run of the study; return the leaderboard."""
     board = leaderboard(todo.study.ended(), todo.metrics, decision, todo.limits)
     parts = sections(todo.study.loaded(), board, decision, todo.metrics)
     first, last = data.span()
@@ -138,3 +150,4 @@ def _show(todo: Search, decision: Decision, data: Data, parent: Parent, *, is_ou
         f"{held.start:%F}, {held.n_times} times held back. {data.note}"
     )
     log_page(parent, render(todo.study.name, lead, parts), parts, board, is_ours=is_ours)
+    return board

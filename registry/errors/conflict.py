@@ -203,6 +203,14 @@ class TrialLostError(ConflictError):
         )
 
 
+class SearchNotEndedError(ConflictError):
+    """The winner of a search that has not ended, or did not end well, is not known."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        self.job_id, self.state = job_id, state
+        super().__init__(f"search {job_id} is {state}: only one that is done has a winner")
+
+
 class NothingFoundError(ConflictError):
     """A study without a winner has nothing to deploy."""
 

@@ -127,6 +127,17 @@ class ParameterError(InvalidInputError):
         )
 
 
+class GridTooLargeError(InvalidInputError):
+    """A grid of more points than a study may have trials."""
+
+    def __init__(self, n_points: int, most: int) -> None:
+        self.n_points, self.most = n_points, most
+        super().__init__(
+            f"space: a grid of {n_points:,} points, of at most {most:,}; "
+            "name fewer values, or choose sampler tpe"
+        )
+
+
 class UnfitRowsError(InvalidInputError):
     """Rows from which nothing can be learned."""
 

@@ -57,6 +57,14 @@ class JobNotFoundError(NotFoundError):
         super().__init__(f"no job {job_id!r} in the engine database")
 
 
+class NotASearchError(NotFoundError):
+    """The job of this id is something else than a search."""
+
+    def __init__(self, job_id: str, entry_point: str) -> None:
+        self.job_id, self.entry_point = job_id, entry_point
+        super().__init__(f"job {job_id} is no search but {entry_point}; see GET /jobs/{job_id}")
+
+
 class KeyNotFoundError(NotFoundError):
     """No key of this id."""
 

@@ -2,6 +2,7 @@
 
 from serving.route_table import Route
 from serving.routes import (
+    automl,
     bars,
     batch_results,
     data,
@@ -10,6 +11,7 @@ from serving.routes import (
     front_page,
     health,
     history,
+    hyperopt,
     jobs,
     keys,
     metrics,
@@ -36,6 +38,8 @@ ROUTES: tuple[Route, ...] = (
     *status.ROUTES,
     *models.ROUTES,
     *jobs.ROUTES,
+    *automl.ROUTES,
+    *hyperopt.ROUTES,
     *model_changes.ROUTES,
     *model_status.ROUTES,
     *model_jobs.ROUTES,

@@ -14,9 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.jobs import queue
 from pipelines.jobs.job import OPEN_STATES, Job
 from pipelines.jobs.log_tail import Redaction
-from registry.database import AWAY
-from registry.errors import JobNotFoundError
 from serving.event_streams import Seen
+from serving.job_streams import ENDED, STREAM, job_stream
 from serving.mlflow_pages import run_page
 from serving.route_table import Example, Route, Scope
 from serving.schemas import Label, Name
@@ -103,7 +102,7 @@ async def list_jobs(
         model_ids=principal.model_ids,
         limit=limit,
     )
-    return JobList(jobs=[JobLine(**_line(service, job)) for job in found])
+    return JobList(jobs=[JobLine(**line_of(service, job)) for job in found])
 
 
 async def get_job(job_id: Name, request: Request) -> JobFacts:
@@ -118,26 +117,8 @@ async def follow_job(job_id: Name, request: Request) -> Response:
     Each event `job` has the fields of the list. The last one has `ended_at`. A client that comes
     back with the `Last-Event-ID` of the last one gets 204, which ends an EventSource.
     """
-    service, principal = service_of(request), principal_of(request)
-    job = await asyncio.to_thread(_allowed, service, request, job_id)
-    known = request.headers.get("last-event-id")
-    if (seen := _seen(service, job)).is_last and seen.id == known:
-        return Response(status_code=204)
-    service.streams.check_room()
-
-    async def look() -> Seen | None:
-        if not service.security.is_valid(principal):  # revoked meanwhile
-            return None
-        try:
-            return _seen(service, await asyncio.to_thread(queue.get, service.database, job_id))
-        except (JobNotFoundError, *AWAY):  # a client comes back for the rest
-            return None
-
-    return StreamingResponse(
-        service.streams.follow(look, known),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    service = service_of(request)
+    return await job_stream(request, lambda: _seen(service, _allowed(service, request, job_id)))
 
 
 async def cancel_job(job_id: Name, request: Request, body: CancelRequest | None = None) -> JobFacts:
@@ -169,10 +150,11 @@ def _allowed(service: Service, request: Request, job_id: str) -> Job:
 
 def _facts(service: Service, job: Job) -> JobFacts:
     tail = job.log_tail.split("\n") if job.log_tail else []
-    return JobFacts(**_line(service, job), payload=_shown(job.payload), log_tail=tail)
+    return JobFacts(**line_of(service, job), payload=_shown(job.payload), log_tail=tail)
 
 
-def _line(service: Service, job: Job) -> dict[str, Any]:
+def line_of(service: Service, job: Job) -> dict[str, Any]:
+    """Return the fields of a job's line."""
     uri, run_id = service.platform.mlflow_tracking_uri, (job.result or {}).get("run_id")
     names = ("entry_point", "model_id", "state", "stage", "max_attempts", "priority", "is_short")
     times = ("created_at", "due_at", "started_at", "ended_at")
@@ -211,15 +193,13 @@ def _shown(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seen(service: Service, job: Job) -> Seen:
-    line = JobLine(**_line(service, job))
+    line = JobLine(**line_of(service, job))
     changing = repr((job.state, job.fence, job.stage, line.progress, job.error))
     mark = hashlib.sha256(changing.encode()).hexdigest()[:16]
     return Seen(mark, "job", line.model_dump_json(), job.state not in OPEN_STATES)
 
 
 ONE = {"job_id": "0123456789abcdef0123456789abcdef"}
-STREAM = {"description": "Events until the job ends.", "content": {"text/event-stream": {}}}
-ENDED = {"description": "The client has seen the end of the job."}
 
 ROUTES = (
     Route(

@@ -3,10 +3,9 @@
 import httpx
 import pytest
 
-from nautilus_ml_client import Client, InputError, NotYetError
+from nautilus_ml_client import Client, InputError
 from nautilus_ml_client.answers import Curve
 from nautilus_ml_client.compatibility import (
-    AutoMLEngine,
     Decision,
     HardwareRouter,
     MLEngine,
@@ -54,14 +53,6 @@ def test_absent_hardware_falls_back_and_says_so(whole, loaded):
     assert "neural_engine" in answer.fallback
     with pytest.raises(InputError, match="neural_engine_enabled=False"):
         engine_of(whole, neural_engine_enabled=False).predict_neural_accelerated(VOLATILITY, rows)
-
-
-def test_tuning_says_that_it_is_not_there():
-    engine = AutoMLEngine(search_space={"max_trials": 5})
-    with pytest.raises(NotYetError, match="tuning is not built yet"):
-        engine.optimize({"model_types": ["lstm"]}, None, "sharpe_ratio", "cpu", 1000)
-    with pytest.raises(NotYetError, match=r"use Client\.models\.deploy"):
-        engine.deploy_model(object(), "neural_engine", production_ready=True)
 
 
 CURVES = [

@@ -74,7 +74,7 @@ def _calls(kind):
 def test_both_clients_have_the_same_calls():
     blocking, awaiting = Client(), AsyncClient()
     assert _calls(Client) == _calls(AsyncClient)
-    for group in ("models", "jobs", "data", "bars", "keys"):
+    for group in ("models", "jobs", "automl", "hyperopt", "data", "bars", "keys"):
         first, second = type(getattr(blocking, group)), type(getattr(awaiting, group))
         assert _calls(first) == _calls(second)
         for name in _calls(first):
@@ -83,13 +83,13 @@ def test_both_clients_have_the_same_calls():
 
 
 def test_every_call_is_in_the_page_and_no_other():
-    groups = r"^\| `?(client|models|jobs|data|bars|keys)`? \| (.+) \|$"
+    groups = r"^\| `?(client|models|jobs|automl|hyperopt|data|bars|keys)`? \| (.+) \|$"
     shown = dict(re.findall(groups, PAGE, re.MULTILINE))
     client = Client()
     for group, line in shown.items():
         found = _calls(Client) if group == "client" else _calls(type(getattr(client, group)))
         assert set(re.findall(r"`(\w+)`", line)) == found
-    assert len(shown) == 6
+    assert len(shown) == 8
 
 
 def test_every_error_is_in_the_page():

@@ -109,6 +109,18 @@ def test_the_file_names_the_run_and_holds_the_newest_report(tmp_path, monkeypatc
     assert [file.name for file in tmp_path.iterdir()] == ["job.progress"]
 
 
+def test_facts_are_told_beside_and_stay_until_others_replace_them(tmp_path, monkeypatch):
+    path = tmp_path / "job.progress"
+    monkeypatch.setenv(progress.VARIABLE, str(path))
+    with progress.shown():
+        progress.tell({"n_ended": 1})
+        progress.report(1, 4, "one")
+        progress.tell({"n_ended": 2, "best": {"score": 0.5}})
+    found = progress.read(path)
+    assert (found.fraction, found.stage) == (0.25, "one")
+    assert found.facts == {"n_ended": 2, "best": {"score": 0.5}}
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"fraction": "x", "stage": "", "run_id": null}', "\x00\xff"]
 )

@@ -49,6 +49,7 @@ def world(installation, running, make, tmp_path):
     with installation.engine.begin() as connection:
         connection.execute(sa.insert(tables.jobs).values(_job()))
         connection.execute(sa.insert(tables.jobs).values(_batch_job()))
+        connection.execute(sa.insert(tables.jobs).values(_search_job()))
         connection.execute(sa.insert(tables.api_keys).values(_key()))
     app = installation.app()
     headers = installation.key(app, "read", "manage", "predict", "admin")
@@ -95,6 +96,22 @@ def _batch_job() -> dict:
     changed = {"id": "fedcba9876543210fedcba9876543210", "kind": "score", "state": "failed"}
     payload = {"model_name": "volatility_forecast", "version": 1, "results": "0" * 32}
     return _job() | changed | {"payload": payload, "error": "the disk is full"}
+
+
+def _search_job() -> dict:
+    changed = {"id": "5ea4c45ea4c45ea4c45ea4c45ea4c45e", "kind": "tune"}
+    payload = {"model_name": "return_forecast", "template": "return_forecast", "study": "s"}
+    outcome = {"found": True, "reason": "significant", "n_ended": 20, "recipe": {}}
+    told = {"study": "s", "n_ended": 20, "outcome": outcome}
+    return (
+        _job()
+        | changed
+        | {
+            "model_id": "return_forecast",
+            "payload": payload,
+            "result": {"run_id": "a" * 32, "status": "FINISHED", "told": told},
+        }
+    )
 
 
 def _key() -> dict:

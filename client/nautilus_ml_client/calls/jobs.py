@@ -5,7 +5,16 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-from nautilus_ml_client.answers import JobAnswer, JobFacts, JobLine, JobList, NewestJob
+from nautilus_ml_client.answers import (
+    JobAnswer,
+    JobFacts,
+    JobLine,
+    JobList,
+    NewestJob,
+    SearchStarted,
+    SearchState,
+    WinnerDeployment,
+)
 from nautilus_ml_client.errors import (
     ClientError,
     JobFailedError,
@@ -30,13 +39,15 @@ from nautilus_ml_client.requests import (
 )
 
 S = TypeVar("S", bound=Progressing)
+L = TypeVar("L", JobLine, SearchState)
 JOB = "/jobs/{job_id}"
 OPEN_STATES = ("queued", "leased")
 SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.25, 2.0
 COME_BACK_SECONDS = 1.0
 AWAY_SECONDS = 120.0
 """How long a server may be away while something is waited for."""
-Which = str | JobAnswer | JobLine | JobFacts | NewestJob
+Asked = JobAnswer | SearchStarted | WinnerDeployment
+Which = str | Asked | JobLine | JobFacts | NewestJob | SearchState
 
 
 def list_jobs(
@@ -78,7 +89,7 @@ def wait(
         JobFailedError: it failed or was cancelled.
         WaitTimeoutError: it has not ended in time; it goes on.
     """
-    found = yield from until_ended(partial(get_job, job), _id(job), timeout_seconds, progress)
+    found = yield from until_ended(partial(get_job, job), id_of(job), timeout_seconds, progress)
     if found.state != "done":
         raise JobFailedError(found)
     return found
@@ -112,10 +123,15 @@ def events(job: Which) -> Stream[JobLine]:
     When the server stops, or the connection breaks, the stream is opened again and goes on after
     the event that was seen last; two minutes at most.
     """
+    yield from followed(_at(job, "/events"), JobLine)
+
+
+def followed(path: str, kind: type[L]) -> Stream[L]:
+    """Follow what is at an address as server-sent events; see `events`."""
     known, patience = "", Patience()
     while True:
         try:
-            response = yield _opening(job, known)
+            response = yield _opening(path, known)
         except (NoAnswerError, UnavailableError) as error:
             patience.lose(error)
             yield Pause(COME_BACK_SECONDS)
@@ -126,16 +142,16 @@ def events(job: Which) -> Stream[JobLine]:
         while isinstance(piece := (yield Piece()), bytes):
             for event in parser.feed(piece):
                 known, patience = event.id, Patience()
-                line = read(JobLine, event.data)
+                line = read(kind, event.data)
                 yield Item(line)
                 if line.state not in OPEN_STATES:
                     return
         yield Pause(COME_BACK_SECONDS)
 
 
-def _opening(job: Which, known: str) -> Request:
+def _opening(path: str, known: str) -> Request:
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": known} if known else {})
-    return Request("GET", _at(job, "/events"), headers=headers, is_repeatable=True, is_stream=True)
+    return Request("GET", path, headers=headers, is_repeatable=True, is_stream=True)
 
 
 class Patience:
@@ -152,9 +168,10 @@ class Patience:
             raise error
 
 
-def _id(job: Any) -> str:
+def id_of(job: Any) -> str:
+    """Return the id of a job, or of what the call that asked for it returned."""
     return job if isinstance(job, str) else str(job.job_id)
 
 
 def _at(job: Which, end: str = "") -> str:
-    return address(JOB + end, job_id=_id(job))
+    return address(JOB + end, job_id=id_of(job))

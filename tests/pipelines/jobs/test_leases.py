@@ -256,6 +256,22 @@ def test_what_a_run_tells_is_kept_and_begins_anew_with_the_next_attempt(engine):
     assert leases.finish(engine, heir, {}).progress == 1.0
 
 
+def test_facts_that_a_run_told_stay_with_its_end(engine):
+    queue.enqueue(engine, "tune", {}, max_attempts=1)
+    held = leases.claim(engine, "a")
+    leases.heartbeat(engine, held, Told("search", 0.4, "", "a" * 32, {"n_ended": 3}))
+    assert queue.get(engine, held.id).result["told"] == {"n_ended": 3}
+    failed = leases.fail(engine, held, "no", "a" * 32, {"n_ended": 4})
+    assert failed.result == {"run_id": "a" * 32, "status": "FAILED", "told": {"n_ended": 4}}
+
+
+def test_searches_of_one_model_run_side_by_side_and_trainings_do_not(engine):
+    for entry_point in ("tune", "tune", "main"):
+        queue.enqueue(engine, entry_point, {}, model_id="m")
+    claimed = [leases.claim(engine, f"w{n}") for n in range(3)]
+    assert [job and job.entry_point for job in claimed] == ["tune", "tune", None]
+
+
 def test_the_end_of_what_a_person_asked_for_is_an_event(engine):
     queue.enqueue(engine, "main", {}, model_id="m", actor="ada")
     leases.finish(engine, leases.claim(engine, "w"), {"run_id": "a" * 32})

@@ -82,3 +82,13 @@ def test_folders_are_shown_by_their_names(path, tmp_path):
     tail = tail_of(path, {}, DATA_DIR=tmp_path)
     path.write_text(f"wrote {tmp_path}/bars/x.parquet\n")
     assert tail.read() == "wrote DATA_DIR/bars/x.parquet"
+
+
+def test_facts_hold_no_secrets_no_control_letters_and_finite_numbers_only():
+    redaction = Redaction.of({"API_KEY": "hunter22"}, {"DATA_DIR": Path("/srv/var")})
+    facts = {"reason": "hunter22 in /srv/var/x\x00", "n": [1, float("nan"), None], "ok": True}
+    assert redaction.within(facts) == {
+        "reason": "*** in DATA_DIR/x",
+        "n": [1, None, None],
+        "ok": True,
+    }

@@ -18,7 +18,7 @@ from pipelines.architectures.spaces import SPACES, space_of
 from pipelines.parameters import RecipeParameters
 from pipelines.templates import TEMPLATES
 from pipelines.tuning.asked_space import check_sampler, search_space
-from registry.errors import ParameterError, UnknownNameError
+from registry.errors import GridTooLargeError, ParameterError, UnknownNameError
 
 
 def asked(space, template="return_forecast", **recipe):
@@ -181,7 +181,7 @@ def test_a_grid_of_a_billion_points_is_refused_with_its_size():
     names = ("eta", "subsample", "colsample_bytree")
     ranges = {name: {"low": 0.1, "high": 1, "points": 1000} for name in names}
     space = asked({"architectures": ["xgboost"], "parameters": {"xgboost": ranges}})
-    with pytest.raises(ParameterError, match=r"a grid of 1,000,000,000 points.*at most 1,000"):
+    with pytest.raises(GridTooLargeError, match=r"a grid of 1,000,000,000 points.*at most 1,000"):
         check_sampler(space, "grid")
     check_sampler(space, "cmaes")
 
