@@ -49,6 +49,7 @@ from serving.executor import Executor
 from serving.follower import Follower, Stores
 from serving.forms import OnlineStore
 from serving.gauges import SystemGauges
+from serving.head_requests import HeadAsGet
 from serving.history import History
 from serving.keys import take_first_key
 from serving.metrics import Metrics
@@ -127,6 +128,7 @@ def create_app(
         metrics=service.metrics,
         limits=BodyLimits(int(serving.max_body_size), serving.default_timeout),
     )
+    app.add_middleware(HeadAsGet)
     errors.install(app)
     return app
 
@@ -280,6 +282,7 @@ def server_config(app: ASGIApp, serving: ServingSettings) -> uvicorn.Config:
         app,
         log_level=serving.log_level.lower(),
         http=BoundedProtocol,
+        ws="none",  # there is none to open, and a refusal has the shape of every error
         access_log=False,
         proxy_headers=bool(serving.trusted_proxies),
         forwarded_allow_ips=serving.trusted_proxies,

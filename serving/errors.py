@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from pipelines.data.symbols import A_SYMBOL, SYMBOL_PATTERN
 from registry import errors
@@ -150,16 +151,26 @@ async def _validation(_: Request, error: Exception) -> JSONResponse:
     return response(422, "invalid_request", lines[0] + more, details)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods_of(request))
     message = {
         400: "the body cannot be read as JSON",
         404: "nothing is at this address; the addresses are listed at /openapi.json",
-        405: f"this address takes only: {headers.get('allow', 'see /openapi.json')}",
+        405: f"this address takes only: {headers.get('Allow')}",
     }.get(error.status_code, str(error.detail))
     code = HTTPStatus(error.status_code).name.lower()
-    return response(error.status_code, code, message, headers=error.headers)
+    return response(error.status_code, code, message, headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return every method that the address of a request takes, in each of its routes."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    matching = (route for route in routes if route.path_regex.match(request.url.path))
+    methods = {method for route in matching for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 HANDLERS: Mapping[type[Any], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
