@@ -21,12 +21,12 @@ install: $(STAMP)  ## create .venv with the exact set of requirements.lock
 $(STAMP): requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	touch $(STAMP)
 
 up: install  ## start MLflow, serving and a worker, with a key in var/key; Ctrl-C stops all three
-	python -m serving.keys make --label "make up" --file $${DATA_DIR:-var}/key
+	python -m serving.keys make --label "make up" --file "$${DATA_DIR:-var}/key"
 	honcho start
 
 demo: install  ## walk the closed loop on real bars (DEMO_EXIT=1 stops at the end)
