@@ -284,6 +284,7 @@ def server_config(app: ASGIApp, serving: ServingSettings) -> uvicorn.Config:
         http=BoundedProtocol,
         ws="none",  # there is none to open, and a refusal has the shape of every error
         access_log=False,
+        lifespan="on",  # with "auto" a start that fails is a server that starts for ever
         proxy_headers=bool(serving.trusted_proxies),
         forwarded_allow_ips=serving.trusted_proxies,
         timeout_graceful_shutdown=DRAIN_SECONDS,

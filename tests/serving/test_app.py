@@ -148,3 +148,17 @@ def test_forwarded_headers_are_believed_from_configured_proxies_alone(trusted, s
         server.should_exit = True
         thread.join()
     assert answer.text == sees
+
+
+def test_the_application_takes_the_lifespan_that_its_server_gives(app):
+    said = []
+
+    async def receive():
+        return {"type": "lifespan.shutdown" if said else "lifespan.startup"}
+
+    async def send(message):
+        said.append(message["type"])
+
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    asyncio.run(app(scope, receive, send))
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
