@@ -22,7 +22,7 @@ from pipelines.architectures.search_ranges import Among, Searched
 from pipelines.tuning.patience import patiently
 from pipelines.tuning.sampling import sampler_of
 from pipelines.tuning.space import Point, SearchSpace
-from pipelines.tuning.storage import Lease, storage_of
+from pipelines.tuning.storage import Journal, Lease, storage_of
 from registry.contract import Json
 from registry.errors import StudyUnavailableError, TrialLostError
 from registry.settings import PlatformSettings
@@ -93,6 +93,11 @@ class KeptStudy:
             return None
         study = cls.of(settings, engine, name)
         return None if study.facts() is None else study
+
+    @property
+    def journal(self) -> Journal:
+        """Every change of the study, to read."""
+        return self._kept.journal
 
     @property
     def _storage(self) -> JournalStorage:

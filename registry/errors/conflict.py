@@ -192,6 +192,14 @@ class StudyConflictError(ConflictError):
         super().__init__(f"{told}: {shown(kept)}, not {shown(asked)}; {hint}", f"{told}; {hint}")
 
 
+class StudyReadOnlyError(ConflictError):
+    """A study is shown, and what shows it would change it."""
+
+    def __init__(self, study: str) -> None:
+        self.study = study
+        super().__init__(f"study {study!r} is shown to be looked at; nothing changes it here")
+
+
 class TrialLostError(ConflictError):
     """A worker of a study was taken for gone, and its trial given to another."""
 
