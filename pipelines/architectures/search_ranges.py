@@ -210,7 +210,7 @@ RANGES: Mapping[str, Mapping[str, Searched]] = MappingProxyType(
         "lstm_autoencoder": _CODING,
         "lexicon": {"sharpness": _scale(0.5, 20.0), "neutral": Range(-2.0, 4.0)},
         "pretrained_text": {},
-        "historical": {"window": _whole(250, 4000, is_log=True)},
+        "historical": _SCENARIOS,
         "ewma_fhs": {**_SCENARIOS, **_DECAY},
         "gjr_garch_fhs": _SCENARIOS,
         "student_t_mc": {**_SCENARIOS, **_DECAY},

@@ -59,15 +59,18 @@ def leaderboard(
     the other complete ones. `OF_ALL` stands beside every score.
     """
     of_returns = decision.recipe.template.is_action
+    further = _further(trials, metrics, decision, limits)
     lines = [_line(trial, decision.family, of_returns=of_returns) for trial in trials]
-    frame = pl.DataFrame(lines, schema=SCHEMA).hstack(_further(trials, metrics, decision, limits))
+    frame = pl.DataFrame(lines, schema=SCHEMA).hstack(further)
     order = 2 * pl.col("score").is_null().cast(pl.Int8) + (pl.col("state") == "fail").cast(pl.Int8)
     if limits.are_asked:  # not measured is behind one within the limits, not beyond them
         order += (~pl.col("within_limits")).fill_null(False).cast(pl.Int8)
     falls = [False, metrics[0].higher_is_better, False]
     ranked = frame.sort(order, "score", "trial", descending=falls, nulls_last=True)
     of_all = (pl.lit(decision.bias.get(n), kind).alias(n) for n, kind in OF_ALL.items())
-    return ranked.with_columns(pl.int_range(1, pl.len() + 1).alias("rank"), *of_all)
+    numbered = ranked.with_columns(pl.int_range(1, pl.len() + 1).alias("rank"), *of_all)
+    first = list(SCHEMA)[: list(SCHEMA).index("score") + 1]
+    return numbered.select(*first, *further.columns, pl.exclude(*first, *further.columns))
 
 
 def _further(

@@ -201,7 +201,7 @@ def _front(board: pl.DataFrame, decision: Decision, metrics: Sequence[Metric]) -
             mode = "markers+lines" if name == "front" and len(others) == 1 else "markers"
             said = [f"trial {n}" for n in part["trial"]]
             dots = go.Scatter(x=x, y=y, mode=mode, name=name, marker=style, text=said)
-            chart.add_trace(dots.update(line={"color": GREEN, "width": 1.2, "shape": "linear"}))
+            chart.add_trace(dots.update(line={"color": style["color"], "width": 1.2}))
         blocks.append(Chart(chart, 340))
     if others:
         shown = ["trial", first.name, *(other.name for other in others), "architecture"]

@@ -306,3 +306,18 @@ def test_cma_es_is_rebuilt_from_what_trials_found(new_study, run):
         for s in ("cmaes", "random")
     )
     assert newest < 0.5 * drawn
+
+
+def test_the_sampler_learns_what_lies_beyond_a_limit(new_study):
+    """The best by score is beyond it: without the limit TPE stays there, with it TPE leaves."""
+    tried = {}
+    for is_limited in (False, True):
+        study, plan = new_study(), plan_of(MIXED)
+        while taken := study.take(plan, 40):
+            is_slow = taken.point["architecture"] == "xgboost"
+            score = 0.0 if is_slow else 1.0
+            result = {"score": score, "excess": {"latency_ms": 2.0 if is_slow else -0.5}}
+            study.end(taken, TrialState.COMPLETE, result if is_limited else {"score": score}, score)
+        newest = [point_of(trial)["architecture"] for trial in study.ended()[-15:]]
+        tried[is_limited] = newest.count("xgboost")
+    assert tried[True] < tried[False] / 2
