@@ -15,6 +15,8 @@ from registry.errors import BarsError
 DEEPEST = 3
 """Most lines of a header."""
 COMMENT = "#"
+DATA = {"number", "time"}
+"""What cells below a header are."""
 MOSTLY = 0.9
 """Share of numbers and times above which a column is one of them."""
 
@@ -72,7 +74,7 @@ def _n_comments(table: Sequence[Record], width: int) -> int:
     if not 0 < n < len(table) or not _fits(table[n - 1], width):
         return n % len(table)
     below = {kind_of(cell) for cell in table[n].cells}
-    return n - 1 if below & {"number", "time"} else n
+    return n - 1 if below & DATA else n
 
 
 def _depth(table: Sequence[Sequence[str]]) -> int:
@@ -90,27 +92,27 @@ def _kinds(table: Sequence[Sequence[str]]) -> list[str]:
     found = []
     for cells in zip(*below, strict=True):
         counts = Counter(kind for cell in cells if (kind := kind_of(cell)) != "missing")
-        data = counts["number"] + counts["time"]
-        is_data = data >= MOSTLY * counts.total()
-        found.append("missing" if not counts else "data" if is_data else "text")
+        is_data = counts["number"] + counts["time"] >= MOSTLY * counts.total()
+        kind = "time" if counts["time"] > counts["number"] else "number"
+        found.append("missing" if not counts else kind if is_data else "text")
     return found
 
 
 def _is_header(row: Sequence[str], kinds: Sequence[str], *, is_first: bool) -> bool:
     own = [kind_of(cell) for cell in row]
-    named = [i for i, kind in enumerate(own) if kind == "text" and kinds[i] == "data"]
+    named = [i for i, kind in enumerate(own) if kind == "text" and kinds[i] in DATA]
     if not is_first:
-        is_named = bool(named) and not {"number", "time"} & set(own)
+        is_named = bool(named) and not DATA & set(own)
         return is_named and len(row) > 1 and not _is_partly(own, kinds)
-    if "data" not in kinds:
-        return not {"number", "time"} & set(own)
+    if not DATA & set(kinds):
+        return not DATA & set(own)
     as_year = all(cell.isdecimal() for cell, kind in zip(row, own, strict=True) if kind == "number")
-    return bool(named) and "time" not in own and as_year
+    return bool(named) and ("time", "time") not in zip(own, kinds, strict=True) and as_year
 
 
 def _is_partly(own: Sequence[str], kinds: Sequence[str]) -> bool:
     """Whether a row names some columns of numbers only, or has a text of its own, as data have."""
-    others = {kind for kind, below in zip(own[1:], kinds[1:], strict=True) if below == "data"}
+    others = {kind for kind, below in zip(own[1:], kinds[1:], strict=True) if below in DATA}
     return len(others) > 1 or ("text", "text") in zip(own, kinds, strict=True)
 
 

@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
+from pipelines.data.sources.epochs import since_1970
 from pipelines.data.sources.repeated_hours import is_earlier
 from registry.errors import BarsError, ParameterError
 
@@ -42,9 +43,6 @@ COMPACT = ("%Y%m%d%H%M%S", "%Y%m%d%H%M")
 ZONE = "%#z"
 OFFSET = r"\s*(UTC|GMT|Z|[+-]\d{2}(:?\d{2})?)$"
 
-COUNT = r"^(\d{9,20})(?:\.(\d+))?$"
-EPOCH_DIGITS = {9: "s", 10: "s", 12: "ms", 13: "ms", 15: "us", 16: "us", 18: "ns", 19: "ns"}
-"""Digits -> unit of a count since 1970; the shorter one of each is before September 2001."""
 PLAUSIBLE_YEARS = (1900, 2200)
 
 
@@ -88,7 +86,10 @@ def parse_times(
     if column.dtype == pl.Date:
         return TimeColumn(column.cast(pl.Datetime("us")), is_naive=True)
     texts = _texts(column)
-    return _epoch(texts, rows) or _parse_texts(texts, rows, where, date_order)
+    counted = None if _fits(texts, COMPACT) else since_1970(texts, rows)
+    if counted is not None:
+        return TimeColumn(counted[0], is_naive=False, notes=counted[1])
+    return _parse_texts(texts, rows, where, date_order)
 
 
 def check_date_order(name: str) -> None:
@@ -163,49 +164,6 @@ def _texts(column: pl.Series) -> pl.Series:
     texts = texts.str.replace(r"(:\d\d),(\d{1,9})\b", "$1.$2")
     texts = texts.str.replace(r"^(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)$", "${1}T00:00:00$2")
     return texts.str.replace(r"^(\d{9,})\.0*$", "$1")
-
-
-def _epoch(texts: pl.Series, rows: Sequence[int] | pl.Series) -> TimeColumn | None:
-    """Return times counted from 1970, each by its number of digits; None if these are none."""
-    parts = texts.str.extract_groups(COUNT).struct.unnest()
-    counts, decimals = (parts[name] for name in parts.columns)
-    if counts.null_count() or _fits(texts, COMPACT):
-        return None
-    units = counts.str.len_chars().replace_strict(EPOCH_DIGITS, default=None)
-    units = units.alias("unit").cast(pl.String)
-    if units.null_count() or decimals.filter((units != "s").fill_null(value=False)).count():
-        return None
-    whole = counts.cast(pl.Int64, strict=False)
-    fraction = ("0." + decimals.fill_null("0")).cast(pl.Float64)
-    frame = pl.DataFrame([units, whole.alias("n"), fraction.alias("fraction")])
-    values = frame.select(
-        pl.when(pl.col("unit") == "ns")
-        .then(pl.col("n") // 1000)
-        .otherwise(
-            pl.col("n") * pl.col("unit").replace_strict(_FACTORS, default=1)
-            + (pl.col("fraction") * 1_000_000).round().cast(pl.Int64)
-        )
-        .cast(pl.Datetime("us", "UTC"))
-        .alias("timestamp")
-    ).to_series()
-    if values.null_count():
-        return None
-    return TimeColumn(values, is_naive=False, notes=_changes(units, rows))
-
-
-_FACTORS = {"s": 1_000_000, "ms": 1000, "us": 1}
-_NOUNS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-
-
-def _changes(units: pl.Series, rows: Sequence[int] | pl.Series) -> tuple[str, ...]:
-    """Return one note where the unit of counts changes inside the file."""
-    at = (units != units.shift()).fill_null(value=False)
-    if not at.any():
-        return ()
-    first = int(at.arg_max() or 0)
-    before, after = _NOUNS[units[first - 1]], _NOUNS[units[first]]
-    times = f" (the unit changes {at.sum()} times)" if at.sum() > 1 else ""
-    return (f"times are {before} since 1970, from row {rows[first]} on {after}{times}",)
 
 
 def _fits(texts: pl.Series, formats: Sequence[str]) -> bool:

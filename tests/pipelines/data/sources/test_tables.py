@@ -155,8 +155,12 @@ def test_a_first_row_of_data_is_no_second_header(table, row):
     assert len(found.frame) == 11
 
 
-def test_a_header_may_hold_years(table):
-    assert table("id,2019,2020\n7,1.5,2.5\n8,3,4\n").columns == ["id", "2019", "2020"]
+@pytest.mark.parametrize("names", [("2019", "2020"), ("2020-01-01", "2020-02-01")])
+def test_a_header_may_hold_years_or_dates(table, names):
+    head = ",".join(("id", *names))
+    assert table(f"{head}\n7,1.5,2.5\n8,3,4\n").columns == ["id", *names]
+    days = table(f"day,x\n{names[0]},1\n{names[1]},2\n")
+    assert days.columns == ["day", "x"]
 
 
 ODD = {
