@@ -116,8 +116,10 @@ def _read_text(path: Path, policy: str) -> Table:
     if not head:
         raise BarsError("the file is empty", where)
     header = header_of(head, where)
-    rest = chain(head[header.n_before + header.depth :], records)
-    frame, rows, odd = _columns(rest, header)
+    rest = head[header.n_before + header.depth :]
+    frame, rows, odd = (
+        _regular_columns(text, separator, header, rest[0].line) if rest else None
+    ) or _columns(chain(rest, records), header)
     if frame.is_empty() and not odd:
         raise BarsError("the file has a header and no rows", where)
     notes = [f"left out {header.n_before} line(s) before the table"] if header.n_before else []
@@ -135,6 +137,29 @@ def _read_text(path: Path, policy: str) -> Table:
         header.levels,
         header.repeated,
     )
+
+
+def _regular_columns(
+    text: str, separator: str, header: Header, first_line: int
+) -> tuple[pl.DataFrame, pl.Series, list[Record]] | None:
+    """Return what `_columns` does of lines without quotes that are all equally long, much faster.
+
+    None of any other text.
+    """
+    if '"' in text or text.count("\r") != text.count("\r\n"):
+        return None
+    lines = pl.Series("line", text.split("\n")[first_line - 1 :], dtype=pl.String)
+    is_row = lines.str.replace_all(separator, "", literal=True).str.strip_chars() != ""
+    rows, lines = (
+        pl.int_range(first_line, first_line + len(lines), eager=True),
+        lines.filter(is_row),
+    )
+    if (lines.str.count_matches(separator, literal=True) != header.width - 1).any():
+        return None
+    cells = lines.str.split_exact(separator, header.width - 1).struct.unnest()
+    cells.columns = list(header.names)
+    frame = cells.with_columns(pl.all().str.strip_chars().replace("", None))
+    return frame, rows.filter(is_row).alias("row"), []
 
 
 def _columns(
@@ -166,8 +191,9 @@ def _without_sentence(
     first = frame.to_series(0).drop_nulls()
     if first.is_empty() or kind_of(first[-1]) == "text":
         return odd, 0
-    after = [r for r in odd if r.line > rows[-1] and r.width() == 1 and _is_sentence(r.cells[0])]
-    return [record for record in odd if record not in after], len(after)
+    last = rows[-1]
+    rest = [r for r in odd if r.line < last or r.width() != 1 or not _is_sentence(r.cells[0])]
+    return rest, len(odd) - len(rest)
 
 
 def _is_sentence(text: str) -> bool:

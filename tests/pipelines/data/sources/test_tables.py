@@ -5,8 +5,12 @@ import io
 import zipfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.data.sources.tables import Table, read_table
+from pipelines.data.sources.delimited import records_of
+from pipelines.data.sources.headers import Header
+from pipelines.data.sources.tables import Table, _columns, _regular_columns, read_table
 from registry.errors import BarsError
 
 ROWS = [["2024-01-02", "1.5", "x"], ["2024-01-03", "2.5", "y"], ["2024-01-04", "3.5", None]]
@@ -90,6 +94,23 @@ def test_a_text_keeps_what_looks_like_a_line_break(table, mark, separator):
     found = table(content)
     assert found.frame["text"].to_list() == [text, "bad news"]
     assert found.rows.to_list()[0] == 2
+
+
+CELLS = st.text(alphabet="ab1.- \u2028\x0b\x85\f#", max_size=4)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=6), st.sampled_from(",;\t|"))
+def test_lines_without_quotes_are_read_as_the_reader_of_quoted_ones_reads_them(rows, separator):
+    text = separator.join(("x", "y", "z")) + f"\n1{separator}2{separator}3\n"
+    text += "".join(f"{separator.join(row)}\n" for row in rows)
+    header = Header(("x", "y", "z"), (), 0, 1)
+    fast = _regular_columns(text, separator, header, 2)
+    records = records_of(text, separator, "t.csv")
+    next(records)
+    slow = _columns(records, header)
+    assert fast is not None
+    assert fast[0].equals(slow[0])
+    assert fast[1].to_list() == slow[1].to_list()
 
 
 def test_rows_are_numbered_by_the_line_on_which_they_begin(table):
