@@ -233,13 +233,13 @@ def _reference(
 def _tags(contract: ModelContract, dataset: Dataset) -> dict[str, str]:
     return {
         "data_sha256": contract.data.sha256,
-        "data_span": f"{contract.data.start} to {contract.data.end}",
+        "data_span": contract.data.span,
         "data_note": contract.data.note,
         "data_repairs": "; ".join(dataset.data.repairs),
         "feature_fingerprint": contract.feature_fingerprint,
         "git_commit": contract.git_commit,
         "lock_sha256": contract.lock_sha256,
-        "trained_until": contract.trained_until,
+        "trained_until": contract.data.shown(contract.trained_until),
     }
 
 

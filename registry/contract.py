@@ -8,7 +8,12 @@ JSON on disk; `ModelContract.from_json(contract.to_json()) == contract`.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NO_TIMES = "the rows have no time"
+"""Said in the note of data whose times only count rows: one per second from `EPOCH`."""
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
@@ -39,6 +44,17 @@ class DataSpan:
     note: str = ""
     parameters: Mapping[str, Json] = field(default_factory=dict)
     file_sha256: str = ""
+
+    def shown(self, time: str) -> str:
+        """Return an ISO time for people: a date where it is midnight, `row 7` of rows without."""
+        if NO_TIMES in self.note:
+            return f"row {int((datetime.fromisoformat(time) - EPOCH).total_seconds()) + 1}"
+        return time.removesuffix("T00:00:00+00:00")
+
+    @property
+    def span(self) -> str:
+        """The first and the last time, for people."""
+        return f"{self.shown(self.start)} to {self.shown(self.end)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from registry.flavors import Artifact
 from registry.gates import Record, refusals
 
 DIGEST_LETTERS = 12
-MIDNIGHT = "T00:00:00+00:00"
 
 
 def version_tags(
@@ -25,7 +24,7 @@ def version_tags(
     return {
         "template": contract.template,
         "architecture": contract.architecture,
-        "trained_until": _day(contract.trained_until),
+        "trained_until": contract.data.shown(contract.trained_until),
         "data_sha256": contract.data.sha256[:DIGEST_LETTERS],
         "feature_fingerprint": contract.feature_fingerprint[:DIGEST_LETTERS],
         "may_trade": "false" if trade else "true",
@@ -44,7 +43,7 @@ def model_parameters(contract: ModelContract) -> dict[str, str]:
         "feature_set": contract.feature_set,
         "horizon": contract.horizon,
         "interval": contract.interval,
-        "trained_until": _day(contract.trained_until),
+        "trained_until": contract.data.shown(contract.trained_until),
         **{name: str(value) for name, value in contract.parameters.items()},
     }
 
@@ -61,7 +60,7 @@ def describe(contract: ModelContract, record: Record, carried: Collection[Artifa
             f"{len(contract.feature_names)} features of {contract.feature_set}.",
             "",
             f"- Data: {data.n_bars:,} {'bars' if contract.interval else 'rows'} of {data.source}"
-            f"{note}, {_day(data.start)} to {_day(data.end)}; fitted on labels until "
+            f"{note}, {data.span}; fitted on labels until "
             f"{tags['trained_until']}",
             f"- Serve lock {tags['serve_lock']}, may trade: {tags['may_trade']}",
             f"- {tags['validation'].partition(';')[0]}" + (", not passed:" if refused else ""),
@@ -86,8 +85,3 @@ def describe_model(contract: ModelContract) -> str:
         "hand, serving follows only to a version whose serve lock is open, and the move is "
         "recorded as made outside of the engine."
     )
-
-
-def _day(time: str) -> str:
-    """Return an ISO time, without the time of day where it is midnight."""
-    return time.removesuffix(MIDNIGHT)

@@ -69,13 +69,15 @@ class TrainingRows:
 
     `X` is float32, (n, n_features) or (n, window, n_features); `y` is float64 (n,);
     `weight` is float64 (n,), mean 1. `categorical` are the positions of features that hold
-    category codes 0, 1, 2, ... (NaN where unknown).
+    category codes 0, 1, 2, ... (NaN where unknown). `columns` are what the features are called,
+    where messages should say so.
     """
 
     X: NDArray[np.float32]
     y: NDArray[np.float64]
     weight: NDArray[np.float64]
     categorical: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

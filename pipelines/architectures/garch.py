@@ -4,7 +4,7 @@ Constant mean and Student-t errors, by maximum likelihood (Bollerslev 1987; Glos
 Runkle 1993). Only the recursion is kept: scenarios take their innovations from the residuals.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,17 @@ MOST_PERSISTENCE = 1 + 1e-6
 MOST_ITERATIONS = 1000
 
 
-def fit_gjr(returns: Array, *, may_fall_back: bool, notice: Callable[[str], None] | None) -> Gjr:
+def fit_gjr(
+    returns: Array,
+    names: Sequence[str],
+    *,
+    may_fall_back: bool,
+    notice: Callable[[str], None] | None,
+) -> Gjr:
     """Fit each column of returns (n, n_symbols) by itself.
 
     Args:
+        names: what the symbols are called.
         may_fall_back: whether a symbol whose fit does not converge gets EWMA(0.94), which is a GJR
             recursion too; `notice` is told which.
 
@@ -34,13 +41,13 @@ def fit_gjr(returns: Array, *, may_fall_back: bool, notice: Callable[[str], None
         FitError: a fit does not converge and may not fall back.
     """
     columns = []
-    for number, column in enumerate(returns.T):
+    for name, column in zip(names, returns.T, strict=True):
         found, problem = _fit_one(column)
         if problem and not may_fall_back:
             hint = 'lengthen the window, use ewma_fhs, or set {"on_failure": "ewma"}'
-            raise FitError("gjr_garch_fhs", f"symbol {number} did not converge ({problem})", hint)
+            raise FitError("gjr_garch_fhs", f"symbol {name} did not converge ({problem})", hint)
         if problem and notice is not None:
-            notice(f"gjr_garch_fhs: symbol {number} did not converge ({problem}); EWMA instead")
+            notice(f"gjr_garch_fhs: symbol {name} did not converge ({problem}); EWMA instead")
         columns.append(_ewma(column) if problem else found)
     return Gjr(*np.stack(columns, axis=1))
 

@@ -16,7 +16,7 @@ none is below -1. `walk` moves the filter and the window forward day by day with
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -127,7 +127,7 @@ class ScenarioEstimator(Estimator):
         return wealth - 1.0
 
 
-FitFilter = Callable[[Array, Mapping[str, Json], FitContext], VolatilityFilter]
+FitFilter = Callable[[Array, Sequence[str], Mapping[str, Json], FitContext], VolatilityFilter]
 Draw = Callable[[Array, int, int, FitContext], Array]
 
 
@@ -135,8 +135,9 @@ Draw = Callable[[Array, int, int, FitContext], Array]
 class ScenarioArchitecture(Architecture):
     """One way to make scenarios.
 
-    `fit_filter` takes returns (n, n_symbols) and the parameters; `draw` takes residuals, the number
-    of rows and a seed, and None means that shocks are the residuals themselves.
+    `fit_filter` takes returns (n, n_symbols), the symbols and the parameters; `draw` takes
+    residuals, the number of rows and a seed, and None means that shocks are the residuals
+    themselves.
     """
 
     name: str
@@ -166,8 +167,9 @@ class ScenarioArchitecture(Architecture):
         chosen = resolve(self.space, parameters)
         check_rows(rows, objective)
         window, n_paths = cast(int, chosen["window"]), cast(int, chosen["paths"])
-        returns = _newest(rows.X, window)
-        volatility = self.fit_filter(returns, chosen, context)
+        symbols = rows.columns or tuple(f"number {i}" for i in range(rows.X.shape[-1]))
+        returns = _newest(rows.X, window, symbols)
+        volatility = self.fit_filter(returns, symbols, chosen, context)
         horizon = 1 if chosen["horizon_rule"] == "square_root" else objective.horizon_bars
         drawn = None
         if self.draw is not None:
@@ -177,7 +179,7 @@ class ScenarioArchitecture(Architecture):
         return ScenarioEstimator(volatility, shocks, window, returns)
 
 
-def _newest(X: NDArray[np.float32], window: int) -> Array:
+def _newest(X: NDArray[np.float32], window: int, symbols: Sequence[str]) -> Array:
     if X.ndim != 2:
         raise ShapeError("returns", "(n_dates, n_symbols), so window=1", str(X.shape))
     if len(X) < window:
@@ -190,7 +192,7 @@ def _newest(X: NDArray[np.float32], window: int) -> Array:
     if len(still):
         expected = f"prices that move within the newest {window} bars"
         raise ValueRangeError(
-            f"returns of symbol {still[0]}", float(returns[0, still[0]]), expected
+            f"returns of symbol {symbols[still[0]]}", float(returns[0, still[0]]), expected
         )
     return returns
 
@@ -202,19 +204,25 @@ def _order(drawn: Array | None, shape: tuple[int, int], window: int, seed: int) 
     return np.random.default_rng(seed).integers(0, window, shape)
 
 
-def _flat(returns: Array, _chosen: Mapping[str, Json], _context: FitContext) -> VolatilityFilter:
+def _flat(
+    returns: Array, _symbols: Sequence[str], _chosen: Mapping[str, Json], _context: FitContext
+) -> VolatilityFilter:
     return Flat(np.zeros(returns.shape[1]))
 
 
-def _ewma(returns: Array, chosen: Mapping[str, Json], _context: FitContext) -> VolatilityFilter:
+def _ewma(
+    returns: Array, _symbols: Sequence[str], chosen: Mapping[str, Json], _context: FitContext
+) -> VolatilityFilter:
     return Ewma(np.zeros(returns.shape[1]), cast(float, chosen["decay"]))
 
 
-def _gjr(returns: Array, chosen: Mapping[str, Json], context: FitContext) -> VolatilityFilter:
+def _gjr(
+    returns: Array, symbols: Sequence[str], chosen: Mapping[str, Json], context: FitContext
+) -> VolatilityFilter:
     from pipelines.architectures.garch import fit_gjr
 
     may_fall_back = chosen["on_failure"] == "ewma"
-    return fit_gjr(returns, may_fall_back=may_fall_back, notice=context.notice)
+    return fit_gjr(returns, symbols, may_fall_back=may_fall_back, notice=context.notice)
 
 
 def _student_t(residuals: Array, n_rows: int, seed: int, context: FitContext) -> Array:

@@ -26,7 +26,7 @@ class LabelledRows:
     `outcome`: float64 (n,) each, known at t1 only (returns, touched barrier): never an input.
     `symbol`: int32 (n,) index into `symbols`; `t0`, `t1`: int64 microseconds UTC.
     `fit`: bool (n,), rows that a fit may use (false for example where the target is degenerate).
-    `spec`: parameters of the label that made `y`. `categorical`: see `TrainingRows`.
+    `spec`: parameters of the label that made `y`. `categorical`, `columns`: see `TrainingRows`.
     """
 
     X: NDArray[np.float32]
@@ -41,6 +41,7 @@ class LabelledRows:
     fit: NDArray[np.bool_]
     spec: Mapping[str, Json] = field(default_factory=dict)
     categorical: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)

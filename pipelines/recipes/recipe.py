@@ -196,10 +196,10 @@ class Recipe:
         recent = self.recent(rows)
         if not self.objective(rows).takes_labels:  # the newest rows count too
             nothing = np.zeros(len(recent))
-            return TrainingRows(recent.X, nothing, np.ones(len(recent)))
+            return TrainingRows(recent.X, nothing, np.ones(len(recent)), (), rows.columns)
         chosen = recent.take(recent.fit)
         weight = uniqueness_weights(chosen.t0, chosen.t1, chosen.symbol)
-        return TrainingRows(chosen.X, chosen.target, weight, chosen.categorical)
+        return TrainingRows(chosen.X, chosen.target, weight, chosen.categorical, chosen.columns)
 
     def fit_decoder(self, oof: OutOfFold, rows: LabelledRows) -> Decoder:
         """Fit the decoder of a fit on the same rows; `oof` as the template takes it."""

@@ -50,8 +50,7 @@ def header(evidence: Evidence) -> str:
         f"<h1>{escape(contract.model_id)} <small>{which}</small></h1>"
         f'<p class="lead">{escape(contract.template)} by {escape(contract.architecture)}'
         f"{ahead}{bars}; {features}{window}; {_symbols(contract.symbols)}"
-        f"{data.n_bars:,} {unit} from {escape(data.source)}, {_day(data.start)} to "
-        f"{_day(data.end)}</p>"
+        f"{data.n_bars:,} {unit} from {escape(data.source)}, {escape(data.span)}</p>"
         f'<div class="badges">{"".join(_badges(evidence))}</div></div></header>'
     )
 
@@ -90,7 +89,3 @@ def _symbols(symbols: tuple[str, ...]) -> str:
     if len(symbols) > 8:
         return f"{len(symbols)} symbols, "
     return f"{escape(', '.join(symbols))}; "
-
-
-def _day(time: str) -> str:
-    return escape(time.removesuffix("T00:00:00+00:00"))

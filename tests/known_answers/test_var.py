@@ -78,7 +78,7 @@ def test_the_garch_recursion_is_arch_s(returns: np.ndarray) -> None:
         100 * sample, mean="Constant", vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False
     )
     fitted = model.fit(disp="off", show_warning=False)
-    ours = fit_gjr(sample[:, None], may_fall_back=False, notice=None)
+    ours = fit_gjr(sample[:, None], ["A"], may_fall_back=False, notice=None)
     filtered = run(ours, sample[:, None])
     deviation = np.sqrt(filtered.variance[:, 0])
     np.testing.assert_allclose(deviation[:-1], fitted.conditional_volatility[1:] / 100, rtol=2e-4)

@@ -20,12 +20,11 @@ from pipelines.data.sources.marks import notes_of
 from pipelines.data.sources.number_texts import with_points
 from pipelines.data.sources.tables import read_table
 from pipelines.data.sources.times import parse_times, to_utc
+from registry.contract import NO_TIMES
 from registry.errors import ParameterError, TableError
 
 TIME = "timestamp"
-UNTIMED = (
-    "the rows have no time: their order in the file is used as time, one second per row from 1970"
-)
+UNTIMED = f"{NO_TIMES}: their order in the file is used as time"
 FEWEST_ROWS = 60
 """Fewer rows cannot be split into parts to fit, calibrate and test on."""
 

@@ -7,6 +7,7 @@ portfolio (`spec["weights"]`) over the bars after it. The fitted model takes wei
 
 import hashlib
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -70,7 +71,7 @@ class PortfolioInputs(FromBars):
             ahead = closes[1 + horizon :] / closes[1:-horizon] - 1
             y[:-horizon] = ahead @ np.asarray(spec["weights"], dtype=np.float64)
             t1[:-horizon] = dates[1 + horizon :]
-        rows = _labelled(X, y, (dates[1:], t1), recipe, spec)
+        rows = replace(_labelled(X, y, (dates[1:], t1), recipe, spec), columns=data.symbols)
         found = rows if keep_unlabelled else rows.take(rows.t1 >= 0)
         if not len(found):
             hint = "read more bars"

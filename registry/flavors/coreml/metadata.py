@@ -81,8 +81,8 @@ def _facts(contract: ModelContract, variant: str) -> dict[str, str]:
         "horizon": contract.horizon,
         "interval": contract.interval,
         "symbols": _listed(contract.symbols),
-        "data": f"{contract.data.source}, {contract.data.start} to {contract.data.end}",
-        "trained_until": contract.trained_until,
+        "data": f"{contract.data.source}, {contract.data.span}",
+        "trained_until": contract.data.shown(contract.trained_until),
     }
     return {name: text for name, text in facts.items() if text}
 

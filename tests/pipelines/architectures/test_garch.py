@@ -18,7 +18,7 @@ def simulated(n: int, seed: int = 0) -> np.ndarray:
 
 
 def test_a_known_process_is_found_again() -> None:
-    found = garch.fit_gjr(simulated(8000)[:, None], may_fall_back=False, notice=None)
+    found = garch.fit_gjr(simulated(8000)[:, None], ["A"], may_fall_back=False, notice=None)
     assert found.beta[0] == pytest.approx(0.88, abs=0.03)
     assert found.alpha[0] == pytest.approx(0.03, abs=0.03)
     assert found.gamma[0] == pytest.approx(0.12, abs=0.04)
@@ -27,7 +27,7 @@ def test_a_known_process_is_found_again() -> None:
 
 def test_residuals_of_the_right_process_have_unit_variance_that_does_not_cluster() -> None:
     returns = simulated(8000, seed=1)[:, None]
-    fitted = garch.fit_gjr(returns, may_fall_back=False, notice=None)
+    fitted = garch.fit_gjr(returns, ["A"], may_fall_back=False, notice=None)
     residuals = run(fitted, returns).residuals[:, 0]
     assert residuals.std() == pytest.approx(1.0, abs=0.03)
     squares = residuals**2 - (residuals**2).mean()
@@ -37,16 +37,17 @@ def test_residuals_of_the_right_process_have_unit_variance_that_does_not_cluster
 def test_without_convergence_the_error_names_symbol_and_remedy(monkeypatch) -> None:
     monkeypatch.setattr(garch, "MOST_ITERATIONS", 1)
     returns = np.stack([simulated(500), simulated(500, 1)], axis=1)
-    with pytest.raises(FitError, match=r"symbol 0 did not converge.*on_failure"):
-        garch.fit_gjr(returns, may_fall_back=False, notice=None)
+    with pytest.raises(FitError, match=r"symbol BRK\.B did not converge.*on_failure"):
+        garch.fit_gjr(returns, ["BRK.B", "KO"], may_fall_back=False, notice=None)
 
 
 def test_a_fallback_is_ewma_and_is_told(monkeypatch) -> None:
     monkeypatch.setattr(garch, "MOST_ITERATIONS", 1)
     said: list[str] = []
     returns = simulated(500)[:, None]
-    found = garch.fit_gjr(returns, may_fall_back=True, notice=said.append)
+    found = garch.fit_gjr(returns, ["A"], may_fall_back=True, notice=said.append)
     assert len(said) == 1
+    assert "symbol A did not converge" in said[0]
     assert "EWMA instead" in said[0]
     ewma = run(Ewma(np.zeros(1), 0.94), returns).variance
     np.testing.assert_allclose(run(found, returns).variance[-1], ewma[-1], rtol=1e-6)
@@ -68,7 +69,7 @@ def test_a_persistence_of_one_is_usable_and_one_above_is_not(
 
     monkeypatch.setattr(garch, "arch_model", lambda *_args, **_options: Model())
     said: list[str] = []
-    garch.fit_gjr(simulated(300)[:, None], may_fall_back=True, notice=said.append)
+    garch.fit_gjr(simulated(300)[:, None], ["A"], may_fall_back=True, notice=said.append)
     assert len(said) == n_problems
 
 
