@@ -87,6 +87,13 @@ def test_positions_and_cash_are_the_capital():
     np.testing.assert_allclose(found.drop("timestamp").sum_horizontal(), CAPITAL)
 
 
+def test_symbols_called_like_our_columns_keep_theirs():
+    book = replace(book_of([[0.5, -0.25]]), symbols=("cash", "timestamp"))
+    found = book_files(book, BARS)["positions"]
+    assert found.columns == ["timestamp", "cash #2", "timestamp #2", CASH]
+    assert found.row(0)[1:] == (500.0, -250.0, 750.0)
+
+
 def test_trades_add_up_to_the_positions():
     rng = np.random.default_rng(0)
     book = book_of(rng.integers(-2, 3, (40, 2)) / 4)
