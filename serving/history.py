@@ -110,7 +110,7 @@ class History:
 
     def damaged(self, interval: str) -> Mapping[str, tuple[str, ...]]:
         """Return segment -> symbols, of segments that cannot be read."""
-        return self._store.held(interval).damaged
+        return self.store.held(interval).damaged
 
     def symbols(self, interval: str) -> tuple[str, ...]:
         """Return the symbols held at this interval, sorted."""

@@ -98,7 +98,7 @@ def test_lost_predictions_count_until_one_is_written(client, app, make, monkeypa
 def test_one_damaged_segment_is_named_and_everything_else_answers(client, app, make):
     for symbol in ("AAPL", "MSFT"):
         client.post("/bars", json=body_of(make, symbol))
-    store = app.state.service.history._store
+    store = app.state.service.history.store
     folder = segments.SegmentFolder(store.directory / "1d")
     (name,) = [n for n in folder.names() if "MSFT" in folder.load([n])["symbol"]]
     (folder.directory / name).write_bytes(b"broken")
