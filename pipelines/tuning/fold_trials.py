@@ -48,6 +48,12 @@ class Predicted:
         pairs = zip(self.parts, self.losses, strict=True)
         return [float(mean_per_date(loss, part.rows.t0).mean()) for part, loss in pairs]
 
+    def newest_losses(self, n_blocks: int) -> list[float]:
+        """Mean loss of each block of the newest fold, per date; a block has at least one date."""
+        per_date = mean_per_date(self.losses[-1], self.parts[-1].rows.t0)
+        blocks = np.array_split(per_date, min(n_blocks, len(per_date)))
+        return [float(block.mean()) for block in blocks]
+
     def pooled(self, rows: LabelledRows) -> OutOfFold:
         """Return all predictions as one, in time order."""
         return pool(self.parts, rows)

@@ -31,6 +31,9 @@ from registry.trial_data import TrialData
 
 MOST_LETTERS = 300
 """Of a reason why a trial failed."""
+ENOUGH_FOLDS, ENOUGH_BLOCKS = 10, 24
+"""Folds that a test over folds can do with, and the blocks that fewer are cut into: five of one
+fold are the fewest of which the test can say anything at 5 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,16 @@ def _tried(
         todo.memory.check(todo.rows)
         if todo.others:
             return False
-        losses = so_far.fold_losses
-        shown = losses[-1] if todo.plan.pruner == "wilcoxon" else sum(losses) / len(losses)
-        turned = -shown if todo.metric.higher_is_better else shown
-        is_last = len(losses) == len(prepared.dataset.folds)
-        pruner = "none" if is_last else todo.plan.pruner
-        return todo.study.report(taken, turned, len(losses), pruner)
+        losses, n_folds = so_far.fold_losses, len(prepared.dataset.folds)
+        if todo.plan.pruner == "wilcoxon":
+            n_blocks = blocks_of(n_folds)
+            shown = so_far.newest_losses(n_blocks)
+        else:
+            n_blocks, shown = 1, [sum(losses) / len(losses)]
+        turned = [-loss if todo.metric.higher_is_better else loss for loss in shown]
+        first = (len(losses) - 1) * n_blocks + 1
+        pruner = "none" if len(losses) == n_folds else todo.plan.pruner
+        return todo.study.report(taken, turned, first, pruner)
 
     predicted = predict_folds(recipe, prepared.dataset.rows, prepared.folds(), after)
     began = perf_counter()
@@ -221,6 +228,11 @@ def _gaps(recipe: Recipe, measured: Mapping[str, float]) -> dict[str, Json]:
     known = ((n, measured.get(a), measured.get(b)) for n, (a, b) in pairs)
     found = {n: a - b for n, a, b in known if a is not None and b is not None}
     return {name: gap for name, gap in found.items() if math.isfinite(gap)}
+
+
+def blocks_of(n_folds: int) -> int:
+    """Return in how many blocks a fold is shown to the pruner: few folds would tell it nothing."""
+    return 1 if n_folds >= ENOUGH_FOLDS else math.ceil(ENOUGH_BLOCKS / n_folds)
 
 
 def _reason(exc: Exception) -> str:

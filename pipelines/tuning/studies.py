@@ -191,8 +191,8 @@ class KeptStudy:
         trial_of.set_user_attr(TAKEN, {"place": place, "worker": owner, "point": point})
         return TakenTrial(trial_of.number, place, point)
 
-    def report(self, taken: TakenTrial, value: float, step: int, pruner: str) -> bool:
-        """Tell how a trial does after a step, and return whether the pruner gives it up.
+    def report(self, taken: TakenTrial, values: Sequence[float], step: int, pruner: str) -> bool:
+        """Tell how a trial does in steps from this one on, and return whether it is given up.
 
         Raises:
             TrialLostError: others have taken this worker for gone, and its trial's place.
@@ -200,7 +200,8 @@ class KeptStudy:
 
         def reported() -> bool:
             study, frozen = self._running(taken)
-            self._storage.set_trial_intermediate_value(frozen._trial_id, step, value)
+            for number, value in enumerate(values, start=step):
+                self._storage.set_trial_intermediate_value(frozen._trial_id, number, value)
             study.pruner = pruner_of(pruner)
             return pruner != "none" and should_prune(Trial(study, frozen._trial_id))
 

@@ -10,6 +10,7 @@ from pipelines.parameters import RecipeParameters
 from pipelines.recipes.dataset import make_dataset
 from pipelines.recipes.recipe import Recipe, fit_decoders, fit_folds
 from pipelines.tuning.fold_trials import evaluate, predict_folds
+from pipelines.tuning.search import blocks_of
 from pipelines.tuning.shared_rows import SharedRows
 
 RIDGE = RecipeParameters("return_forecast", "ridge", "returns", horizon=1)
@@ -72,3 +73,19 @@ def test_what_was_asked_for_longest_ago_is_forgotten_when_memory_is_short(bars, 
     assert shared.of(Recipe.resolve(RIDGE)) is first and not first.is_kept
     shared.of(Recipe.resolve(replace(RIDGE, horizon=2)))
     assert shared.of(Recipe.resolve(RIDGE)) is not first
+
+
+def test_few_folds_are_shown_to_the_pruner_in_blocks_of_dates(bars):
+    recipe = Recipe.resolve(RIDGE)
+    prepared = SharedRows(bars, "").of(recipe)
+    predicted = predict_folds(recipe, prepared.dataset.rows, prepared.folds(), lambda _: True)
+    blocks = predicted.newest_losses(5)
+    n_dates = len(np.unique(predicted.parts[0].rows.t0))
+    sizes = [len(part) for part in np.array_split(np.arange(n_dates), 5)]
+    assert np.average(blocks, weights=sizes) == pytest.approx(predicted.fold_losses[0])
+    assert len(predicted.newest_losses(10**6)) == n_dates
+
+
+@pytest.mark.parametrize(("n_folds", "n_blocks"), [(1, 24), (4, 6), (9, 3), (10, 1), (30, 1)])
+def test_a_fold_is_cut_the_more_the_fewer_there_are(n_folds, n_blocks):
+    assert blocks_of(n_folds) == n_blocks

@@ -207,7 +207,7 @@ def test_a_storage_that_is_away_for_a_moment_costs_nothing(joined, broken):
     broken(study)
     taken = study.take(plan, 9)
     broken(study)
-    assert not study.report(taken, 1.0, 1, "wilcoxon")
+    assert not study.report(taken, [1.0], 1, "wilcoxon")
     broken(study)
     study.end(taken, TrialState.COMPLETE, {"score": 1.0}, 1.0)
     (trial,) = study.loaded().trials
@@ -259,7 +259,7 @@ def test_a_worker_that_was_taken_for_gone_loses_its_trial_and_counts_it_once(joi
     assert again.place == lost.place and again.point == lost.point
     theirs.end(again, TrialState.COMPLETE, {"score": 1.0}, 1.0)
     for use in (
-        lambda: mine.report(lost, 1.0, 1, "none"),
+        lambda: mine.report(lost, [1.0], 1, "none"),
         lambda: mine.end(lost, TrialState.COMPLETE, {"score": 9.0}, 9.0),
     ):
         with pytest.raises(TrialLostError, match="trial 1 of study 's' was given to another"):
