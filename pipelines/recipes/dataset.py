@@ -12,6 +12,7 @@ from pipelines.method.rows import LabelledRows
 from pipelines.parameters import RecipeParameters, SourceParameters, parse_time
 from pipelines.recipes.inputs import Data, Dataset, kind_of
 from pipelines.recipes.recipe import Recipe
+from registry.contract import Json
 from registry.errors import ParameterError
 from registry.settings import PlatformSettings
 
@@ -39,11 +40,18 @@ def make_dataset(recipe: Recipe, data: Data, first_test: str = "") -> Dataset:
     """Label the data and cut the walk-forward folds of the recipe."""
     kind = kind_of(recipe.template)
     cut = first_test_time(data, first_test)
-    before = kind.training(data.between(None, cut - timedelta(microseconds=1)))
-    spec = recipe.template.label_spec(recipe.horizon_bars, before, recipe.options)
+    spec = label_spec_of(recipe, data, cut)
     rows = kind.rows(recipe, data, spec)
     folds = walk_forward(rows, to_microseconds(cut), fold_step(data, cut))
     return Dataset(data, rows, tuple(folds), dict(spec), cut)
+
+
+def label_spec_of(recipe: Recipe, data: Data, first_test: datetime) -> dict[str, Json]:
+    """Return the label spec, fitted on the data before the first test fold."""
+    before = kind_of(recipe.template).training(
+        data.between(None, first_test - timedelta(microseconds=1))
+    )
+    return recipe.template.label_spec(recipe.horizon_bars, before, recipe.options)
 
 
 def final_rows(recipe: Recipe, dataset: Dataset) -> LabelledRows:

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pipelines.architectures import ARCHITECTURES, Loss
 from pipelines.data.features import FEATURE_SETS
 from pipelines.parameters import RecipeParameters, SourceParameters, changed_from_defaults
-from pipelines.recipes.inputs import InputKind, kind_of
+from pipelines.recipes.dataset import first_test_time, label_spec_of
+from pipelines.recipes.inputs import Data, InputKind, kind_of
+from pipelines.recipes.recipe import Recipe
 from pipelines.templates import TEMPLATES, Template
 from pipelines.tuning.asked_space import check_sampler, search_space
 from pipelines.tuning.metrics import Metric, metrics_of
@@ -125,6 +128,34 @@ class Question:
         limits = Limits.of(asked.search)
         pruner = _pruner(asked.search.pruner, metrics, limits)
         return cls(template, space, metrics, pruner, limits, left_out)
+
+    def fitting(self, data: Data) -> "Question":
+        """Return the question about the architectures that fit the target of these data.
+
+        Their libraries are imported here, before a budget of seconds begins. Where none fits,
+        all stay, and every trial says why it failed.
+
+        Raises:
+            MLEngineError: no label can be made of the data.
+        """
+        loss, space = _loss(self.space.base, data), self.space
+        known = {name: ARCHITECTURES.get(name) for name in space.architectures}
+        fit = tuple(name for name, found in known.items() if loss in found.objectives)
+        if not fit or len(fit) == len(known):
+            return self
+        others = ", ".join(name for name in known if name not in fit)
+        print(f"not tried, because they do not fit the target: {others}", flush=True)
+        return replace(self, space=replace(space, architectures=fit))
+
+
+def _loss(base: RecipeParameters, data: Data) -> Loss:
+    """Return what architectures are fitted for; only the target of a table leaves it open."""
+    template = TEMPLATES.get(base.template)
+    if template.inputs != "table":
+        return template.objective({}).loss
+    recipe = Recipe.resolve(base)
+    first = first_test_time(data, base.first_test)
+    return template.objective(label_spec_of(recipe, data, first)).loss
 
 
 def _usable(

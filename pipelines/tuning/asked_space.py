@@ -24,6 +24,7 @@ from pipelines.architectures.search_ranges import (
     ranges_of,
 )
 from pipelines.architectures.spaces import SPACES, space_of
+from pipelines.architectures.table_ranges import TABLE_RANGES
 from pipelines.parameters import RecipeParameters, json_object
 from pipelines.recipes.recipe import Asked
 from pipelines.templates import TEMPLATES, Template
@@ -161,6 +162,8 @@ def _parameters(
 ) -> dict[str, Searched]:
     """Return the searched parameters of an architecture: as asked for, else as declared."""
     fixed, declared = base.changed_parameters(), ranges_of(name, objective.loss)
+    if TEMPLATES.get(base.template).inputs == "table":
+        declared |= TABLE_RANGES.get(name, {})
     if asked is None:
         free = {n: s for n, s in declared.items() if n not in fixed}
         return {n: s for n, s in free.items() if _can_apply(s, free, fixed)}

@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from pipelines.architectures.search_ranges import Range, Searched
+from pipelines.architectures.search_ranges import CHEAP_FIRST, Range, Searched
+from pipelines.architectures.table_ranges import FIRST_POINTS
 from pipelines.recipes.recipe import Asked
+from pipelines.templates import TEMPLATES
 from pipelines.tuning.space import (
     ARCHITECTURE,
     FEATURE_SET,
@@ -32,17 +34,25 @@ BY_DEFAULT = 32
 
 
 def known_points(space: SearchSpace, engine: sa.Engine) -> tuple[Point, ...]:
-    """Return the first points of a study, whatever its budget: each once."""
-    first = [default_point(space, name) for name in space.architectures]
+    """Return the first points of a study, whatever its budget: each once, the cheapest first."""
+    first = [default_point(space, name) for name in sorted(space.architectures, key=_cost)]
     wanted = [*first, *islice(winners(space, engine), MOST_WINNERS)]
     return tuple(point for i, point in enumerate(wanted) if point not in wanted[:i])
 
 
 def default_point(space: SearchSpace, architecture: str) -> Point:
-    """Return the defaults of an architecture and of its template."""
+    """Return the defaults of an architecture and of its template; of a table, better ones."""
     asked = Asked.of(replace(space.base, architecture=architecture))
+    parameters = dict(asked.parameters)
+    if TEMPLATES.get(space.base.template).inputs == "table":
+        parameters |= FIRST_POINTS.get(architecture, {}) | space.base.changed_parameters()
     facts = {"architecture": architecture, "window": BY_DEFAULT}
-    return _point(space, facts | {"parameters": asked.parameters, "options": asked.options})
+    return _point(space, facts | {"parameters": parameters, "options": asked.options})
+
+
+def _cost(architecture: str) -> int:
+    known = architecture in CHEAP_FIRST
+    return CHEAP_FIRST.index(architecture) if known else len(CHEAP_FIRST)
 
 
 def winners(space: SearchSpace, engine: sa.Engine) -> Iterator[Point]:

@@ -86,6 +86,7 @@ def _begun(
     """Make the study, or join the one that is there."""
     horizons = (h or question.template.horizon_bars for h in question.space.horizons)
     held = hold_back(data, question.template, asked.search.untouched_percent, max(horizons))
+    question = question.fitting(held.search)
     known = (
         question.space.grid(asked.recipe.seed)
         if asked.search.sampler == "grid"
