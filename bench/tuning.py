@@ -41,7 +41,7 @@ def main() -> None:
         SearchParameters(space=json.dumps(SPACE)),
     )
     note = f"mean of {n_trials} trials"
-    with TemporaryDirectory() as folder, _installed(Path(folder)) as settings:
+    with TemporaryDirectory() as folder, installed(Path(folder)) as settings:
         _searched(asked, "warm", 2, settings, perf_counter)  # imports
         overhead, working = _searched(asked, "clock", n_trials, settings, perf_counter)
         cpu_overhead, cpu_working = _searched(asked, "cpu", n_trials, settings, thread_time)
@@ -63,7 +63,7 @@ def _searched(
 ) -> tuple[float, float]:
     """Search, and return what a trial took beside its fits, and for them, by this clock; ms."""
     taken: list[float] = []
-    with _timed(taken, clock), redirect_stdout(StringIO()):
+    with timed(taken, clock), redirect_stdout(StringIO()):
         tune.tune(asked, BudgetParameters(study=name, trials=n_trials), settings)
     found = [result_of(trial) for trial in KeptStudy(settings.tuning_dir / name, name).ended()]
     working = sum(result["fit_seconds"] + result["judge_seconds"] for result in found)
@@ -71,7 +71,7 @@ def _searched(
 
 
 @contextmanager
-def _timed(taken: list[float], clock: Callable[[], float]) -> Iterator[None]:
+def timed(taken: list[float], clock: Callable[[], float]) -> Iterator[None]:
     """Let a clock measure the search and its fits; note how long the search itself takes."""
     whole = search.search
 
@@ -89,7 +89,7 @@ def _timed(taken: list[float], clock: Callable[[], float]) -> Iterator[None]:
 
 
 @contextmanager
-def _installed(folder: Path) -> Iterator[PlatformSettings]:
+def installed(folder: Path) -> Iterator[PlatformSettings]:
     """Make an installation in a folder of its own, with MLflow on SQLite."""
     uri = f"sqlite:///{folder}/mlflow.db"
     os.environ |= {"DATA_DIR": str(folder), "MLFLOW_TRACKING_URI": uri}

@@ -7,7 +7,11 @@ import pytest
 
 import bench
 
-MODULES = sorted(path.stem for path in Path(bench.__file__).parent.glob("[a-z]*.py"))
+HERE = Path(bench.__file__).parent
+MODULES = sorted(
+    ".".join(path.relative_to(HERE).with_suffix("").parts)
+    for path in (*HERE.glob("[a-z]*.py"), *HERE.glob("automl/[a-z]*.py"))
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,0 +1,149 @@
+"""Our search beside FLAML, AutoGluon and LightGBM's defaults: same rows, seconds, thread.
+
+Each search is a process of its own on one core, one after the other. Results are kept in a file as
+they come, and what is there is not searched again, so a run that was stopped goes on. FLAML and
+AutoGluon live in environments of their own; each is left out where no Python is named that has it.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from bench.automl.results import Result, figures, judged
+from bench.automl.sets import SETS, VOLATILITY, Rows, rows_of, table
+from bench.figures import report
+from demo.processes import ROOT
+from registry.command_line import run
+from registry.settings import PlatformSettings
+
+PEERS = Path(__file__).parent / "peers"
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "POLARS", "RAYON")}
+SPARE_SECONDS = 600
+"""How long a search may take beyond its budget."""
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser("python -m bench.automl", description=__doc__)
+    parser.add_argument("--sets", default=",".join(SETS), help="some of them, by commas")
+    parser.add_argument("--tools", default="ours,lightgbm,flaml,autogluon", help="some of them")
+    parser.add_argument(
+        "--seconds", type=int, default=0, help="of each search, 30 (60 with --long)"
+    )
+    parser.add_argument("--seeds", type=int, default=0, help="how many, 3 (5 with --long)")
+    parser.add_argument("--long", action="store_true", help="60 s, 5 seeds")
+    parser.add_argument("--quick", action="store_true", help="5 s, 1 seed, two small tables")
+    parser.add_argument("--flaml", default="", help="a Python with flaml[automl] and catboost")
+    parser.add_argument("--autogluon", default="", help="a Python with autogluon.tabular")
+    parser.add_argument("--core", type=int, default=0, help="the core that all of them share")
+    parser.add_argument("--kept", type=Path, default=Path("var/bench/automl.jsonl"))
+    asked = parser.parse_args()
+    sets = ["wine", "diabetes"] if asked.quick else asked.sets.split(",")
+    seconds = asked.seconds or (5 if asked.quick else 60 if asked.long else 30)
+    n_seeds = asked.seeds or (1 if asked.quick else 5 if asked.long else 3)
+    os.sched_setaffinity(0, {asked.core})
+    pythons = {
+        "ours": sys.executable,
+        "lightgbm": sys.executable,
+        "flaml": asked.flaml,
+        "autogluon": asked.autogluon,
+    }
+    tools = {name: pythons[name] for name in asked.tools.split(",") if pythons[name]}
+    kept = asked.kept.with_suffix(f".{seconds}s{asked.kept.suffix}")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    results = list(
+        _measured([(name, seed) for seed in range(n_seeds) for name in sets], tools, seconds, kept)
+    )
+    settings = {"seconds": seconds, "seeds": n_seeds, "sets": sets, "tools": list(tools)}
+    report("automl", figures(results), settings)
+
+
+def _measured(
+    cases: list[tuple[str, int]], tools: Mapping[str, str], seconds: int, kept: Path
+) -> Iterator[Result]:
+    """Yield the result of every tool in every case, from the file where it is there."""
+    known = {(r.set, r.seed, r.tool): r for r in _read(kept)}
+    for name, seed in cases:
+        rows = None
+        for tool, python in tools.items():
+            found = known.get((name, seed, tool))
+            if found is None:
+                rows = rows or _rows(name, seed)
+                found = _searched(rows, seed, tool, python, seconds)
+                with kept.open("a") as file:
+                    file.write(json.dumps(asdict(found)) + "\n")
+            print(_line(found), flush=True)
+            yield found
+
+
+def _rows(name: str, seed: int) -> Rows:
+    with TemporaryDirectory() as folder:
+        return rows_of(name, seed, PlatformSettings(data_dir=Path(folder)))
+
+
+def _searched(rows: Rows, seed: int, tool: str, python: str, seconds: int) -> Result:
+    """Run one search in a process of its own, and judge what it predicts."""
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        given, out = folder / "given.npz", folder / "out.npz"
+        np.savez(given, **rows.arrays(), seconds=seconds, seed=seed)
+        line = [python, str(PEERS / f"{_SCRIPTS[tool]}.py"), str(given), str(out)]
+        if tool == "ours":
+            line = [python, *_ours(rows, seed, seconds, folder, out)]
+        with (folder / "said").open("w") as said:
+            done = subprocess.run(
+                line,
+                cwd=ROOT,
+                env=os.environ | ONE_THREAD,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                timeout=seconds + SPARE_SECONDS,
+                check=False,
+            )
+        if done.returncode:
+            sys.exit(f"{tool} on {rows.name} failed:\n{(folder / 'said').read_text()[-2000:]}")
+        return judged(rows, seed, tool, dict(np.load(out)))
+
+
+_SCRIPTS = {
+    "ours": "",
+    "lightgbm": "lightgbm_defaults",
+    "flaml": "flaml_search",
+    "autogluon": "autogluon_search",
+}
+
+
+def _ours(rows: Rows, seed: int, seconds: int, folder: Path, out: Path) -> Iterator[str]:
+    yield from ("-m", "bench.automl.ours", "--set", rows.name, "--kind", rows.kind)
+    if rows.name != VOLATILITY:
+        path = folder / "table.csv"
+        table(rows.name, seed).write_csv(path)
+        yield from ("--table", str(path))
+    yield from ("--seed", str(seed), "--seconds", str(seconds))
+    yield from ("--folder", str(folder), "--out", str(out))
+
+
+def _read(kept: Path) -> list[Result]:
+    if not kept.is_file():
+        return []
+    lines = map(json.loads, kept.read_text().splitlines())
+    return [Result(**line | {"losses": tuple(line["losses"])}) for line in lines]
+
+
+def _line(r: Result) -> str:
+    return (
+        f"{r.set} seed {r.seed} {r.tool}: {r.untouched:.4f} untouched, {r.search:.4f} searched, "
+        f"{r.trials} trials in {r.seconds:.0f} s; {r.note[:90]}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
