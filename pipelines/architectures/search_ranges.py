@@ -220,7 +220,7 @@ RANGES: Mapping[str, Mapping[str, Searched]] = MappingProxyType(
 SEQUENCE_NETWORKS = ("rnn", "lstm", "gru", "tcn", "transformer", "lstm_autoencoder")
 """Networks over windows, whose fits take minutes: searched where a caller names them."""
 CHEAP_FIRST = (
-    *("ridge", "lasso", "elastic_net", "logistic", "lightgbm", "xgboost", "mlp"),
+    *("ridge", "lasso", "elastic_net", "logistic", "lightgbm", "mlp", "xgboost"),
     *("catboost", "random_forest", "gradient_boosting"),
 )
 """Architectures by what a fit of their defaults costs, the cheapest first; others come after."""

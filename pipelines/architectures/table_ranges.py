@@ -72,9 +72,9 @@ FIRST_POINTS: Mapping[str, Mapping[str, Json]] = MappingProxyType(
             "hidden": 128,
             "layers": 1,
             "dropout": 0.2,
-            "epochs": 60,
+            "epochs": 40,
             "patience": 10,
-            "batch_size": 32,
+            "batch_size": 64,
             "weight_decay": 0.1,
         },
     }

@@ -1,6 +1,8 @@
 """The search bench: every tool is judged on the same rows, ranked and compared as it says."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,7 @@ from pipelines.data.tables.row_data import timed
 from pipelines.templates import TEMPLATES
 from pipelines.tuning.untouched import hold_back
 
+HALF_A_MINUTE = command.Budget(30, "wall")
 OURS = Result("wine", 0, "ours", 0.2, 0.3, 1.0, (0.2, 0.4, 0.3), 30.0, 12, 40.0, "")
 
 
@@ -97,18 +100,31 @@ def test_the_figures_have_the_names_that_others_read():
 def test_a_run_that_was_stopped_goes_on_with_what_is_kept(tmp_path, monkeypatch):
     kept, seen = tmp_path / "kept.jsonl", []
 
-    def searched(rows, seed, tool, python, seconds):
+    def searched(rows, seed, tool, python, budget):
         seen.append((tool, seed))
         return of(tool, 0.1, seed)
 
     monkeypatch.setattr(command, "_searched", searched)
     monkeypatch.setattr(command, "_rows", lambda *_: None)
     tools = {"ours": "python", "flaml": "python"}
-    first = list(command._measured([("wine", 0)], tools, 30, kept))
-    again = list(command._measured([("wine", 0), ("wine", 1)], tools, 30, kept))
+    first = list(command._measured([("wine", 0)], tools, HALF_A_MINUTE, kept))
+    again = list(command._measured([("wine", 0), ("wine", 1)], tools, HALF_A_MINUTE, kept))
     assert again[:2] == first and seen == [(t, s) for s in (0, 1) for t in tools]
 
 
 def test_every_tool_has_one_thread():
     assert asked_of("wine", "x", 0)[1].changed_parameters() == {"nthread": 1}
     assert set(command.ONE_THREAD.values()) == {"1"}
+
+
+@pytest.mark.integration
+def test_by_the_processor_s_clock_waiting_takes_no_time():
+    code = "import time; began = time.time(); time.sleep(0.5); print(time.time() - began < 0.4)"
+    clocked = command.Budget(5, "processor").clocked
+    done = subprocess.run(
+        [sys.executable, *clocked, "-m", "timeit", "-n1", "-r1", "-s", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("True")
