@@ -75,14 +75,14 @@ def timed(taken: list[float], clock: Callable[[], float]) -> Iterator[None]:
     """Let a clock measure the search and its fits; note how long the search itself takes."""
     whole = search.search
 
-    def timed(*arguments: Any) -> int:
+    def measured(*arguments: Any) -> int:
         began = clock()
         n_done = whole(*arguments)
         taken.append(clock() - began)
         return n_done
 
     with ExitStack() as patches:
-        patches.enter_context(patch.object(worker, "search", timed))
+        patches.enter_context(patch.object(worker, "search", measured))
         for module in (search, fold_trials):
             patches.enter_context(patch.object(module, "perf_counter", clock))
         yield
