@@ -45,7 +45,8 @@ def default_point(space: SearchSpace, architecture: str) -> Point:
     asked = Asked.of(replace(space.base, architecture=architecture))
     parameters = dict(asked.parameters)
     if TEMPLATES.get(space.base.template).inputs == "table":
-        parameters |= FIRST_POINTS.get(architecture, {}) | space.base.changed_parameters()
+        parameters |= FIRST_POINTS.get(architecture, {})
+        parameters |= space.base.changed_parameters()
     facts = {"architecture": architecture, "window": BY_DEFAULT}
     return _point(space, facts | {"parameters": parameters, "options": asked.options})
 

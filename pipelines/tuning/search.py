@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipelines import progress
 from pipelines.recipes.recipe import Recipe
 from pipelines.recipes.trial_family import keep_trial, trial_of
+from pipelines.templates import TEMPLATES
 from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds
 from pipelines.tuning.memory import NO_MEMORY_LIMIT, MemoryLimit
 from pipelines.tuning.metrics import COSTS, Metric
@@ -60,6 +61,12 @@ class Search:
     def metrics(self) -> tuple[Metric, ...]:
         """All objectives, the one that trials are chosen by first."""
         return (self.metric, *self.others)
+
+    @property
+    def shows_blocks(self) -> bool:
+        """Whether the pruner sees parts of a fold: of a table, by its loss alone."""
+        template = TEMPLATES.get(self.plan.space.base.template)
+        return template.inputs == "table" and not self.limits.are_asked
 
     def leads(self, score: float) -> bool:
         """Whether a score is better than that of every trial within the limits."""
@@ -162,7 +169,7 @@ def _tried(
             return False
         losses, n_folds = so_far.fold_losses, len(prepared.dataset.folds)
         if todo.plan.pruner == "wilcoxon":
-            n_blocks = blocks_of(n_folds)
+            n_blocks = blocks_of(n_folds) if todo.shows_blocks else 1
             shown = so_far.newest_losses(n_blocks)
         else:
             n_blocks, shown = 1, [sum(losses) / len(losses)]

@@ -16,6 +16,9 @@ from pipelines.templates import TEMPLATES
 from pipelines.tuning.asked import Asked, Question
 from pipelines.tuning.known_points import default_point, known_points
 from pipelines.tuning.parameters import SearchParameters
+from pipelines.tuning.search import Search
+from pipelines.tuning.served import Limits
+from pipelines.tuning.studies import Plan
 from registry.errors import TableError
 
 TABULAR = TEMPLATES.get("tabular")
@@ -91,3 +94,19 @@ def test_an_architecture_that_was_named_stays_though_it_does_not_fit():
 def test_a_table_without_the_target_is_refused_before_the_first_trial():
     with pytest.raises(TableError, match="in every row"):
         question(of_target()).fitting(table(np.full(80, 1.5)))
+
+
+@pytest.mark.parametrize(
+    ("template", "limits", "shown"),
+    [
+        ("tabular", {}, True),
+        ("tabular", {"artifact_kb": 10}, False),
+        ("return_forecast", {}, False),
+    ],
+)
+def test_the_pruner_sees_parts_of_a_fold_of_a_table_without_limits(template, limits, shown):
+    asked = SearchParameters(**limits)
+    space = Question.of(Asked(SourceParameters(), RecipeParameters(template), asked)).space
+    plan = Plan(space, "tpe", "wilcoxon", 0, ())
+    todo = Search(None, plan, *(None,) * 6, limits=Limits.of(asked))
+    assert todo.shows_blocks is shown
