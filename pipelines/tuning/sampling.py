@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -35,18 +36,35 @@ def seed_of(study_seed: int, place: int) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
-def sampler_of(name: str, study_seed: int, place: int, known: Point | None) -> BaseSampler:
+def sampler_of(
+    name: str,
+    study_seed: int,
+    place: int,
+    known: Point | None,
+    common: IntersectionSearchSpace | None = None,
+) -> BaseSampler:
     """Return the sampler of one trial.
 
     Args:
         known: values that are not drawn; None where all are.
+        common: what it has found of the dimensions that all trials have, kept from trial to trial:
+            without it TPE compares all trials again for each.
     """
     seed = seed_of(study_seed, place)
     if known is not None:
         return KnownSampler(known, seed)
     if name == "cmaes":
         return RebuiltCmaEsSampler(seed)
-    return TPESampler(seed=seed, constant_liar=True) if name == "tpe" else RandomSampler(seed)
+    return PlacedTpeSampler(seed, common) if name == "tpe" else RandomSampler(seed)
+
+
+class PlacedTpeSampler(TPESampler):
+    """TPE (Bergstra et al. 2011) of one trial; running trials count as bad ones (constant liar)."""
+
+    def __init__(self, seed: int, common: IntersectionSearchSpace | None) -> None:
+        super().__init__(seed=seed, constant_liar=True)
+        if common is not None:
+            self._search_space = common
 
 
 class KnownSampler(RandomSampler):

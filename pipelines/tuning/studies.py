@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import optuna
 import sqlalchemy as sa
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner, WilcoxonPruner
+from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -77,6 +78,7 @@ class KeptStudy:
         self._kept = storage_of(where, name)
         self._replayed: JournalStorage | None = None
         self._study: optuna.Study | None = None
+        self._common = IntersectionSearchSpace(include_pruned=True)
         self._lease: Lease | None = None
 
     @classmethod
@@ -185,7 +187,7 @@ class KeptStudy:
         if place >= _last_place(plan, n_trials):
             return None
         known = plan.known[place] if place < len(plan.known) else None
-        study.sampler = sampler_of(plan.sampler, plan.seed, place, known)
+        study.sampler = sampler_of(plan.sampler, plan.seed, place, known, self._common)
         trial_of = study.ask()
         point = plan.space.draw(lambda name, searched: _suggested(trial_of, name, searched))
         trial_of.set_user_attr(TAKEN, {"place": place, "worker": owner, "point": point})
@@ -293,6 +295,7 @@ class KeptStudy:
                 return change()
         except BaseException:
             self._replayed = self._study = None  # they know of changes that are not kept
+            self._common = IntersectionSearchSpace(include_pruned=True)
             raise
 
 

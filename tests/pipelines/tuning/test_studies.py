@@ -118,6 +118,18 @@ def test_a_study_that_was_stopped_at_half_of_its_budget_goes_on_as_if_it_had_not
     assert run(half, plan, 16) == whole
 
 
+def test_a_worker_that_has_seen_all_trials_draws_what_a_new_one_draws(joined):
+    """What is kept from trial to trial of the common dimensions changes no draw."""
+    plan, study = plan_of(MIXED), joined("s")
+    for place in range(14):
+        fresh = joined("s")
+        drawn = fresh.take(plan, 99)
+        fresh.give_up(drawn)
+        taken = study.take(plan, 99)
+        assert taken.point == drawn.point and taken.place == place
+        study.end(taken, TrialState.COMPLETE, {"score": 1.0}, score_of(taken.point))
+
+
 def test_known_points_come_first_and_a_lost_one_is_tried_again(new_study, run):
     known = ({"elastic_net.alpha": 0.5, "elastic_net.l1_ratio": 0.25}, {"elastic_net.alpha": 0.125})
     points = run(new_study(), plan_of(NUMBERS, known=known), 4, interrupted_at=(0, 1))
