@@ -3,6 +3,7 @@
 Each count has the unit that its number of digits shows, so that the unit may change inside a file.
 """
 
+import re
 from collections.abc import Sequence
 
 import polars as pl
@@ -10,6 +11,8 @@ import polars as pl
 COUNT = r"^(\d{9,20})(?:\.(\d+))?$"
 EPOCH_DIGITS = {9: "s", 10: "s", 12: "ms", 13: "ms", 15: "us", 16: "us", 18: "ns", 19: "ns"}
 """Digits -> unit of a count since 1970; the shorter one of each is before September 2001."""
+DAY_MS = 86_400_000
+DATED_NAME = re.compile(r"(\d{8})(?!\d)")
 _FACTORS = {"s": 1_000_000, "ms": 1000, "us": 1}
 _NOUNS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
@@ -58,3 +61,22 @@ def _changes(units: pl.Series, rows: Sequence[int] | pl.Series) -> tuple[str, ..
     before, after = _NOUNS[units[first - 1]], _NOUNS[units[first]]
     times = f" (the unit changes {at.sum()} times)" if at.sum() > 1 else ""
     return (f"times are {before} since 1970, from row {rows[first]} on {after}{times}",)
+
+
+def since_midnight(column: pl.Series, name: str) -> pl.Series | None:
+    """Return naive times of milliseconds of the day that a file's name begins with, as Lean writes.
+
+    None where the name begins with no day, or the column counts something else.
+    """
+    named = DATED_NAME.match(name)
+    texts = column.cast(pl.String)
+    counts = texts.str.extract(r"^(\d{1,8})$", 1).cast(pl.Int64)
+    if named is None or counts.null_count() or not (counts < DAY_MS).all():
+        return None
+    days = pl.Series([named[1]]).str.to_datetime("%Y%m%d", time_unit="us", strict=False)
+    is_dated = texts.str.to_date("%Y%m%d", strict=False).null_count() < len(texts)
+    if is_dated or days.null_count():
+        return None
+    return pl.select(
+        pl.lit(days[0]).cast(pl.Datetime("us")) + pl.lit(counts) * pl.duration(milliseconds=1)
+    ).to_series()

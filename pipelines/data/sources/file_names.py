@@ -1,7 +1,8 @@
 """File names: which symbol, and which side of its quotes, a file says it holds.
 
 Files whose names differ only in dates, interval, side (bid or ask) or the number of a copy hold one
-symbol: two of them are never two assets.
+symbol, in any case of letters: two of them are never two assets. Several files that are called by a
+date alone hold the symbol that their folder is called like.
 """
 
 import re
@@ -23,9 +24,19 @@ _SIDE = re.compile(r"(?<=[ _.-])(bid|ask)s?(?=[ _.-]|$)", re.IGNORECASE)
 
 def symbols_of(paths: Sequence[Path]) -> dict[Path, str]:
     """Return the symbol of each file: its name, less what distinguishes files of one symbol."""
+    if len(paths) == 1:
+        return {path: symbol_of(path) for path in paths}
     short = {path: _without_tail(symbol_of(path)) for path in paths}
-    shared = {name for name, n in Counter(short.values()).items() if n > 1}
-    return {path: short[path] if short[path] in shared else symbol_of(path) for path in paths}
+    n_files = Counter(name.lower() for name in short.values())
+    spelled: dict[str, str] = {}
+    found = {}
+    for path, name in short.items():
+        own = (
+            spelled.setdefault(name.lower(), name) if n_files[name.lower()] > 1 else symbol_of(path)
+        )
+        is_date = re.fullmatch(_DATE, name) is not None
+        found[path] = path.parent.name or own if is_date else own
+    return found
 
 
 def side_of(path: Path) -> str:

@@ -26,6 +26,7 @@ from pipelines.data.bars import (
 )
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.columns import NUMBERS, QUOTE_PRICES, find_columns
+from pipelines.data.sources.epochs import since_midnight
 from pipelines.data.sources.file_names import side_of, symbols_of
 from pipelines.data.sources.joins import FilePart, check_one_interval, join_sides
 from pipelines.data.sources.marks import notes_of
@@ -169,11 +170,14 @@ def _oldest_first(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
 def _times(table: Table, columns: Mapping[str, str], date_order: str) -> TimeColumn:
     if "timestamp" not in columns and {"date", "time"} <= set(columns):
         clock = _padded(table.frame[columns["time"]].cast(pl.String))
-        column = table.frame[columns["date"]].cast(pl.String) + " " + clock
+        is_whole = clock.str.contains(r"^\d{4}-\d\d-\d\d[ T]").all()  # date and time of day
+        day = table.frame[columns["date"]].cast(pl.String)
+        column = clock if is_whole else day + " " + clock
     else:
         name = next(columns[c] for c in ("timestamp", "date", "time") if c in columns)
         column = table.frame[name]
-    return parse_times(column, table.rows, table.where, date_order)
+    of_day = since_midnight(column, table.where)
+    return parse_times(column if of_day is None else of_day, table.rows, table.where, date_order)
 
 
 def _padded(clock: pl.Series) -> pl.Series:

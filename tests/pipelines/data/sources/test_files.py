@@ -436,6 +436,13 @@ def test_times_of_day_beside_dates(tmp_path, name, clocks):
     assert [t.hour for t in times(read(tmp_path, text))] == [9, 10]
 
 
+def test_a_time_of_day_may_bring_its_date(tmp_path):
+    text = "date,time,close\n" + "".join(
+        f"2024-01-02,2024-01-02 {hour}:00,5\n" for hour in ("09", "10")
+    )
+    assert [t.hour for t in times(read(tmp_path, text))] == [9, 10]
+
+
 def test_adjusted_prices_are_used_where_the_file_has_all_of_them(tmp_path):
     head = "date,open,high,low,close,volume,adjOpen,adjHigh,adjLow,adjClose,adjVolume"
     rows = "".join(f"2024-01-0{d},10,12,8,10,100,5,6,4,5,200\n" for d in (2, 3))

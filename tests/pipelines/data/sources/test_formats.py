@@ -167,6 +167,17 @@ FILES = {
         )
         + DOWNLOADED
     },
+    "Lean, minute": {
+        "spy/20240102_trade.zip": zipped(
+            rows(
+                HOURS,
+                lambda t, o, h, low, c, v: (
+                    f"{(t.hour - 5) * 3_600_000},{o * 10000},{h * 10000},{low * 10000},"
+                    f"{c * 10000:.0f},{v}"
+                ),
+            )
+        )
+    },
     "Lean, hour and day": {
         "spy.zip": zipped(
             rows(
@@ -214,6 +225,7 @@ NAMED = ("AAPL", "MSFT", "AAPL.US", "BTCUSDT", "XBTUSD", "EURUSD", "IBM", "SPY")
 
 def read(folder: Path, parameters: str, files: dict[str, str | bytes]) -> Bars:
     for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     words = shlex.split(parameters.replace("path=", f"path={folder}/"))
     given = [word.partition("=")[::2] for word in words if word != "-P"]

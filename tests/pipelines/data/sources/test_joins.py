@@ -72,6 +72,21 @@ def test_parts_of_one_symbol_are_one_symbol(read):
         read(files | {"ETH.csv": bars()}, symbols=("SOL",))
 
 
+def test_days_of_lean_are_read_by_their_names(read, tmp_path):
+    rows = "34200000,10,12,9,11,5\n34260000,11,13,10,12,6\n"
+    folder = tmp_path / "spy"
+    folder.mkdir()
+    for day in ("20240102", "20240103"):
+        (folder / f"{day}_trade.csv").write_text(rows)
+    found = SOURCES.get("files").read(
+        BarQuery(path=folder, symbols=("SPY",), timezone="America/New_York")
+    )
+    assert (found.symbols, found.interval) == (("SPY",), "1m")
+    stamps = found.frame["timestamp"].to_list()
+    assert stamps[0] == datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
+    assert stamps[-1] == datetime(2024, 1, 3, 14, 31, tzinfo=UTC)
+
+
 def test_copies_are_no_second_asset(read):
     with pytest.raises(BarsError, match="repeats another row"):
         read({"AAPL.csv": bars(), "AAPL (1).csv": bars()})
@@ -98,6 +113,10 @@ def test_two_intervals_of_one_symbol_are_refused(read):
         (("A.csv", "A.parquet"), {"A"}),
         (("2024.csv", "2023.csv"), {"2024", "2023"}),
         (("US500.csv", "US30.csv"), {"US500", "US30"}),
+        (("AAPL.csv", "aapl.CSV"), {"AAPL"}),
+        (("spy/20240102_trade.zip", "spy/20240103_trade.zip"), {"spy"}),
+        (("spy/20240102.csv", "qqq/20240102.csv"), {"spy", "qqq"}),
+        (("spy/20240102.csv",), {"20240102"}),
     ],
 )
 def test_symbols_of_file_names(names, symbols):
