@@ -80,7 +80,5 @@ class BudgetParameters:
         """
         if not 1 <= self.trials <= MOST_TRIALS:
             raise ParameterError("trials", self.trials, f"1 to {MOST_TRIALS:,}")
-        if self.seconds < 0:
-            raise ParameterError("seconds", self.seconds, "0 (no limit) or more")
         if self.promote and not self.deploy:
             raise ParameterError("promote", self.promote, "deploy=true with it")

@@ -328,7 +328,7 @@ def test_an_untouched_period_that_is_too_short_is_refused(installation, tmp_path
         ({"metric": "qlike"}, "for return_forecast"),
         ({"trials": 0}, "trials=0: expected 1 to 1,000"),
         ({"trials": 1001}, "expected 1 to 1,000"),
-        ({"seconds": -1}, "seconds=-1: expected 0 .no limit. or more"),
+        ({"seconds": -1}, "seconds=-1: expected 0 or more"),
         ({"untouched_percent": 0}, "expected 1 to 50"),
         ({"untouched_percent": 51}, "expected 1 to 50"),
         ({"sampler": "bayes"}, "one of tpe, random, grid, cmaes"),
