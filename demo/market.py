@@ -7,8 +7,8 @@ from datetime import datetime
 import polars as pl
 
 from pipelines.data.bars import Bars
+from pipelines.data.iso_times import parse_time
 from pipelines.data.sources import SOURCES, BarQuery
-from pipelines.parameters import parse_time
 
 Message = dict[str, str | float]
 

@@ -34,8 +34,9 @@ from monitoring.triggers.performance import TRIGGER as PERFORMANCE
 from monitoring.windows import is_apart, window_ends, window_start
 from pipelines import progress
 from pipelines.data.bars import Bars, to_microseconds
+from pipelines.data.iso_times import parse_time
 from pipelines.data.sources.store import BarStore
-from pipelines.parameters import described, parse, parse_time
+from pipelines.parameters import described, parse
 from pipelines.recipes.inputs import kind_of
 from pipelines.stage import exit_with, platform_settings, stage_run
 from pipelines.templates import TEMPLATES, over_bars

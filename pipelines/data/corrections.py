@@ -9,14 +9,14 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from fractions import Fraction
 from itertools import groupby, pairwise
 
 import polars as pl
 
 from pipelines.data.bar_rules import PRICE_COLUMNS, Ledger, Rule
-from pipelines.data.iso_times import read_iso
+from pipelines.data.iso_times import parse_time
 from pipelines.data.jumps import Jump, find_jumps
 from pipelines.data.sessions import STUBS, drop_stubs, merge_stubs, note_stubs
 from registry.errors import ParameterError, UnknownSymbolError
@@ -217,19 +217,6 @@ def parse_scale(text: str) -> tuple[PriceScale, ...]:
             raise ParameterError("price_scale", text, expected)
         scales[symbol.strip()] = PriceScale(symbol.strip(), factor, until)
     return tuple(scales.values())
-
-
-def parse_time(name: str, text: object) -> datetime:
-    """Return the time of an ISO date or time; no zone means UTC.
-
-    Raises:
-        ParameterError: it is none.
-    """
-    try:
-        time = read_iso(str(text))
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError) as exc:
-        raise ParameterError(name, text, "an ISO date such as 2014-06-09") from exc
 
 
 def without_repeats(splits: Iterable[Split]) -> tuple[Split, ...]:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from pipelines.architectures.spaces import SPACES, space_of
 from pipelines.data.bars import parse_interval
+from pipelines.data.iso_times import parse_time
 from pipelines.data.sources.split_list import is_inline
 from pipelines.data.sources.times import check_date_order, check_timezone
 from pipelines.data.sources.uploaded import check_kind
@@ -27,7 +28,6 @@ from pipelines.parameters import (
     OF_MAIN,
     RecipeParameters,
     SourceParameters,
-    parse_time,
 )
 from pipelines.recipes.combinatorial import parse_paths
 from pipelines.recipes.inputs import kind_of

@@ -7,9 +7,10 @@ asks, or ten years in.
 from datetime import UTC, datetime, timedelta
 
 from pipelines.data.bars import to_microseconds
+from pipelines.data.iso_times import parse_time
 from pipelines.method.folds import walk_forward
 from pipelines.method.rows import LabelledRows
-from pipelines.parameters import RecipeParameters, SourceParameters, parse_time
+from pipelines.parameters import RecipeParameters, SourceParameters
 from pipelines.recipes.inputs import Data, Dataset, kind_of
 from pipelines.recipes.recipe import Recipe
 from registry.contract import Json

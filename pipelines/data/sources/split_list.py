@@ -7,7 +7,8 @@ the same (`.json`), or a table with these columns.
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.data.corrections import Split, parse_ratio, parse_time, without_repeats
+from pipelines.data.corrections import Split, parse_ratio, without_repeats
+from pipelines.data.iso_times import parse_time
 from pipelines.data.sources.tables import read_table
 from registry import plain_json
 from registry.errors import ParameterError
@@ -62,4 +63,7 @@ def _split(facts: Mapping[str, object]) -> Split:
     symbol, date = facts["symbol"], facts["date"]
     if not isinstance(symbol, str) or not symbol.strip():
         raise ParameterError("splits", symbol, "a symbol in each split")
-    return Split(symbol.strip(), parse_time("splits", date), parse_ratio(facts["ratio"], "splits"))
+    since = parse_time("splits", str(date))
+    if since is None:
+        raise ParameterError("splits", date, "the date of each split")
+    return Split(symbol.strip(), since, parse_ratio(facts["ratio"], "splits"))

@@ -120,7 +120,7 @@ def test_splits_are_read_from_a_file(tmp_path, name):
     [
         *("[1]", '{"a": 1}', "nofile.csv", "[", '[{"symbol": "A", "ratio": 2}]'),
         *(json.dumps([SEVEN | {"ratio": r}]) for r in (0, -2, "1e99", "1e999999999", True, "a")),
-        *(json.dumps([SEVEN | {"date": d}]) for d in ("x", None, "2014-13-01")),
+        *(json.dumps([SEVEN | {"date": d}]) for d in ("x", "", None, "2014-13-01")),
         json.dumps([SEVEN | {"symbol": ""}]),
         json.dumps([SEVEN, SEVEN]),
     ],
