@@ -54,6 +54,11 @@ def work(
             a part that does not answer.
     """
     question = Question.of(asked)
+    if question.left_out:
+        columns = asked.search.served_columns
+        print(
+            f"left out, since {columns} is not enough: {', '.join(question.left_out)}", flush=True
+        )
     data = kind_of(question.template).read(asked.source, asked.recipe, here.settings)
     todo, parent = _begun(asked, question, study, data, here)
     study.join()
