@@ -147,7 +147,7 @@ def state_of(service: Service, found: Searching) -> SearchState:
 def results_of(service: Service, found: Searching) -> SearchResults:
     """Return what a search came to, or how far it is."""
     outcome: Mapping[str, Any] = found.outcome or {}
-    nothing = {"recipe": {}, "bias": {}, "front": [], "leaderboard": []}
+    nothing: dict[str, Any] = {"recipe": {}, "bias": {}, "front": [], "leaderboard": []}
     said = {name: outcome.get(name, nothing.get(name)) for name in OF_OUTCOME}
     return SearchResults(**state_facts(service, found), **said, pages=_pages(service, found))
 
