@@ -113,6 +113,7 @@ class Batch:
             "latency_ms": self.latency_ms,
             "source_kind": self.source_kind,
             "job_id": self.job_id,
+            "corrected_by": None,
         }
         number = pl.col(ROW).cast(pl.String())
         return (

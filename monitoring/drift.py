@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from monitoring import outcomes, quality, reports
+from monitoring.corrected_rows import append_corrected
 from monitoring.drift_run import DriftRun
 from monitoring.outcomes import latest, new_labelled_times, per_time, realised
 from monitoring.performance import RECENT_BARS, realised_performance, validated_excess
@@ -117,6 +118,7 @@ def watch(
     """Gather what was logged for a version and what has become known since."""
     contract = version.contract
     template = TEMPLATES.get(contract.template)
+    append_corrected(version, platform)
     logged = latest(_logged(version, platform, end))
     kind = kind_of(template)
     if not kind.has_times:

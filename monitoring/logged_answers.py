@@ -78,7 +78,7 @@ def by_request(
     is_single, is_spoken_of = pl.col("row").is_null(), named | (pl.col("row") < FIRST_ROWS)
 
     def wanted() -> pl.Expr | None:
-        mine = pl.col("request_id").is_in(missing)
+        mine = pl.col("request_id").is_in(missing) & pl.col("corrected_by").is_null()
         return mine & (is_single | is_spoken_of) if missing else None
 
     for below in ((), (BATCHES,)):
@@ -169,7 +169,8 @@ def _portion(files: Sequence[Path]) -> int:
 
 def _any_of(missing: Collection[Named]) -> pl.Expr:
     symbols, times = {symbol for symbol, _ in missing}, {time for _, time in missing}
-    return pl.col("symbol").is_in(symbols) & pl.col("as_of").is_in(times)
+    named = pl.col("symbol").is_in(symbols) & pl.col("as_of").is_in(times)
+    return named & pl.col("corrected_by").is_null()
 
 
 def _answer(row: Mapping[str, Any]) -> LoggedAnswer:

@@ -74,7 +74,7 @@ def realised(
     """
     contract = version.contract
     template = over_bars(TEMPLATES.get(contract.template))
-    mine = latest(with_all_scores(logged, version))
+    mine = with_all_scores(latest(logged.filter(pl.col("version") == version.number)), version)
     decoder = version.decoder
     parts = [
         pl.DataFrame(

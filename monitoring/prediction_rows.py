@@ -40,6 +40,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "n_scores": pl.Int32(),  # of the model; null in files of older releases
     "job_id": pl.String(),  # of the job that answered a batch; else null
     "row": pl.Int64(),  # its number in a batch; null of what /predict answered
+    "corrected_by": pl.String(),  # correction of bars; null of an answer (`corrected_rows`)
 }
 MOST_SCORES = 64
 TAIL = (0.0, 0.001, 0.0025, 0.005, 0.01, 0.025)
@@ -157,7 +158,9 @@ def _of_requests(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
     names = ("request_id", "model_id", "version", "flavor", "backend", "latency_ms", "source_kind")
     columns = [_column(name, [getattr(p, name) for p in predictions]) for name in names]
     served_at = _times(times_of([p.served_at for p in predictions]))
-    of_batches = [_column(name, [None] * len(predictions)) for name in ("job_id", "row")]
+    of_batches = [
+        _column(name, [None] * len(predictions)) for name in ("job_id", "row", "corrected_by")
+    ]
     return pl.DataFrame([*columns, *of_batches, served_at.alias("served_at")])
 
 

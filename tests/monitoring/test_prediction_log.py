@@ -36,6 +36,7 @@ def record(day: int = 0, symbol: str = "AAPL", model_id: str = "m", **changes):
         "n_scores": 1,
         "job_id": None,
         "row": None,
+        "corrected_by": None,
     } | changes
 
 

@@ -193,6 +193,10 @@ class BarStore:
         frame = pl.concat([held.frames[s] for s in sorted(wanted)])
         return Bars(frame, interval, held.price_basis, "store").between(start, end)
 
+    def folder(self, interval: str) -> SegmentFolder:
+        """Return the folder of an interval; it need not exist."""
+        return self._folders.of(interval)
+
     def tail(self, interval: str, symbol: str, n_bars: int) -> pl.DataFrame:
         """Return the newest `n_bars` bars of one symbol (fewer if there are fewer), by time."""
         frame = self.held(interval).frames.get(symbol)
