@@ -4,7 +4,7 @@ A reader takes one `HeldBars` and looks at it as long as it likes. New bars make
 shares the frames of every symbol that they do not touch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import accumulate, groupby
@@ -61,6 +61,15 @@ class HeldBars:
     def is_damaged(self, symbol: str) -> bool:
         """Return whether some bars of a symbol lie in a damaged segment."""
         return any(symbol in symbols for symbols in self.damaged.values())
+
+    def check_whole(self, interval: str, symbols: Iterable[str]) -> None:
+        """Refuse symbols of which bars are damaged: what is there of them nobody knows.
+
+        Raises:
+            DamagedBarsError: of some of them.
+        """
+        if any(map(self.is_damaged, symbols)):
+            raise DamagedBarsError(interval, self.damaged)
 
     def with_damaged(self, damaged: Mapping[str, tuple[str, ...]]) -> "HeldBars":
         """Return these bars without the symbols of further segments that cannot be read."""

@@ -185,10 +185,11 @@ class SegmentFolder:
     def change(self, keys: pl.DataFrame, rows: pl.DataFrame) -> None:
         """Take the bars of some symbols and times away, and add `rows` (hold the exclusive lock).
 
-        Doing it again changes nothing.
+        Doing it again changes nothing. Damaged segments stay as they are.
         """
         self._remove(self.replaced(self.names()))
-        held = {name: self._read(name).select(KEY) for name in self.names()}
+        names = self.names() - self.damaged(self.names()).keys()
+        held = {name: self._read(name).select(KEY) for name in names}
         touched = [n for n, own in held.items() if len(own.join(keys, on=KEY, how="semi"))]
         left = self.load(touched).join(keys, on=KEY, how="anti")
         level = max((int(name.partition("-")[0]) for name in touched), default=0)

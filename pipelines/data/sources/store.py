@@ -125,6 +125,7 @@ class BarStore:
             held = self.held(interval)
             if parse_interval(interval) >= timedelta(days=1):
                 held.check_days(fresh)
+            held.check_whole(interval, fresh["symbol"].unique())
             at = held.rows_at(fresh)
             now = fresh.join(at, on=list(SCHEMA), how="anti", nulls_equal=True)
             was = at.join(now, on=KEY, how="semi")
@@ -143,7 +144,9 @@ class BarStore:
         if self.held(interval) is NOTHING:
             return None
         with self._locked(interval, self.price_basis(interval)) as folder:
-            frame = self.held(interval).frames.get(bars.symbol, pl.DataFrame(schema=SCHEMA))
+            held = self.held(interval)
+            held.check_whole(interval, [bars.symbol])
+            frame = held.frames.get(bars.symbol, pl.DataFrame(schema=SCHEMA))
             was = frame.filter(bars.is_meant()).rechunk()
             nothing = pl.DataFrame(schema=SCHEMA)
             return self._decided(

@@ -11,7 +11,7 @@ from pipelines.data.sources.corrections import Author, CorrectionFolder, Removal
 from pipelines.data.sources.segments import FAN_IN, SegmentFolder
 from pipelines.data.sources.store import BarStore
 from registry import events
-from registry.errors import BarsError, PriceBasisConflictError
+from registry.errors import BarsError, DamagedBarsError, PriceBasisConflictError
 from serving.history import History
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -183,3 +183,20 @@ def test_stores_with_other_spellings_are_read(tmp_path):
     assert BarStore(tmp_path).intervals() == ("1h",)
     assert BarStore(tmp_path).append(make_bars(4, 1), "3600s", "raw").accepted == 1
     assert len(BarStore(tmp_path).read("60m").frame) == 5
+
+
+def test_a_damaged_segment_keeps_no_correction_of_other_symbols_out(store, engine):
+    folder = SegmentFolder(store.directory / "1d")
+    (name,) = [n for n in folder.names() if "XYZ" in folder.load([n])["symbol"]]
+    content = bytearray((folder.directory / name).read_bytes())
+    content[len(content) // 2] ^= 255
+    (folder.directory / name).write_bytes(content)
+    fresh = BarStore(store.directory)
+    assert fresh.put(make_bars(1, 1, price=0.0), "1d", "raw", PERSON, engine) is not None
+    assert fresh.append(make_bars(3, 1), "1d", "raw").accepted == 1
+    assert closes(fresh) == closes(BarStore(store.directory)) == [100, 1, 102, 103]
+    with pytest.raises(DamagedBarsError):
+        fresh.put(make_bars(0, 1, "XYZ"), "1d", "raw", PERSON, engine)
+    with pytest.raises(DamagedBarsError):
+        fresh.remove("1d", Removal("XYZ"), PERSON, engine)
+    assert (folder.directory / name).read_bytes() == bytes(content)
