@@ -33,7 +33,7 @@ from pipelines.parameters import RecipeParameters, described, parse
 from pipelines.recipes.inputs import kind_of
 from pipelines.stage import exit_with, platform_settings, stage_run
 from registry import events
-from registry.contract import Json
+from registry.contract import Json, ModelContract
 from registry.database import opened_engine
 from registry.errors import GateRefusedError, ParameterError, PromotionConflictError
 from registry.settings import PlatformSettings, read_settings
@@ -338,10 +338,14 @@ def _version_reports(
     if not found:
         return None
     version = resources.registry.get(model_id, number)
-    trained_until = datetime.fromisoformat(version.contract.trained_until)
-    return VersionReports(
-        model_id, number, trained_until, guards.clock(resources.settings, found[-1]), found
-    )
+    now = guards.clock(resources.settings, found[-1])
+    return VersionReports(model_id, number, data_end(version.contract), now, found)
+
+
+def data_end(contract: ModelContract) -> datetime:
+    """Return the end of the training data; rows without times are as old as their version."""
+    known = contract.trained_until if contract.data.has_times else contract.created_at
+    return datetime.fromisoformat(known)
 
 
 def _strongest(version: VersionReports, settings: MonitoringSettings) -> tuple[str, Finding]:

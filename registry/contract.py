@@ -45,9 +45,14 @@ class DataSpan:
     parameters: Mapping[str, Json] = field(default_factory=dict)
     file_sha256: str = ""
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the rows have times of their own; others are counted in seconds since 1970."""
+        return NO_TIMES not in self.note
+
     def shown(self, time: str) -> str:
         """Return an ISO time for people: a date where it is midnight, `row 7` of rows without."""
-        if NO_TIMES in self.note:
+        if not self.has_times:
             return f"row {int((datetime.fromisoformat(time) - EPOCH).total_seconds()) + 1}"
         return time.removesuffix("T00:00:00+00:00")
 

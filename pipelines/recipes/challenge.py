@@ -137,6 +137,7 @@ def _gates(
     non_inferior = replace(NON_INFERIOR, comparison="<", limit=least)
     known_until = datetime.fromisoformat(theirs.trained_until)
     begins = from_microseconds(start)
+    first = theirs.data.shown(begins.isoformat())
     if is_rolling:  # not the version is scored but its recipe, fitted before the window
         known_until = begins - timedelta(microseconds=1)
     if why := objection(candidate.contract.label_spec, theirs.label_spec, known_until, begins):
@@ -147,7 +148,7 @@ def _gates(
         challenger_loss - champion_loss, seed=recipe.wanted.seed, least_block=recipe.horizon_bars
     )
     note = (
-        f"version {against} on {len(champion_loss)} bar times from {begins:%F}; mean loss champion "
+        f"version {against} on {len(champion_loss)} bar times from {first}; mean loss champion "
         f"{champion_loss.mean():.4f}, challenger {challenger_loss.mean():.4f}, baseline "
         f"{baseline.mean():.4f}; P(worse) {worse.p_worse:.3f}"
     )

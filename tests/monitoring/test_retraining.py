@@ -5,14 +5,23 @@ import pytest
 
 from monitoring import cycles, reports
 from monitoring.cycles import State
-from monitoring.retraining import Resources, advance, idempotency_key, resume, run_parameters
+from monitoring.retraining import (
+    Resources,
+    advance,
+    data_end,
+    idempotency_key,
+    resume,
+    run_parameters,
+)
 from monitoring.settings import MonitoringSettings
 from pipelines.jobs import leases, queue
 from pipelines.parameters import RecipeParameters, SourceParameters, parse
 from pipelines.recipes.recipe import Recipe
 from registry import events
+from registry.contract import NO_TIMES
 from registry.errors import ParameterError, RegistryUnavailableError
 from registry.versions import Registry
+from tests.examples import make_contract
 
 MODEL = "watched"
 DAY = timedelta(days=1)
@@ -103,6 +112,13 @@ def test_the_runs_parameters_are_those_of_the_stage_and_mean_the_champions_recip
     assert source.query().end == end and recipe.model_id == MODEL
     assert (resolved.parameters["max_depth"], recipe.seed, resolved.horizon_bars) == (4, 7, 5)
     assert (recipe.first_test, recipe.recent_bars) == (champion.contract.first_test, 252)
+
+
+def test_rows_without_times_are_as_old_as_their_version():
+    contract = make_contract()
+    assert data_end(contract) == datetime(2006, 12, 29, tzinfo=UTC)
+    untimed = replace(contract, data=replace(contract.data, note=f"a table; {NO_TIMES}"))
+    assert data_end(untimed) == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_rows_that_stand_alone_are_read_again_from_where_they_came(make_resources, served):
