@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.data.corrections import Corrections, parse_scale
+from pipelines.data.adjustments import Adjustments
 from pipelines.data.iso_times import parse_time
 from pipelines.data.sources import BarQuery
 from pipelines.data.sources.split_list import read_splits
+from pipelines.data.splits import parse_scale
 from registry import plain_json
 from registry.contract import Json, ModelContract
 from registry.errors import ParameterError
@@ -90,17 +91,17 @@ class SourceParameters:
             timezone=self.timezone,
             date_order=self.date_order,
             policy=self.policy,
-            corrections=self.corrections(),
+            adjustments=self.adjustments(),
             seed=seed,
         )
 
-    def corrections(self) -> Corrections:
+    def adjustments(self) -> Adjustments:
         """Return what is said about the bars; reads the file of `splits` if one is named.
 
         Raises:
             ParameterError: a list, scale or choice that cannot be read.
         """
-        return Corrections(
+        return Adjustments(
             read_splits(self.splits),
             self.jumps,
             parse_scale(self.price_scale),

@@ -175,7 +175,7 @@ def _generate(
             pl.Series("timestamp", times).dt.replace_time_zone("UTC").cast(TIMESTAMP),
         )
         parts.append(frame)
-    frame, _ = check_bars(pl.concat(parts), policy="strict", where="synthesize", corrections=None)
+    frame, _ = check_bars(pl.concat(parts), policy="strict", where="synthesize", adjustments=None)
     return Bars(frame, real.interval, real.price_basis, MODEL_ID, note)
 
 

@@ -200,7 +200,7 @@ def _held(symbol: str, request: PredictRequest, version: LoadedVersion, look: Lo
     if symbol not in request.bars:
         raise NoHistoryError(symbol, request.bars)
     frame = frame_of((symbol, bar) for bar in request.bars[symbol])
-    checked, _ = check_bars(frame, policy="strict", where=f"bars.{symbol}", corrections=None)
+    checked, _ = check_bars(frame, policy="strict", where=f"bars.{symbol}", adjustments=None)
     given = infer_interval(checked) if len(checked) > 1 else interval
     if not is_same_interval(given, interval):
         hint = f"{version.model_id} takes {interval} bars"

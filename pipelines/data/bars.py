@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.data.adjustments import NO_ADJUSTMENTS, Adjustments
 from pipelines.data.bar_rules import BAR_RULES, HISTORY_RULES, Ledger, is_faultless
-from pipelines.data.corrections import NO_CORRECTIONS, Corrections
 from registry.errors import BarsError, MissingColumnsError, ParameterError, TooLittleHistoryError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
@@ -156,14 +156,14 @@ def check_bars(
     policy: str,
     where: str,
     is_history: bool = True,
-    corrections: Corrections | None = NO_CORRECTIONS,
+    adjustments: Adjustments | None = NO_ADJUSTMENTS,
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the checked frame, and one line per kind of repair or notice.
 
     Columns of `SCHEMA` that are absent become null; others are dropped, but for `row`: where the
     bar stood in what was read (1, 2, ... if absent), which messages name. Naive times are UTC.
     Law: a checked frame passes unchanged, without repairs (notices may come again), unless
-    corrections are asked for again.
+    adjustments are asked for again.
 
     Args:
         frame: at least symbol, timestamp and close.
@@ -172,7 +172,7 @@ def check_bars(
         where: what the bars were read from, as messages name it.
         is_history: whether this is all there is of its symbols; if false, volumes that are all
             zero, jumps, sessions and holes are not judged, and nothing is corrected.
-        corrections: what a person knows of a history; None judges neither jumps nor sessions, for
+        adjustments: what a person knows of a history; None judges neither jumps nor sessions, for
             bars of a request: nobody can wait until a crash is told from a split.
 
     Raises:
@@ -183,7 +183,7 @@ def check_bars(
     frame = _conform(frame, where)
     if not is_history and len(frame) and is_faultless(frame):
         return pl.DataFrame([frame.get_column(c) for c in SCHEMA]), ()
-    corrected = corrections.rules() if corrections is not None else ()
+    corrected = adjustments.rules() if adjustments is not None else ()
     for rule in (*BAR_RULES, *corrected, *HISTORY_RULES) if is_history else BAR_RULES:
         frame = rule(frame, ledger)
     if frame.is_empty():

@@ -7,7 +7,7 @@ bars have them, the open says whether the step lies between two sessions, and th
 whether the day was special.
 
 What is done about a jump is the policy's; a person says of one that it is known by `splits` and
-`jumps` (`pipelines.data.corrections`).
+`jumps` (`pipelines.data.adjustments`).
 """
 
 from collections.abc import Iterator

@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from pipelines.data.adjustments import NO_ADJUSTMENTS, Adjustments
 from pipelines.data.bars import Bars
-from pipelines.data.corrections import NO_CORRECTIONS, Corrections
 from registry.catalog import Catalog
 from registry.settings import PlatformSettings
 
@@ -35,7 +35,7 @@ class BarQuery:
         date_order: `day-first` or `month-first` where a file's dates leave it open.
         policy: `strict` (any problem is an error) or `repair` (duplicates dropped, disorder sorted,
             bad rows removed, each reported).
-        corrections: splits, price scale, jumps that are known, bars outside the session.
+        adjustments: splits, price scale, jumps that are known, bars outside the session.
         seed: for `synthetic`.
         platform: where `store` and `data` are; None means as the environment says.
     """
@@ -49,7 +49,7 @@ class BarQuery:
     timezone: str = "UTC"
     date_order: str = ""
     policy: str = "strict"
-    corrections: Corrections = NO_CORRECTIONS
+    adjustments: Adjustments = NO_ADJUSTMENTS
     seed: int = 0
     platform: PlatformSettings | None = None
 

@@ -79,7 +79,7 @@ class Files:
             _wanted([part.frame for part in parts], query, where),
             policy=query.policy,
             where=where,
-            corrections=query.corrections,
+            adjustments=query.adjustments,
         )
         basis = bases.pop() if len(bases) == 1 else "unknown"
         repairs = [line for part in parts for line in part.lines] + ledger.lines

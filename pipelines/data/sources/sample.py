@@ -54,7 +54,7 @@ class Sample:
             pl.concat(parts, how="diagonal"),
             policy=query.policy,
             where="sample",
-            corrections=query.corrections,
+            adjustments=query.adjustments,
         )
         basis = "unknown" if stocks and indices else "adjusted" if stocks else "raw"
         note = NOTE if stocks else ""

@@ -7,9 +7,9 @@ the same (`.json`), or a table with these columns.
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.data.corrections import Split, parse_ratio, without_repeats
 from pipelines.data.iso_times import parse_time
 from pipelines.data.sources.tables import read_table
+from pipelines.data.splits import Split, parse_ratio, without_repeats
 from registry import plain_json
 from registry.errors import ParameterError
 

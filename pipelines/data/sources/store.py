@@ -313,7 +313,7 @@ class Store:
         if bars.frame.is_empty():
             raise BarsError("there are no bars in the time asked for", str(directory))
         frame, repairs = check_bars(
-            bars.frame, policy=query.policy, where="store", corrections=query.corrections
+            bars.frame, policy=query.policy, where="store", adjustments=query.adjustments
         )
         return Bars(frame, bars.interval, bars.price_basis, self.name, "", repairs)
 

@@ -51,7 +51,7 @@ class Synthetic:
         times = _times(interval)
         frame = _market(query.symbols or SYMBOLS, times, query.seed)
         checked, repairs = check_bars(
-            frame, policy=query.policy, where=self.name, corrections=query.corrections
+            frame, policy=query.policy, where=self.name, adjustments=query.adjustments
         )
         bars = Bars(
             *(checked, interval, "raw", self.name, "synthetic", repairs), instrument="equity"

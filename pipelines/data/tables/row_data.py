@@ -133,7 +133,7 @@ def refuse_bar_parameters(query: BarQuery) -> None:
         "symbols": ",".join(query.symbols),
         "columns": ",".join(f"{ours}={theirs}" for ours, theirs in query.columns.items()),
         "interval": query.interval,
-        **query.corrections.said(),
+        **query.adjustments.said(),
     }
     for name, value in of_bars.items():
         if value:

@@ -6,8 +6,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.data.adjustments import Adjustments
 from pipelines.data.bars import check_bars
-from pipelines.data.corrections import Corrections
 from registry.errors import BarsError
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -33,9 +33,9 @@ def repaired(rows: list[dict], stubs: str) -> pl.DataFrame | None:
     schema = dict.fromkeys(("close", "high", "low", "volume", "spread"), pl.Float64)
     frame = pl.DataFrame(rows, schema={"symbol": pl.String, "day": pl.Int64, **schema})
     frame = frame.with_columns(timestamp=pl.Series(stamps, dtype=pl.Datetime("us", "UTC")))
-    corrections = Corrections(stubs=stubs)
+    adjustments = Adjustments(stubs=stubs)
     try:
-        return check_bars(frame, policy="repair", where="", corrections=corrections)[0]
+        return check_bars(frame, policy="repair", where="", adjustments=adjustments)[0]
     except BarsError:
         return None
 

@@ -1,4 +1,4 @@
-"""Corrections: jumps refused with what mends them, splits, scales, and what a person says."""
+"""Adjustments: jumps refused with what mends them, splits, scales, and what a person says."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from pipelines.data.bars import Bars
-from pipelines.data.corrections import parse_ratio, parse_scale
 from pipelines.data.sources import SOURCES
 from pipelines.data.sources.split_list import read_splits
+from pipelines.data.splits import parse_ratio, parse_scale
 from pipelines.parameters import SourceParameters
 from registry.errors import BarsError, ParameterError, UnknownSymbolError
 
@@ -192,12 +192,12 @@ def test_choices_are_named():
 def test_what_is_said_of_bars_does_not_fit_tables():
     said = SourceParameters(
         splits=json.dumps([SEVEN]), jumps="accept", price_scale="A=2", stubs="drop"
-    ).corrections()
+    ).adjustments()
     assert said.said() == {
         "splits": f"AAPL {SINCE} 7:1",
         "jumps": "accept",
         "price_scale": "A=2",
         "stubs": "drop",
     }
-    assert set(SourceParameters().corrections().said().values()) == {""}
+    assert set(SourceParameters().adjustments().said().values()) == {""}
     assert said.splits[0].since == datetime.combine(DAYS[AT], datetime.min.time(), UTC)
