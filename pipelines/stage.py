@@ -49,6 +49,7 @@ def platform_settings() -> PlatformSettings:
         os.environ.setdefault(name, value)
     settings = read_settings(PlatformSettings)
     if "MLFLOW_TRACKING_URI" in os.environ:  # before MLflow is imported, which takes seconds
+        check_tracking_uri(os.environ["MLFLOW_TRACKING_URI"], settings)
         check_reachable(settings.mlflow_tracking_uri)
     import mlflow
 

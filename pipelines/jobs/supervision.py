@@ -153,6 +153,9 @@ class Supervision:
                 next_beat = time.monotonic() + every
                 self._beat()
             outcome = run.wait(min(every, LOOK_SECONDS))
+        if outcome is not None and not outcome.succeeded and outcome.run_id is None:
+            # it died before MLflow knew of it: of a signal that this process takes later, maybe
+            return None if self._stopping.wait(SIGNAL_SECONDS) else outcome
         return outcome
 
     def _beat(self) -> None:

@@ -139,11 +139,11 @@ def test_the_runs_keep_the_parameters(client, version, children, template):
 def test_the_train_run_is_tagged_with_where_it_came_from(version, children):
     tags, contract = children["train"].data.tags, version.contract
     assert tags["data_sha256"] == contract.data.sha256
-    assert tags["data_span"] == f"{contract.data.start} to {contract.data.end}"
+    assert tags["data_span"] == "2000-01-03 to 2003-12-31" == contract.data.span
     assert tags["feature_fingerprint"] == contract.feature_fingerprint
     assert tags["git_commit"] == contract.git_commit
     assert tags["lock_sha256"] == contract.lock_sha256
-    assert tags["trained_until"] == contract.trained_until
+    assert tags["trained_until"] == contract.data.shown(contract.trained_until)
 
 
 def test_the_run_of_main_names_its_version_and_what_became_of_it(client, version, made):

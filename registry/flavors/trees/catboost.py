@@ -25,14 +25,21 @@ UNKNOWN_CODE = -1
 _NAN_IS_GREATER = {"AsIs": False, "AsFalse": False, "AsTrue": True}
 
 
+MAGIC, HEAD = b"CBM1", 8
+"""How a file begins; the length of what follows stands behind it, in four bytes."""
+
+
 def open_catboost(payload: bytes) -> "CatBoost":
     """Return the model of a CatBoost binary file.
 
     Raises:
-        UnreadableArtifactError: the bytes are not a CatBoost model.
+        UnreadableArtifactError: the bytes are not a CatBoost model, or not all of one.
     """
     from catboost import CatBoost, CatBoostError
 
+    # CatBoost 1.2 does not always see that a file was cut, and reads what lies behind it in memory
+    if len(payload) < HEAD + int.from_bytes(payload[len(MAGIC) : HEAD], "little"):
+        raise UnreadableArtifactError("native", "the file of CatBoost was cut")
     try:
         model = CatBoost().load_model(blob=payload)
     except CatBoostError as exc:

@@ -79,3 +79,11 @@ def test_codes_are_integers_and_what_is_no_code_is_unknown():
     assert found[:, 1].tolist() == [3, -1, -1]
     assert [type(code) for code in found[:, 1]] == [int] * 3
     assert catboost_features(X, []) is X
+
+
+def test_a_file_cut_anywhere_is_unreadable(tmp_path):
+    _, _, payload = train(tmp_path, "MultiClass")
+    open_catboost(payload)
+    for length in range(0, len(payload), max(1, len(payload) // 200)):
+        with pytest.raises(UnreadableArtifactError):
+            open_catboost(payload[:length])
