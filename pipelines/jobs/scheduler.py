@@ -1,12 +1,15 @@
 """Scheduler: starts the entry point `schedule` when a schedule is due, beside the running job.
 
 The entry point claims what is due and enqueues it; the scheduler does not know what the schedules
-mean. At most one such run is alive at a time. A run that fails is started again after
-`RETRY_SECONDS`, because the schedules that it did not claim are still due.
+mean. At most one such run is alive at a time in one DATA_DIR: a lock says so, which ends with its
+holder. Whoever takes it next ends in MLflow what a killed holder has left open. A run that fails is
+started again after `RETRY_SECONDS`, because the schedules that it did not claim are still due.
 """
 
+import fcntl
 import os
 import time
+from io import BufferedWriter
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,6 +17,7 @@ import structlog
 
 from pipelines.jobs import schedules
 from pipelines.jobs.project_run import Entry, Launcher, ProjectRun
+from pipelines.jobs.supervision import end_left_open
 from registry.settings import PlatformSettings
 
 ENTRY_POINT = "schedule"
@@ -38,7 +42,9 @@ class Scheduler:
             environment=os.environ | {"MLFLOW_TRACKING_URI": platform.mlflow_tracking_uri},
             log_path=Path(platform.data_dir) / "jobs" / f"{ENTRY_POINT}.log",
         )
+        self._tracking_uri = platform.mlflow_tracking_uri
         self._run: ProjectRun | None = None
+        self._lock: BufferedWriter | None = None
         self._not_before = 0.0
 
     def look(self) -> None:
@@ -46,13 +52,16 @@ class Scheduler:
         self._reap()
         if self._run is not None or time.monotonic() < self._not_before:
             return
-        if not schedules.is_any_due(self._engine):
+        if not schedules.is_any_due(self._engine) or not self._take_lock():
             return
         self._not_before = time.monotonic() + RETRY_SECONDS
-        self._entry.log_path.unlink(missing_ok=True)  # that of the newest run is kept
+        log_path = self._entry.log_path
+        end_left_open(self._launcher, self._tracking_uri, log_path, ())
+        log_path.unlink(missing_ok=True)  # that of the newest run is kept
         try:
             self._run = self._launcher.start(self._entry)
         except (EOFError, OSError) as exc:  # a signal to the whole group ends the fork server too
+            self._free_lock()
             log.warning("schedules not started", error=repr(exc))
 
     def stop(self) -> None:
@@ -60,12 +69,32 @@ class Scheduler:
         if self._run is not None:
             self._run.kill()
             self._run = None
+            self._free_lock()
+
+    def _take_lock(self) -> bool:
+        """Return whether no other worker's run is alive; hold the lock from then on."""
+        path = self._entry.log_path.with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    def _free_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _reap(self) -> None:
         if self._run is None or (outcome := self._run.wait(0)) is None:
             return
         self._run.kill()
         self._run = None
+        self._free_lock()
         if outcome.succeeded:
             self._not_before = 0.0
         else:

@@ -124,3 +124,38 @@ def test_while_mlflow_is_down_nothing_is_started(engine, settings, make_project,
     assert [worker.look() for _ in range(2)] == [False, False]
     assert n_started() == 0 and not (settings.data_dir / "jobs").exists()
     assert schedules.is_any_due(engine)
+
+
+@pytest.mark.integration
+def test_the_run_of_a_killed_worker_is_ended_by_the_next(
+    make_scheduler, due, n_started, wait_for, platform, tracking_uri
+):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri)
+    left = client.create_run(client.get_experiment_by_name("tests").experiment_id).info.run_id
+    log_path = platform.data_dir / "jobs" / "schedule.log"
+    log_path.parent.mkdir(parents=True)
+    log_path.write_text(f"=== Running command 'x' in run with ID '{left}' === \n")
+    due()
+    make_scheduler(COUNTED + "true").look()
+    assert client.get_run(left).info.status == "KILLED"
+    wait_for(n_started)
+
+
+@pytest.mark.integration
+def test_two_workers_start_one_run_between_them(
+    make_scheduler, due, n_started, wait_for, engine, platform, tmp_path
+):
+    first = make_scheduler(COUNTED + UNTIL_DONE)
+    second = Scheduler(engine, platform, Launcher(), str(tmp_path / "project"))
+    due()
+    first.look()
+    second.look()
+    wait_for(n_started)
+    time.sleep(0.5)
+    assert n_started() == 1
+    first.stop()
+    second.look()
+    wait_for(lambda: n_started() == 2)
+    second.stop()
