@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from registry.artifacts import ArtifactCache
 from registry.errors import ArtifactStoreUnavailableError
 from serving import follower
 from tests.examples import failing_record
@@ -171,8 +172,14 @@ def test_following_goes_on_after_a_look_that_could_not_be_remembered(
 
 
 def test_a_corrupt_artifact_is_not_loaded_and_the_version_before_goes_on(
-    installation, running, make, tmp_path
+    installation, running, make, tmp_path, monkeypatch
 ):
+    check = ArtifactCache.check
+
+    def checked_then_damaged(self, *which):
+        check(self, *which)
+        stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+
     installation.register(is_first=True)
     installation.promote(1)
     app = installation.app()
@@ -182,7 +189,7 @@ def test_a_corrupt_artifact_is_not_loaded_and_the_version_before_goes_on(
         before = set(Path(tmp_path / "mlartifacts").rglob("model.onnx"))
         installation.register(seed=2)
         (stored,) = set(Path(tmp_path / "mlartifacts").rglob("model.onnx")) - before
-        stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+        monkeypatch.setattr(ArtifactCache, "check", checked_then_damaged)
         installation.promote(2)
         wait_for(lambda: "version 2" in problem(app))
         assert "it is not loaded; version 1 goes on serving" in problem(app)
