@@ -8,9 +8,6 @@ begins to violate. One picture shows the share over time with the limit and the 
 from dataclasses import replace
 from datetime import datetime
 
-import mlflow
-from mlflow.entities import Metric
-
 from monitoring.reports import DriftReport
 from monitoring.settings import MonitoringSettings
 from monitoring.triggers import Level, count_windows
@@ -33,8 +30,10 @@ class DriftRun:
     """Writes one run of the stage; one instance per run."""
 
     def __init__(self, run_id: str, model_id: str, number: int) -> None:
+        import mlflow  # takes seconds: only once MLflow has answered
+
         self.run_id = run_id
-        self._client = mlflow.MlflowClient()
+        self._mlflow, self._client = mlflow, mlflow.MlflowClient()
         self._shown: list[DriftReport] = []
         mlflow.set_tags({"model_id": model_id, "version": str(number)})
         say_what_run_is(f"drift v{number} {model_id}", ABOUT_WINDOWS)
@@ -53,7 +52,9 @@ class DriftRun:
             if isinstance(value, int | float):
                 values[name] = float(value)
         at, step = int(report.window_end.timestamp() * 1e3), len(self._shown)
-        metrics = [Metric(name, value, at, step) for name, value in values.items()]
+        metrics = [
+            self._mlflow.entities.Metric(name, value, at, step) for name, value in values.items()
+        ]
         self._client.log_batch(self.run_id, metrics=metrics)
         self._shown.append(report)
 
@@ -64,12 +65,12 @@ class DriftRun:
 
     def log_page(self, report: DriftReport, page: str) -> None:
         """Log Evidently's page of a window."""
-        mlflow.log_text(page, f"reports/{report.window_end:%Y-%m-%dT%H%M}.html")
+        self._mlflow.log_text(page, f"reports/{report.window_end:%Y-%m-%dT%H%M}.html")
 
     def finish(self, share_limit: float, settings: MonitoringSettings) -> None:
         """Log the counts and the picture of all windows."""
         verdicts = [report.verdict for report in self._shown]
-        mlflow.log_metrics({f"windows_{v}": float(verdicts.count(v)) for v in set(verdicts)})
+        self._mlflow.log_metrics({f"windows_{v}": float(verdicts.count(v)) for v in set(verdicts)})
         judged = [r for r in self._shown if r.drifted_share is not None]
         if judged:
             _draw(judged, share_limit, _confirmed(judged, settings), settings)
@@ -92,6 +93,7 @@ def _draw(
     confirmed: list[int],
     settings: MonitoringSettings,
 ) -> None:
+    import mlflow
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=110)
