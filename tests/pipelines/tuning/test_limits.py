@@ -30,7 +30,7 @@ from registry.errors import AllTrialsFailedError, ParameterError
 
 SPACE = {
     "architectures": ["ridge", "xgboost"],
-    "parameters": {"ridge": {"alpha": [0.1, 1]}, "xgboost": {"rounds": [150, 200]}},
+    "parameters": {"ridge": {"alpha": [0.1, 1]}, "xgboost": {"rounds": [100, 120]}},
 }
 ROWS = 2048
 """Rows of a call: trees take milliseconds for so many, a line takes a hundredth of that."""
