@@ -30,7 +30,7 @@ from registry.errors import AllTrialsFailedError, ParameterError
 
 SPACE = {
     "architectures": ["ridge", "xgboost"],
-    "parameters": {"ridge": {"alpha": [0.1, 1]}, "xgboost": {"rounds": [100, 120]}},
+    "parameters": {"ridge": {"alpha": [0.1, 1]}, "xgboost": {"rounds": [150, 200]}},
 }
 ROWS = 2048
 """Rows of a call: trees take milliseconds for so many, a line takes a hundredth of that."""
@@ -100,6 +100,7 @@ def searched(bars, engine, settings, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_same_request_with_a_latency_limit_chooses_another_model(searched):
     free, chosen = searched()
     assert chosen.recipe.architecture.name == "xgboost" and chosen.verdict.found
