@@ -5,7 +5,7 @@ champion is scored as it was registered. A window that overlaps the champion's t
 refused as evidence, and so are losses on two different labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
@@ -140,7 +140,8 @@ def _gates(
     first = theirs.data.shown(begins.isoformat())
     if is_rolling:  # not the version is scored but its recipe, fitted before the window
         known_until = begins - timedelta(microseconds=1)
-    if why := objection(candidate.contract.label_spec, theirs.label_spec, known_until, begins):
+    ours = candidate.contract.label_spec
+    if why := objection(ours, theirs.label_spec, known_until, begins, theirs.data.shown):
         return ((non_inferior if trigger else BETTER).row(None, why),)
     against = int(champion.number)
     champion_loss, challenger_loss, baseline = means
@@ -163,7 +164,11 @@ def _gates(
 
 
 def objection(
-    ours: Mapping[str, Json], theirs: Mapping[str, Json], trained_until: datetime, start: datetime
+    ours: Mapping[str, Json],
+    theirs: Mapping[str, Json],
+    trained_until: datetime,
+    start: datetime,
+    shown: Callable[[str], str],
 ) -> str:
     """Return the reason why two losses over a window are no evidence; empty when they are.
 
@@ -171,9 +176,11 @@ def objection(
         ours, theirs: label parameters of the challenger and of the champion.
         trained_until: when the newest label of the champion's fit was complete.
         start: first decision of the window.
+        shown: how an ISO time is told to people.
     """
     if trained_until >= start:
-        return f"the champion was trained until {trained_until:%F}, inside the window"
+        known = shown(trained_until.isoformat())
+        return f"the champion was trained until {known}, inside the window"
     decided = {*cast("list[str]", ours.get("decision", []))}
     decided |= {*cast("list[str]", theirs.get("decision", [])), "decision"}
     for name in sorted({*ours, *theirs} - {*DESCRIPTIVE, *OF_THE_INPUTS} - decided):

@@ -1,12 +1,22 @@
 """When the losses of champion and challenger may be compared at all."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from pipelines.recipes.challenge import objection
+from pipelines.recipes import challenge
+from registry.contract import NO_TIMES
+from tests.examples import make_contract
 
 START = datetime(2008, 1, 2, tzinfo=UTC)
 BEFORE = START - timedelta(days=1)
 LABEL = {"kind": "triple_barrier", "horizon_bars": 5, "width": 0.6, "hold_share": 0.35}
+
+
+TIMED = make_contract().data.shown
+
+
+def objection(ours, theirs, known, start, shown=TIMED):
+    return challenge.objection(ours, theirs, known, start, shown)
 
 
 def test_one_label_and_a_champion_that_ended_before_the_window_are_evidence():
@@ -18,6 +28,10 @@ def test_one_label_and_a_champion_that_ended_before_the_window_are_evidence():
 def test_a_champion_that_knew_the_first_decision_of_the_window_is_none():
     found = objection(LABEL, LABEL, START, START)
     assert found == "the champion was trained until 2008-01-02, inside the window"
+    untimed = replace(make_contract().data, note=NO_TIMES).shown
+    seventh = datetime(1970, 1, 1, 0, 0, 6, tzinfo=UTC)
+    found = objection(LABEL, LABEL, seventh, seventh, untimed)
+    assert found == "the champion was trained until row 7, inside the window"
 
 
 def test_another_label_is_none_whether_changed_or_missing():
