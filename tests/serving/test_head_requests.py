@@ -15,6 +15,7 @@ from serving.app import server_config
 from serving.keys import Rights, make_key
 from serving.routes import ROUTES
 from serving.settings import ServingSettings
+from tests.waiting import wait_for
 
 GETS = [route for route in ROUTES if route.method == "GET" and "{" not in route.path]
 
@@ -51,6 +52,7 @@ def head(path: str, method: str = "HEAD", more: str = "") -> bytes:
 
 @pytest.mark.parametrize("path", [route.path for route in GETS])
 def test_head_answers_what_get_does(client, path):
+    wait_for(lambda: client.get("/health/ready").status_code == 200)  # else it may change between
     asked, answered = client.get(path), client.request("HEAD", path)
     assert answered.status_code == asked.status_code
     assert answered.content == b""
