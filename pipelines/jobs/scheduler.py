@@ -6,14 +6,13 @@ holder. Whoever takes it next ends in MLflow what a killed holder has left open.
 started again after `RETRY_SECONDS`, because the schedules that it did not claim are still due.
 """
 
-import fcntl
 import os
 import time
-from io import BufferedWriter
 from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
+from filelock import FileLock, Timeout
 
 from pipelines.jobs import schedules
 from pipelines.jobs.project_run import Entry, Launcher, ProjectRun
@@ -44,7 +43,7 @@ class Scheduler:
         )
         self._tracking_uri = platform.mlflow_tracking_uri
         self._run: ProjectRun | None = None
-        self._lock: BufferedWriter | None = None
+        self._lock = FileLock(self._entry.log_path.with_suffix(".lock"))
         self._not_before = 0.0
 
     def look(self) -> None:
@@ -61,7 +60,7 @@ class Scheduler:
         try:
             self._run = self._launcher.start(self._entry)
         except (EOFError, OSError) as exc:  # a signal to the whole group ends the fork server too
-            self._free_lock()
+            self._lock.release(force=True)
             log.warning("schedules not started", error=repr(exc))
 
     def stop(self) -> None:
@@ -69,32 +68,23 @@ class Scheduler:
         if self._run is not None:
             self._run.kill()
             self._run = None
-            self._free_lock()
+            self._lock.release(force=True)
 
     def _take_lock(self) -> bool:
         """Return whether no other worker's run is alive; hold the lock from then on."""
-        path = self._entry.log_path.with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("wb")
+        self._entry.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+            self._lock.acquire(blocking=False)
+        except Timeout:
             return False
-        self._lock = lock
         return True
-
-    def _free_lock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
     def _reap(self) -> None:
         if self._run is None or (outcome := self._run.wait(0)) is None:
             return
         self._run.kill()
         self._run = None
-        self._free_lock()
+        self._lock.release(force=True)
         if outcome.succeeded:
             self._not_before = 0.0
         else:
