@@ -41,7 +41,6 @@ from serving import errors
 from serving.batches import MAX_WAITING, Batches
 from serving.connections import BoundedProtocol, allow_many_files
 from serving.data_files import make_data_files
-from serving.direct import Direct
 from serving.engine import Engine
 from serving.envelope import BodyLimits, Envelope
 from serving.event_streams import EventStreams
@@ -121,7 +120,6 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
         routes=list(_routes()),
     )
-    app.add_middleware(Direct, routes=_routes())
     app.state.service, app.state.guard = service, service.security.guard
     app.add_middleware(
         Envelope,

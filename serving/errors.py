@@ -97,14 +97,6 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(family, handler)
 
 
-async def answer_to(request: Request, error: Exception) -> JSONResponse:
-    """Return the answer to an error as the handlers of `install` do; raises a bug again."""
-    for kind in type(error).__mro__:
-        if handler := HANDLERS.get(kind):
-            return await handler(request, error)
-    raise error
-
-
 async def _deliberate(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.MLEngineError)
     status = status_of(error)

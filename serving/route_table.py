@@ -214,11 +214,6 @@ class GuardedRoute(APIRoute):
     row: Route
     __hash__ = object.__hash__  # the document of the same routes is made once
 
-    @property
-    def is_direct(self) -> bool:
-        """Whether its address is one text, and FastAPI has no part in its answer."""
-        return self.row.reads is not None and "{" not in self.row.path
-
     async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Answer a request that the guard lets pass."""
         row = self.row

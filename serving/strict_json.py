@@ -19,23 +19,6 @@ Body = TypeVar("Body", bound=BaseModel)
 class StrictRequest(Request):
     """A request whose JSON body is parsed strictly."""
 
-    async def body(self) -> bytes:
-        """Return the whole body: what Starlette does, without its generator.
-
-        Raises:
-            ClientDisconnect: the caller hung up.
-        """
-        if not hasattr(self, "_body"):
-            parts, is_more = list[bytes](), True
-            while is_more:
-                message = await self.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                parts.append(message.get("body", b""))
-                is_more = message.get("more_body", False)
-            self._body = b"".join(parts)
-        return self._body
-
     async def json(self) -> Any:
         """Return the parsed body.
 
