@@ -11,42 +11,34 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from bench.figures import Figure, report
 from monitoring.prediction_files import write_file
 from monitoring.prediction_log import PredictionLog
-from monitoring.prediction_rows import frame_of
+from monitoring.prediction_rows import LoggedPredictions, frame_of
 from monitoring.settings import PredictionLogSettings
 from pipelines.templates import TEMPLATES
 from registry.command_line import run
+from serving.computation import Computation
 from serving.forms import ModelInput, Provenance
 from serving.predictions import Served, logged
+from serving.router import Route
 
 N_FEATURES, N_SCORES = 45, 3
 SIZES = (1, 20, 1000)
-OPTION: Any = SimpleNamespace(flavor="onnx", backend="cpu")
+ROUTE = Route(cast(Any, SimpleNamespace(flavor="onnx", backend="cpu")))
 VERSION: Any = SimpleNamespace(
     model_id="bench",
     number=1,
     template=TEMPLATES.get("trading_signals"),
     contract=SimpleNamespace(label_spec={}, feature_names=[f"f{i}" for i in range(N_FEATURES)]),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the engine holds when a request is answered."""
-
-    model_input: ModelInput
-    scores: Any
-    answers: dict[str, dict[str, Any]]
 
 
 def main() -> None:
@@ -60,14 +52,14 @@ def main() -> None:
 
 
 def _hand_over(size: int, n_rows: int) -> Iterator[Figure]:
-    requests = [_request(size, seed) for seed in range(16)]
+    calls = [_call(size, seed) for seed in range(16)]
     n_requests = n_rows // size
     with tempfile.TemporaryDirectory() as directory:
         log = PredictionLog(Path(directory), PredictionLogSettings())
-        log.append(_logged(requests[0]))
+        log.append(_logged(calls[0]))
         began, of_thread = time.process_time(), time.thread_time()
         for i in range(n_requests):
-            log.append(_logged(requests[i % len(requests)]))
+            log.append(_logged(calls[i % len(calls)]))
             while log.waiting > 20_000:
                 time.sleep(0.001)
         of_thread = time.thread_time() - of_thread
@@ -80,7 +72,7 @@ def _hand_over(size: int, n_rows: int) -> Iterator[Figure]:
 
 
 def _one_flush() -> Figure:
-    given, n = _logged(_request(1, 0)), 200
+    given, n = _logged(_call(1, 0)), 200
     with tempfile.TemporaryDirectory() as directory:
         began = time.process_time()
         for _ in range(n):
@@ -89,17 +81,15 @@ def _one_flush() -> Figure:
     return Figure("flush_of_1_row_us", took * 1e6, "us", f"mean of {n}; a file with one row")
 
 
-def _logged(request: Request) -> Any:
-    return logged(
-        request.model_input, request.scores, request.answers, VERSION, Served("id", 1, OPTION)
-    )
+def _logged(call: Computation) -> LoggedPredictions:
+    return logged(call, VERSION, [Served("id", 1, list(call.answers))])
 
 
-def _request(size: int, seed: int) -> Request:
+def _call(size: int, seed: int) -> Computation:
     rng = np.random.default_rng(seed)
     at = datetime(2026, 11, 30, tzinfo=UTC)
     keys = tuple(f"S{i:04}" for i in range(size))
-    return Request(
+    return Computation(
         ModelInput(
             keys=keys,
             X=rng.standard_normal((size, N_FEATURES)).astype(np.float32),
@@ -111,6 +101,9 @@ def _request(size: int, seed: int) -> Request:
         ),
         rng.standard_normal((size, N_SCORES)).astype(np.float32),
         {key: _answer(rng, at) for key in keys},
+        {},
+        ROUTE,
+        0.001,
     )
 
 

@@ -67,7 +67,7 @@ def by_request(
                 found.setdefault(answer.request_id, []).append(answer)
         missing.difference_update(found)
 
-    waiting = (each for each in log.unwritten() if each.request_id in missing)
+    waiting = (each for each in log.unwritten() if not missing.isdisjoint(each.request_ids))
     take(_rows(each for each in waiting if each.model_id in names))
 
     def files(*below: str) -> list[Path]:
@@ -115,9 +115,10 @@ def by_time(
 
 def _rows(waiting: Iterable[LoggedPredictions]) -> Iterator[LoggedAnswer]:
     for each in waiting:
-        for symbol, as_of in zip(each.symbols, each.as_of.tolist(), strict=True):
+        columns = (each.request_ids, each.symbols, each.as_of.tolist())
+        for request_id, symbol, as_of in zip(*columns, strict=True):
             yield LoggedAnswer(
-                request_id=each.request_id,
+                request_id=request_id,
                 served_at=each.served_at,
                 as_of=None if as_of == NO_TIME_US else from_microseconds(as_of),
                 model_id=each.model_id,

@@ -1,6 +1,6 @@
 """PredictionLog: every answer that was given, appended in batches, never slowing a request.
 
-A request hands its columns over and goes on. One thread of the log makes frames of them, writes
+A model call hands its columns over and goes on. One thread of the log makes frames of them, writes
 them as files (`monitoring/prediction_files.py`) and merges small files into larger ones
 (`monitoring/prediction_merges.py`). Rows that do not fit into the bounded queue, or cannot be
 written, are dropped and counted. A crash loses at most the rows that were not flushed. Drift and
@@ -84,19 +84,21 @@ class PredictionLog:
             return [*self._writing, *self._pending]
 
     def append(self, given: LoggedPredictions) -> None:
-        """Hand the answers of one request over and return at once."""
+        """Hand the answers of one model call over and return at once."""
+        n_given, n_bytes = len(given), given.n_bytes
         with self._lock:
             room = self._settings.prediction_log_queue_rows - self._n_rows
-            if self._closing or self._n_bytes + given.n_bytes > QUEUE_BYTES:
+            if self._closing or self._n_bytes + n_bytes > QUEUE_BYTES:
                 room = 0
-            taken = given if len(given) <= room else given.head(max(0, room))
-            if len(taken):
-                self._pending.append(taken)
-            self._n_rows += len(taken)
-            self._n_bytes += taken.n_bytes
-            if len(taken) < len(given):
-                self.dropped += len(given) - len(taken)
+            if n_given > room:
+                given = given.head(max(0, room))
+                n_bytes = given.n_bytes
+                self.dropped += n_given - len(given)
                 self.lost_at = monotonic()
+            if n_given and room > 0:
+                self._pending.append(given)
+                self._n_rows += len(given)
+                self._n_bytes += n_bytes
             is_full = self._n_rows >= self._settings.prediction_log_batch_rows
             is_full = is_full or self._n_bytes > QUEUE_BYTES // 4
         if is_full:

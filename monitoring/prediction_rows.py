@@ -1,7 +1,8 @@
 """Prediction rows: what the prediction log keeps of an answer, from arrays to columns.
 
-A request hands over one `LoggedPredictions`: arrays and lists as the engine holds them, no value of
-Python per number. The writer's thread makes the columns of `SCHEMA` from many of them at once.
+A model call hands over one `LoggedPredictions`, for one request or for several that were answered
+together: arrays and lists as the engine holds them, no value of Python per number. The writer's
+thread makes the columns of `SCHEMA` from many of them at once.
 
 Scores of which each has a place of its own (a class, a state) are kept whole, because the losses
 of `monitoring/outcomes.py` read them by place. Scores that are draws of one distribution (the
@@ -13,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -52,9 +54,10 @@ NO_TIME_US = np.iinfo(np.int64).min
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoggedPredictions:
-    """The answers of one request, n rows; nothing of it may change once it is handed over.
+    """The answers of one model call, n rows; nothing of it may change once it is handed over.
 
     Args:
+        request_ids, latencies_ms: of the request that each row answers, (n,).
         as_of: int64 (n,), microseconds UTC (`times_of`); `NO_TIME_US` where a row has no time.
         features: float32 (n, n_features), the newest step.
         scores: float32 (n, n_scores).
@@ -62,9 +65,9 @@ class LoggedPredictions:
         is_sample: whether a row's scores are draws of one distribution.
     """
 
-    request_id: str
+    request_ids: Sequence[str]
     served_at: datetime
-    latency_ms: float
+    latencies_ms: Sequence[float]
     model_id: str
     version: int
     flavor: str
@@ -94,6 +97,8 @@ class LoggedPredictions:
         """Return the first rows."""
         return replace(
             self,
+            request_ids=self.request_ids[:n_rows],
+            latencies_ms=self.latencies_ms[:n_rows],
             symbols=self.symbols[:n_rows],
             as_of=self.as_of[:n_rows],
             features=self.features[:n_rows],
@@ -104,7 +109,7 @@ class LoggedPredictions:
 
 def times_of(times: Sequence[datetime | None]) -> NDArray[np.int64]:
     """Return times as microseconds UTC, `NO_TIME_US` for None."""
-    known: dict[datetime | None, int] = {None: NO_TIME_US}  # the rows of a request share a few
+    known: dict[datetime | None, int] = {None: NO_TIME_US}  # the rows of a call share a few
     for each in times:
         if each not in known and each is not None:
             known[each] = to_microseconds(each)
@@ -112,10 +117,10 @@ def times_of(times: Sequence[datetime | None]) -> NDArray[np.int64]:
 
 
 def frame_of(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
-    """Return the rows of some requests as the columns of `SCHEMA`.
+    """Return the rows of some model calls as the columns of `SCHEMA`.
 
-    They keep their order, but for this: requests with other numbers of features or scores come
-    after the others.
+    They keep their order, but for this: calls with other numbers of features or scores come after
+    the others.
     """
     alike: dict[tuple[int, int, bool], list[LoggedPredictions]] = {}
     for each in predictions:
@@ -141,21 +146,23 @@ def _frame(alike: Sequence[LoggedPredictions]) -> pl.DataFrame:
     n_rows = [len(p) for p in alike]
     rows = {
         "as_of": _times(np.concatenate([p.as_of for p in alike])),
-        "symbol": _column("symbol", [symbol for p in alike for symbol in p.symbols]),
+        "request_id": _column("request_id", [*chain.from_iterable(p.request_ids for p in alike)]),
+        "latency_ms": _column("latency_ms", [*chain.from_iterable(p.latencies_ms for p in alike)]),
+        "symbol": _column("symbol", [*chain.from_iterable(p.symbols for p in alike)]),
         "features": pl.Series(np.concatenate([p.features for p in alike])).cast(NUMBERS),
         "scores": pl.Series(scores).cast(NUMBERS),
         "answer": _column("answer", _texts([answer for p in alike for answer in p.answers])),
         "n_scores": pl.Series(np.full(sum(n_rows), n_scores, dtype=np.int32)),
     }
-    shared = _of_requests(alike)[np.repeat(np.arange(len(alike)), n_rows)]
+    shared = _of_calls(alike)[np.repeat(np.arange(len(alike)), n_rows)]
     return pl.DataFrame(
         [rows[name].alias(name) if name in rows else shared[name] for name in SCHEMA]
     )
 
 
-def _of_requests(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
-    """Return the columns that all rows of a request share, one row per request."""
-    names = ("request_id", "model_id", "version", "flavor", "backend", "latency_ms", "source_kind")
+def _of_calls(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
+    """Return the columns that all rows of a model call share, one row per call."""
+    names = ("model_id", "version", "flavor", "backend", "source_kind")
     columns = [_column(name, [getattr(p, name) for p in predictions]) for name in names]
     served_at = _times(times_of([p.served_at for p in predictions]))
     of_batches = [

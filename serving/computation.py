@@ -20,7 +20,7 @@ Answers = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Computation:
-    """One model call: its input, its scores, and by key an answer or an error.
+    """One model call, for one request or for several: input, scores, by key an answer or an error.
 
     `seconds` is how long it took.
     """
@@ -32,21 +32,27 @@ class Computation:
     route: Route
     seconds: float
 
-    def split(self, asked: Sequence[Sequence[str]]) -> list["Computation"]:
-        """Return a part for each of some lists of keys; the parts share the answers."""
-        place = {key: i for i, key in enumerate(self.model_input.keys)}
-        return [self._of(keys, place) for keys in asked]
+    @property
+    def whole(self) -> "Part":
+        """What a request is told that asked for all of it."""
+        return Part(self.answers, self.errors, self.model_input.unseen)
 
-    def _of(self, keys: Sequence[str], place: Mapping[str, int]) -> "Computation":
-        rows = [place[key] for key in keys if key in place]
-        return Computation(
-            self.model_input.of(keys, rows),
-            self.scores[rows],
+    def part(self, keys: Sequence[str]) -> "Part":
+        """Return what a request is told that asked for some keys."""
+        return Part(
             {key: self.answers[key] for key in keys if key in self.answers},
             {key: self.errors[key] for key in keys if key in self.errors},
-            self.route,
-            self.seconds,
+            tuple(key for key in self.model_input.unseen if key in keys),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one request is told: by key an answer or an error, and the keys unseen in training."""
+
+    answers: Answers
+    errors: Mapping[str, MLEngineError]
+    unseen: tuple[str, ...]
 
 
 def compute(

@@ -18,10 +18,10 @@ from monitoring.prediction_log import PredictionLog
 from registry.alias_rows import PRODUCTION
 from registry.errors import MLEngineError, TimeLimitError
 from serving.coalescing import Coalescer
-from serving.computation import Computation, compute
+from serving.computation import Computation, Part, compute
 from serving.errors import code_of, entry_of
 from serving.executor import Executor
-from serving.forms import FORMS, ModelInput, OnlineStore, distinct
+from serving.forms import FORMS, OnlineStore, distinct
 from serving.loading import LoadedVersion
 from serving.metrics import Metrics
 from serving.models import Models
@@ -114,8 +114,8 @@ class Engine:
         return await self._joined.ask(kind, asked)
 
     def _answer(self, asked: _Asked) -> PredictResponse:
-        version, most = asked.version, self._settings.max_batch_size
-        return self._told(asked, compute(asked.request, version, self.online, most))
+        found = compute(asked.request, asked.version, self.online, self._settings.max_batch_size)
+        return self._told([(asked, found.whole)], found)[0]
 
     def _answer_joined(self, asked: Sequence[_Asked]) -> Sequence[PredictResponse | None]:
         """Answer these, up to a whole batch of symbols, by one model call.
@@ -137,45 +137,62 @@ class Engine:
         symbols = list(dict.fromkeys(chain.from_iterable(every)))
         request = first.request.model_copy(update={"symbols": symbols})
         found = compute(request, first.version, self.online, len(symbols))
-        parts = found.split(every)
-        return [self._told(each, part) for each, part in zip(asked, parts, strict=True)]
+        parts = map(found.part, every)
+        return self._told(list(zip(asked, parts, strict=True)), found)
 
-    def _told(self, asked: _Asked, found: Computation) -> PredictResponse:
-        """Count a computation, log it, and return it as the answer to a request."""
-        version, model_input, option = asked.version, found.model_input, found.route.option
-        took_ms = (perf_counter() - asked.started) * 1e3
-        self._count(version, found)
-        served = Served(asked.request_id, took_ms, option)
-        self._log.append(logged(model_input, found.scores, found.answers, version, served))
+    def _told(
+        self, parts: Sequence[tuple[_Asked, Part]], found: Computation
+    ) -> list[PredictResponse]:
+        """Count a computation, log it, and return what each request is told of it."""
+        now, version = perf_counter(), parts[0][0].version
+        served = [
+            Served(asked.request_id, (now - asked.started) * 1e3, list(part.answers))
+            for asked, part in parts
+        ]
+        self._log.append(logged(found, version, served))
+        return [
+            self._response(each, part, found, version)
+            for each, (_, part) in zip(served, parts, strict=True)
+        ]
+
+    def _response(
+        self, served: Served, part: Part, found: Computation, version: LoadedVersion
+    ) -> PredictResponse:
+        """Count what a request is told, and return it as its answer."""
+        model_input, option = found.model_input, found.route.option
+        other_bases = _other_bases(part, version)
+        self._count(version, found, part, is_other_basis=bool(other_bases))
         form = FORMS.get(version.template.inputs)
         return form.response(
             model_id=version.model_id,
             model_type=version.contract.template,
             model_version=version.number,
             model_version_label=f"v{version.number}",
-            predictions=found.answers,
-            **form.beside(found.answers),
-            errors={key: ErrorEntry(**entry_of(error)) for key, error in found.errors.items()},
+            predictions=part.answers,
+            **form.beside(part.answers),
+            errors={key: ErrorEntry(**entry_of(error)) for key, error in part.errors.items()},
             ignored=list(model_input.ignored),
-            warnings=_warnings(model_input, version),
-            processing_time_ms=round(took_ms, 3),
+            warnings=warnings_of(other_bases, part.unseen, model_input.missing, version),
+            processing_time_ms=round(served.latency_ms, 3),
             hardware_used=option.backend,
             flavor=option.flavor,
             fallback=found.route.fallback,
-            request_id=asked.request_id,
+            request_id=served.request_id,
         )
 
-    def _count(self, version: LoadedVersion, found: Computation) -> None:
+    def _count(
+        self, version: LoadedVersion, found: Computation, part: Part, *, is_other_basis: bool
+    ) -> None:
         metrics, model, option = self._metrics, version.model_id, found.route.option
         labels = (model, str(version.number), option.flavor, option.backend)
-        metrics.predictions(*labels).inc(len(found.answers))
-        metrics.traffic.count_predictions(len(found.answers))
+        metrics.predictions(*labels).inc(len(part.answers))
+        metrics.traffic.count_predictions(len(part.answers))
         metrics.predict_seconds(model).observe(found.seconds)
-        for error in found.errors.values():
+        for error in part.errors.values():
             metrics.prediction_errors.labels(model, code_of(error)).inc()
         if found.route.fallback is not None:
             metrics.fallbacks.labels(model, option.backend).inc()
-        if _other_bases(found.model_input, version):
+        if is_other_basis:
             metrics.price_basis_mismatches.labels(model).inc()
 
 
@@ -189,16 +206,10 @@ def _pace_of(request: PredictRequest, version: LoadedVersion) -> tuple[Hashable,
     return (version.model_id, version.number, request.form), request.n_asked
 
 
-def _other_bases(model_input: ModelInput, version: LoadedVersion) -> set[str]:
-    bases = {
-        source.price_basis for source in model_input.provenance if source.price_basis is not None
-    }
-    return bases - {version.contract.price_basis}
-
-
-def _warnings(model_input: ModelInput, version: LoadedVersion) -> list[str]:
-    others = _other_bases(model_input, version)
-    return warnings_of(others, model_input.unseen, model_input.missing, version)
+def _other_bases(part: Part, version: LoadedVersion) -> set[str]:
+    """Return the price bases of the answers' bars other than that of training."""
+    bases = {answer["price_basis"] for answer in part.answers.values()}
+    return bases - {version.contract.price_basis, None}
 
 
 def warnings_of(

@@ -6,7 +6,7 @@ input (`Template.inputs`) has a file for its own form of request (`FORMS`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -59,18 +59,6 @@ class ModelInput:
     def newest_step(self) -> NDArray[np.float32]:
         """Features of the newest step, (n, n_features)."""
         return np.ascontiguousarray(newest_step(self.X))
-
-    def of(self, keys: Sequence[str], rows: list[int]) -> "ModelInput":
-        """Return the part of some of the keys; `rows` are the places of those that have one."""
-        return replace(
-            self,
-            keys=tuple(self.keys[i] for i in rows),
-            X=self.X[rows],
-            context={name: values[rows] for name, values in self.context.items()},
-            provenance=tuple(self.provenance[i] for i in rows),
-            errors={key: self.errors[key] for key in keys if key in self.errors},
-            unseen=tuple(key for key in self.unseen if key in keys),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,14 +125,16 @@ def failing_record(comparison: str | None = None) -> list[GateRow]:
 
 
 def make_logged(*rows: Mapping[str, Any]) -> LoggedPredictions:
-    """The answers of one request, from rows as the prediction log reads them back.
+    """The answers of one model call, from rows as the prediction log reads them back.
 
-    What rows of a request share is that of the first one.
+    What rows of a call share is that of the first one.
     """
     first = rows[0]
-    shared = ("request_id", "served_at", "latency_ms", "model_id", "version")
+    shared = ("served_at", "model_id", "version")
     return LoggedPredictions(
         **{name: first[name] for name in (*shared, "flavor", "backend", "source_kind")},
+        request_ids=[row["request_id"] for row in rows],
+        latencies_ms=[row["latency_ms"] for row in rows],
         symbols=[row["symbol"] for row in rows],
         as_of=times_of([row["as_of"] for row in rows]),
         features=np.array([row["features"] for row in rows], dtype=np.float32),

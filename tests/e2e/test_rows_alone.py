@@ -21,9 +21,11 @@ from registry.database import open_engine
 from registry.gates import refusals
 from registry.versions import Registry
 from serving import examples
+from serving.computation import Computation
 from serving.forms import gather
 from serving.loading import load
 from serving.predictions import Served, logged
+from serving.router import Route
 from serving.schemas import PredictRequest
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -57,7 +59,8 @@ def answers(loaded, **question):
         scores, batch.newest_step, batch.context, loaded.decoder, loaded.contract
     )
     found = dict(zip(batch.keys, map(as_json, decoded), strict=True))
-    return found, logged(batch, scores, found, loaded, Served("r", 1.0, option))
+    call = Computation(batch, scores, found, {}, Route(option, None), 0.001)
+    return found, logged(call, loaded, [Served("r", 1.0, list(found))])
 
 
 def watched(made, given):

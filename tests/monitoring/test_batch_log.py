@@ -25,9 +25,11 @@ from pipelines.recipes.scoring import answers_of, load_answerer, with_model
 from pipelines.templates import TEMPLATES
 from pipelines.templates.answer_fields import as_json
 from registry.flavors import Artifact
+from serving.computation import Computation
 from serving.forms import ModelInput, Provenance
 from serving.loading import load
 from serving.predictions import Served, logged
+from serving.router import Route
 from tests.small_versions import EVERY, small_version
 
 ONNX = Artifact("onnx")
@@ -108,8 +110,9 @@ def test_a_row_is_logged_as_predict_logs_it(smalls, model_id):
     nothing = {"as_of": None, "history_end": None, "price_basis": None}
     as_given = {key: as_json(a) | nothing for key, a in zip(keys, answers, strict=True)}
     single = ModelInput(keys, X, {}, (Provenance(),) * len(X), {}, (), batch.source_kind)
-    served = Served("night-1", 3.0, version.options[0])
-    wanted = frame_of([logged(single, scores, as_given, version, served)])
+    route = Route(version.options[0], None)
+    call = Computation(single, scores, as_given, {}, route, 0.003)
+    wanted = frame_of([logged(call, version, [Served("night-1", 3.0, keys)])])
     same = ["request_id", "model_id", "version", "backend", "symbol", "features", "scores"]
     same += ["source_kind", "n_scores", "latency_ms"]
     assert found.select(same).equals(wanted.select(same).with_columns(model_id=found["model_id"]))

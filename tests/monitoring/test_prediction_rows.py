@@ -22,9 +22,9 @@ RNG = np.random.default_rng(0)
 
 def logged(n=2, n_features=3, n_scores=2, **changes) -> LoggedPredictions:
     facts = {
-        "request_id": "r",
+        "request_ids": ["r"] * n,
         "served_at": AT,
-        "latency_ms": 1.5,
+        "latencies_ms": [1.5] * n,
         "model_id": "m",
         "version": 7,
         "flavor": "onnx",
@@ -40,7 +40,7 @@ def logged(n=2, n_features=3, n_scores=2, **changes) -> LoggedPredictions:
 
 
 def test_every_column_holds_what_was_handed_over():
-    first, second = logged(2), logged(1, request_id="q", latency_ms=0.25, version=8)
+    first, second = logged(2), logged(1, request_ids=["q"], latencies_ms=[0.25], version=8)
     frame = frame_of([first, second])
     assert frame.schema == pl.Schema(SCHEMA)
     assert frame["request_id"].to_list() == ["r", "r", "q"]
@@ -66,11 +66,13 @@ def test_a_time_of_another_zone_is_the_same_moment():
     assert times_of([moved]).tolist() == times_of([AT]).tolist()
 
 
-def test_requests_of_other_widths_stand_in_one_frame():
-    frame = frame_of([logged(1, 3, 2), logged(1, 0, 5), logged(2, 3, 2, request_id="later")])
+def test_calls_of_other_widths_stand_in_one_frame():
+    frame = frame_of(
+        [logged(1, 3, 2), logged(1, 0, 5), logged(2, 3, 2, request_ids=["q", "later"])]
+    )
     assert frame["features"].list.len().to_list() == [3, 3, 3, 0]
     assert frame["n_scores"].to_list() == [2, 2, 2, 5]
-    assert frame["request_id"].to_list() == ["r", "later", "later", "r"]
+    assert frame["request_id"].to_list() == ["r", "q", "later", "r"]
 
 
 def test_no_predictions_are_no_rows():
