@@ -16,7 +16,7 @@ def parse(text: str) -> Any:
             deeply to be read.
     """
     try:
-        return json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant)
+        return DECODER.decode(text)
     except json.JSONDecodeError:
         raise
     except RecursionError:
@@ -34,3 +34,6 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once_each, parse_constant=_no_constant)

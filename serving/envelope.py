@@ -6,10 +6,10 @@ request's id, never with the traceback.
 """
 
 import asyncio
+import os
 import re
 from dataclasses import dataclass
 from time import perf_counter
-from uuid import uuid4
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -122,4 +122,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.match(text := str(value, "latin-1")):
             return text
-    return uuid4().hex
+    return os.urandom(16).hex()

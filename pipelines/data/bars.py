@@ -73,10 +73,11 @@ class BarSeries:
     @classmethod
     def from_frame(cls, symbol: str, frame: pl.DataFrame, revision: int = 0) -> "BarSeries":
         """Return one symbol's rows of a checked frame (already filtered, sorted by time)."""
+        columns = {c.name: c for c in frame.get_columns()}  # asked one by one takes twice as long
         arrays = {  # `to_numpy` turns the nulls of a float column into NaN
-            c: frame[c].to_numpy() for c in SCHEMA if c not in ("symbol", "timestamp")
+            c: columns[c].to_numpy() for c in SCHEMA if c not in ("symbol", "timestamp")
         }
-        stamps = frame["timestamp"].to_numpy().view(np.int64)
+        stamps = columns["timestamp"].to_numpy().view(np.int64)
         return cls(symbol, stamps, **arrays, revision=revision)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Annotated, TypeVar
 
-from fastapi import Query, Request
+from fastapi import Query, Request, Response
 
 from pipelines.data.sources.corrections import Author, Correction, Removal
 from pipelines.data.sources.store import AppendReport
@@ -29,7 +29,7 @@ from serving.service import Service, service_of
 T = TypeVar("T")
 
 
-async def post_bars(body: BarsRequest, request: Request) -> BarsResponse:
+async def post_bars(body: BarsRequest, request: Request) -> Response:
     """Keep bars.
 
     When one bar breaks a rule, none is kept and the message names it. Sending the same bars again
@@ -48,7 +48,7 @@ async def post_bars(body: BarsRequest, request: Request) -> BarsResponse:
         len(report.conflicts),
         len(report.refused),
     )
-    return BarsResponse(
+    answer = BarsResponse(
         accepted=report.accepted,
         duplicates=report.duplicates,
         conflicts=list(report.conflicts),
@@ -56,6 +56,7 @@ async def post_bars(body: BarsRequest, request: Request) -> BarsResponse:
         processing_time_ms=round((perf_counter() - started) * 1e3, 3),
         request_id=request.state.request_id,
     )
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _append(service: Service, body: BarsRequest) -> AppendReport:
@@ -168,6 +169,8 @@ ROUTES = (
         post_bars,
         tag="bars",
         errors=(409, 503, 504),
+        responses={200: {"model": BarsResponse}},
+        reads=BarsRequest,
         examples=(Example("two daily bars", body=examples.BARS),),
     ),
     Route(
