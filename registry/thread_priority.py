@@ -1,5 +1,6 @@
-"""The priority of a thread that others should not wait for."""
+"""The priority of threads that others should not wait for."""
 
+import io
 import os
 import sys
 import threading
@@ -17,3 +18,22 @@ def lower() -> None:
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def lower_polars() -> None:
+    """Start the threads of polars with this lower priority; call it before polars computes.
+
+    They live as long as the process, and each has the priority of the thread that first asked.
+    """
+    starter = threading.Thread(target=_start_polars, name="polars-starter")
+    starter.start()
+    starter.join()
+
+
+def _start_polars() -> None:
+    import polars as pl
+
+    lower()
+    frame = pl.DataFrame({"number": [1.0, 2.0]})
+    frame.sort("number")
+    frame.write_parquet(io.BytesIO())

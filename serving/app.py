@@ -30,6 +30,7 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.settings import HardwareSettings, PredictionLogSettings
 from pipelines.data.sources.arrivals import ArrivalLimits
 from pipelines.data.sources.store import BarStore
+from registry import thread_priority
 from registry.artifacts import ArtifactCache
 from registry.command_line import run
 from registry.database import open_engine
@@ -238,6 +239,7 @@ def main() -> int:
     configure_logging(serving.log_level)
     allow_many_files()
     sys.setswitchinterval(SWITCH_SECONDS)
+    thread_priority.lower_polars()  # what writes has many threads in it
     _collect_less()
     listener = listen(serving.ml_engine_host, serving.ml_engine_port)
     app = create_app(read_settings(PlatformSettings), serving, read_settings(PredictionLogSettings))

@@ -5,6 +5,8 @@ entry per bar of one symbol; NaN means not known.
 """
 
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain, repeat
 
 import numpy as np
 import polars as pl
@@ -28,7 +30,8 @@ BUY, HOLD, SELL = 2.0, 1.0, 0.0
 
 def log_returns(close: Array) -> Array:
     """Return log(close_t / close_{t-1}), NaN at the first bar."""
-    return np.diff(np.log(close), prepend=np.nan)
+    logs = np.log(close)
+    return _after_first(logs[1:] - logs[:-1], len(close))
 
 
 def ewma_variance(close: Array) -> Array:
@@ -44,14 +47,42 @@ def ewma_mean(variance: Array) -> Array:
 
     A later NaN is left out of the mean and NaN in the result.
     """
+    known = variance[1:]
+    if not np.isnan(known).any():
+        return _after_first(np.maximum(_whole_ewma(known), VARIANCE_FLOOR), len(variance))
     found, mean, weight, n_known = [], 0.0, 0.0, 0
-    for value in variance[1:].tolist():  # polars takes longer to be asked for a few hundred bars
+    for value in known.tolist():
         weight *= EWMA_DECAY
         if is_known := value == value:
             mean = (weight * mean + value) / (weight + 1)
             weight, n_known = weight + 1, n_known + 1
         found.append(mean if is_known and n_known >= WARM_UP_BARS else np.nan)
     return _after_first(np.maximum(found, VARIANCE_FLOOR), len(variance))
+
+
+def _whole_ewma(known: Array) -> Array:
+    """Return the same mean where no value is NaN: the weights are those of every such array."""
+    mean, values = 0.0, known.tolist()  # polars takes longer to be asked for a few hundred bars
+    weights = _weights()
+    every = chain(weights, repeat(weights[-1]))
+    means = [
+        mean := (before * mean + value) / after
+        for value, (before, after) in zip(values, every, strict=False)
+    ]
+    found = np.array(means, dtype=np.float64)
+    found[: WARM_UP_BARS - 1] = np.nan
+    return found
+
+
+@cache
+def _weights() -> tuple[tuple[float, float], ...]:
+    """Return the weight of the mean before each value and with it, until neither changes."""
+    found = [(0.0, 1.0)]
+    while True:
+        before = found[-1][1] * EWMA_DECAY
+        if before == found[-1][0]:
+            return tuple(found)
+        found.append((before, before + 1))
 
 
 def garman_klass(opened: Array, high: Array, low: Array, close: Array) -> Array:

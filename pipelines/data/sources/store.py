@@ -102,6 +102,7 @@ class BarStore:
             if not accepted.is_empty():
                 self._take(folder, folder.write(accepted), accepted, price_basis)
                 folder.compact()
+                self.held(interval)  # so that no reader has to look what the folder's change was
         return AppendReport(len(accepted), duplicates + known, conflicts + differing, refused)
 
     def put(

@@ -178,3 +178,12 @@ def test_an_incomplete_path_has_no_label():
     y, bars, _, _ = one_decision([99, 100], [99, 101], [99, 99], [99, 100], horizon=5)
     assert math.isnan(y)
     assert bars == -1
+
+
+def test_ewma_of_whole_and_of_broken_variances_is_one_recursion(close):
+    whole = labels.log_returns(close) ** 2
+    broken = whole.copy()
+    broken[-1] = np.nan  # takes the other way, and tells the same of every bar before
+    assert np.array_equal(
+        labels.ewma_mean(whole)[:-1], labels.ewma_mean(broken)[:-1], equal_nan=True
+    )
