@@ -13,7 +13,7 @@ from registry.contract import tensor_input
 from registry.errors import BarsError, ParameterError, TooFewSymbolsError
 from serving import loading
 from serving.batch_inputs import of_symbols
-from serving.engine import _warnings
+from serving.engine import warnings_of
 from serving.forms import OnlineStore, gather
 from serving.history import History
 from serving.panels import Panels
@@ -97,7 +97,8 @@ def test_within_the_grace_period_the_last_whole_timestamp_answers(version, onlin
     assert after.provenance[0].as_of == whole.provenance[0].as_of + timedelta(days=1)
     assert after.missing == ("U00",)
     assert isinstance(after.errors["U00"], BarsError)
-    assert "universe: no bar at this time of U00" in _warnings(after, version)
+    lines = warnings_of((), after.unseen, after.missing, version)
+    assert "universe: no bar at this time of U00" in lines
 
 
 def test_too_few_symbols_with_a_bar_are_a_clear_error(version, online, bars, clock):
