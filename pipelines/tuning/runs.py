@@ -1,16 +1,21 @@
 """Runs of trials: each ended trial as a nested MLflow run, written beside the search.
 
-A call to the tracking server takes longer than many fits. So a thread writes what has ended, three
-calls per trial, while the next trial is fitted. Nothing is lost with it: what a run says is in the
-journal, and whoever decides writes the runs that a killed worker left out.
+A call to the tracking server takes longer than many fits. So threads write what has ended while the
+next trial is fitted: three calls per trial, through a server the runs of several trials at once.
+Nothing is lost with it: what a run says is in the journal, and whoever decides writes the runs that
+a killed worker left out.
 """
 
 import json
 import math
+import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from queue import SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -21,13 +26,16 @@ from registry.mlflow_failures import answering
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PARENT, RUN_NAME, PLACE = "mlflow.parentRunId", "mlflow.runName", "trial"
+PARENT, RUN_NAME, NUMBER = "mlflow.parentRunId", "mlflow.runName", "trial"
 MEASURED = (
     *("score", "loss", "gain", "z", "latency_ms", "artifact_kb"),
     *("seconds", "fit_seconds", "judge_seconds", "measure_seconds"),
 )
 PER_PAGE = 1000
 HURRY_SECONDS = 2.0
+AT_ONCE = 4
+"""Runs that are written at once through a server: most of a call is waiting for it."""
+LINKS = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
 STATES = {
     TrialState.COMPLETE: "FINISHED",
     TrialState.PRUNED: "FINISHED",
@@ -51,16 +59,33 @@ class Parent:
         return MlflowClient(tracking_uri=self.uri)
 
 
+@contextmanager
+def without_links() -> Iterator[None]:
+    """Let runs end without a line each, for which MLflow would ask the server once more."""
+    before = os.environ.get(LINKS)
+    os.environ[LINKS] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop(LINKS)
+        os.environ |= {} if before is None else {LINKS: before}
+
+
 class RunWriter:
-    """Writes runs from a thread of its own, in the order in which trials ended."""
+    """Writes runs from threads of its own, begun in the order in which trials ended."""
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
         self._waiting: SimpleQueue[FrozenTrial | None] = SimpleQueue()
         self._error: Exception | None = None
         self._is_stopping = False
-        self._thread = threading.Thread(target=self._work, name="runs of trials", daemon=True)
-        self._thread.start()
+        n_threads = AT_ONCE if parent.uri.startswith("http") else 1
+        self._threads = [
+            threading.Thread(target=self._work, name="runs of trials", daemon=True)
+            for _ in range(n_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> "RunWriter":
         return self
@@ -70,8 +95,7 @@ class RunWriter:
             self.close()
             return
         self._is_stopping = True
-        self._waiting.put(None)
-        self._thread.join(HURRY_SECONDS)  # the run that is being written; the rest comes later
+        self._end(HURRY_SECONDS)  # for what is being written; the rest comes later
 
     def write(self, trial: FrozenTrial) -> None:
         """Write an ended trial some time later; costs microseconds.
@@ -88,9 +112,16 @@ class RunWriter:
         Raises:
             UnavailableError: MLflow did not take it.
         """
-        self._waiting.put(None)
-        self._thread.join()
+        self._end(threading.TIMEOUT_MAX)
         self._check()
+
+    def _end(self, seconds: float) -> None:
+        """Let the threads end, and wait for that so long at most."""
+        deadline = monotonic() + seconds
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - monotonic()))
 
     def _check(self) -> None:
         if self._error is not None:
@@ -103,7 +134,7 @@ class RunWriter:
             try:
                 write_run(client, self._parent, trial)
             except Exception as exc:  # raised again in the thread that searches
-                self._error = exc
+                self._error, self._is_stopping = exc, True
                 return
 
 
@@ -111,15 +142,16 @@ def write_run(client: "MlflowClient", parent: Parent, trial: FrozenTrial) -> Non
     """Write the run of one trial."""
     from mlflow.entities import Metric, Param
 
-    place, result = place_of(trial), result_of(trial)
-    tags = {PARENT: parent.run_id, RUN_NAME: f"trial {place}", "stage": "trial"}
-    tags |= {"study": parent.study, PLACE: str(place), "state": trial.state.name.lower()}
+    number, result = place_of(trial) + 1, result_of(trial)
+    tags = {PARENT: parent.run_id, RUN_NAME: f"trial {number}", "stage": "trial"}
+    tags |= {"study": parent.study, NUMBER: str(number), "state": trial.state.name.lower()}
     tags |= {"reason": result["reason"]} if "reason" in result else {}
-    run = client.create_run(parent.experiment_id, start_time=_milliseconds(trial), tags=tags)
-    numbers = [Metric(*item) for item in _metrics(result, _milliseconds(trial))]
+    began, ended = _milliseconds(trial.datetime_start), _milliseconds(trial.datetime_complete)
+    run = client.create_run(parent.experiment_id, start_time=began, tags=tags)
+    numbers = [Metric(*item) for item in _metrics(result, began)]
     parameters = [Param(name, _text(value)) for name, value in point_of(trial).items()]
     client.log_batch(run.info.run_id, metrics=numbers, params=parameters)
-    client.set_terminated(run.info.run_id, STATES[trial.state])
+    client.set_terminated(run.info.run_id, STATES[trial.state], ended)
 
 
 def write_missing(parent: Parent, trials: list[FrozenTrial]) -> int:
@@ -134,10 +166,11 @@ def write_missing(parent: Parent, trials: list[FrozenTrial]) -> int:
             if run.info.status == "RUNNING":
                 client.set_terminated(run.info.run_id, "KILLED")
             elif run.info.status in STATES.values():
-                written.add(int(run.data.tags.get(PLACE, -1)))
-        missing = [trial for trial in trials if place_of(trial) not in written]
+                written.add(int(run.data.tags.get(NUMBER, 0)))
+    missing = [trial for trial in trials if place_of(trial) + 1 not in written]
+    with RunWriter(parent) as writer:
         for trial in missing:
-            write_run(client, parent, trial)
+            writer.write(trial)
     return len(missing)
 
 
@@ -165,9 +198,9 @@ def _metrics(result: Mapping[str, Any], at: int) -> Iterator[tuple[str, float, i
         yield "fold_loss", float(loss), at, fold
 
 
-def _milliseconds(trial: FrozenTrial) -> int:
-    assert trial.datetime_start is not None
-    return int(trial.datetime_start.timestamp() * 1000)
+def _milliseconds(at: datetime | None) -> int:
+    assert at is not None  # of a trial that has ended both times are known
+    return int(at.timestamp() * 1000)
 
 
 def _text(value: object) -> str:

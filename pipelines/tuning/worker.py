@@ -18,7 +18,7 @@ from pipelines.tuning.leaderboard import leaderboard
 from pipelines.tuning.memory import MemoryLimit
 from pipelines.tuning.page import log_page, render, sections
 from pipelines.tuning.parameters import BudgetParameters
-from pipelines.tuning.runs import Parent, RunWriter, write_missing
+from pipelines.tuning.runs import Parent, RunWriter, without_links, write_missing
 from pipelines.tuning.search import Search, search
 from pipelines.tuning.shared_rows import SharedRows
 from pipelines.tuning.state import tell_trials
@@ -44,6 +44,7 @@ class Installation:
     experiment_id: str
 
 
+@without_links()
 def work(
     asked: Asked, budget: BudgetParameters, study: KeptStudy, here: Installation
 ) -> dict[str, Any] | None:

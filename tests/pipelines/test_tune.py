@@ -168,9 +168,9 @@ def test_each_trial_has_a_run_below_that_of_its_study(deployed):
     experiment = client.get_run(deployed.parent).info.experiment_id
     of_study = f"tags.`mlflow.parentRunId` = '{deployed.parent}' and tags.stage = 'trial'"
     below = client.search_runs([experiment], of_study)
-    assert sorted(int(found.data.tags["trial"]) for found in below) == list(range(8))
+    assert sorted(int(found.data.tags["trial"]) for found in below) == list(range(1, 9))
     for found in below:
-        ended = kept(deployed.settings).ended()[int(found.data.tags["trial"])]
+        ended = kept(deployed.settings).ended()[int(found.data.tags["trial"]) - 1]
         assert found.info.status == "FINISHED"
         assert found.data.metrics.get("score") == result_of(ended).get("score")
         assert found.data.params["architecture"] == point_of(ended)["architecture"]
