@@ -4,6 +4,7 @@ import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic, perf_counter
 from typing import cast
 
@@ -115,14 +116,14 @@ def search(
         taken = todo.study.take(todo.plan, n_trials)
         if taken is None:
             break
-        first = taken.place if first is None else first
-        share = max(
-            (taken.place - first) / (n_trials - first), (monotonic() - began) / (deadline - began)
-        )
-        progress.report(share, 1.0, f"trial {taken.place + 1} of {n_trials}")
+        place = taken.place
+        first = place if first is None else first
+        share = (place - first) / (n_trials - first)
+        say = partial(_say, (began, deadline), share, f"trial {place + 1} of {n_trials}")
+        say()
         told()
         try:
-            ended = run_trial(todo, taken, deadline)
+            ended = run_trial(todo, taken, deadline, say)
         except TrialLostError as exc:
             print(exc, flush=True)
             continue
@@ -134,15 +135,26 @@ def search(
     return n_done
 
 
-def run_trial(todo: Search, taken: TakenTrial, deadline: float) -> FrozenTrial | None:
+def _say(times: tuple[float, float], share: float, what: str) -> None:
+    """Report the share of the trials or of the time that is over, whichever is more."""
+    began, deadline = times
+    progress.report(max(share, (monotonic() - began) / (deadline - began)), 1.0, what)
+
+
+def run_trial(
+    todo: Search, taken: TakenTrial, deadline: float, say: Callable[[], None]
+) -> FrozenTrial | None:
     """Run one trial to its end; None where it was given up for lack of time.
 
     Whatever a library raises ends the trial, not the study: the reason is kept, and a study whose
     trials all fail says the most frequent ones. An interruption gives the trial's place back.
+
+    Args:
+        say: called after each fold, to say how far the search is.
     """
     began = perf_counter()
     try:
-        state, score, result = _tried(todo, taken, deadline)
+        state, score, result = _tried(todo, taken, deadline, say)
     except OutOfTime:
         todo.study.give_up(taken)
         return None
@@ -157,13 +169,14 @@ def run_trial(todo: Search, taken: TakenTrial, deadline: float) -> FrozenTrial |
 
 
 def _tried(
-    todo: Search, taken: TakenTrial, deadline: float
+    todo: Search, taken: TakenTrial, deadline: float, say: Callable[[], None]
 ) -> tuple[TrialState, tuple[float, ...] | None, dict[str, Json]]:
     recipe, prepared = todo.prepared(taken.point)
 
     def after(so_far: Predicted) -> bool:
         if monotonic() >= deadline:
             raise OutOfTime
+        say()
         todo.memory.check(todo.rows)
         if todo.others:
             return False

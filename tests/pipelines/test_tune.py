@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines import tune
+from pipelines import progress, tune
 from pipelines.stage import exit_with
 from pipelines.tuning.studies import KeptStudy, point_of, result_of
 from registry import events, trials
@@ -232,8 +232,13 @@ def test_the_search_reads_nothing_of_the_untouched_period(installation, tmp_path
     )
 
 
-def test_a_study_goes_on_where_it_was_and_joins_by_its_name(installation, planted, capsys):
+def test_a_study_goes_on_where_it_was_and_joins_by_its_name(
+    installation, planted, capsys, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(progress, "report", lambda *report: said.append(report[-1]))
     run(*on(planted), trials=3)
+    assert said.count("trial 1 of 3") > 3, "after each fold"
     before = points(installation)
     run(study="s", trials=3, space="")
     assert points(installation) == before, "its budget is spent"
