@@ -44,7 +44,7 @@ class Reported:
 
 
 class Listener(Protocol):
-    """What takes reports; at most one every `PAUSE_SECONDS`, and the last one."""
+    """What takes reports; at most one every `PAUSE_SECONDS`, and facts and the last one at once."""
 
     def show(self, reported: Reported) -> None: ...
 
@@ -64,7 +64,7 @@ class _Audience:
 
     def told(self, facts: Mapping[str, Any]) -> None:
         self._newest = replace(self._newest, facts=facts)
-        self._show_in_time()
+        self.show()  # the next report may be minutes away
 
     def _show_in_time(self) -> None:
         if monotonic() >= self._next:

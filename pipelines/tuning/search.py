@@ -3,6 +3,7 @@
 import math
 import traceback
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic, perf_counter
@@ -118,12 +119,13 @@ def search(
             break
         place = taken.place
         first = place if first is None else first
-        share = (place - first) / (n_trials - first)
-        say = partial(_say, (began, deadline), share, f"trial {place + 1} of {n_trials}")
+        share, what = (place - first) / (n_trials - first), f"trial {place + 1} of {n_trials}"
+        say = partial(copy_context().run, _say, (began, deadline), share, what)
         say()
-        told()
-        try:
-            ended = run_trial(todo, taken, deadline, say)
+        try:  # epochs of a fit are reported too: they do not say how far the search is
+            with progress.part(what, share, share):
+                told()
+                ended = run_trial(todo, taken, deadline, say)
         except TrialLostError as exc:
             print(exc, flush=True)
             continue
