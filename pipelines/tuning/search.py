@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from functools import partial
 from time import monotonic, perf_counter
 from typing import cast
 
@@ -120,7 +119,7 @@ def search(
         place = taken.place
         first = place if first is None else first
         share, what = (place - first) / (n_trials - first), f"trial {place + 1} of {n_trials}"
-        say = partial(copy_context().run, _say, (began, deadline), share, what)
+        say = _sayer((began, deadline), share, what)
         say()
         try:  # epochs of a fit are reported too: they do not say how far the search is
             with progress.part(what, share, share):
@@ -137,10 +136,19 @@ def search(
     return n_done
 
 
-def _say(times: tuple[float, float], share: float, what: str) -> None:
-    """Report the share of the trials or of the time that is over, whichever is more."""
+def _sayer(times: tuple[float, float], share: float, what: str) -> Callable[[], None]:
+    """Return what reports the share of the trials or of the time that is over, whichever is more.
+
+    Its reports are of the part that this was called in, wherever they are made.
+    """
     began, deadline = times
-    progress.report(max(share, (monotonic() - began) / (deadline - began)), 1.0, what)
+    here = copy_context()
+
+    def say() -> None:
+        over = (monotonic() - began) / (deadline - began)
+        here.run(progress.report, max(share, over), 1.0, what)
+
+    return say
 
 
 def run_trial(
