@@ -30,6 +30,9 @@ from registry.versions import Registry
 GRACE_SECONDS = 3.0
 """Less than the five seconds that honcho gives the worker, which must still release its job."""
 ERROR_LINES = 5
+UNSAID = "it ended without saying why, as a process does that is killed or gets no memory"
+OF_MLFLOW = re.compile(r"[\U0001f300-\U0001faff]|\d{4}/\d\d/\d\d .* INFO mlflow")
+"""Links to runs, which begin with a picture, and what MLflow says about itself."""
 ANSWER_SECONDS = 60.0
 """Patience with a question to MLflow, which is imported before the first one."""
 
@@ -74,12 +77,13 @@ class Launcher:
             EOFError, OSError: the fork server was killed meanwhile, or the log cannot be written.
         """
         entry.log_path.parent.mkdir(parents=True, exist_ok=True)
+        n_before = entry.log_path.stat().st_size if entry.log_path.exists() else 0
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_child, args=(entry, sender), daemon=False)
         with self._one_at_a_time:  # the fork server talks to one caller
             process.start()
         sender.close()
-        return ProjectRun(entry, process, receiver)
+        return ProjectRun(entry, process, receiver, n_before)
 
     def pair_problem(self, platform: PlatformSettings) -> str:
         """Return why no job can run with this MLflow and engine database; empty where one can.
@@ -117,10 +121,15 @@ class Launcher:
 
 
 class ProjectRun:
-    """A started run; poll it with `wait`, end it with `kill`."""
+    """A started run; poll it with `wait`, end it with `kill`.
 
-    def __init__(self, entry: Entry, process: Any, receiver: Connection) -> None:
+    Args:
+        n_before: bytes that earlier attempts had written to the log.
+    """
+
+    def __init__(self, entry: Entry, process: Any, receiver: Connection, n_before: int) -> None:
         self.entry = entry
+        self._n_before = n_before
         self.pid = int(process.pid)
         self._process = process
         self._receiver = receiver
@@ -134,7 +143,7 @@ class ProjectRun:
         except EOFError:  # the child died without a word
             succeeded, run_id = False, None
         self._process.join(GRACE_SECONDS)
-        error = "" if succeeded else last_error(self.entry.log_path)
+        error = "" if succeeded else last_error(self.entry.log_path, self._n_before)
         return Outcome(succeeded, run_id, error)
 
     def kill(self) -> None:
@@ -146,13 +155,19 @@ class ProjectRun:
         self._process.join(1.0)
 
 
-def last_error(log_path: Path) -> str:
-    """Return the line of a run's output with the reason for its failure, and the log's path."""
-    text = log_path.read_text(errors="replace") if log_path.exists() else ""
+def last_error(log_path: Path, n_before: int = 0) -> str:
+    """Return the line of a run's output with the reason for its failure, and the log's path.
+
+    Args:
+        n_before: bytes at the beginning of the log that are not the run's.
+    """
+    text = log_path.read_bytes()[n_before:].decode(errors="replace") if log_path.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     stage_errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    shown = stage_errors[-1:] or lines[-ERROR_LINES:] or ["it wrote nothing"]
-    return f"{' | '.join(shown)} (output: {log_path})"
+    last = [line for line in lines if not OF_MLFLOW.match(line)][-ERROR_LINES:]
+    if not stage_errors and not any(line.startswith("Traceback") for line in lines):
+        last = [UNSAID, *(f"last: {line}" for line in last[-1:])]
+    return f"{' | '.join(stage_errors[-1:] or last)} (output: {log_path})"
 
 
 def _answer(sender: Connection, question: Callable[..., str], arguments: Sequence[Any]) -> None:
