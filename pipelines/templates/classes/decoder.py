@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 
 FEWEST_TO_CALIBRATE = 100
 PREFIX = "calibrator."
+WEIGHT = "prior_weight"
 
 
 def fit_class_decoder(oof: OutOfFold, training: LabelledRows, n_classes: int) -> Decoder:
@@ -35,7 +36,14 @@ def fit_class_decoder(oof: OutOfFold, training: LabelledRows, n_classes: int) ->
         "n_calibration_rows": len(oof.rows),
     }
     arrays = {PREFIX + name: values for name, values in chosen.calibrator.arrays.items()}
-    return Decoder(facts, {**arrays, "prior": shares(training.y, n_classes)})
+    prior = shares(training.y, n_classes)
+    weight = np.array([_weight_of_prior(len(training), n_classes)])
+    return Decoder(facts, {**arrays, "prior": prior, WEIGHT: weight})
+
+
+def _weight_of_prior(n_rows: int, n_classes: int) -> float:
+    """Return what half a row of each class weighs beside the rows of a fit."""
+    return n_classes / 2 / (n_rows + n_classes / 2)
 
 
 def shares(y: Array, n_classes: int) -> Array:
@@ -45,9 +53,17 @@ def shares(y: Array, n_classes: int) -> Array:
 
 
 def calibrated(scores: NDArray[np.float32], decoder: Decoder) -> Array:
-    """Return the calibrated probabilities (n, k) of logits (n, k)."""
+    """Return the calibrated probabilities (n, k) of logits (n, k).
+
+    They are mixed with the class shares, as if half a row of each class had been seen beside those
+    of the fit: no answer is surer than so many rows allow. Decoders of before have no such weight.
+    """
     arrays = prefixed(decoder.arrays, PREFIX)
-    return Calibrator(str(decoder.facts["calibrator"]), arrays).apply(scores)
+    found = Calibrator(str(decoder.facts["calibrator"]), arrays).apply(scores)
+    if WEIGHT not in decoder.arrays:
+        return found
+    weight = decoder.arrays[WEIGHT][0]
+    return np.asarray((1 - weight) * found + weight * decoder.arrays["prior"])
 
 
 def prior_of(scores: NDArray[np.float32], decoder: Decoder) -> Array:
