@@ -9,10 +9,11 @@ AutoGluon live in environments of their own; each is left out where no Python is
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,9 +54,10 @@ def main() -> None:
         "--seconds", type=int, default=0, help="of each search, 30 (60 with --long)"
     )
     parser.add_argument("--seeds", type=int, default=0, help="how many, 3 (5 with --long)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the others follow it")
     parser.add_argument("--long", action="store_true", help="60 s, 5 seeds")
     parser.add_argument("--quick", action="store_true", help="5 s, 1 seed, two small tables")
-    parser.add_argument("--flaml", default="", help="a Python with flaml[automl] and catboost")
+    parser.add_argument("--flaml", default="", help="a Python with flaml[automl]")
     parser.add_argument("--autogluon", default="", help="a Python with autogluon.tabular")
     parser.add_argument("--core", type=int, default=0, help="the core that all of them share")
     parser.add_argument("--clock", default="wall", choices=("wall", "processor"))
@@ -75,17 +77,17 @@ def main() -> None:
     budget = Budget(seconds, asked.clock)
     kept = asked.kept.with_suffix(f".{asked.clock}{seconds}{asked.kept.suffix}")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    results = list(
-        _measured([(name, seed) for seed in range(n_seeds) for name in sets], tools, budget, kept)
-    )
+    seeds = range(asked.first_seed, asked.first_seed + n_seeds)
+    cases = [(name, seed) for seed in seeds for name in sets]
+    results = list(_measured(cases, tools, budget, kept))
     settings = {
         "seconds": seconds,
         "clock": asked.clock,
-        "seeds": n_seeds,
+        "seeds": list(seeds),
         "sets": sets,
         "tools": list(tools),
     }
-    report("automl", figures(results), settings)
+    report("automl", figures(results, seconds), settings)
 
 
 def _measured(
@@ -120,6 +122,7 @@ def _searched(rows: Rows, seed: int, tool: str, python: str, budget: Budget) -> 
         line = [str(PEERS / f"{_SCRIPTS[tool]}.py"), str(given), str(out)]
         if tool == "ours":
             line = [*_ours(rows, seed, budget.seconds, folder, out)]
+        before = _used()
         with (folder / "said").open("w") as said:
             done = subprocess.run(
                 [python, *budget.clocked, *line],
@@ -132,7 +135,14 @@ def _searched(rows: Rows, seed: int, tool: str, python: str, budget: Budget) -> 
             )
         if done.returncode:
             sys.exit(f"{tool} on {rows.name} failed:\n{(folder / 'said').read_text()[-2000:]}")
-        return judged(rows, seed, tool, dict(np.load(out)))
+        found = judged(rows, seed, tool, dict(np.load(out)))
+        return replace(found, process_seconds=_used() - before)
+
+
+def _used() -> float:
+    """Return the processor seconds of all searches so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 _SCRIPTS = {

@@ -4,11 +4,15 @@ The winner is fitted on all searched rows, as a version is, and predicts the unt
 """
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
 from bench.automl.sets import METRICS, asked_of
 from bench.tuning import installed, timed
@@ -23,10 +27,11 @@ from pipelines.tuning.asked import Asked
 from pipelines.tuning.fold_trials import predict_folds
 from pipelines.tuning.parameters import BudgetParameters, SearchParameters
 from pipelines.tuning.shared_rows import SharedRows
-from pipelines.tuning.space import MOST_TRIALS
-from pipelines.tuning.studies import KeptStudy, result_of
+from pipelines.tuning.space import ARCHITECTURE, MOST_TRIALS
+from pipelines.tuning.studies import KeptStudy, Plan, TakenTrial, point_of, result_of
 from pipelines.tuning.untouched import hold_back
 from registry.command_line import run
+from registry.contract import Json
 from registry.decoder import Decoder
 from registry.settings import PlatformSettings
 
@@ -48,22 +53,55 @@ def main() -> None:
     asked = Asked(source, recipe, SearchParameters(metric=METRICS[asked_for.kind]))
     with installed(asked_for.folder) as settings:
         taken: list[float] = []
-        with timed(taken, perf_counter):
+        begun: list[float] = []
+        with timed(taken, perf_counter), _noted(begun):
             budget = BudgetParameters(STUDY, trials=MOST_TRIALS, seconds=asked_for.seconds)
             outcome = tune.tune(asked, budget, settings)
         study = KeptStudy(settings.tuning_dir / STUDY, STUDY)
-        results = [result_of(trial) for trial in study.ended()]
+        ended = study.ended()
         predicted = _predicted(RecipeParameters(**outcome["recipe"]), asked, settings)
-    worked = sum(r.get("fit_seconds", 0.0) + r.get("judge_seconds", 0.0) for r in results)
+    later, first = _overheads(ended, begun)
     np.savez(
         asked_for.out,
         predicted=predicted,
-        search_score=outcome["search_score"],
+        search_score=outcome["bias"]["expected_score"],
         seconds=taken[0],
-        trials=len(results),
-        overhead_ms=1000 * (taken[0] - worked) / len(results),
+        trials=len(ended),
+        overhead_ms=1000 * np.mean(later) if later else np.nan,
+        first_ms=1000 * np.mean(first),
         note=outcome["recipe"]["architecture"] + " " + outcome["recipe"]["parameters"],
     )
+
+
+@contextmanager
+def _noted(begun: list[float]) -> Iterator[None]:
+    """Note when each trial is taken."""
+    take = KeptStudy.take
+
+    def noted(study: KeptStudy, plan: Plan, n_trials: int) -> TakenTrial | None:
+        begun.append(perf_counter())
+        return take(study, plan, n_trials)
+
+    with patch.object(KeptStudy, "take", noted):
+        yield
+
+
+def _overheads(
+    ended: Sequence[FrozenTrial], begun: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """Return what trials took beyond fits and judgement, in seconds.
+
+    Those of an architecture that was tried before, then the first ones, which import libraries.
+    """
+    later: list[float] = []
+    first: list[float] = []
+    known: set[Json] = set()
+    for trial, began, then in zip(ended, begun, begun[1:], strict=False):
+        result, architecture = result_of(trial), point_of(trial)[ARCHITECTURE]
+        worked = result.get("fit_seconds", 0.0) + result.get("judge_seconds", 0.0)
+        (later if architecture in known else first).append(then - began - worked)
+        known.add(architecture)
+    return later, first
 
 
 def _predicted(

@@ -27,7 +27,10 @@ class Result:
     """One tool on one set with one seed.
 
     `search`, `untouched`, `constant`: losses by the metric of the set; `search` is NaN where a tool
-    names none in that metric. `losses`: mean loss of each block of untouched rows.
+    names none in that metric. `losses`: mean loss of each block of untouched rows. `seconds`: what
+    the tool's search took by its own clock; `process_seconds`: processor time of its whole process,
+    imports and predictions included. `overhead_ms`: of a trial of ours beyond fits and judgement;
+    `first_ms`: of the first of an architecture, which imports what it needs.
     """
 
     set: str
@@ -41,6 +44,8 @@ class Result:
     trials: int
     overhead_ms: float
     note: str
+    process_seconds: float = 0.0
+    first_ms: float = 0.0
 
     @property
     def score(self) -> float:
@@ -70,6 +75,7 @@ def judged(rows: Rows, seed: int, tool: str, found: Mapping[str, NDArray[np.gene
         trials=int(found["trials"]),
         overhead_ms=float(found["overhead_ms"]) if "overhead_ms" in found else float("nan"),
         note=str(found["note"]),
+        first_ms=float(found["first_ms"]) if "first_ms" in found else 0.0,
     )
 
 
@@ -124,23 +130,45 @@ def worse_than(results: Sequence[Result], ours: str, theirs: str, of: str) -> fl
     return float(together.mean() / (together.std(ddof=1) / np.sqrt(len(together))))
 
 
-def figures(results: Sequence[Result]) -> list[Figure]:
-    """Return the figures of all results."""
+def figures(results: Sequence[Result], seconds: float) -> list[Figure]:
+    """Return the figures of all results.
+
+    Args:
+        seconds: the budget of each search.
+    """
     by_rank = ranks(results)
     found = [Figure(f"mean_rank_{tool}", rank, "rank") for tool, rank in by_rank.items()]
     for tool in by_rank:
-        own = [r for r in results if r.tool == tool]
-        promised = np.array([r.optimism for r in own if np.isfinite(r.optimism)])
-        found += [
-            Figure(f"score_{tool}", float(np.mean([r.score for r in own])), "share", "normalised"),
-            Figure(f"optimism_{tool}", float(promised.mean()), "share", "search minus untouched"),
-            Figure(f"surprise_{tool}", float(np.abs(promised).mean()), "share", "its mean size"),
-        ]
+        found += _of_tool(tool, [r for r in results if r.tool == tool], seconds)
     sets = sorted({r.set for r in results})
     worst = max((worse_than(results, "ours", "lightgbm", name), name) for name in sets)
-    overhead = float(np.mean([r.overhead_ms for r in results if r.tool == "ours"]))
+    own = [r for r in results if r.tool == "ours"]
+    note = "of our trials, beyond fits and judgement, after the first of an architecture"
     return [
         *found,
+        *(figure for name in sets for figure in _of_set(name, results)),
         Figure("worst_t_against_lightgbm", worst[0], "t", f"on {worst[1]}; above 2 is worse"),
-        Figure("trial_overhead_ms", overhead, "ms", "of our trials, beyond fits and judgement"),
+        Figure("trial_overhead_ms", float(np.nanmean([r.overhead_ms for r in own])), "ms", note),
+        Figure("first_trial_overhead_ms", float(np.mean([r.first_ms for r in own])), "ms"),
     ]
+
+
+def _of_tool(tool: str, own: Sequence[Result], seconds: float) -> list[Figure]:
+    """Return score, optimism and work of one tool."""
+    promised = np.array([r.optimism for r in own if np.isfinite(r.optimism)])
+    beyond, worked = [r.seconds - seconds for r in own], [r.process_seconds for r in own]
+    return [
+        Figure(f"score_{tool}", float(np.mean([r.score for r in own])), "share", "normalised"),
+        Figure(f"optimism_{tool}", float(promised.mean()), "share", "search minus untouched"),
+        Figure(f"surprise_{tool}", float(np.abs(promised).mean()), "share", "its mean size"),
+        Figure(f"trials_{tool}", float(np.median([r.trials for r in own])), "", "median"),
+        Figure(f"overrun_{tool}", float(np.median(beyond)), "s", f"median; most {max(beyond):.1f}"),
+        Figure(f"process_{tool}", float(np.median(worked)), "s", "median of the whole process"),
+    ]
+
+
+def _of_set(name: str, results: Sequence[Result]) -> list[Figure]:
+    """Return the median loss of each tool on the untouched rows of a set."""
+    tools = sorted({r.tool for r in results})
+    pairs = ((t, [r.untouched for r in results if (r.set, r.tool) == (name, t)]) for t in tools)
+    return [Figure(f"{name}_{t}", float(np.median(found)), "loss") for t, found in pairs if found]

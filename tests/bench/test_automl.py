@@ -87,14 +87,17 @@ def test_the_figures_have_the_names_that_others_read():
             [
                 of("ours", 0.1, losses=(0, 0.2, 0.4)),
                 of("flaml", 0.2, search=0.1),
-                of("lightgbm", 0.3),
-            ]
+                of("lightgbm", 0.3, seconds=1.5),
+            ],
+            seconds=30,
         )
     }
     assert names["mean_rank_ours"] == 1 and names["mean_rank_lightgbm"] == 3
     assert names["mean_rank_flaml"] == 2 and names["trial_overhead_ms"] == 40.0
     assert names["optimism_ours"] == pytest.approx(0.1 - 0.2)
     assert names["optimism_flaml"] == pytest.approx(0.1)
+    assert names["overrun_ours"] == 0.0 and names["overrun_lightgbm"] == -28.5
+    assert names["wine_flaml"] == 0.2
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_kept(tmp_path, monkeypatch):
