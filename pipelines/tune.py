@@ -104,7 +104,9 @@ def _account(name: str, outcome: Mapping[str, Any] | None) -> str:
         return f"study {name}: other workers go on; the last one to leave decides"
     found = "found" if outcome["found"] else "found nothing"
     untouched = outcome["untouched_score"]
-    scores = f"score {outcome['search_score']:.5g} searched, " + (
+    expected = outcome.get("bias", {}).get("expected_score")
+    of_choice = "" if expected is None else f" ({expected:.5g} expected, as it was chosen)"
+    scores = f"score {outcome['search_score']:.5g} searched{of_choice}, " + (
         "untouched period not looked at" if untouched is None else f"{untouched:.5g} untouched"
     )
     architecture = outcome["recipe"]["architecture"]

@@ -38,7 +38,9 @@ TABLE_RANGES: Mapping[str, Mapping[str, Searched]] = MappingProxyType(
         "gradient_boosting": {"rounds": _whole(20, 600), "min_samples_leaf": _whole(2, 200)},
         "mlp": {
             "hidden": Among((32, 64, 128, 256)),
-            "epochs": _whole(8, 200),
+            "layers": Range(1, 2, is_integer=True),
+            "epochs": _whole(8, 100),
+            "learning_rate": Range(3e-4, 1e-2, is_log=True),
             "patience": Among((10,)),
             "batch_size": Among((16, 32, 64, 128, 256, 512)),
         },

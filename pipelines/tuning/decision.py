@@ -9,13 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from pipelines.method.statistics import mean_per_date
 from pipelines.recipes.inputs import Data
 from pipelines.recipes.recipe import Recipe
 from pipelines.recipes.selection_bias import among_trials as with_trials
 from pipelines.recipes.trial_family import TrialFamily, family_of, trial_of
-from pipelines.tuning.fold_trials import evaluate, predict_folds
+from pipelines.tuning.choice import choice_bias, chosen, of_same_dates
+from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds
 from pipelines.tuning.known_points import WON
 from pipelines.tuning.metrics import LATENCY, SIZE
 from pipelines.tuning.search import Search
@@ -28,6 +32,9 @@ from registry.errors import AllTrialsFailedError
 
 MOST_REASONS = 3
 REPORTED = ("n_trials", "n_effective_trials", "n_distinguishable_trials", "pbo", "choice_loss")
+
+EXPECTED = "expected_score"
+"""Of the best trial: its score without what the choice among all trials has added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +86,9 @@ def decide(todo: Search, data: Data) -> Decision:
     counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
     family = family_of(todo.engine, counted, found)
     skill = skill_of(recipe, predicted, found)
+    score = todo.metric.value(found.metrics)
     verdict = Verdict(
-        search_score=todo.metric.value(found.metrics),
+        search_score=score,
         search=skill,
         of_search=among_trials(skill, found, family),
         beyond=_beyond(todo, ended),
@@ -99,14 +107,18 @@ def decide(todo: Search, data: Data) -> Decision:
         )
     metrics = with_trials(found, family).metrics
     bias = {name: metrics[name] for name in REPORTED if name in metrics}
+    if (expected := _expected(todo, ended, predicted, score)) is not None:
+        bias[EXPECTED] = expected
     front = tuple(front_of(todo, ended)) if todo.others else (best,)
     return Decision(best, recipe, verdict, family, bias, front)
 
 
 def best_of(todo: Search, ended: Sequence[FrozenTrial]) -> FrozenTrial:
-    """Return the complete trial with the best score; the earliest place among equals.
+    """Return the complete trial that is chosen.
 
-    Where limits are asked for, the best of those within them, if there are any. Of several
+    By a loss, a later trial must be better than an earlier one by more than a standard error
+    (`pipelines/tuning/choice.py`); by another metric it is the best one, the earliest among equals.
+    Where limits are asked for, only those within them count, if there are any. Of several
     objectives the first decides, the next ones only among equals, so that it lies on the front.
 
     Raises:
@@ -116,7 +128,32 @@ def best_of(todo: Search, ended: Sequence[FrozenTrial]) -> FrozenTrial:
     if not complete:
         reasons = Counter(str(result_of(trial).get("reason", "given up")) for trial in ended)
         raise AllTrialsFailedError(todo.study.name, len(ended), reasons.most_common(MOST_REASONS))
-    return min(_within(todo, complete) or complete, key=lambda t: (_losses(todo, t), place_of(t)))
+    open_to = _within(todo, complete) or complete
+    if (losses := _of_blocks(todo, open_to)) is not None:
+        return open_to[chosen(losses)]
+    return min(open_to, key=lambda t: (_losses(todo, t), place_of(t)))
+
+
+def _of_blocks(todo: Search, trials: Sequence[FrozenTrial]) -> NDArray[np.float64] | None:
+    """Return the losses of trials by blocks of dates; None where the choice does not go by them."""
+    if todo.others or not todo.metric.is_the_loss:
+        return None
+    kept = [result_of(trial) for trial in trials]
+    if len({result.get("n_times") for result in kept}) > 1:
+        return None  # windows of other lengths: other dates
+    return of_same_dates([result.get("block_losses", ()) for result in kept])
+
+
+def _expected(
+    todo: Search, ended: Sequence[FrozenTrial], predicted: Predicted, score: float
+) -> float | None:
+    """Return the score that is to be expected of the chosen trial, the choice paid for."""
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    losses = _of_blocks(todo, _within(todo, complete) or complete)
+    if losses is None:
+        return None
+    loss = float(mean_per_date(predicted.loss(), predicted.times()).mean())
+    return todo.metric.moved(score, loss, loss + choice_bias(losses))
 
 
 def front_of(todo: Search, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:

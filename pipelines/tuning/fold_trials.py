@@ -5,7 +5,7 @@ of the template is computed once, on all of them. What comes out is what `valida
 of the same recipe.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.architectures import Estimator
+from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date
 from pipelines.recipes.recipe import Recipe, fold_scores, pool
@@ -51,6 +52,12 @@ class Predicted:
     def newest_losses(self, n_blocks: int) -> list[float]:
         """Mean loss of each block of the newest fold, per date; a block has at least one date."""
         per_date = mean_per_date(self.losses[-1], self.parts[-1].rows.t0)
+        blocks = np.array_split(per_date, min(n_blocks, len(per_date)))
+        return [float(block.mean()) for block in blocks]
+
+    def block_losses(self, n_blocks: int) -> list[float]:
+        """Mean loss of each block of all tested dates, in time order."""
+        per_date = mean_per_date(self.loss(), self.times())
         blocks = np.array_split(per_date, min(n_blocks, len(per_date)))
         return [float(block.mean()) for block in blocks]
 
@@ -102,6 +109,21 @@ def predict_folds(
             predicted.was_pruned = True
             break
     return predicted
+
+
+def to_come(spent: Sequence[float], folds: Sequence[Fold]) -> float:
+    """Return how many seconds the other folds will take, by what those after the first one took.
+
+    A fit takes as long as it has rows; that of the first fold also imports libraries.
+
+    Args:
+        spent: seconds of all fits after each fold so far.
+    """
+    n_done = len(spent)
+    if n_done < 2:
+        return 0.0
+    sizes = [len(fold.train) for fold in folds]
+    return (spent[-1] - spent[0]) * sum(sizes[n_done:]) / sum(sizes[1:n_done])
 
 
 def evaluate(recipe: Recipe, prepared: PreparedRows, predicted: Predicted) -> Evaluation:

@@ -13,7 +13,7 @@ from pipelines.method.statistics import (
     significance_limit,
 )
 from pipelines.recipes.trial_family import TrialFamily
-from pipelines.tuning.decision import Decision
+from pipelines.tuning.decision import EXPECTED, Decision
 from pipelines.tuning.metrics import COSTS, Metric
 from pipelines.tuning.served import Limits
 from pipelines.tuning.space import ARCHITECTURE, FEATURE_SET, HORIZON, WINDOW
@@ -38,8 +38,13 @@ SCHEMA = {
     "seconds": pl.Float64(),
     "reason": pl.String(),
 }
-OF_ALL = {"n_trials": pl.Int64(), "n_effective_trials": pl.Float64(), "pbo": pl.Float64()}
-"""What all trials together say of a score; the same in every line, null where it is not known."""
+OF_ALL = {
+    "n_trials": pl.Int64(),
+    "n_effective_trials": pl.Float64(),
+    "pbo": pl.Float64(),
+    EXPECTED: pl.Float64(),
+}
+"""What all trials together say of the choice; the same in every line, null where not known."""
 BESIDE = (ARCHITECTURE, FEATURE_SET, WINDOW, HORIZON)
 SHORTEST = 6
 """Significant digits of a parameter."""

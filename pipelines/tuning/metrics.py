@@ -39,6 +39,9 @@ OF_ANY_LABEL = ("sharpe_ratio", "ic", "rank_ic")
 OF_A_LOSS = tuple(n for n, higher in HIGHER_IS_BETTER.items() if not higher and n not in COSTS)
 """Metrics of which a fold tells something about the next: those that pruning may go by."""
 
+OF_THE_LOSS = (LOSS, "log_loss", "qlike", "pinball", "rmse")
+"""Metrics that order trials as the template's own loss does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -60,6 +63,17 @@ class Metric:
     def is_loss(self) -> bool:
         """Whether trials may be pruned by the folds that they have seen."""
         return self.name in OF_A_LOSS
+
+    @property
+    def is_the_loss(self) -> bool:
+        """Whether the losses of single dates say of two trials which is better by it."""
+        return self.name in OF_THE_LOSS
+
+    def moved(self, score: float, loss: float, expected: float) -> float:
+        """Return what a score becomes where the loss that it stands for becomes another one."""
+        if self.name == "rmse":
+            return score * math.sqrt(expected / loss) if loss > 0 else score
+        return score + expected - loss
 
     def value(self, measured: Mapping[str, float]) -> float:
         """Return the metric.

@@ -19,7 +19,7 @@ from pipelines.report import Blocks, Chart, Grid, Remark
 from pipelines.report.page import document, shown_block
 from pipelines.report.png import drawn
 from pipelines.report.style import BLUE, GREEN, RED, figure, label, numbers
-from pipelines.tuning.decision import Decision
+from pipelines.tuning.decision import EXPECTED, Decision
 from pipelines.tuning.leaderboard import OF_ALL
 from pipelines.tuning.metrics import HIGHER_IS_BETTER, Metric
 from pipelines.tuning.runs import RUN_NAME, Parent
@@ -174,6 +174,8 @@ def _of_all(decision: Decision) -> str:
     pbo = bias.get("pbo")
     found = "not known for fewer than ten distinguishable trials" if pbo is None else f"{pbo:.2f}"
     parts.append(f"probability of backtest overfitting (PBO): {found}")
+    if (expected := bias.get(EXPECTED)) is not None:
+        parts.append(f"score to be expected of a choice among them: {expected:.5g}")
     return "; ".join(parts) + "."
 
 

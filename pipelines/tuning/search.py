@@ -15,7 +15,8 @@ from pipelines import progress
 from pipelines.recipes.recipe import Recipe
 from pipelines.recipes.trial_family import keep_trial, trial_of
 from pipelines.templates import TEMPLATES
-from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds
+from pipelines.tuning.choice import BLOCKS
+from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds, to_come
 from pipelines.tuning.memory import NO_MEMORY_LIMIT, MemoryLimit
 from pipelines.tuning.metrics import COSTS, Metric
 from pipelines.tuning.patience import patiently
@@ -102,7 +103,8 @@ def search(
 ) -> int:
     """Run trials until the study has so many, or the seconds are over; return how many.
 
-    A trial in which the time ends is given up at the next fold, and its place is free again.
+    A trial in which the time ends is given up at the next fold, and its place is free again. One
+    that would not come to its end in time is pruned after its second fold, for cheaper ones.
 
     Args:
         told: called before each trial, to tell how far the study is.
@@ -182,12 +184,16 @@ def _tried(
     todo: Search, taken: TakenTrial, deadline: float, say: Callable[[], None]
 ) -> tuple[TrialState, tuple[float, ...] | None, dict[str, Json]]:
     recipe, prepared = todo.prepared(taken.point)
+    spent: list[float] = []
 
     def after(so_far: Predicted) -> bool:
         if monotonic() >= deadline:
             raise OutOfTime
         say()
         todo.memory.check(todo.rows)
+        spent.append(so_far.fit_seconds)
+        if monotonic() + to_come(spent, prepared.dataset.folds) > deadline:
+            return True
         if todo.others:
             return False
         losses, n_folds = so_far.fold_losses, len(prepared.dataset.folds)
@@ -214,6 +220,8 @@ def _tried(
         scores = tuple(metric.value({**found.metrics, **costs}) for metric in todo.metrics)
         by_name = {m.name: value for m, value in zip(todo.metrics, scores, strict=True)}
         result = {"score": score, "scores": by_name, "gaps": _gaps(recipe, found.metrics), **cost}
+        if todo.metric.is_the_loss:
+            result["block_losses"] = list(predicted.block_losses(BLOCKS))
     asked_for = bool(recipe.wanted.first_test)
     counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
     counted = replace(counted, run_id=todo.run_id)

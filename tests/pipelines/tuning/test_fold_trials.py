@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipelines.method.folds import Fold
 from pipelines.parameters import RecipeParameters
 from pipelines.recipes.dataset import make_dataset
 from pipelines.recipes.recipe import Recipe, fit_decoders, fit_folds
-from pipelines.tuning.fold_trials import evaluate, predict_folds
+from pipelines.tuning.fold_trials import evaluate, predict_folds, to_come
 from pipelines.tuning.search import blocks_of
 from pipelines.tuning.shared_rows import SharedRows
 
@@ -89,3 +90,11 @@ def test_few_folds_are_shown_to_the_pruner_in_blocks_of_dates(bars):
 @pytest.mark.parametrize(("n_folds", "n_blocks"), [(1, 24), (4, 6), (9, 3), (10, 1), (30, 1)])
 def test_a_fold_is_cut_the_more_the_fewer_there_are(n_folds, n_blocks):
     assert blocks_of(n_folds) == n_blocks
+
+
+def test_what_is_to_come_grows_with_the_rows_of_the_fits():
+    folds = [Fold(i, np.arange(n), np.arange(1)) for i, n in enumerate((10, 20, 30, 50))]
+    assert to_come([5.0], folds) == 0.0, "the first fit also imports libraries"
+    assert to_come([5.0, 7.0], folds) == pytest.approx(2.0 * (30 + 50) / 20)
+    assert to_come([5.0, 7.0, 10.0], folds) == pytest.approx(5.0 * 50 / (20 + 30))
+    assert to_come([5.0, 7.0, 10.0, 15.0], folds) == 0.0
