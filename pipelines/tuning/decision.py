@@ -97,7 +97,7 @@ def decide(todo: Search, data: Data) -> Decision:
         look = Look.of(todo.study.name, recipe, todo.sample, todo.held)
         model_id = recipe.wanted.model_id
         studies = count_looks(todo.engine, look, todo.sample, model_id, todo.run_id)
-        walked = walk(recipe, data, prepared.dataset, todo.held)
+        walked = walk(recipe, data, prepared.dataset, todo.held, predicted)
         untouched = skill_of(recipe, walked.predicted, walked.evaluation)
         verdict = replace(
             verdict,

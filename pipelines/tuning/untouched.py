@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
+import numpy as np
 import sqlalchemy as sa
 
 from pipelines.data.bars import to_microseconds
@@ -31,6 +32,7 @@ from registry.errors import UntouchedPeriodError
 from registry.trial_data import TrialData
 
 LOOKED = "untouched_looked"
+MAY_BE_NAN = ("X", "y", "target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,28 +145,37 @@ class Walked:
     evaluation: Evaluation
 
 
-def walk(recipe: Recipe, data: Data, searched: Dataset, held: HeldBack) -> Walked:
+def walk(recipe: Recipe, data: Data, searched: Dataset, held: HeldBack, known: Predicted) -> Walked:
     """Walk a recipe forward through the untouched period, refitted as its folds are.
 
     Args:
         recipe: with what it leaves to the data chosen by the search.
         data: all of them.
         searched: the dataset of the search; its label is kept.
+        known: the recipe's predictions of it. They are made again if the rows before the period
+            are others now that all data are there.
 
     Each fold is fitted on all rows before it. Its decoder also knows the predictions of the search.
     """
     rows = kind_of(recipe.template).rows(recipe, data, searched.label_spec)
     begins = to_microseconds(held.start)
     before = rows.take(rows.t1 < begins)
-    first = to_microseconds(searched.first_test)
-    step = fold_step(held.search, searched.first_test)
-    earlier = predict_folds(
-        recipe, before, _gathered(recipe, before, walk_forward(before, first, step))
-    )
+    earlier = known
+    if not _are_same(before, searched.rows):
+        first = to_microseconds(searched.first_test)
+        past = walk_forward(before, first, fold_step(held.search, searched.first_test))
+        earlier = predict_folds(recipe, before, _gathered(recipe, before, past))
     folds = walk_forward(rows, begins, fold_step(data, held.start))
     later = [Fold(fold.number + len(earlier.parts), fold.train, fold.test) for fold in folds]
     predicted = predict_folds(recipe, rows, _gathered(recipe, rows, later), earlier=earlier.parts)
     return Walked(predicted, judged(recipe, predicted, rows, data.interval))
+
+
+def _are_same(rows: LabelledRows, others: LabelledRows) -> bool:
+    return rows.symbols == others.symbols and all(
+        np.array_equal(getattr(rows, name), getattr(others, name), equal_nan=name in MAY_BE_NAN)
+        for name in (*MAY_BE_NAN, "symbol", "t0", "t1", "fit")
+    )
 
 
 def _gathered(recipe: Recipe, rows: LabelledRows, folds: Sequence[Fold]) -> Iterator[FoldRows]:

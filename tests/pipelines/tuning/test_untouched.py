@@ -54,17 +54,32 @@ def test_the_winner_is_walked_through_it_as_its_folds_are(make_bars):
     recipe = Recipe.resolve(RIDGE)
     held = hold_back(bars, RETURNS, 20, 1)
     searched = SharedRows(held.search, "").of(recipe)
-    walked = walk(recipe, bars, searched.dataset, held)
+    known = predict_folds(recipe, searched.dataset.rows, searched.folds())
+    walked = walk(recipe, bars, searched.dataset, held, known)
     times = walked.predicted.times()
     begins = int(held.start.timestamp() * 1e6)
     assert times.min() == begins, "its first row is decided at its first time"
     assert len(np.unique(times)) == held.n_times - 2  # the newest labels are not complete
     first = min(walked.predicted.decoders)
     assert first == len(searched.dataset.folds)
-    n_before = len(predict_folds(recipe, searched.dataset.rows, searched.folds()).times())
+    n_before = len(known.times())
     facts = walked.predicted.decoders[first].facts
     assert n_before - 10 < facts["n_calibration_rows"] <= n_before
     assert walked.evaluation.metrics["loss"] > 0
+
+
+def test_other_rows_before_it_are_predicted_anew(make_bars):
+    bars = make_bars(n=1400)
+    recipe, held = Recipe.resolve(RIDGE), hold_back(bars, RETURNS, 20, 1)
+    searched = SharedRows(held.search, "").of(recipe)
+    known = predict_folds(recipe, searched.dataset.rows, searched.folds())
+    whole = walk(recipe, bars, searched.dataset, held, known)
+    rows = searched.dataset.rows
+    other = replace(searched.dataset, rows=replace(rows, y=-rows.y))
+    unlike = predict_folds(recipe, other.rows, searched.folds())
+    unlike.parts[0] = replace(unlike.parts[0], scores=-unlike.parts[0].scores)
+    again = walk(recipe, bars, other, held, unlike)
+    assert again.evaluation.metrics == whole.evaluation.metrics
 
 
 def test_looks_at_one_period_are_counted_whoever_looks(engine, make_bars):
