@@ -100,6 +100,13 @@ def test_the_figures_have_the_names_that_others_read():
     assert names["wine_flaml"] == 0.2
 
 
+@pytest.mark.parametrize("tools", [("flaml",), ("ours", "flaml"), ("lightgbm", "flaml")])
+def test_some_of_the_tools_have_figures_too(tools):
+    names = {f.name for f in figures([of(tool, 0.1) for tool in tools], seconds=30)}
+    assert {f"mean_rank_{tool}" for tool in tools} <= names
+    assert ("trial_overhead_ms" in names) == ("ours" in tools)
+
+
 def test_a_run_that_was_stopped_goes_on_with_what_is_kept(tmp_path, monkeypatch):
     kept, seen = tmp_path / "kept.jsonl", []
 
