@@ -10,7 +10,6 @@ scenarios of a portfolio's loss) have no order, and there may be thousands: of m
 `MOST_SCORES` the quantiles at `SCORE_LEVELS` are kept.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from pipelines.data.bars import TIMESTAMP, to_microseconds
+from registry.thread_priority import give_way
 
 NUMBERS = pl.List(pl.Float32())
 SCHEMA: dict[str, pl.DataType] = {
@@ -172,6 +172,7 @@ def _of_calls(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
 
 
 def _column(name: str, values: list[Any]) -> pl.Series:
+    give_way()
     return pl.Series(name, values, dtype=SCHEMA[name])
 
 
@@ -185,6 +186,6 @@ def _texts(answers: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     for i, answer in enumerate(answers):
         if i % ANSWERS_IN_A_ROW == 0:
-            time.sleep(0)
+            give_way()
         found.append(to_json(answer, fallback=str).decode())
     return found

@@ -1,9 +1,11 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from registry import thread_priority
 from registry.thread_priority import NICENESS
 
 SCRIPT = """
@@ -32,3 +34,27 @@ def test_threads_of_polars_go_behind_those_that_answer():
     own = [niceness for name, niceness in threads if name.startswith("python")]
     assert polars == [max(NICENESS, min(own))]
     assert min(own) < NICENESS or min(own) == polars[0]
+
+
+def test_a_thread_that_gives_way_lets_another_go_on_before_its_turn_ends():
+    gate, done, interval = threading.Lock(), [], sys.getswitchinterval()
+
+    def follow():
+        with gate:
+            done.append(True)
+
+    gate.acquire()
+    other = threading.Thread(target=follow)
+    other.start()
+    sys.setswitchinterval(60)  # only who gives way lets the other have the interpreter
+    try:
+        gate.release()
+        assert not done
+        for _ in range(1_000):
+            thread_priority.give_way()
+            if done:
+                break
+    finally:
+        sys.setswitchinterval(interval)
+    assert done
+    other.join()

@@ -28,6 +28,7 @@ import polars as pl
 from pipelines.data.bars import SCHEMA
 from pipelines.data.sources import seals
 from registry.errors import DamagedBarsError, StoreBusyError
+from registry.thread_priority import give_way
 
 FAN_IN = 32
 LOCK_SECONDS = 30.0
@@ -167,11 +168,13 @@ class SegmentFolder:
         metadata = {PARTS: json.dumps(sorted(parts)), REPLACED: json.dumps(sorted(replaced))}
         content = io.BytesIO()
         frame.write_parquet(content, compression="zstd", statistics=False, metadata=metadata)
+        give_way()
         try:
             with partial.open("wb") as file:
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
+            give_way()
             symbols = sorted(set(frame["symbol"].to_list()))
             seals.write(self.directory / name, content.getbuffer(), symbols)
             partial.rename(self.directory / name)
@@ -179,6 +182,7 @@ class SegmentFolder:
             partial.unlink(missing_ok=True)  # a full disk would stay full
             seals.remove(self.directory / name)
             raise
+        give_way()
         sync_folder(self.directory)
         return name
 

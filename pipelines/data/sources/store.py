@@ -31,6 +31,7 @@ from pipelines.data.sources.interval_folders import (
 from pipelines.data.sources.segments import KEY, SegmentFolder
 from registry.errors import BarsError, DamagedBarsError, ParameterError, UnknownSymbolError
 from registry.settings import PlatformSettings, read_settings
+from registry.thread_priority import give_way
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -51,7 +52,8 @@ class BarStore:
 
     Thread safe. Two stores on one folder, in one process or in several, see each other's bars.
     A reader waits for no writer: it looks at the folder's time of change, and at the bars held when
-    nothing has changed.
+    nothing has changed. While this process appends, with the folder's lock, nobody else can, and
+    readers need not look: they get the bars held before, until the append has them in memory too.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -60,6 +62,7 @@ class BarStore:
         self._writing = threading.Lock()  # one append of this process at a time
         self._swapping = threading.Lock()  # guards `_held`, for a moment
         self._held: dict[str, HeldBars] = {}
+        self._appended: str | None = None  # the folder that this process changes now
 
     def intervals(self) -> tuple[str, ...]:
         """Return the intervals of which there are bars, each in its largest unit."""
@@ -90,19 +93,21 @@ class BarStore:
             ParameterError: unknown interval or price basis.
             StoreBusyError: another process holds the folder too long.
         """
+        give_way()
         fresh, duplicates, conflicts = _distinct(frame)
+        give_way()
         with self._locked(interval, price_basis) as folder:
             held = self.held(interval)
             if parse_interval(interval) >= timedelta(days=1):
                 held.check_days(fresh)
+            give_way()
             accepted, known, differing = held.split(fresh)
+            give_way()
             refused: tuple[str, ...] = ()
             if limits is not None and len(accepted):
                 accepted, refused = believed(accepted, held, interval, limits)
             if not accepted.is_empty():
-                self._take(folder, folder.write(accepted), accepted, price_basis)
-                folder.compact()
-                self.held(interval)  # so that no reader has to look what the folder's change was
+                self._add(folder, accepted, price_basis)
         return AppendReport(len(accepted), duplicates + known, conflicts + differing, refused)
 
     def put(
@@ -217,8 +222,13 @@ class BarStore:
         """
         folder = self._folders.of(interval)
         name = folder.directory.name
+        is_appended = name == self._appended  # asked first: what is held then lacks nothing
         held = self._held.get(name, NOTHING)
-        changed_ns = folder.changed_ns()
+        return held if is_appended else self._look(folder, held)
+
+    def _look(self, folder: SegmentFolder, held: HeldBars) -> HeldBars:
+        """Return the bars of a folder as they are now, given those held before."""
+        changed_ns, name = folder.changed_ns(), folder.directory.name
         if changed_ns is None:
             return NOTHING
         is_same = changed_ns == held.changed_ns
@@ -241,14 +251,25 @@ class BarStore:
             CorrectionFolder(folder).finish()
             yield folder
 
-    def _take(self, folder: SegmentFolder, name: str, rows: pl.DataFrame, price_basis: str) -> None:
-        """Hold the rows of a segment just written, unless a reader has found it already."""
-        with self._swapping:
-            held = self._held[folder.directory.name]
-            if name not in held.names:
-                names = held.names | {name}
-                more = replace(held.with_rows(rows), price_basis=price_basis, names=names)
-                self._held[folder.directory.name] = more
+    def _add(self, folder: SegmentFolder, rows: pl.DataFrame, price_basis: str) -> None:
+        """Write rows to a folder whose lock is held and whose bars are all in memory."""
+        self._appended = folder.directory.name
+        try:
+            give_way()
+            name = folder.write(rows)
+            give_way()
+            with self._swapping:
+                held = self._held[self._appended]
+                if name not in held.names:  # a reader that looked just before may have found it
+                    names = held.names | {name}
+                    held = replace(held.with_rows(rows), price_basis=price_basis, names=names)
+                    self._held[self._appended] = held
+            give_way()
+            folder.compact()
+            give_way()
+            self._look(folder, held)  # so that no reader has to
+        finally:
+            self._appended = None
 
     @staticmethod
     def _decided(

@@ -320,3 +320,37 @@ def test_a_merge_while_segments_are_read_is_looked_at_again(tmp_path, monkeypatc
 
     monkeypatch.setattr(SegmentFolder, "load", vanishing)
     assert len(BarStore(tmp_path).read().frame) == 2
+
+
+def test_a_reader_beside_an_append_of_its_process_has_all_that_was_there_before(
+    tmp_path, monkeypatch
+):
+    store, write, seen = BarStore(tmp_path), SegmentFolder.write, []
+    store.append(make_bars(0, 3), "1d", "raw")
+    BarStore(tmp_path).append(make_bars(3, 2), "1d", "raw")
+
+    def written(folder, *given):
+        name = write(folder, *given)
+        read = read_names(monkeypatch)
+        seen.append((len(store.read().frame), read, name in folder.names()))
+        return name
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentFolder, "write", written)
+        store.append(make_bars(5, 1), "1d", "raw")
+    assert seen == [(5, [], True)]  # nothing is read twice
+    assert len(store.read().frame) == 6
+
+
+def test_after_an_append_that_failed_a_reader_looks_again(tmp_path, monkeypatch):
+    store = BarStore(tmp_path)
+    store.append(make_bars(0, 3), "1d", "raw")
+
+    def full(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="disk full"):
+        patched.setattr(SegmentFolder, "write", full)
+        store.append(make_bars(3, 1), "1d", "raw")
+    BarStore(tmp_path).append(make_bars(3, 2), "1d", "raw")
+    assert len(store.read().frame) == 5
