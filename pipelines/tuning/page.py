@@ -112,12 +112,12 @@ def log_page(
     """Log page, leaderboard and pictures to the run of the study.
 
     Args:
-        is_ours: whether it is this process's own run; if a worker that was killed left it, it ends
-            here.
+        is_ours: whether it is this process's own run; if a worker that was killed or has left
+            began it, it ends here: a study that is decided has not failed with that worker.
     """
     client = parent.client()
     with answering(parent.uri):
-        if not is_ours and client.get_run(parent.run_id).info.status == "RUNNING":
+        if not is_ours:
             client.set_tag(parent.run_id, RUN_NAME, f"tune {parent.study}")
             client.set_terminated(parent.run_id)
         client.log_text(parent.run_id, page, PAGE)
@@ -150,7 +150,7 @@ def _decision(decision: Decision, metric: Metric) -> Blocks:
                 "asked": asked.note if asked else "not looked at: nothing to confirm",
                 "value": asked and asked.value,
                 "limit": asked and asked.limit,
-                "passed": asked.passed if asked else None,
+                "passed": ("yes" if asked.passed else "no") if asked else None,
             }
             for name, score, skill, asked in lines
         ]
@@ -246,7 +246,8 @@ def _importance(study: optuna.Study, trials: Sequence[FrozenTrial], best: Frozen
         found = _importances(study, complete, dimensions)
         if len(found) > 1:
             blocks += [Chart(_bars(found), 90 + 26 * len(found)), Remark(f"Over {whose}.")]
-    return tuple(blocks)
+    few = f"Not computed: that takes {LEAST_TRIALS} complete trials of {name} that differ"
+    return tuple(blocks) or (Remark(f"{few}, and two dimensions or more."),)
 
 
 def _bars(found: Mapping[str, float]) -> go.Figure:

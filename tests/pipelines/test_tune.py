@@ -180,7 +180,9 @@ def test_the_run_of_the_study_has_its_page_its_table_and_its_pictures(deployed):
     logged = {file.path for file in mlflow.MlflowClient().list_artifacts(deployed.parent)}
     assert {"study.html", "leaderboard.csv", "pictures"} <= logged
     page = mlflow.artifacts.load_text(f"runs:/{deployed.parent}/study.html")
-    assert "Leaderboard" in page and "found: significant" in page
+    assert "Leaderboard" in page and "found: significant" in page and ">yes</td>" in page
+    winner = kept(deployed.settings).outcome()["recipe"]["architecture"]
+    assert f"takes 10 complete trials of {winner} that differ" in page
     board = pl.read_csv(
         mlflow.artifacts.load_text(f"runs:/{deployed.parent}/leaderboard.csv").encode()
     )

@@ -142,7 +142,8 @@ def test_several_objectives_give_a_front_and_the_first_says_who_is_judged(search
     board = leaderboard(ended, todo.metrics, chosen, todo.limits)
     assert {"auc", "artifact_kb", "front", "gap_random_walk", "pbo"} <= set(board.columns)
     parts = sections(todo.study.loaded(), board, chosen, todo.metrics)
-    assert [part.name for part in parts] == ["decision", "front", "history", "leaderboard"]
+    named = ["decision", "front", "history", "importance", "leaderboard"]
+    assert [part.name for part in parts] == named
     page = render("s", "", parts)
     assert "Pareto front" in page and "which was named first before the search" in page
 

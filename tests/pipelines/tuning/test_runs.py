@@ -7,12 +7,14 @@ from threading import Thread
 from time import sleep
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from pipelines.parameters import RecipeParameters
 from pipelines.tuning.asked_space import search_space
+from pipelines.tuning.page import log_page
 from pipelines.tuning.runs import Parent, RunWriter, without_links, write_missing, write_run
 from pipelines.tuning.studies import KeptStudy, Plan
 from registry.errors import RegistryUnavailableError
@@ -74,6 +76,13 @@ def test_runs_that_a_killed_worker_left_out_are_written_later(parent, ended):
     assert write_missing(parent, ended) == 2
     assert sorted(below(parent)) == [1, 2, 3]
     assert write_missing(parent, ended) == 0
+
+
+def test_the_run_of_a_decided_study_has_not_failed_with_the_worker_that_began_it(parent):
+    parent.client().set_terminated(parent.run_id, "FAILED")  # killed, and noted by whoever ran it
+    log_page(parent, "<html>", (), pl.DataFrame({"trial": [1]}), is_ours=False)
+    found = parent.client().get_run(parent.run_id)
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "tune s")
 
 
 @pytest.fixture
