@@ -1,9 +1,10 @@
-"""How often pruning over folds gives a trial up that should have been kept, on recorded trials.
+"""How often pruning gives a trial up that should have been kept, on recorded trials.
 
 Reads a study that was searched without pruning (`python -m pipelines.tune --pruner none`), and lets
-each pruner see its trials again, in several random orders. False is a trial given up that would
-have become the best so far; lost is what the best that is left falls behind the best of all; saved
-are the folds that would not have been fitted.
+each pruner see its trials again, in several random orders: over folds, and where networks were
+searched over epochs of the first fold, also where a search would not compare them there. False is a
+trial given up that would have become the best so far; lost is what the best that is left falls
+behind the best of all; saved are the folds that would not have been fitted.
 """
 
 import argparse
@@ -15,11 +16,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bench.figures import Figure, report
+from pipelines.tuning.epochs import EPOCH_RUNGS, KEPT, is_behind
 from pipelines.tuning.studies import KeptStudy, pruner_of, result_of, should_prune
 from registry.command_line import run
 from registry.settings import PlatformSettings, read_settings
 
 ORDERS = 20
+Outcome = tuple[float, float, float, float]
+"""The share given up, that of them which is false, the share of folds saved, and what is lost."""
 
 
 def main() -> None:
@@ -41,19 +45,46 @@ def replayed(pruner: str, trials: list[FrozenTrial]) -> list[Figure]:
     seen = [
         _of_order(pruner, random.Random(seed).sample(losses, len(losses))) for seed in range(ORDERS)
     ]
+    found = _figures(pruner, seen, f"of {len(trials)} trials, {len(losses[0])} folds")
+    rungs = [result_of(trial).get(EPOCH_RUNGS, []) for trial in trials]
+    if not all(rungs):
+        return found
+    pairs = list(zip(losses, rungs, strict=True))
+    over_epochs = [
+        _over_epochs(pruner, random.Random(seed).sample(pairs, len(pairs)))
+        for seed in range(ORDERS)
+    ]
+    return found + _figures(f"{pruner}_epochs", over_epochs, "the first fold's epochs alone")
+
+
+def _figures(name: str, seen: list[Outcome], note: str) -> list[Figure]:
     given_up, false, saved, lost = np.mean(seen, axis=0).tolist()
-    note = f"of {len(trials)} trials, {len(losses[0])} folds, {ORDERS} orders"
     return [
-        Figure(f"{pruner}_pruned_share", given_up, "share", note),
-        Figure(f"{pruner}_false_share", false, "share", "of those given up"),
-        Figure(f"{pruner}_folds_saved_share", saved, "share"),
-        Figure(f"{pruner}_lost", lost, "loss"),
+        Figure(f"{name}_pruned_share", given_up, "share", f"{note}, {ORDERS} orders"),
+        Figure(f"{name}_false_share", false, "share", "of those given up"),
+        Figure(f"{name}_folds_saved_share", saved, "share"),
+        Figure(f"{name}_lost", lost, "loss"),
     ]
 
 
-def _of_order(pruner: str, losses: list[list[float]]) -> tuple[float, float, float, float]:
-    """Return the share given up, that of them which is false, the folds saved, and what is lost."""
-    folds, means = _folds_fitted(pruner, losses), [float(np.mean(values)) for values in losses]
+def _over_epochs(pruner: str, trials: list[tuple[list[float], list[float]]]) -> Outcome:
+    """Return the outcome of pruning over the first fold's epochs, given losses and rungs."""
+    earlier: list[list[float]] = []
+    folds = []
+    for losses, rungs in trials:
+        ends = (n for n in range(1, len(rungs) + 1) if is_behind(rungs[:n], earlier, KEPT[pruner]))
+        end = next(ends, None)
+        earlier.append(rungs[:end])
+        folds.append(len(losses) if end is None else 0)
+    return _outcome([losses for losses, _ in trials], folds)
+
+
+def _of_order(pruner: str, losses: list[list[float]]) -> Outcome:
+    return _outcome(losses, _folds_fitted(pruner, losses))
+
+
+def _outcome(losses: list[list[float]], folds: list[int]) -> Outcome:
+    means = [float(np.mean(values)) for values in losses]
     best, n_pruned, n_false = np.inf, 0, 0
     for values, fitted, mean in zip(losses, folds, means, strict=True):
         if fitted == len(values):

@@ -1,8 +1,8 @@
 """One trial: a recipe fitted fold by fold, given up early where it is behind, judged at the end.
 
-Folds are the rungs. After each one the template's own loss says how the recipe does; the evaluation
-of the template is computed once, on all of them. What comes out is what `validate` would compute
-of the same recipe.
+Folds are the rungs, and epochs within them (`epochs`). After each fold the template's own loss says
+how the recipe does; the evaluation of the template is computed once, on all of them. What comes out
+is what `validate` would compute of the same recipe.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +12,13 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.architectures import Estimator
+from pipelines.architectures import Estimator, FitContext
 from pipelines.method.folds import Fold
 from pipelines.method.rows import LabelledRows, OutOfFold
 from pipelines.method.statistics import mean_per_date
 from pipelines.recipes.recipe import Recipe, fold_scores, pool
 from pipelines.templates import Evaluation
+from pipelines.tuning.epochs import BehindError
 from pipelines.tuning.metrics import LOSS
 from pipelines.tuning.shared_rows import FoldRows, PreparedRows
 from registry.decoder import Decoder
@@ -84,17 +85,24 @@ def predict_folds(
     folds: Iterable[FoldRows],
     after: AfterFold | None = None,
     earlier: Iterable[OutOfFold] = (),
+    context_of: Callable[[str], FitContext] = FitContext,
 ) -> Predicted:
-    """Predict each fold by a fit that has not seen it, until `after` gives up.
+    """Predict each fold by a fit that has not seen it, until `after` gives up or a fit is behind.
 
     Args:
         rows: all rows, which a rolling estimator looks back on.
+        context_of: name of a fit ("fold 3") -> where it reports.
         earlier: predictions made before the first of these folds, for its decoder.
     """
     predicted, before, objective = Predicted(), list(earlier), recipe.objective(rows)
     for gathered in folds:
-        began = perf_counter()
-        fitted = recipe.fit_training(gathered.training, objective)
+        began, context = perf_counter(), context_of(f"fold {gathered.fold.number}")
+        try:
+            fitted = recipe.fit_training(gathered.training, objective, context)
+        except BehindError:
+            predicted.fit_seconds += perf_counter() - began
+            predicted.was_pruned = True
+            break
         scores = fold_scores(fitted, rows, gathered.test)
         decoder = recipe.fit_decoder(pool(before, rows), gathered.train)
         predicted.fit_seconds += perf_counter() - began

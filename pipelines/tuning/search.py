@@ -16,6 +16,7 @@ from pipelines.recipes.recipe import Recipe
 from pipelines.recipes.trial_family import keep_trial, trial_of
 from pipelines.templates import TEMPLATES
 from pipelines.tuning.choice import BLOCKS
+from pipelines.tuning.epochs import EPOCH_RUNGS, EpochRungs, rungs_of
 from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds, to_come
 from pipelines.tuning.memory import NO_MEMORY_LIMIT, MemoryLimit
 from pipelines.tuning.metrics import COSTS, Metric
@@ -23,7 +24,7 @@ from pipelines.tuning.patience import patiently
 from pipelines.tuning.runs import RunWriter
 from pipelines.tuning.served import NO_LIMITS, Limits, served
 from pipelines.tuning.shared_rows import PreparedRows, SharedRows
-from pipelines.tuning.space import Point
+from pipelines.tuning.space import ARCHITECTURE, Point
 from pipelines.tuning.studies import KeptStudy, Plan, TakenTrial, place_of, result_of
 from pipelines.tuning.untouched import HeldBack
 from pipelines.tuning.verdict import skill_of
@@ -65,8 +66,8 @@ class Search:
         return (self.metric, *self.others)
 
     @property
-    def shows_blocks(self) -> bool:
-        """Whether the pruner sees parts of a fold: of a table, by its loss alone."""
+    def compares_parts(self) -> bool:
+        """Whether trials are compared by parts of a fold: of a table, by its loss alone."""
         template = TEMPLATES.get(self.plan.space.base.template)
         return template.inputs == "table" and not self.limits.are_asked
 
@@ -103,8 +104,9 @@ def search(
 ) -> int:
     """Run trials until the study has so many, or the seconds are over; return how many.
 
-    A trial in which the time ends is given up at the next fold, and its place is free again. One
-    that would not come to its end in time is pruned after its second fold, for cheaper ones.
+    A trial in which the time ends is given up at the next fold, or at the next epoch of a network,
+    and its place is free again. One that would not come to its end in time is pruned after its
+    second fold, for cheaper ones.
 
     Args:
         told: called before each trial, to tell how far the study is.
@@ -186,9 +188,12 @@ def _tried(
     recipe, prepared = todo.prepared(taken.point)
     spent: list[float] = []
 
-    def after(so_far: Predicted) -> bool:
+    def check_time() -> None:
         if monotonic() >= deadline:
             raise OutOfTime
+
+    def after(so_far: Predicted) -> bool:
+        check_time()
         say()
         todo.memory.check(todo.rows)
         spent.append(so_far.fit_seconds)
@@ -198,7 +203,7 @@ def _tried(
             return False
         losses, n_folds = so_far.fold_losses, len(prepared.dataset.folds)
         if todo.plan.pruner == "wilcoxon":
-            n_blocks = blocks_of(n_folds) if todo.shows_blocks else 1
+            n_blocks = blocks_of(n_folds) if todo.compares_parts else 1
             shown = so_far.newest_losses(n_blocks)
         else:
             n_blocks, shown = 1, [sum(losses) / len(losses)]
@@ -207,7 +212,12 @@ def _tried(
         pruner = "none" if len(losses) == n_folds else todo.plan.pruner
         return todo.study.report(taken, turned, first, pruner)
 
-    predicted = predict_folds(recipe, prepared.dataset.rows, prepared.folds(), after)
+    pruner = todo.plan.pruner if todo.compares_parts and not todo.others else "none"
+    others = rungs_of(todo.study.ended(), taken.point[ARCHITECTURE])
+    epochs = EpochRungs(pruner, others, check_time)
+    predicted = predict_folds(
+        recipe, prepared.dataset.rows, prepared.folds(), after, context_of=epochs.context
+    )
     began = perf_counter()
     found = None if predicted.was_pruned else evaluate(recipe, prepared, predicted)
     judge_seconds = perf_counter() - began
@@ -226,7 +236,7 @@ def _tried(
     counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
     counted = replace(counted, run_id=todo.run_id)
     patiently(lambda: keep_trial(todo.engine, counted, found), *AWAY)  # what can be chosen counts
-    skill = skill_of(recipe, predicted, found)
+    skill = skill_of(recipe, predicted, found) if predicted.parts else None
     result |= {
         "recipe": counted.recipe,
         "feature_set": recipe.feature_set,
@@ -235,8 +245,10 @@ def _tried(
         "fold_losses": list(predicted.fold_losses),
         "fit_seconds": predicted.fit_seconds,
         "judge_seconds": judge_seconds,
-        **skill.to_json(),
+        **({} if skill is None else skill.to_json()),
     }
+    if rungs := epochs.reached(is_whole=bool(predicted.parts)):
+        result[EPOCH_RUNGS] = [*rungs]
     state = TrialState.PRUNED if found is None else TrialState.COMPLETE
     return state, scores, result
 
@@ -289,5 +301,5 @@ def _line(trial: FrozenTrial, metric: Metric) -> str:
     if trial.state == TrialState.COMPLETE:
         return f"{said} {metric.name} {result['score']:.5g} in {result['seconds']:.1f} s"
     if trial.state == TrialState.PRUNED:
-        return f"{said} pruned after fold {len(result['fold_losses'])}"
+        return f"{said} pruned after {len(result['fold_losses'])} folds"
     return f"{said} failed: {result['reason']}"

@@ -353,3 +353,34 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_made(
     with pytest.raises(ParameterError, match=expected):
         run(*on(planted), **more)
     assert not installation.tuning_dir.exists()
+
+
+@pytest.mark.integration
+def test_a_network_that_is_behind_in_its_first_fold_is_counted_as_pruned(
+    installation, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pipelines.tuning.epochs.FEWEST", 2)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 3))
+    columns = {f"x{i}": x[:, i] for i in range(3)}
+    pl.DataFrame({**columns, "y": x[:, 0] + 0.1 * x[:, 1]}).write_csv(tmp_path / "table.csv")
+    searched = {"learning_rate": [1e-2, 5e-3, 2e-2, 1e-6], "epochs": [10]}
+    space = {"architectures": ["mlp"], "parameters": {"mlp": searched}}
+    asked = ("--source", "files", "--path", str(tmp_path / "table.csv"), "--template", "tabular")
+    run(
+        *asked,
+        options=json.dumps({"target": "y"}),
+        space=json.dumps(space),
+        sampler="grid",
+        seed=9,
+    )
+    ended = kept(installation).ended()
+    behind = [t for t in ended if not result_of(t).get("fold_losses")]
+    assert [point_of(t)["mlp.learning_rate"] for t in behind] == [1e-6]
+    assert [t.state.name for t in behind] == ["PRUNED"]
+    assert len(result_of(behind[0])["epoch_rungs"]) == 1
+    engine = open_engine(installation)
+    counted = {trial.recipe for trial in trials.known(engine, "tabular")}
+    engine.dispose()
+    assert {result_of(t)["recipe"] for t in ended} <= counted
+    assert kept(installation).outcome()["of_search"]["n"] == 4

@@ -109,4 +109,4 @@ def test_the_pruner_sees_parts_of_a_fold_of_a_table_without_limits(template, lim
     space = Question.of(Asked(SourceParameters(), RecipeParameters(template), asked)).space
     plan = Plan(space, "tpe", "wilcoxon", 0, ())
     todo = Search(None, plan, *(None,) * 6, limits=Limits.of(asked))
-    assert todo.shows_blocks is shown
+    assert todo.compares_parts is shown
