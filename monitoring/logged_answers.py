@@ -19,8 +19,7 @@ import polars as pl
 
 from monitoring.prediction_files import BATCHES, ModelFolder, between, read_files, served_on
 from monitoring.prediction_log import PredictionLog
-from monitoring.prediction_rows import NO_TIME_US, LoggedPredictions
-from pipelines.data.bars import from_microseconds
+from monitoring.prediction_rows import LoggedPredictions
 
 COLUMNS = ("request_id", "served_at", "as_of", "model_id", "version", "symbol")
 FIRST_ROWS = 2
@@ -115,12 +114,12 @@ def by_time(
 
 def _rows(waiting: Iterable[LoggedPredictions]) -> Iterator[LoggedAnswer]:
     for each in waiting:
-        columns = (each.request_ids, each.symbols, each.as_of.tolist())
+        columns = (each.request_ids, each.symbols, each.as_of)
         for request_id, symbol, as_of in zip(*columns, strict=True):
             yield LoggedAnswer(
                 request_id=request_id,
                 served_at=each.served_at,
-                as_of=None if as_of == NO_TIME_US else from_microseconds(as_of),
+                as_of=as_of,
                 model_id=each.model_id,
                 version=each.version,
                 symbol=symbol,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.prediction_rows import MOST_SCORES, LoggedPredictions, times_of
-from pipelines.data.bars import to_microseconds
+from monitoring.prediction_rows import MOST_SCORES, LoggedPredictions
+from pipelines.data.bars import MICROSECOND
 from pipelines.recipes.inputs import kind_of
 from serving.computation import Computation
 from serving.loading import LoadedVersion
@@ -34,13 +34,16 @@ def logged(
     served_at, model_input, option = datetime.now(UTC), found.model_input, found.route.option
     kind = kind_of(version.template)
     symbols = [key for request in requests for key in request.keys]
-    place = {key: i for i, key in enumerate(model_input.keys)}
-    rows = [place[key] for key in symbols]
-    taken = slice(None) if len(requests) == 1 and len(rows) == len(place) else rows
-    if kind.has_times:
-        as_of = times_of([model_input.provenance[i].as_of for i in rows])
-    else:
-        as_of = to_microseconds(served_at) + np.array(rows, dtype=np.int64)
+    features = model_input.newest_step[:, : kind.n_logged(version.contract)]
+    scores, provenance = found.scores, model_input.provenance
+    if tuple(symbols) != model_input.keys:  # one of them has an error, or two asked for the same
+        place = {key: i for i, key in enumerate(model_input.keys)}
+        rows = [place[key] for key in symbols]
+        features, scores = features[rows], scores[rows]
+        provenance = tuple(provenance[i] for i in rows)
+    times: list[datetime | None] = [source.as_of for source in provenance]
+    if not kind.has_times:
+        times = [served_at + i * MICROSECOND for i in range(len(symbols))]
     return LoggedPredictions(
         request_ids=[request.request_id for request in requests for _ in request.keys],
         served_at=served_at,
@@ -51,9 +54,9 @@ def logged(
         backend=option.backend,
         source_kind=model_input.form,
         symbols=symbols,
-        as_of=as_of,
-        features=np.array(model_input.newest_step[taken, : kind.n_logged(version.contract)]),
-        scores=np.array(found.scores[taken]),
+        as_of=times,
+        features=features,
+        scores=scores,
         answers=[found.answers[key] for key in symbols],
         is_sample=_is_sample(version, found.scores),
     )

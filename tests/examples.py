@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.prediction_rows import LoggedPredictions, times_of
+from monitoring.prediction_rows import LoggedPredictions
 from pipelines.method.rows import LabelledRows
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.gates import GateRow
@@ -136,7 +136,7 @@ def make_logged(*rows: Mapping[str, Any]) -> LoggedPredictions:
         request_ids=[row["request_id"] for row in rows],
         latencies_ms=[row["latency_ms"] for row in rows],
         symbols=[row["symbol"] for row in rows],
-        as_of=times_of([row["as_of"] for row in rows]),
+        as_of=[row["as_of"] for row in rows],
         features=np.array([row["features"] for row in rows], dtype=np.float32),
         scores=np.array([row["scores"] for row in rows], dtype=np.float32),
         answers=[json.loads(row["answer"]) for row in rows],

@@ -24,6 +24,7 @@ from registry.errors import BarsError, MissingColumnsError, ParameterError, TooL
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 PRICES = ("open", "high", "low", "close")
 SCHEMA: dict[str, pl.DataType] = {
     "symbol": pl.String(),
@@ -220,7 +221,7 @@ def _conform(frame: pl.DataFrame, where: str) -> pl.DataFrame:
 
 def to_microseconds(time: datetime) -> int:
     """Return microseconds since the epoch, exactly; `from_microseconds` is the inverse."""
-    return (time - EPOCH) // timedelta(microseconds=1)
+    return (time - EPOCH) // MICROSECOND
 
 
 def from_microseconds(microseconds: int) -> datetime:

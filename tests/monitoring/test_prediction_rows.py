@@ -7,12 +7,10 @@ import pytest
 
 from monitoring.prediction_rows import (
     MOST_SCORES,
-    NO_TIME_US,
     SCHEMA,
     SCORE_LEVELS,
     LoggedPredictions,
     frame_of,
-    times_of,
 )
 from pipelines.method.risk_measures import value_at_risk
 
@@ -31,7 +29,7 @@ def logged(n=2, n_features=3, n_scores=2, **changes) -> LoggedPredictions:
         "backend": "cpu",
         "source_kind": "rows",
         "symbols": [f"S{i}" for i in range(n)],
-        "as_of": times_of([AT + i * timedelta(hours=1) for i in range(n)]),
+        "as_of": [AT + i * timedelta(hours=1) for i in range(n)],
         "features": RNG.standard_normal((n, n_features)).astype(np.float32),
         "scores": RNG.standard_normal((n, n_scores)).astype(np.float32),
         "answers": [{"value": i, "as_of": AT} for i in range(n)],
@@ -56,14 +54,14 @@ def test_every_column_holds_what_was_handed_over():
 
 
 def test_a_row_without_a_time_has_none():
-    assert times_of([None, AT])[0] == NO_TIME_US
-    frame = frame_of([logged(2, as_of=times_of([None, AT]))])
+    frame = frame_of([logged(2, as_of=[None, AT])])
     assert frame["as_of"].to_list() == [None, AT]
 
 
 def test_a_time_of_another_zone_is_the_same_moment():
     moved = AT.astimezone(datetime.now().astimezone().tzinfo)
-    assert times_of([moved]).tolist() == times_of([AT]).tolist()
+    frame = frame_of([logged(2, as_of=[moved, AT], served_at=moved)])
+    assert frame["as_of"].to_list() == [AT, AT] and frame["served_at"].to_list() == [AT, AT]
 
 
 def test_calls_of_other_widths_stand_in_one_frame():
