@@ -36,6 +36,7 @@ def main() -> None:
         parser.error(f"there is no study {name!r} in {folder.parent}")
     trials = [t for t in KeptStudy(folder, name).ended() if t.state == TrialState.COMPLETE]
     figures = [f for pruner in ("wilcoxon", "halving") for f in replayed(pruner, trials)]
+    figures += correlation(trials)
     report("pruning", figures, {"study": name, "trials": len(trials), "orders": ORDERS})
 
 
@@ -55,6 +56,16 @@ def replayed(pruner: str, trials: list[FrozenTrial]) -> list[Figure]:
         for seed in range(ORDERS)
     ]
     return found + _figures(f"{pruner}_epochs", over_epochs, "the first fold's epochs alone")
+
+
+def correlation(trials: list[FrozenTrial]) -> list[Figure]:
+    """Return how much the validation loss of the first fold's fit says; nothing of no networks."""
+    found = [result_of(trial) for trial in trials]
+    if not all(EPOCH_RUNGS in result for result in found):
+        return []
+    pairs = [(result[EPOCH_RUNGS][-1], np.mean(result["fold_losses"])) for result in found]
+    value = float(np.corrcoef(pairs, rowvar=False)[0, 1])
+    return [Figure("epochs_correlation", value, "", "lowest validation loss there, and the loss")]
 
 
 def _figures(name: str, seen: list[Outcome], note: str) -> list[Figure]:
