@@ -24,8 +24,9 @@ from registry.versions import Registry, check_model_id
 RUN_NAME, DESCRIPTION = "mlflow.runName", "mlflow.note.content"
 """Tags that MLflow's UI shows as a run's name and as the text on top of a page."""
 ABOUT_RUNS = (
-    "**main** makes a version (train, validate, convert lie below it), **drift** watches the one "
-    "that serves, **advance** moves retraining on. Metrics: docs/templates.md"
+    "**main** makes a version (train, validate, convert lie below it), **tune** searches recipes "
+    "(its trials lie below it), **drift** watches the version that serves, **advance** moves "
+    "retraining on. Metrics: docs/templates.md"
 )
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -115,6 +116,15 @@ def say_what_run_is(name: str, account: str) -> None:
     import mlflow
 
     mlflow.set_tags({RUN_NAME: name, DESCRIPTION: account})
+
+
+def tell_run(run_id: str, account: str, metrics: Mapping[str, float]) -> None:
+    """Describe a run of another process, and log its finite metrics."""
+    import mlflow
+
+    mlflow.MlflowClient().set_tag(run_id, DESCRIPTION, account)
+    finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    mlflow.log_metrics(finite, run_id=run_id)
 
 
 def _describe_experiment(experiment_id: str) -> None:

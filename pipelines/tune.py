@@ -28,6 +28,7 @@ from pipelines.stage import (
     platform_settings,
     say_what_run_is,
     stage_run,
+    tell_run,
 )
 from pipelines.tuning.asked import Asked, Question
 from pipelines.tuning.parameters import BudgetParameters, SearchParameters
@@ -72,9 +73,7 @@ def tune(asked: Asked, budget: BudgetParameters, settings: PlatformSettings) -> 
             if not (outcome and outcome["found"]):  # else what was decided is deployed as it is
                 with progress.part("", 0.0, DECIDED):
                     outcome = work(asked, budget, study, here)
-            say_what_run_is(f"tune {name}", _account(name, outcome))
-            print(_account(name, outcome), flush=True)
-            log_metrics(_numbers(outcome or {}))
+            _tell(study, run_id, outcome)
             if budget.deploy:
                 with progress.part("", DECIDED, 1.0), study.deciding():
                     _deploy(study, asked, budget, outcome, settings, run_id)
@@ -96,6 +95,18 @@ def _joined(
         return found, asked.joining(name, Asked.from_json(found.facts() or {}))
     Question.of(asked)
     return KeptStudy.of(settings, engine, name), asked
+
+
+def _tell(study: "KeptStudy", run_id: str, outcome: Mapping[str, Any] | None) -> None:
+    """Say what the study came to: in a line, on the run of this command and on the study's own."""
+    account = _account(study.name, outcome)
+    print(account, flush=True)
+    of_study = str((study.facts() or {}).get("run_id", run_id))
+    joined = "" if of_study == run_id else " (joined)"
+    say_what_run_is(f"tune {study.name}{joined}", account)
+    log_metrics(_numbers(outcome or {}))
+    if outcome and joined:
+        tell_run(of_study, account, _numbers(outcome))
 
 
 def _account(name: str, outcome: Mapping[str, Any] | None) -> str:

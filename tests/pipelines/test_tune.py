@@ -270,9 +270,18 @@ def test_a_worker_that_is_killed_costs_the_trial_that_it_was_running(installatio
         for s in ("killed", "whole")
     )
     assert killed == whole and len(whole) == 8
-    # the first worker's run, which it left open, holds the page and has ended
-    parent = mlflow.MlflowClient().get_run(kept(installation, "killed").facts()["run_id"])
-    assert parent.info.status == "FINISHED"
+    # the first worker's run, which it left open, holds the page, the outcome, and has ended
+    study = kept(installation, "killed")
+    parent = mlflow.MlflowClient().get_run(study.facts()["run_id"])
+    assert parent.info.status == "FINISHED" and parent.info.run_name == "tune killed"
+    assert parent.data.metrics["search_score"] == study.outcome()["search_score"]
+    assert "study killed found" in parent.data.tags["mlflow.note.content"]
+    joined = mlflow.search_runs(
+        filter_string="tags.stage = 'tune' and tags.study = 'killed'",
+        search_all_experiments=True,
+        output_format="list",
+    )
+    assert {run.info.run_name for run in joined} == {"tune killed", "tune killed (joined)"}
 
 
 def test_a_study_whose_trials_all_fail_says_the_most_frequent_reasons(installation, planted):
