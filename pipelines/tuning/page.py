@@ -20,7 +20,7 @@ from pipelines.report.page import document, shown_block
 from pipelines.report.png import drawn
 from pipelines.report.style import BLUE, GREEN, RED, figure, label, numbers
 from pipelines.tuning.decision import EXPECTED, Decision
-from pipelines.tuning.leaderboard import OF_ALL
+from pipelines.tuning.leaderboard import OF_ALL, line_of
 from pipelines.tuning.metrics import HIGHER_IS_BETTER, Metric
 from pipelines.tuning.runs import RUN_NAME, Parent
 from pipelines.tuning.space import ARCHITECTURE
@@ -54,7 +54,9 @@ def sections(
             "decision",
             "Decision",
             "The best trial is asked twice: as one of all trials that were ever counted on these "
-            "data, and on the newest period, which the search has not read.",
+            "data, and on the newest period, which the search has not read. By one loss a later "
+            "trial is chosen before an earlier one only where it is better by more than one "
+            "standard error, so it need not be the first of the leaderboard.",
             _decision(decision, metric),
         ),
         Section(
@@ -84,7 +86,7 @@ def sections(
             "Gain is over the template's baseline; limit is what z, or the deflated Sharpe ratio, "
             "must reach as one of all trials. A gap is by how much a trial is better than what "
             "it is named after.",
-            (Remark(_of_all(decision)), Grid(board.drop(OF_ALL), _formats(board))),
+            (Remark(_of_all(decision)), Grid(_filled(board), _formats(board))),
         ),
     )
     return tuple(section for section in found if section.blocks)
@@ -156,11 +158,25 @@ def _decision(decision: Decision, metric: Metric) -> Blocks:
         ]
     )
     bias = pl.DataFrame(
-        {"measure": list(decision.bias), "value": [float(v) for v in decision.bias.values()]},
+        {
+            "measure": [name.replace("_", " ") for name in decision.bias],
+            "value": [float(value) for value in decision.bias.values()],
+        },
         schema={"measure": pl.String(), "value": pl.Float64()},
     )
     said = "found" if verdict.found else "nothing found"
-    return (Remark(f"{said}: {verdict.reason}."), Grid(frame), Grid(bias))
+    best = Remark(_best(decision.best))
+    return (Remark(f"{said}: {verdict.reason}."), best, Grid(frame), Grid(bias))
+
+
+def _best(trial: FrozenTrial) -> str:
+    """Say which trial is the best one, and its recipe."""
+    line = line_of(trial)
+    recipe = ", ".join(part for part in (line["feature_set"], line["parameters"]) if part)
+    return (
+        f"Best trial {line['trial']}: {line['architecture']} ({recipe}), "
+        f"window {line['window']}, horizon {line['horizon']}."
+    )
 
 
 def _of_all(decision: Decision) -> str:
@@ -177,6 +193,12 @@ def _of_all(decision: Decision) -> str:
     if (expected := bias.get(EXPECTED)) is not None:
         parts.append(f"score to be expected of a choice among them: {expected:.5g}")
     return "; ".join(parts) + "."
+
+
+def _filled(board: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns of which at least one trial has a value, without what all have alike."""
+    own = board.drop(OF_ALL)
+    return own.select(name for name in own.columns if own[name].count())
 
 
 def _formats(board: pl.DataFrame) -> dict[str, str]:

@@ -146,6 +146,9 @@ def test_several_objectives_give_a_front_and_the_first_says_who_is_judged(search
     assert [part.name for part in parts] == named
     page = render("s", "", parts)
     assert "Pareto front" in page and "which was named first before the search" in page
+    assert f"Best trial {place_of(chosen.best) + 1}: xgboost (returns, " in page
+    assert "deflated sharpe" not in page, "no trial has one"
+    assert ">n trials<" in page and "n_trials" not in page
 
 
 def trial_of(todo, values, latency=None):
