@@ -8,6 +8,7 @@ is asked rarely writes a file per interval instead, which `flush_of_1_row_us` sh
 """
 
 import argparse
+import gc
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from monitoring.prediction_rows import LoggedPredictions, frame_of
 from monitoring.settings import PredictionLogSettings
 from pipelines.templates import TEMPLATES
 from registry.command_line import run
+from serving.app import GC_THRESHOLDS
 from serving.computation import Computation
 from serving.forms import ModelInput, Provenance
 from serving.predictions import Served, logged
@@ -47,6 +49,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
     quick = parser.parse_args().quick
     n_rows = 20_000 if quick else 200_000
+    gc.freeze()  # as the server does
+    gc.set_threshold(*GC_THRESHOLDS)
     figures = [figure for size in SIZES for figure in _hand_over(size, n_rows)]
     report("prediction_log", [*figures, _one_flush()], {"quick": quick, "n_rows": n_rows})
 
