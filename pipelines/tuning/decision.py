@@ -18,14 +18,23 @@ from pipelines.recipes.inputs import Data
 from pipelines.recipes.recipe import Recipe
 from pipelines.recipes.selection_bias import among_trials as with_trials
 from pipelines.recipes.trial_family import TrialFamily, family_of, trial_of
+from pipelines.templates import Evaluation
 from pipelines.tuning.choice import choice_bias, chosen, of_same_dates
 from pipelines.tuning.fold_trials import Predicted, evaluate, predict_folds
 from pipelines.tuning.known_points import WON
 from pipelines.tuning.metrics import LATENCY, SIZE
 from pipelines.tuning.search import Search
+from pipelines.tuning.shared_rows import PreparedRows
 from pipelines.tuning.studies import place_of, point_of, result_of
 from pipelines.tuning.untouched import Look, count_looks, walk
-from pipelines.tuning.verdict import Verdict, among_looks, among_trials, skill_of
+from pipelines.tuning.verdict import (
+    Hurdle,
+    Skill,
+    Verdict,
+    among_looks,
+    among_trials,
+    skill_of,
+)
 from registry import events
 from registry.contract import Json
 from registry.errors import AllTrialsFailedError
@@ -78,26 +87,22 @@ def decide(todo: Search, data: Data) -> Decision:
         AllTrialsFailedError: none came to a score.
     """
     ended = todo.study.ended()
-    best = best_of(todo, ended)
-    recipe, prepared = todo.prepared(point_of(best))
-    predicted = predict_folds(recipe, prepared.dataset.rows, prepared.folds())
-    found = evaluate(recipe, prepared, predicted)
-    asked_for = bool(recipe.wanted.first_test)
-    counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
-    family = family_of(todo.engine, counted, found)
-    skill = skill_of(recipe, predicted, found)
+    judged, among = _judged(todo, ended), ended
+    if significant := _significant(todo, ended, judged):
+        judged, among = _judged(todo, significant), significant
+    recipe, predicted, found = judged.recipe, judged.predicted, judged.found
     score = todo.metric.value(found.metrics)
     verdict = Verdict(
         search_score=score,
-        search=skill,
-        of_search=among_trials(skill, found, family),
+        search=judged.skill,
+        of_search=judged.asked,
         beyond=_beyond(todo, ended),
     )
     if verdict.of_search.passed and not verdict.beyond:
         look = Look.of(todo.study.name, recipe, todo.sample, todo.held)
         model_id = recipe.wanted.model_id
         studies = count_looks(todo.engine, look, todo.sample, model_id, todo.run_id)
-        walked = walk(recipe, data, prepared.dataset, todo.held, predicted)
+        walked = walk(recipe, data, judged.prepared.dataset, todo.held, predicted)
         untouched = skill_of(recipe, walked.predicted, walked.evaluation)
         verdict = replace(
             verdict,
@@ -105,19 +110,61 @@ def decide(todo: Search, data: Data) -> Decision:
             untouched=untouched,
             of_untouched=among_looks(untouched, studies),
         )
-    metrics = with_trials(found, family).metrics
+    metrics = with_trials(found, judged.family).metrics
     bias = {name: metrics[name] for name in REPORTED if name in metrics}
-    if (expected := _expected(todo, ended, predicted, score)) is not None:
+    if (expected := _expected(todo, among, predicted, score)) is not None:
         bias[EXPECTED] = expected
-    front = tuple(front_of(todo, ended)) if todo.others else (best,)
-    return Decision(best, recipe, verdict, family, bias, front)
+    front = tuple(front_of(todo, ended)) if todo.others else (judged.best,)
+    return Decision(judged.best, recipe, verdict, judged.family, bias, front)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A best trial, fitted again, and the question whether it is significant as one of all."""
+
+    best: FrozenTrial
+    recipe: Recipe
+    prepared: PreparedRows
+    predicted: Predicted
+    found: Evaluation
+    family: TrialFamily
+    skill: Skill
+    asked: Hurdle
+
+
+def _judged(todo: Search, trials: Sequence[FrozenTrial]) -> _Judged:
+    best = best_of(todo, trials)
+    recipe, prepared = todo.prepared(point_of(best))
+    predicted = predict_folds(recipe, prepared.dataset.rows, prepared.folds())
+    found = evaluate(recipe, prepared, predicted)
+    asked_for = bool(recipe.wanted.first_test)
+    counted = trial_of(recipe, prepared.dataset, todo.sample, found, asked_for=asked_for)
+    family = family_of(todo.engine, counted, found)
+    skill = skill_of(recipe, predicted, found)
+    asked = among_trials(skill, found, family)
+    return _Judged(best, recipe, prepared, predicted, found, family, skill, asked)
+
+
+def _significant(
+    todo: Search, ended: Sequence[FrozenTrial], judged: _Judged
+) -> list[FrozenTrial] | None:
+    """Return the trials that are significant as one of all, where the one that was chosen is not.
+
+    The limit holds for the largest z of all trials, so whichever of them is chosen keeps it. None
+    where there is no such trial, and where the choice is not by the losses that z is of.
+    """
+    if judged.asked.passed or not _goes_by_losses(todo):
+        return None
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    of_trials = [(trial, result_of(trial).get("z")) for trial in _within(todo, complete)]
+    return [trial for trial, z in of_trials if z is not None and z >= judged.asked.limit] or None
 
 
 def best_of(todo: Search, ended: Sequence[FrozenTrial]) -> FrozenTrial:
     """Return the complete trial that is chosen.
 
     By a loss, a later trial must be better than an earlier one by more than a standard error
-    (`pipelines/tuning/choice.py`); by another metric it is the best one, the earliest among equals.
+    (`pipelines/tuning/choice.py`); by another metric it is the best, the earliest among equals.
     Where limits are asked for, only those within them count, if there are any. Of several
     objectives the first decides, the next ones only among equals, so that it lies on the front.
 
@@ -136,12 +183,16 @@ def best_of(todo: Search, ended: Sequence[FrozenTrial]) -> FrozenTrial:
 
 def _of_blocks(todo: Search, trials: Sequence[FrozenTrial]) -> NDArray[np.float64] | None:
     """Return the losses of trials by blocks of dates; None where the choice does not go by them."""
-    if todo.others or not todo.metric.is_the_loss:
+    if not _goes_by_losses(todo):
         return None
     kept = [result_of(trial) for trial in trials]
     if len({result.get("n_times") for result in kept}) > 1:
         return None  # windows of other lengths: other dates
     return of_same_dates([result.get("block_losses", ()) for result in kept])
+
+
+def _goes_by_losses(todo: Search) -> bool:
+    return not todo.others and todo.metric.is_the_loss
 
 
 def _expected(

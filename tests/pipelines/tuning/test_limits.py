@@ -151,6 +151,21 @@ def test_several_objectives_give_a_front_and_the_first_says_who_is_judged(search
     assert ">n trials<" in page and "n_trials" not in page
 
 
+@pytest.mark.integration
+def test_where_the_chosen_trial_is_not_significant_and_others_are_one_of_those_is_chosen(
+    searched, monkeypatch
+):
+    shrunk = {"architectures": ["ridge"], "parameters": {"ridge": {"alpha": [1e12, 1]}}}
+    monkeypatch.setattr("pipelines.tuning.decision.chosen", lambda _: 0)  # the earliest
+    todo, decided = searched(space=shrunk)
+    earliest, *others = todo.study.ended()
+    assert point_of(earliest)["ridge.alpha"] == 1e12
+    limit = decided.verdict.of_search.limit
+    assert result_of(earliest)["z"] < limit <= result_of(decided.best)["z"]
+    assert decided.best.number in {other.number for other in others}
+    assert decided.verdict.of_search.passed and decided.verdict.untouched is not None
+
+
 def trial_of(todo, values, latency=None):
     """End a made-up trial with these values."""
     taken = todo.study.take(todo.plan, 100)
