@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import count
 
+import numpy as np
 import optuna
 import plotly.graph_objects as go
 import polars as pl
@@ -31,6 +32,8 @@ PAGE, TABLE = "study.html", "leaderboard.csv"
 LEAST_TRIALS = 10
 """Complete trials below which an importance says nothing."""
 SEED = 0
+MARGIN = 0.06
+"""Share of an axis that is left free on either side."""
 FORMATS = {"score": ".5g", "gain": ".4g", "z": ".2f", "deflated_sharpe": ".3f", "limit": ".2f"}
 
 
@@ -56,7 +59,7 @@ def sections(
             "The best trial is asked twice: as one of all trials that were ever counted on these "
             "data, and on the newest period, which the search has not read. By one loss a later "
             "trial is chosen before an earlier one only where it is better by more than one "
-            "standard error, so it need not be the first of the leaderboard.",
+            "standard error, or alone significant, so it need not be the first of the leaderboard.",
             _decision(decision, metric),
         ),
         Section(
@@ -187,9 +190,10 @@ def _of_all(decision: Decision) -> str:
         parts.append(
             f"by their returns they are as good as {effective:.1f} independent ones (N_eff)"
         )
-    pbo = bias.get("pbo")
-    found = "not known for fewer than ten distinguishable trials" if pbo is None else f"{pbo:.2f}"
-    parts.append(f"probability of backtest overfitting (PBO): {found}")
+    if decision.recipe.template.is_action:
+        pbo, few = bias.get("pbo"), "not known for fewer than ten distinguishable trials"
+        found = few if pbo is None else f"{pbo:.2f}"
+        parts.append(f"probability of backtest overfitting (PBO): {found}")
     if (expected := bias.get(EXPECTED)) is not None:
         parts.append(f"score to be expected of a choice among them: {expected:.5g}")
     return "; ".join(parts) + "."
@@ -198,7 +202,12 @@ def _of_all(decision: Decision) -> str:
 def _filled(board: pl.DataFrame) -> pl.DataFrame:
     """Return the columns of which at least one trial has a value, without what all have alike."""
     own = board.drop(OF_ALL)
-    return own.select(name for name in own.columns if own[name].count())
+    shown = own.select(name for name in own.columns if own[name].count())
+    return shown.with_columns(
+        pl.when(pl.col(name)).then(pl.lit("yes")).when(~pl.col(name)).then(pl.lit("no")).alias(name)
+        for name, kind in shown.schema.items()
+        if kind == pl.Boolean()
+    )
 
 
 def _formats(board: pl.DataFrame) -> dict[str, str]:
@@ -226,7 +235,8 @@ def _front(board: pl.DataFrame, decision: Decision, metrics: Sequence[Metric]) -
             said = [f"trial {n}" for n in part["trial"]]
             dots = go.Scatter(x=x, y=y, mode=mode, name=name, marker=style, text=said)
             chart.add_trace(dots.update(line={"color": style["color"], "width": 1.2}))
-        blocks.append(Chart(chart, 340))
+        shown = Chart(chart, 340)
+        blocks += _without_far(shown, pair[first.name], first, kept=line[first.name])
     if others:
         shown = ["trial", first.name, *(other.name for other in others), "architecture"]
         blocks.append(Grid(complete.filter("front").select(*shown, "parameters"), _formats(board)))
@@ -237,13 +247,15 @@ def _histories(trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> Bloc
     complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=place_of)
     if not complete:
         return ()
-    charts = (_history(complete, metric, at) for at, metric in enumerate(metrics))
+    charts: list[Chart | Grid | Remark] = []
+    for at, metric in enumerate(metrics):
+        charts += _history(complete, metric, at)
     n_pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
     remark = f"{len(complete)} complete trials; {n_pruned} were given up early."
     return *charts, Remark(remark)
 
 
-def _history(complete: Sequence[FrozenTrial], metric: Metric, at: int) -> Chart:
+def _history(complete: Sequence[FrozenTrial], metric: Metric, at: int) -> Blocks:
     places = [place_of(trial) + 1 for trial in complete]
     scores = pl.Series([trial.values[at] for trial in complete], dtype=pl.Float64)
     best = scores.cum_max() if metric.higher_is_better else scores.cum_min()
@@ -254,7 +266,34 @@ def _history(complete: Sequence[FrozenTrial], metric: Metric, at: int) -> Chart:
     )
     line = {"color": GREEN, "width": 1.6}
     chart.add_trace(go.Scatter(x=places, y=numbers(best), mode="lines", name="best", line=line))
-    return Chart(chart, 320)
+    return _without_far(Chart(chart, 320), scores, metric)
+
+
+def _without_far(
+    chart: Chart, scores: pl.Series, metric: Metric, *, kept: pl.Series | None = None
+) -> Blocks:
+    """Let the upright axis leave out trials that are far worse than the others, and say so.
+
+    Far is beyond Tukey's outer fence: three times the middle half's width behind it.
+
+    Args:
+        kept: scores that the axis shows, however far they are.
+    """
+    losses = scores.to_numpy() * (-1.0 if metric.higher_is_better else 1.0)
+    if len(losses) == 0:
+        return (chart,)
+    first, third = np.quantile(losses, (0.25, 0.75))
+    is_near = losses <= third + 3 * (third - first)
+    if kept is not None:
+        is_near |= np.isin(scores.to_numpy(), kept.to_numpy())
+    low, high = losses[is_near].min(), losses[is_near].max()
+    n_far = int((losses > high).sum())
+    if n_far == 0 or not low < high:
+        return (chart,)
+    margin = MARGIN * (high - low)
+    ends = [float(low - margin), float(high + margin)]
+    chart.figure.update_yaxes(range=[-ends[1], -ends[0]] if metric.higher_is_better else ends)
+    return chart, Remark(f"Far worse, and beyond the axis: {n_far} of {len(losses)} trials.")
 
 
 def _importance(study: optuna.Study, trials: Sequence[FrozenTrial], best: FrozenTrial) -> Blocks:

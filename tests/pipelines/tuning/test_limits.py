@@ -4,7 +4,9 @@ The next return depends on the last one (a line sees that) and on its size (only
 """
 
 import json
+from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -149,6 +151,24 @@ def test_several_objectives_give_a_front_and_the_first_says_who_is_judged(search
     assert f"Best trial {place_of(chosen.best) + 1}: xgboost (returns, " in page
     assert "deflated sharpe" not in page, "no trial has one"
     assert ">n trials<" in page and "n_trials" not in page
+    assert ">yes</td>" in page and ">True</td>" not in page
+    assert "(PBO)" not in page, "trials without returns have none, however many they are"
+
+
+def test_trials_that_are_far_worse_do_not_press_the_others_together(searched):
+    todo, chosen = searched(metric="rmse, auc, artifact_kb")
+    ended = todo.study.ended()
+    far = deepcopy(ended[-1])
+    far.values = [50.0, *far.values[1:]]
+    study = SimpleNamespace(get_trials=lambda **_: [*ended, far])
+    board = leaderboard(ended, todo.metrics, chosen, todo.limits)
+    parts = {part.name: part.blocks for part in sections(study, board, chosen, todo.metrics)}
+    chart, remark = parts["history"][:2]
+    low, high = chart.figure.layout.yaxis.range
+    assert low < min(trial.values[0] for trial in ended)
+    assert max(trial.values[0] for trial in ended) < high < 2
+    assert remark.text == "Far worse, and beyond the axis: 1 of 5 trials."
+    assert all(part.figure.layout.yaxis.range is None for part in parts["front"][:1])
 
 
 @pytest.mark.integration
