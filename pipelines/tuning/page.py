@@ -235,8 +235,8 @@ def _front(board: pl.DataFrame, decision: Decision, metrics: Sequence[Metric]) -
             said = [f"trial {n}" for n in part["trial"]]
             dots = go.Scatter(x=x, y=y, mode=mode, name=name, marker=style, text=said)
             chart.add_trace(dots.update(line={"color": style["color"], "width": 1.2}))
-        shown = Chart(chart, 340)
-        blocks += _without_far(shown, pair[first.name], first, kept=line[first.name])
+        scores, kept = pair[first.name], line[first.name]
+        blocks += _without_far(Chart(chart, 340), scores, first, kept=kept)
     if others:
         shown = ["trial", first.name, *(other.name for other in others), "architecture"]
         blocks.append(Grid(complete.filter("front").select(*shown, "parameters"), _formats(board)))
