@@ -384,7 +384,7 @@ def laid_out(
             parts.append(numbers[:, None])
         if _says_missing(column, layout):
             parts.append(missing.astype(np.float64)[:, None])
-    return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
+    return np.ascontiguousarray(np.concatenate(parts, axis=1, dtype=np.float32))
 
 
 def categorical(columns: Sequence[Column], layout: str) -> tuple[int, ...]:
