@@ -43,13 +43,13 @@ def _chosen(losses: Array, draws: NDArray[np.int64]) -> NDArray[np.intp]:
     return rows
 
 
-def choice_bias(losses: Array) -> float:
-    """Return what the mean loss of the chosen row leaves out, because it was chosen; at least 0.
+def choice_bias(losses: Array, row: int) -> float:
+    """Return what the mean loss of a row leaves out, because it was chosen; at least 0.
 
     The expected loss of choosing is the mean of what is chosen on drawn blocks, on the others. The
-    loss of the row that is chosen on all of them is taken on the same others.
+    loss of the row is taken on the same others.
     """
-    n_blocks, row = losses.shape[1], chosen(losses)
+    n_blocks = losses.shape[1]
     draws = np.random.default_rng(SEED).integers(n_blocks, size=(DRAWS, n_blocks))
     out = np.ones((DRAWS, n_blocks), dtype=bool)
     np.put_along_axis(out, draws, values=False, axis=1)

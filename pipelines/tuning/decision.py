@@ -87,9 +87,9 @@ def decide(todo: Search, data: Data) -> Decision:
         AllTrialsFailedError: none came to a score.
     """
     ended = todo.study.ended()
-    judged, among = _judged(todo, ended), ended
+    judged = _judged(todo, ended)
     if significant := _significant(todo, ended, judged):
-        judged, among = _judged(todo, significant), significant
+        judged = _judged(todo, significant)
     recipe, predicted, found = judged.recipe, judged.predicted, judged.found
     score = todo.metric.value(found.metrics)
     verdict = Verdict(
@@ -112,7 +112,7 @@ def decide(todo: Search, data: Data) -> Decision:
         )
     metrics = with_trials(found, judged.family).metrics
     bias = {name: metrics[name] for name in REPORTED if name in metrics}
-    if (expected := _expected(todo, among, predicted, score)) is not None:
+    if (expected := _expected(todo, ended, judged, score)) is not None:
         bias[EXPECTED] = expected
     front = tuple(front_of(todo, ended)) if todo.others else (judged.best,)
     return Decision(judged.best, recipe, verdict, judged.family, bias, front)
@@ -196,15 +196,18 @@ def _goes_by_losses(todo: Search) -> bool:
 
 
 def _expected(
-    todo: Search, ended: Sequence[FrozenTrial], predicted: Predicted, score: float
+    todo: Search, ended: Sequence[FrozenTrial], judged: _Judged, score: float
 ) -> float | None:
-    """Return the score that is to be expected of the chosen trial, the choice paid for."""
+    """Return the score to be expected of the chosen trial, the choice among all paid for."""
     complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-    losses = _of_blocks(todo, _within(todo, complete) or complete)
+    open_to = _within(todo, complete) or complete
+    losses = _of_blocks(todo, open_to)
     if losses is None:
         return None
+    row = [trial.number for trial in open_to].index(judged.best.number)
+    predicted = judged.predicted
     loss = float(mean_per_date(predicted.loss(), predicted.times()).mean())
-    return todo.metric.moved(score, loss, loss + choice_bias(losses))
+    return todo.metric.moved(score, loss, loss + choice_bias(losses, row))
 
 
 def front_of(todo: Search, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
