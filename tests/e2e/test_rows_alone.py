@@ -14,7 +14,6 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.row_labels import new_label_times
 from monitoring.settings import MonitoringSettings, PredictionLogSettings
 from pipelines import main
-from pipelines.data.bars import from_microseconds
 from pipelines.templates.answer_fields import as_json
 from registry.artifacts import ArtifactCache
 from registry.database import open_engine
@@ -74,8 +73,8 @@ def report_outcomes(made, given, values):
     """Report what became of logged rows, each known when it was answered."""
     log = PredictionLog(made.settings.predictions_dir, PredictionLogSettings())
     reports = [
-        OutcomeReport(value, request_id="r", symbol=symbol, known_at=from_microseconds(as_of))
-        for symbol, as_of, value in zip(given.symbols, given.as_of.tolist(), values, strict=True)
+        OutcomeReport(value, request_id="r", symbol=symbol, known_at=as_of)
+        for symbol, as_of, value in zip(given.symbols, given.as_of, values, strict=True)
     ]
     reporting = Reporting(made.engine, Registry(made.settings, made.engine), log)
     receipt = reporting.take(reports, lambda _: True, "test", datetime.now(UTC))
