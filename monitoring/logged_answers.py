@@ -20,6 +20,7 @@ import polars as pl
 from monitoring.prediction_files import BATCHES, ModelFolder, between, read_files, served_on
 from monitoring.prediction_log import PredictionLog
 from monitoring.prediction_rows import LoggedPredictions
+from pipelines.data.bars import from_microseconds
 
 COLUMNS = ("request_id", "served_at", "as_of", "model_id", "version", "symbol")
 FIRST_ROWS = 2
@@ -118,7 +119,7 @@ def _rows(waiting: Iterable[LoggedPredictions]) -> Iterator[LoggedAnswer]:
         for request_id, symbol, as_of in zip(*columns, strict=True):
             yield LoggedAnswer(
                 request_id=request_id,
-                served_at=each.served_at,
+                served_at=from_microseconds(each.served_us),
                 as_of=as_of,
                 model_id=each.model_id,
                 version=each.version,

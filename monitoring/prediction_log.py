@@ -20,11 +20,13 @@ from monitoring.prediction_files import ModelFolder, read_folder, write_file
 from monitoring.prediction_merges import merge_day, merge_past
 from monitoring.prediction_rows import SCHEMA, LoggedPredictions, frame_of
 from monitoring.settings import PredictionLogSettings
+from pipelines.data.bars import from_microseconds
 from registry import thread_priority
 from registry.settings import read_settings
 
 QUEUE_BYTES = 256 * 2**20
 """Most bytes of features and scores in memory, whatever the number of rows."""
+DAY_US = 86_400_000_000
 MERGE_PAUSE_SECONDS = 60.0
 """Pause after a merge that failed (a full disk, a folder that cannot be written)."""
 
@@ -127,10 +129,11 @@ class PredictionLog:
             self.count_damaged(self._merging.go_on())
 
     def _write(self, predictions: Sequence[LoggedPredictions]) -> None:
-        together: dict[tuple[str, date], list[LoggedPredictions]] = {}
+        together: dict[tuple[str, int], list[LoggedPredictions]] = {}
         for each in predictions:
-            together.setdefault((each.model_id, each.day), []).append(each)
-        for (model_id, day), part in together.items():
+            together.setdefault((each.model_id, each.served_us // DAY_US), []).append(each)
+        for (model_id, day_number), part in together.items():
+            day = from_microseconds(day_number * DAY_US).date()
             n_rows, folder = sum(map(len, part)), ModelFolder(self.directory / model_id)
             n_written = 0
             try:

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from time import time_ns
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.prediction_rows import MOST_SCORES, LoggedPredictions
-from pipelines.data.bars import MICROSECOND
+from pipelines.data.bars import from_microseconds
 from pipelines.recipes.inputs import kind_of
 from serving.computation import Computation
 from serving.loading import LoadedVersion
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Served:
     """A request that was answered: its id, how long it took, and the keys of its answers."""
 
@@ -31,7 +32,7 @@ def logged(
     Each request has a row per answer. Of kinds of input without times a row is logged with the
     time of the request, one microsecond after another.
     """
-    served_at, model_input, option = datetime.now(UTC), found.model_input, found.route.option
+    served_us, model_input, option = time_ns() // 1000, found.model_input, found.route.option
     kind = kind_of(version.template)
     symbols = [key for request in requests for key in request.keys]
     features = model_input.newest_step[:, : kind.n_logged(version.contract)]
@@ -43,10 +44,10 @@ def logged(
         provenance = tuple(provenance[i] for i in rows)
     times: list[datetime | None] = [source.as_of for source in provenance]
     if not kind.has_times:
-        times = [served_at + i * MICROSECOND for i in range(len(symbols))]
+        times = [from_microseconds(served_us + i) for i in range(len(symbols))]
     return LoggedPredictions(
         request_ids=[request.request_id for request in requests for _ in request.keys],
-        served_at=served_at,
+        served_us=served_us,
         latencies_ms=[request.latency_ms for request in requests for _ in request.keys],
         model_id=version.model_id,
         version=version.number,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from monitoring.prediction_rows import LoggedPredictions
+from pipelines.data.bars import to_microseconds
 from pipelines.method.rows import LabelledRows
 from registry.contract import DataSpan, ModelContract, TensorSpec, tensor_input
 from registry.gates import GateRow
@@ -130,9 +131,10 @@ def make_logged(*rows: Mapping[str, Any]) -> LoggedPredictions:
     What rows of a call share is that of the first one.
     """
     first = rows[0]
-    shared = ("served_at", "model_id", "version")
+    shared = ("model_id", "version", "flavor", "backend", "source_kind")
     return LoggedPredictions(
-        **{name: first[name] for name in (*shared, "flavor", "backend", "source_kind")},
+        **{name: first[name] for name in shared},
+        served_us=to_microseconds(first["served_at"]),
         request_ids=[row["request_id"] for row in rows],
         latencies_ms=[row["latency_ms"] for row in rows],
         symbols=[row["symbol"] for row in rows],
