@@ -9,7 +9,7 @@ from schemathesis import GenerationMode
 
 from monitoring.settings import PredictionLogSettings
 from registry.settings import PlatformSettings
-from serving.app import create_app
+from serving.app import REGISTRY_PATIENCE, create_app
 from serving.route_table import openapi_of
 from serving.routes import ROUTES
 from serving.settings import ServingSettings
@@ -29,8 +29,11 @@ def client(tmp_path_factory, running):
     platform = PlatformSettings(
         data_dir=folder / "var", database_url="", mlflow_tracking_uri="http://127.0.0.1:9"
     )
-    with running(create_app(platform, chosen, PredictionLogSettings())) as opened:
-        yield opened
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in REGISTRY_PATIENCE.items():  # or a case waits through MLflow's retries
+            patch.setenv(name, value)
+        with running(create_app(platform, chosen, PredictionLogSettings())) as opened:
+            yield opened
 
 
 @pytest.fixture(scope="module")
