@@ -53,6 +53,8 @@ class PredictionLog:
         self.lost_at = NEVER
         self._damaged: set[Path] = set()
         self._settings = settings or read_settings(PredictionLogSettings)
+        self._most_rows = self._settings.prediction_log_queue_rows
+        self._batch_rows = self._settings.prediction_log_batch_rows
         self._pending: list[LoggedPredictions] = []
         self._n_rows = self._n_bytes = 0  # of those
         self._writing: list[LoggedPredictions] = []
@@ -89,7 +91,7 @@ class PredictionLog:
         """Hand the answers of one model call over and return at once."""
         n_given, n_bytes = len(given), given.n_bytes
         with self._lock:
-            room = self._settings.prediction_log_queue_rows - self._n_rows
+            room = self._most_rows - self._n_rows
             if self._closing or self._n_bytes + n_bytes > QUEUE_BYTES:
                 room = 0
             if n_given > room:
@@ -101,8 +103,7 @@ class PredictionLog:
                 self._pending.append(given)
                 self._n_rows += len(given)
                 self._n_bytes += n_bytes
-            is_full = self._n_rows >= self._settings.prediction_log_batch_rows
-            is_full = is_full or self._n_bytes > QUEUE_BYTES // 4
+            is_full = self._n_rows >= self._batch_rows or self._n_bytes > QUEUE_BYTES // 4
         if is_full:
             self._full.set()
 

@@ -48,7 +48,7 @@ MOST_SCORES = 64
 TAIL = (0.0, 0.001, 0.0025, 0.005, 0.01, 0.025)
 SCORE_LEVELS = np.array([*TAIL, *(i / 20 for i in range(1, 20)), *(1 - p for p in reversed(TAIL))])
 """Levels of the quantiles that are kept of many draws: every 5 %, and finer in both tails."""
-ANSWERS_IN_A_ROW = 32
+ANSWERS_IN_A_ROW = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -151,7 +151,15 @@ def _frame(alike: Sequence[LoggedPredictions]) -> pl.DataFrame:
 def _of_calls(predictions: Sequence[LoggedPredictions]) -> pl.DataFrame:
     """Return the columns that all rows of a model call share, one row per call."""
     names = ("model_id", "version", "flavor", "backend", "source_kind")
-    columns = [_column(name, [getattr(p, name) for p in predictions]) for name in names]
+    facts = [(p.model_id, p.version, p.flavor, p.backend, p.source_kind) for p in predictions]
+    if len(set(facts)) == 1:  # as most often
+        columns = [
+            _column(name, [fact]).new_from_index(0, len(facts))
+            for name, fact in zip(names, facts[0], strict=True)
+        ]
+    else:
+        each = zip(*facts, strict=True)
+        columns = [_column(name, list(values)) for name, values in zip(names, each, strict=True)]
     served_at = pl.Series([p.served_us for p in predictions], dtype=pl.Int64()).cast(TIMESTAMP)
     of_batches = [
         _column(name, [None] * len(predictions)) for name in ("job_id", "row", "corrected_by")
@@ -172,9 +180,9 @@ def _times(times: Iterable[datetime | None]) -> pl.Series:
 
 def _texts(answers: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return answers as JSON; let requests have the interpreter in between."""
-    found = []
-    for i, answer in enumerate(answers):
-        if i % ANSWERS_IN_A_ROW == 0:
-            give_way()
-        found.append(to_json(answer, fallback=str).decode())
+    found: list[str] = []
+    for start in range(0, len(answers), ANSWERS_IN_A_ROW):
+        give_way()
+        some = answers[start : start + ANSWERS_IN_A_ROW]
+        found += [to_json(answer, fallback=str).decode() for answer in some]
     return found

@@ -34,8 +34,10 @@ def logged(
     """
     served_us, model_input, option = time_ns() // 1000, found.model_input, found.route.option
     kind = kind_of(version.template)
-    symbols = [key for request in requests for key in request.keys]
-    features = model_input.newest_step[:, : kind.n_logged(version.contract)]
+    ids, latencies, symbols = _by_row(requests)
+    features, n_logged = model_input.newest_step, kind.n_logged(version.contract)
+    if n_logged < features.shape[1]:
+        features = features[:, :n_logged]
     scores, provenance = found.scores, model_input.provenance
     if tuple(symbols) != model_input.keys:  # one of them has an error, or two asked for the same
         place = {key: i for i, key in enumerate(model_input.keys)}
@@ -46,9 +48,9 @@ def logged(
     if not kind.has_times:
         times = [from_microseconds(served_us + i) for i in range(len(symbols))]
     return LoggedPredictions(
-        request_ids=[request.request_id for request in requests for _ in request.keys],
+        request_ids=ids,
         served_us=served_us,
-        latencies_ms=[request.latency_ms for request in requests for _ in request.keys],
+        latencies_ms=latencies,
         model_id=version.model_id,
         version=version.number,
         flavor=option.flavor,
@@ -60,6 +62,18 @@ def logged(
         scores=scores,
         answers=[found.answers[key] for key in symbols],
         is_sample=_is_sample(version, found.scores),
+    )
+
+
+def _by_row(requests: Sequence[Served]) -> tuple[list[str], list[float], Sequence[str]]:
+    """Return request id, milliseconds and key of each row."""
+    if len(requests) == 1:
+        (one,) = requests
+        return [one.request_id] * len(one.keys), [one.latency_ms] * len(one.keys), one.keys
+    return (
+        [request.request_id for request in requests for _ in request.keys],
+        [request.latency_ms for request in requests for _ in request.keys],
+        [key for request in requests for key in request.keys],
     )
 
 
