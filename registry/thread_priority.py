@@ -31,10 +31,10 @@ def give_way() -> None:
 
     Costs a microsecond where none does.
     """
-    if sys.platform == "win32":
-        time.sleep(0)
-    else:
+    if hasattr(os, "sched_yield"):  # not everywhere
         os.sched_yield()
+    else:
+        time.sleep(0)
 
 
 def lower_polars() -> None:
