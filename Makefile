@@ -48,13 +48,13 @@ lint: install
 	mypy
 	lint-imports
 
-check: lint  ## format, lint, types, import contracts, fast tests (100 seconds on 2 cores)
+check: lint  ## format, lint, types, import contracts, fast tests (2 minutes on 2 idle cores)
 	$(PYTEST) -m "not slow and not integration"
 
-test: lint  ## check, and every test not marked slow (4 minutes)
+test: lint  ## check, and every test not marked slow (5 minutes)
 	$(PYTEST) -m "not slow"
 
-test-all: lint  ## every test (15 minutes)
+test-all: lint  ## every test (12 minutes)
 	$(PYTEST)
 
 bench: install  ## the figures of docs/performance.md
