@@ -123,8 +123,7 @@ def tell_run(run_id: str, account: str, metrics: Mapping[str, float]) -> None:
     import mlflow
 
     mlflow.MlflowClient().set_tag(run_id, DESCRIPTION, account)
-    finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-    mlflow.log_metrics(finite, run_id=run_id)
+    log_metrics(metrics, run_id=run_id)
 
 
 def _describe_experiment(experiment_id: str) -> None:
@@ -145,11 +144,14 @@ def flat(*groups: Any) -> dict[str, Any]:
     return together
 
 
-def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
-    """Log the finite metrics of the active run, at a step where there are steps."""
+def log_metrics(
+    metrics: Mapping[str, float], step: int | None = None, run_id: str | None = None
+) -> None:
+    """Log the finite metrics of the active run or of a named one, at a step where there are any."""
     import mlflow
 
-    mlflow.log_metrics({k: float(v) for k, v in metrics.items() if math.isfinite(v)}, step=step)
+    finite = {k: float(v) for k, v in metrics.items() if math.isfinite(v)}
+    mlflow.log_metrics(finite, step=step, run_id=run_id)
 
 
 def exit_with(work: Callable[[], object]) -> None:

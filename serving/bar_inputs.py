@@ -6,18 +6,21 @@ used and never written.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.bars import (
+    MICROSECOND,
     SCHEMA,
     BarSeries,
     check_bars,
+    from_microseconds,
     infer_interval,
     is_same_interval,
     parse_interval,
+    to_microseconds,
 )
 from pipelines.data.features import is_panel
 from pipelines.recipes.inputs.feature_rows import FLOAT32_MAX
@@ -47,7 +50,6 @@ from serving.panels import Panel, Panels, newest_of, panel_of
 from serving.schemas import PredictRequest
 from serving.steps import NewestStep, compute
 
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 Find = Callable[[BarSeries, BarSeries | None], NewestStep]
 
 
@@ -226,10 +228,10 @@ def _step(held: StoredBars, now: _Now, version: LoadedVersion, find: Find) -> _S
         raise TooLittleHistoryError(what, needed, n_bars, "post earlier bars to /bars")
     found = find(series, forming)
     values = _overridden(found, now.forming, version) if now.forming.overrides else found.values
-    history_end = _time(end)
+    history_end = from_microseconds(end)
     as_of = history_end
     if found.series is not series:  # with a forming bar, or a panel that waits for a late one
-        as_of = _time(int(found.series.timestamp[-1]))
+        as_of = from_microseconds(int(found.series.timestamp[-1]))
     return _Step(values, found.context, Provenance(as_of, history_end, held.price_basis))
 
 
@@ -268,9 +270,9 @@ def _refusal(symbol: str, values: NDArray[np.float64], version: LoadedVersion) -
 def _forming_time(end: int, timestamp: datetime | None, interval: str) -> int:
     if timestamp is None:
         return end + parse_interval(interval) // MICROSECOND
-    at = (timestamp - EPOCH) // MICROSECOND
+    at = to_microseconds(timestamp)
     if at <= end:
-        expected = f"a time after the last bar held, {_time(end).isoformat()}"
+        expected = f"a time after the last bar held, {from_microseconds(end).isoformat()}"
         raise ParameterError("timestamp", timestamp.isoformat(), expected)
     return at
 
@@ -284,10 +286,6 @@ def _with_forming(series: BarSeries, bar: Mapping[str, float], at: int) -> BarSe
     }
     stamps = np.append(series.timestamp, at)
     return BarSeries(series.symbol, stamps, revision=series.revision, **arrays)
-
-
-def _time(microseconds: int) -> datetime:
-    return EPOCH + microseconds * MICROSECOND
 
 
 FORM = Form(gather, rows_are_features=True)

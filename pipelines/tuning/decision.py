@@ -155,8 +155,7 @@ def _significant(
     """
     if judged.asked.passed or not _goes_by_losses(todo):
         return None
-    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-    of_trials = [(trial, result_of(trial).get("z")) for trial in _within(todo, complete)]
+    of_trials = [(trial, result_of(trial).get("z")) for trial in _within(todo, ended)]
     return [trial for trial, z in of_trials if z is not None and z >= judged.asked.limit] or None
 
 
@@ -171,11 +170,10 @@ def best_of(todo: Search, ended: Sequence[FrozenTrial]) -> FrozenTrial:
     Raises:
         AllTrialsFailedError: there is none; the three most frequent reasons.
     """
-    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-    if not complete:
+    open_to = _open_to(todo, ended)
+    if not open_to:
         reasons = Counter(str(result_of(trial).get("reason", "given up")) for trial in ended)
         raise AllTrialsFailedError(todo.study.name, len(ended), reasons.most_common(MOST_REASONS))
-    open_to = _within(todo, complete) or complete
     if (losses := _of_blocks(todo, open_to)) is not None:
         return open_to[chosen(losses)]
     return min(open_to, key=lambda t: (_losses(todo, t), place_of(t)))
@@ -199,8 +197,7 @@ def _expected(
     todo: Search, ended: Sequence[FrozenTrial], judged: _Judged, score: float
 ) -> float | None:
     """Return the score to be expected of the chosen trial, the choice among all paid for."""
-    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-    open_to = _within(todo, complete) or complete
+    open_to = _open_to(todo, ended)
     losses = _of_blocks(todo, open_to)
     if losses is None:
         return None
@@ -215,8 +212,8 @@ def front_of(todo: Search, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
     A trial is left out where another one is as good by every objective and better by one.
     """
-    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-    losses = {trial.number: _losses(todo, trial) for trial in _within(todo, complete)}
+    within = _within(todo, ended)
+    losses = {trial.number: _losses(todo, trial) for trial in within}
 
     def dominated(mine: tuple[float, ...]) -> bool:
         return any(
@@ -225,20 +222,31 @@ def front_of(todo: Search, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         )
 
     numbers = {number for number, mine in losses.items() if not dominated(mine)}
-    return [trial for trial in complete if trial.number in numbers]
+    return [trial for trial in within if trial.number in numbers]
 
 
-def _within(todo: Search, complete: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def _complete(ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in ended if trial.state == TrialState.COMPLETE]
+
+
+def _within(todo: Search, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the complete trials that keep the limits; all of them where none is asked for."""
+    complete = _complete(ended)
     if not todo.limits.are_asked:
-        return list(complete)
+        return complete
     return [trial for trial in complete if todo.limits.hold(result_of(trial))]
+
+
+def _open_to(todo: Search, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that may be chosen: where none keeps the limits, all complete ones."""
+    return _within(todo, ended) or _complete(ended)
 
 
 def _beyond(todo: Search, ended: Sequence[FrozenTrial]) -> str:
     """Return why no trial keeps the limits, with what comes nearest; empty where one does."""
-    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-    if _within(todo, complete):
+    if _within(todo, ended):
         return ""
+    complete = _complete(ended)
     nearest = min(complete, key=lambda t: max(todo.limits.excess(result_of(t)).values()))
     found = result_of(nearest)
     return (

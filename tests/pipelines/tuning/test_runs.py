@@ -1,6 +1,5 @@
 """Runs of trials: written beside the search, and what a killed worker left out afterwards."""
 
-import json
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -12,24 +11,15 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from pipelines.parameters import RecipeParameters
-from pipelines.tuning.asked_space import search_space
 from pipelines.tuning.page import log_page
 from pipelines.tuning.runs import Parent, RunWriter, without_links, write_missing, write_run
-from pipelines.tuning.studies import KeptStudy, Plan
 from registry.errors import RegistryUnavailableError
-
-SPACE = json.dumps({"architectures": ["ridge"], "parameters": {"ridge": {"alpha": [1, 2, 3]}}})
 
 
 @pytest.fixture
-def ended(tmp_path):
+def ended(ridge_study):
     """The three trials of a study: complete, given up, failed."""
-    space = search_space(SPACE, RecipeParameters("return_forecast"))
-    study = KeptStudy(tmp_path / "s", "s")
-    study.make({}, higher_is_better=False)
-    study.join()
-    plan = Plan(space, "grid", "none", 0, space.grid(0))
+    study, plan = ridge_study([1, 2, 3])
     results = (
         (TrialState.COMPLETE, {"score": 0.5, "fold_losses": [0.25, 0.75], "z": None}, 0.5),
         (TrialState.PRUNED, {"fold_losses": [0.875]}, None),

@@ -1,28 +1,18 @@
 """How far a search says it is."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
 
 from pipelines import progress
-from pipelines.parameters import RecipeParameters
 from pipelines.tuning import search as searching
-from pipelines.tuning.asked_space import search_space
-from pipelines.tuning.studies import KeptStudy, Plan
-
-SPACE = json.dumps({"architectures": ["ridge"], "parameters": {"ridge": {"alpha": [1, 2, 3, 4]}}})
 
 
 @pytest.fixture
-def todo(tmp_path):
+def todo(ridge_study):
     """A study of four recipes, in which a trial scores 0.5."""
-    space = search_space(SPACE, RecipeParameters("return_forecast"))
-    study = KeptStudy(tmp_path / "s", "s")
-    study.make({}, higher_is_better=False)
-    study.join()
-    plan = Plan(space, "grid", "none", 0, space.grid(0))
+    study, plan = ridge_study([1, 2, 3, 4])
     return SimpleNamespace(study=study, plan=plan, metric=SimpleNamespace(name="loss"))
 
 
